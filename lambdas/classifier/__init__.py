@@ -1,0 +1,1 @@
+"""Images and labels in, probabilities out: CLIP behind a Lambda handler."""

@@ -1,0 +1,163 @@
+"""The bundle, which is the one contract between export and run time, and its two encoders."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+FORMAT = 1
+FILES = ("image.onnx", "text.onnx", "tokenizer.json")
+Precision = Literal["fp32", "int8"]
+
+
+class BundleError(Exception):
+    """A bundle that can't be served; the message names the file and what to run."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(_Part):
+    """Where the weights came from."""
+
+    source: str
+    revision: str | None
+    sha256: str
+
+
+class ImageSettings(_Part):
+    """How pixels are prepared. Scaling, mean and standard deviation are inside image.onnx."""
+
+    size: int
+    interpolation: Literal["bicubic", "bilinear"]
+    resize_mode: Literal["shortest", "squash"]
+
+
+class TextSettings(_Part):
+    """How text becomes ids. `pattern` splits the cleaned text before BPE; `shortens`: the text encoder takes any length up to
+    `context_length`, because what follows the end token cannot matter."""
+
+    cleaning: Literal["lower"]
+    pattern: str
+    special_tokens: list[str]
+    context_length: int
+    start_id: int
+    end_id: int
+    pad_id: int
+    shortens: bool
+
+
+class File(_Part):
+    bytes: int
+    sha256: str
+
+
+class Settings(_Part):
+    """bundle.json."""
+
+    format: int
+    model: str
+    pretrained: str | None
+    weights: Weights
+    licence: str
+    image: ImageSettings
+    text: TextSettings
+    dimension: int
+    logit_scale: float
+    logit_bias: float | None
+    scoring: Literal["softmax", "sigmoid"]
+    precision: dict[Literal["image", "text"], Precision]
+    fidelity: dict[str, float | int | str]
+    files: dict[str, File]
+    versions: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The model and its pretrained tag, as answers carry it."""
+        return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
+
+
+def read_settings(folder: Path, *, hashes: bool) -> Settings:
+    """The checked settings of a bundle.
+
+    Format, presence and sizes are always checked; the files' sha256 only with `hashes`, since reading them all costs start-up.
+    Raises BundleError.
+    """
+    again = "make the bundle again with: make model MODEL=… PRETRAINED=…"
+    path = folder / "bundle.json"
+    try:
+        settings = Settings.model_validate_json(path.read_bytes())
+    except FileNotFoundError as err:
+        raise BundleError(f"{path} is missing; {again}") from err
+    except ValidationError as err:
+        raise BundleError(f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {again}") from err
+    if settings.format != FORMAT:
+        raise BundleError(f"{path} has format {settings.format}, this program reads {FORMAT}; {again}")
+    for name in FILES:
+        file, expected = folder / name, settings.files.get(name)
+        if expected is None or not file.is_file():
+            raise BundleError(f"{file} is missing; {again}")
+        if file.stat().st_size != expected.bytes:
+            raise BundleError(f"{file} has {file.stat().st_size} bytes instead of {expected.bytes}; {again}")
+        if hashes and hashlib.sha256(file.read_bytes()).hexdigest() != expected.sha256:
+            raise BundleError(f"{file} is not the file that {path.name} describes (sha256 differs); {again}")
+    return settings
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The two encoders. An embedding depends on its own input alone: every image and every prompt is encoded by itself."""
+
+    folder: Path
+    settings: Settings
+    _image: ort.InferenceSession
+    _text: ort.InferenceSession
+    _workers: ThreadPoolExecutor
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int, hashes: bool = False) -> "Clip":
+        """Loads both encoders side by side and runs each once. Raises BundleError."""
+        settings = read_settings(folder, hashes=hashes)
+        workers = ThreadPoolExecutor(threads)
+        # A prompt is too small to share out over cores: text runs one prompt a core, images all cores an image.
+        with ThreadPoolExecutor(2) as loaders:
+            image = loaders.submit(_session, folder / "image.onnx", threads)
+            text = loaders.submit(_session, folder / "text.onnx", 1)
+            clip = cls(folder, settings, image.result(), text.result(), workers)
+            warm = loaders.submit(clip.encode_image, np.zeros((settings.image.size, settings.image.size, 3), np.uint8))
+            clip.encode_text([[settings.text.start_id, settings.text.end_id]])
+            warm.result()
+        return clip
+
+    def encode_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[S, S, 3] to the normalised embedding [d]."""
+        embedding: NDArray[np.float32] = self._image.run(None, {"pixels": pixels[None]})[0][0]
+        return embedding
+
+    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+        """The ids of each prompt, start and end token included, to normalised embeddings [d]."""
+        return list(self._workers.map(self._encode_prompt, prompts))
+
+    def _encode_prompt(self, ids: list[int]) -> NDArray[np.float32]:
+        text = self.settings.text
+        padded = ids if text.shortens else ids + [text.pad_id] * (text.context_length - len(ids))
+        embedding: NDArray[np.float32] = self._text.run(None, {"ids": np.array([padded], np.int64)})[0][0]
+        return embedding
+
+
+def _session(path: Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as err:
+        raise BundleError(f"{path} can't be loaded; make the bundle again with: make model MODEL=… PRETRAINED=…") from err

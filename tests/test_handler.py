@@ -1,0 +1,190 @@
+import base64
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from classifier.clip import BundleError, Clip, read_settings
+from classifier.handler import Handler
+from conftest import DEMO, ROOT, Context
+from golden.data import golden_demo
+from pictures import encoded, picture
+
+IMAGES = ROOT / "examples" / "images"
+LABELS = ["just chatting", "game streamer", "neutral"]
+
+
+def event(body: object, method: str = "POST", resource: str = "/", **more: Any) -> dict[str, Any]:
+    text = body if isinstance(body, str) or body is None else json.dumps(body)
+    headers = more.pop("headers", {"Content-Type": "application/json"})
+    return {"httpMethod": method, "resource": resource, "headers": headers, "body": text, "isBase64Encoded": False, **more}
+
+
+def question(data: bytes, labels: list[str]) -> dict[str, Any]:
+    return event({"image_data": base64.b64encode(data).decode(), "labels": labels})
+
+
+def ask(handler: Handler, event: dict[str, Any], left: int = 29_000) -> tuple[int, Any, dict[str, str]]:
+    answer = handler(event, Context(left))
+    assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
+    return answer["statusCode"], json.loads(answer["body"] or "null"), answer["headers"]
+
+
+SMALL = encoded(picture(80, 60), "JPEG")
+
+
+def test_probabilities_come_in_the_order_asked_and_sum_to_one(handler: Handler) -> None:
+    status, body, headers = ask(handler, question(SMALL, LABELS))
+    assert (status, list(body), list(body["result"])) == (200, ["result"], LABELS)
+    assert abs(sum(body["result"].values()) - 1) < 1e-9
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Model"] == "demo"
+    assert [part.partition(";")[0] for part in headers["Server-Timing"].split(", ")] == ["decode", "image", "text"]
+    assert headers["Access-Control-Expose-Headers"] == "Server-Timing, X-Model"
+
+
+@pytest.mark.parametrize("file", sorted(golden_demo()["images"]))
+def test_answers_agree_with_open_clip(handler: Handler, file: str) -> None:
+    expected = golden_demo()["images"][file]["result"]
+    result = ask(handler, question((IMAGES / file).read_bytes(), list(expected)))[1]["result"]
+    assert max(result, key=result.__getitem__) == max(expected, key=expected.__getitem__)
+    np.testing.assert_allclose(list(result.values()), list(expected.values()), atol=0.02)
+
+
+@pytest.mark.parametrize("label", sorted(golden_demo()["labels"]))
+def test_text_embeddings_agree_with_open_clip(clip: Clip, label: str) -> None:
+    from classifier.prompts import Tokenizer
+
+    ids = Tokenizer(clip.folder, clip.settings.text).encode(label)
+    assert float(clip.encode_text([ids])[0] @ np.array(golden_demo()["labels"][label])) > 0.998
+
+
+def test_one_label_alone_gets_everything(handler: Handler) -> None:
+    assert ask(handler, question(SMALL, ["anything"]))[1] == {"result": {"anything": 1.0}}
+
+
+def test_the_same_question_gets_the_same_bytes_whatever_was_asked_before(clip: Clip) -> None:
+    fresh, used = Handler(clip), Handler(clip)
+    ask(used, question(SMALL, ["neutral", "something else entirely", "just chatting"]))
+    ask(used, question(encoded(picture(99, 44)), ["game streamer"]))
+    one, two = (h(question(SMALL, LABELS), Context())["body"] for h in (fresh, used))
+    assert one == two == used(question(SMALL, LABELS), Context())["body"]
+
+
+def test_labels_of_any_script_come_back_as_they_were_sent(handler: Handler) -> None:
+    labels = ["собака", "一只狗", "🐶 dog", 'quo"te\\']
+    assert list(ask(handler, question(SMALL, labels))[1]["result"]) == labels
+
+
+def test_a_thousand_labels_are_answered(handler: Handler) -> None:
+    labels = [f"thing number {i}" for i in range(1000)]
+    assert list(ask(handler, question(SMALL, labels))[1]["result"]) == labels
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code", "field"),
+    [
+        (event(None), 400, "invalid_json", None),
+        (event({"labels": LABELS}), 400, "invalid_request", "image_data"),
+        (event({"image_data": "", "labels": LABELS}), 400, "invalid_image", "image_data"),
+        (question(b"text", LABELS), 415, "unsupported_media_type", "image_data"),
+        (question(SMALL[:300], LABELS), 400, "invalid_image", "image_data"),
+        (question(SMALL, ["Cat", "dog", "cat "]), 400, "invalid_request", "labels.2"),
+        (question(SMALL, ["dog " * 80]), 400, "label_too_long", "labels.0"),
+        (event({"image_data": "", "labels": LABELS, "top_k": 1}), 400, "invalid_request", "top_k"),
+        (event("{}", headers={"content-type": "application/x-www-form-urlencoded"}), 415, "unsupported_media_type", None),
+        (event("{}", multiValueQueryStringParameters={"labels": ["a"]}), 400, "invalid_request", None),
+        (event(None, resource="/nowhere"), 404, "not_found", None),
+        (event(None, method="DELETE"), 405, "not_found", None),
+    ],
+    ids=["no body", "no image", "empty image", "not an image", "cut image", "same labels", "long label", "later option", "form",
+         "query", "path", "method"],
+)  # fmt: skip
+def test_a_wrong_request_is_refused_and_the_next_is_served(
+    handler: Handler, asked: dict[str, Any], status: int, code: str, field: str | None
+) -> None:
+    got, body, headers = ask(handler, asked)
+    assert (got, body["code"], body.get("field")) == (status, code, field)
+    assert set(body) <= {"message", "code", "field"}
+    assert headers["X-Model"] == "demo"
+    assert ("Allow" in headers) == (status == 405)
+    assert ask(handler, question(SMALL, LABELS))[0] == 200
+
+
+def test_labels_that_are_the_same_to_the_model_are_both_named(handler: Handler) -> None:
+    message = ask(handler, question(SMALL, ["Cat", "dog", "cat "]))[1]["message"]
+    assert '"Cat"' in message
+    assert '"cat "' in message
+
+
+def test_a_missing_content_type_and_base64_bodies_count_as_json(handler: Handler) -> None:
+    asked = question(SMALL, LABELS)
+    asked["headers"] = None
+    asked |= {"body": base64.b64encode(asked["body"].encode()).decode(), "isBase64Encoded": True}
+    assert ask(handler, asked)[0] == 200
+
+
+def test_preflight_lets_the_key_and_json_through(handler: Handler) -> None:
+    status, _, headers = ask(handler, event(None, method="OPTIONS"))
+    assert status == 204
+    assert headers["Access-Control-Allow-Headers"] == "Content-Type, X-Api-Key"
+
+
+def test_out_of_time_says_when_to_come_again(handler: Handler) -> None:
+    status, body, headers = ask(handler, question(SMALL, LABELS), left=1000)
+    assert (status, body["code"]) == (503, "out_of_time")
+    assert headers["Retry-After"] == "1"
+
+
+class BrokenClip:
+    """Fails as no request should make it fail, then works."""
+
+    def __init__(self, real: Clip) -> None:
+        self.folder, self.settings, self.encode_text = real.folder, real.settings, real.encode_text
+        self._real, self.failures = real, 1
+
+    def encode_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("secret path /var/task/inside")
+        return self._real.encode_image(pixels)
+
+
+def test_an_error_of_ours_is_mute_logged_whole_and_does_not_last(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:
+    handler = Handler(BrokenClip(clip))  # type: ignore[arg-type]
+    status, body, _ = ask(handler, question(SMALL, LABELS))
+    assert (status, body) == (500, {"message": "Internal error, nothing you did.", "code": "internal_error"})
+    assert "secret path" in caplog.text
+    assert ask(handler, question(SMALL, LABELS))[0] == 200
+
+
+def test_the_log_has_one_line_a_request_and_never_a_label(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    ask(handler, question(SMALL, LABELS))
+    ask(handler, question(SMALL, ["Cat", "cat "]))
+    good, bad = (record.__dict__ for record in caplog.records)
+    assert (good["status"], good["labels"], good["cache_hits"], good["pixels"], good["format"]) == (200, 3, 0, 4800, "JPEG")
+    assert (good["start"], bad["start"]) == ("cold", "warm")
+    assert (bad["status"], bad["code"]) == (400, "invalid_request")
+    assert not any(label.lower() in repr(record.__dict__).lower() for record in caplog.records for label in [*LABELS, '"cat'])
+
+
+def test_a_damaged_bundle_is_refused_with_the_file_and_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"bundle\.json is missing.*make model"):
+        read_settings(tmp_path, hashes=False)
+    for path in DEMO.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    read_settings(tmp_path, hashes=True)
+    text = bytearray((tmp_path / "text.onnx").read_bytes())
+    text[1000] ^= 1
+    (tmp_path / "text.onnx").write_bytes(text)
+    read_settings(tmp_path, hashes=False)
+    with pytest.raises(BundleError, match=r"text\.onnx.*sha256"):
+        read_settings(tmp_path, hashes=True)
+    (tmp_path / "text.onnx").write_bytes(text[:-1])
+    with pytest.raises(BundleError, match=r"text\.onnx has"):
+        read_settings(tmp_path, hashes=False)

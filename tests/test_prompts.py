@@ -1,0 +1,111 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from classifier.clip import Clip
+from classifier.errors import ClientError
+from classifier.prompts import Prompts, Tokenizer
+from golden.data import golden_tokens
+
+
+@pytest.fixture(scope="module")
+def tokenizer(clip: Clip) -> Tokenizer:
+    return Tokenizer(clip.folder, clip.settings.text)
+
+
+@dataclass
+class CountingClip:
+    """The real encoders, counting the prompts and their lengths."""
+
+    real: Clip
+    lengths: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder, self.settings = self.real.folder, self.real.settings
+
+    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+        self.lengths += map(len, prompts)
+        return self.real.encode_text(prompts)
+
+
+@pytest.fixture
+def counting(clip: Clip) -> CountingClip:
+    return CountingClip(clip)
+
+
+def embed(prompts: Prompts, texts: list[str], in_time: bool = True) -> NDArray[np.float32]:
+    return prompts.embed([prompts.read(text, "labels") for text in texts], lambda: in_time)
+
+
+@pytest.mark.parametrize("text", golden_tokens())
+def test_ids_equal_those_of_open_clip(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.encode(text) == golden_tokens()[text]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("dog " * 76, "label_too_long", "76 tokens"),
+        ("x" * 10_001, "label_too_long", "10001 characters"),
+        (" \t&nbsp;\n", "invalid_request", "empty"),
+        ("a <END_OF_TEXT> dog", "invalid_request", "<end_of_text>"),
+        ("&lt;start_of_text&gt;", "invalid_request", "<start_of_text>"),
+    ],
+)
+def test_texts_that_the_model_cannot_read_are_refused(tokenizer: Tokenizer, text: str, code: str, said: str) -> None:
+    with pytest.raises(ClientError, match=said) as caught:
+        tokenizer.encode(text, "labels.7")
+    assert (caught.value.status, caught.value.code, caught.value.field) == (400, code, "labels.7")
+
+
+def test_a_text_that_just_fits_is_read(tokenizer: Tokenizer) -> None:
+    assert len(tokenizer.encode("dog " * 75)) == 77
+
+
+def test_each_prompt_runs_at_its_own_length_and_only_once(counting: CountingClip) -> None:
+    prompts = Prompts(counting)  # type: ignore[arg-type]
+    embed(prompts, ["a dog", "cat", "a dog"])
+    assert sorted(counting.lengths) == [3, 4]
+    embed(prompts, ["cat", "a dog", "a bird"])
+    assert counting.lengths[2:] == [4]
+
+
+def test_an_embedding_is_the_same_alone_in_company_and_from_memory(clip: Clip) -> None:
+    alone = embed(Prompts(clip), ["a dog"])[0]
+    prompts = Prompts(clip)
+    company = embed(prompts, ["a cat", "three red stars on a blue background", "a dog"])
+    np.testing.assert_array_equal(company[2], alone)
+    np.testing.assert_array_equal(embed(prompts, ["a dog"])[0], alone)
+
+
+def test_the_longest_unused_prompt_is_forgotten_first(counting: CountingClip) -> None:
+    prompts = Prompts(counting, most=2)  # type: ignore[arg-type]
+    for text in ("one", "two", "one", "three"):
+        embed(prompts, [text])
+    counting.lengths.clear()
+    embed(prompts, ["one", "three"])
+    assert counting.lengths == []
+    embed(prompts, ["two"])
+    assert counting.lengths == [3]
+
+
+def test_memory_is_bounded_in_bytes(counting: CountingClip) -> None:
+    prompts = Prompts(counting, most_bytes=4_000)  # type: ignore[arg-type]
+    embed(prompts, ["one", "two", "three", "four", "five"])
+    counting.lengths.clear()
+    embed(prompts, ["five"])
+    assert counting.lengths == []
+    embed(prompts, ["one"])
+    assert counting.lengths == [3]
+
+
+def test_out_of_time_is_told_and_what_is_finished_is_kept(counting: CountingClip) -> None:
+    prompts = Prompts(counting)  # type: ignore[arg-type]
+    texts, rounds = [f"label {i}" for i in range(40)], iter([True, False])
+    with pytest.raises(ClientError) as caught:
+        prompts.embed([prompts.read(text, "labels") for text in texts], lambda: next(rounds))
+    assert (caught.value.status, caught.value.code) == (503, "out_of_time")
+    embed(prompts, texts)
+    assert len(counting.lengths) == 40
