@@ -1,0 +1,1 @@
+"""From open_clip to a bundle; never part of what serves."""
