@@ -99,7 +99,10 @@ def _judged(folder: Path, settings: Settings, model: str, reference: verify.Refe
         said = f"{encoder} encoder in 8 bits: best label equal in {figures[0]:.2%}, 99th percentile of change {figures[1]:.4f}"
         takes = precision == "int8" or verify.holds(figures)
         say(f"{said}: {'taken' if takes else 'fp32 is kept'}{'' if verify.holds(figures) else ' (the bound is missed)'}")
-        fidelity |= {f"{encoder}_int8_best_label_equal": figures[0], f"{encoder}_int8_change_99th_percentile": round(figures[1], 5)}
+        fidelity |= {
+            f"{encoder}_int8_best_label_equal": figures[0],
+            f"{encoder}_int8_change_99th_percentile": round(figures[1], 5),
+        }
         if takes:
             chosen[encoder] = "int8"
             kept.unlink()
@@ -137,7 +140,7 @@ def _settings(model: str, name: str | None, source: Source) -> Settings:
             shortens=True,
         ),
         dimension=network.visual.output_dim,
-        logit_scale=float(network.logit_scale.exp()),
+        logit_scale=float(network.logit_scale.detach().exp()),
         logit_bias=None,
         scoring="softmax",
         precision={"image": "fp32", "text": "fp32"},

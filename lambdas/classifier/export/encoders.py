@@ -74,7 +74,14 @@ def write_onnx(module: nn.Module, example: Tensor, name: str, shape: dict[int, A
     model = program.model_proto
     # Names of source files and stack traces belong to the machine that exported.
     model.ClearField("metadata_props")
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.input, *model.graph.output, model.graph):
+    for part in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.initializer,
+        *model.graph.input,
+        *model.graph.output,
+        model.graph,
+    ):
         part.ClearField("metadata_props")
     for node in model.graph.node:
         node.ClearField("doc_string")
@@ -87,7 +94,13 @@ def write_encoders(model: Any, mean: tuple[float, ...], std: tuple[float, ...], 
     size = model.visual.image_size
     side = size[0] if isinstance(size, tuple) else size
     batch = torch.export.Dim("n", min=1, max=1024)
-    write_onnx(ImageEncoder(model, mean, std), torch.zeros(2, side, side, 3, dtype=torch.uint8), "pixels", {0: batch}, folder / "image.onnx")
+    write_onnx(
+        ImageEncoder(model, mean, std),
+        torch.zeros(2, side, side, 3, dtype=torch.uint8),
+        "pixels",
+        {0: batch},
+        folder / "image.onnx",
+    )
     text = model if hasattr(model, "token_embedding") else model.text
     length = torch.export.Dim("length", min=2, max=text.context_length)
     ids = torch.zeros(2, 9, dtype=torch.int64)

@@ -19,6 +19,7 @@ from open_clip.transformer import TextTransformer
 
 from classifier.clip import Weights
 
+
 class ExportError(Exception):
     """An export that can't be made; the message says why and what would do."""
 
@@ -38,7 +39,9 @@ def refuse_inexpressible(name: str) -> dict[str, Any]:
     config = open_clip.get_model_config(name)
     if config is None:
         near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
-        raise ExportError(f"{name} is no model of open_clip {open_clip.__version__}; there are {', '.join(near or ['ViT-B-32'])}, …")
+        raise ExportError(
+            f"{name} is no model of open_clip {open_clip.__version__}; there are {', '.join(near or ['ViT-B-32'])}, …"
+        )
     text, vision = config["text_cfg"], config["vision_cfg"]
     reasons = {
         "CoCa has a second text decoder": "multimodal_cfg" in config,

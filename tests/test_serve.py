@@ -1,0 +1,155 @@
+import base64
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifier.handler import Handler
+from conftest import DEMO, ROOT
+from pictures import encoded, picture
+from serve import choose, running
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Recorder:
+    """A handler that keeps the events and answers what it is told."""
+
+    def __init__(self, body: str = "{}", seconds: float = 0) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.body, self.seconds = body, seconds
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        self.events.append(event)
+        if event["path"] == "/crash":
+            raise RuntimeError("crash")
+        time.sleep(self.seconds)
+        return {"statusCode": 200, "headers": JSON, "body": self.body, "isBase64Encoded": False}
+
+
+def post(url: str, body: bytes | None, headers: dict[str, str] = JSON) -> tuple[int, Any, dict[str, str]]:
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer), dict(answer.headers)
+    except urllib.error.HTTPError as err:
+        with err:
+            return err.code, json.load(err), dict(err.headers)
+
+
+def test_a_question_is_answered_over_http(handler: Handler) -> None:
+    body = json.dumps({"image_data": base64.b64encode(encoded(picture(80, 60))).decode(), "labels": ["собака", "cat"]})
+    with running(handler) as url:
+        status, answer, headers = post(url, body.encode())
+        assert (status, list(answer["result"])) == (200, ["собака", "cat"])
+        assert {"X-Model", "Server-Timing", "Access-Control-Allow-Origin"} <= {
+            name.title().replace("X-M", "X-M") for name in headers
+        }
+        assert post(url + "nowhere", b"{}")[0] == 404
+        assert post(url, b"{}")[0] == 400
+
+
+def test_http_becomes_a_rest_event() -> None:
+    recorder = Recorder()
+    with running(recorder) as url:
+        post(url + "?labels=a+cat&labels=a%20dog&empty=", b'{"a": 1}', JSON | {"X-Odd": "1"})
+        post(url, b"\xff\xd8", {"Content-Type": "image/jpeg"})
+        post(url, None, {})
+    first, binary, empty = recorder.events
+    assert (first["httpMethod"], first["resource"], first["body"], first["isBase64Encoded"]) == ("POST", "/", '{"a": 1}', False)
+    assert first["multiValueQueryStringParameters"] == {"labels": ["a cat", "a dog"], "empty": [""]}
+    assert first["queryStringParameters"] == {"labels": "a dog", "empty": ""}
+    assert first["headers"]["x-odd"] == "1"
+    assert (binary["body"], binary["isBase64Encoded"]) == (base64.b64encode(b"\xff\xd8").decode(), True)
+    assert (empty["httpMethod"], empty["body"], empty["multiValueQueryStringParameters"]) == ("GET", None, None)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "path", "body", "status", "message"),
+    [
+        (Recorder(), "", b" " * (10 * 2**20 + 1), 413, "Request Too Long"),
+        (Recorder(), "", b" " * (6 * 2**20), 413, "Request Too Long"),
+        (Recorder(seconds=0.5), "", b"{}", 504, "Endpoint request timed out"),
+        (Recorder(), "crash", b"{}", 502, "Internal server error"),
+        (Recorder(json.dumps("x" * 6 * 2**20)), "", b"{}", 502, "Internal server error"),
+    ],
+    ids=["payload", "event", "time", "crash", "answer"],
+)
+def test_the_gateways_limits_and_errors_are_kept(recorder: Recorder, path: str, body: bytes, status: int, message: str) -> None:
+    with running(recorder, timeout=0.3) as url:
+        got, answer, _ = post(url + path, body)
+        assert (got, answer) == (status, {"message": message})
+        time.sleep(recorder.seconds)
+        recorder.body, recorder.seconds = "{}", 0
+        assert post(url, b"{}")[0] == 200
+    assert (status == 413) == (len(recorder.events) == 1)
+
+
+def test_one_request_at_a_time_reaches_the_handler() -> None:
+    inside, most = 0, 0
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        inside -= 1
+        return {"statusCode": 200, "headers": JSON, "body": "{}"}
+
+    with running(handler) as url:
+        callers = [threading.Thread(target=post, args=(url, b"{}")) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert most == 1
+
+
+def test_the_only_real_bundle_is_taken_and_several_are_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert choose(tmp_path, None) == tmp_path / "demo"
+    for name in ("demo", "one"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").touch()
+    assert choose(tmp_path, None) == tmp_path / "one"
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "bundle.json").touch()
+    with pytest.raises(SystemExit) as caught:
+        choose(tmp_path, None)
+    assert caught.value.code == 2
+    assert f"BUNDLE={tmp_path / 'two'}" in capsys.readouterr().err
+    assert choose(tmp_path, tmp_path / "two") == tmp_path / "two"
+
+
+def test_serve_says_what_it_serves_and_ends_on_ctrl_c() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = str(sock.getsockname()[1])
+    command = [sys.executable, "tools/serve.py", "--bundle", str(DEMO), "--port"]
+    environment = {"PYTHONPATH": "lambdas"}
+    with subprocess.Popen([*command, port], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            said = [process.stdout.readline() for _ in range(5)]
+            assert f"demo answers at http://127.0.0.1:{port}/" in said[0]
+            assert "nothing about photographs" in said[1]
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                try:
+                    assert post(f"http://127.0.0.1:{port}/", b"{}")[0] == 400
+                    break
+                except urllib.error.URLError:
+                    time.sleep(0.05)
+            taken = subprocess.run([*command, port], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert taken.returncode == 1
+            assert "take another: make serve PORT=" in taken.stderr
+        finally:
+            process.send_signal(2)
+        assert process.wait(timeout=10) == 0
