@@ -116,7 +116,7 @@ def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
             "protocol": f"HTTP/{scope['http_version']}",
             "identity": {
                 "sourceIp": (scope.get("client") or ["127.0.0.1"])[0],
-                "userAgent": (headers.get("user-agent") or [None])[-1],
+                "userAgent": headers.get("user-agent", [""])[-1],
             },
         },
         "body": (base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace")) if body else None,
