@@ -148,7 +148,7 @@ def concepts() -> tuple[list[Concept], list[list[Concept]]]:
     for i, one in enumerate(emoji()):
         for text in (one.name, *one.words):
             having[text].add(i)
-    names = [(one.name, frozenset(having[one.name])) for one in emoji()]
+    names: list[Concept] = [(one.name, frozenset(having[one.name])) for one in emoji()]
     return names, [[(text, frozenset(having[text])) for text in one.words] for one in emoji()]
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -42,7 +43,7 @@ def main() -> None:
     model = open_clip.create_model("demo", pretrained=str(ROOT / "build" / "demo" / "checkpoint.pt")).eval()
     tokenizer = open_clip.get_tokenizer("demo")
     preprocess = open_clip.image_transform(64, is_train=False)
-    crops = {f"{w}x{h}": np.asarray(Image.fromarray(_crop(preprocess, picture(w, h)))) for w, h in SIZES}
+    crops: dict[str, Any] = {f"{w}x{h}": np.asarray(Image.fromarray(_crop(preprocess, picture(w, h)))) for w, h in SIZES}
     np.savez_compressed(HERE / "pixels.npz", **crops)
     tokens = {text: [i for i in tokenizer([text])[0].tolist() if i] for text in TEXTS}
     # Id 0 is padding and "!" alike: a text that holds "!" has no place in this table.
