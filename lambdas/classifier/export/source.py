@@ -13,8 +13,15 @@ from typing import Any
 
 import huggingface_hub
 import open_clip
-from huggingface_hub.errors import HfHubHTTPError
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from huggingface_hub.errors import EntryNotFoundError
+from open_clip.pretrained import (
+    HF_WEIGHTS_NAME,
+    _get_safe_alternatives,
+    download_pretrained,
+    download_pretrained_from_hf,
+    get_pretrained_cfg,
+    list_pretrained_tags_by_model,
+)
 from open_clip.transformer import TextTransformer
 
 from classifier.clip import Weights
@@ -36,7 +43,8 @@ class Source:
 
 def refuse_inexpressible(name: str) -> dict[str, Any]:
     """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle can't express."""
-    config = open_clip.get_model_config(name)
+    # A name with a scheme (hf-hub:, local-dir:) would make open_clip fetch or read a config of its own.
+    config = open_clip.get_model_config(name) if ":" not in name else None
     if config is None:
         near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
         raise ExportError(
@@ -81,6 +89,8 @@ def load(name: str, pretrained: str, trained_with: str | dict[str, Any] | None, 
         raise ExportError(f"These weights were trained {said} QuickGELU and {name} is not; take MODEL={other}.")
     if settings.get("resize_mode", "shortest") not in ("shortest", "squash"):
         raise ExportError(f"{name} pads pictures (resize_mode {settings['resize_mode']!r}), which a bundle can't express yet.")
+    if settings.get("interpolation", "bicubic") not in ("bicubic", "bilinear"):
+        raise ExportError(f"{name} resizes by {settings['interpolation']!r}; a bundle can express bicubic and bilinear.")
     with _warnings_are_errors(name):
         model = open_clip.create_model(name, pretrained=str(path), weights_only=True).eval()
     text = model.text if hasattr(model, "text") else model
@@ -93,7 +103,10 @@ def _named_settings(name: str, trained_with: str | dict[str, Any] | None) -> dic
     if isinstance(trained_with, dict):
         settings = trained_with
     elif trained_with and trained_with.lstrip().startswith("{"):
-        settings = json.loads(trained_with)
+        try:
+            settings = dict(json.loads(trained_with))
+        except ValueError as err:
+            raise ExportError(f"PRETRAINED_CFG is no JSON object: {err}.") from err
     elif trained_with:
         settings = dict(get_pretrained_cfg(name, trained_with))
         if not settings:
@@ -108,15 +121,23 @@ def _named_settings(name: str, trained_with: str | dict[str, Any] | None) -> dic
     missing = {"mean", "std"} - settings.keys()
     if missing:
         raise ExportError(f"PRETRAINED_CFG lacks {' and '.join(sorted(missing))}.")
+    unknown = settings.keys() - {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
+    if unknown:
+        raise ExportError(f"PRETRAINED_CFG has {', '.join(sorted(unknown))}, which mean nothing here.")
+    for key in ("mean", "std"):
+        values = settings[key]
+        if not isinstance(values, list | tuple) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+            raise ExportError(f"PRETRAINED_CFG's {key} must be three numbers, one a colour.")
     return settings
 
 
 def _download(name: str, pretrained: str, tag: dict[str, Any]) -> Path:
     """open_clip's own download, with its progress bars; then the file is held against the hash that the hub gave."""
     try:
-        path = Path(download_pretrained(tag))
+        path = _fetch(tag)
     except Exception as err:
-        raise ExportError(f"The weights of {name} {pretrained} could not be downloaded: {' '.join(str(err).split())}") from err
+        cause = err.__context__ or err
+        raise ExportError(f"The weights of {name} {pretrained} could not be downloaded: {' '.join(str(cause).split())}") from err
     blob = path.resolve()
     # The hub names a large file by its sha256, and its client checks the size alone.
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and sha256(blob) != blob.name:
@@ -124,6 +145,20 @@ def _download(name: str, pretrained: str, tag: dict[str, Any]) -> Path:
         blob.unlink(missing_ok=True)
         raise ExportError(f"The downloaded weights of {name} {pretrained} have the wrong sha256 and were deleted; run it again.")
     return path
+
+
+def _fetch(tag: dict[str, Any]) -> Path:
+    """One file after the other: asked for its default, open_clip tells only why the last one that it tried failed."""
+    repository, _, file = str(tag.get("hf_hub", "")).rpartition("/")
+    if not repository:
+        return Path(download_pretrained(tag))
+    for safe in _get_safe_alternatives(file or HF_WEIGHTS_NAME):
+        try:
+            return Path(download_pretrained_from_hf(repository, filename=safe))
+        except FileNotFoundError as err:
+            if not isinstance(err.__context__, EntryNotFoundError):
+                raise
+    return Path(download_pretrained(tag))
 
 
 def _revision(path: Path) -> str | None:
@@ -137,7 +172,7 @@ def _licence(tag: dict[str, Any]) -> str | None:
         return None
     try:
         card = huggingface_hub.model_info(repository).card_data
-    except (HfHubHTTPError, OSError):
+    except Exception:  # the hub's client raises its HTTP library's own errors too, and a licence is no reason to fail
         return None
     return str(card.license) if card and card.license else None
 
@@ -161,7 +196,7 @@ def _warnings_are_errors(name: str) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
-    except (RuntimeError, KeyError, ValueError) as err:
+    except Exception as err:  # a file that is no checkpoint makes torch and safetensors raise nearly everything
         raise ExportError(f"The weights don't fit {name}: {' '.join(str(err).split())[:300]}") from err
     finally:
         logging.getLogger().removeHandler(listener)
