@@ -25,10 +25,14 @@ SAMPLE = Path(__file__).parent / "images" / "dog.jpg"
 def classify(endpoint: str, image: Path, key: str | None) -> requests.Response:
     """Posts the picture with all labels. Raises SystemExit with a readable message."""
     try:
-        body = {"image_data": base64.b64encode(image.read_bytes()).decode(), "labels": list(CATEGORIES)}
+        data = image.read_bytes()
+    except OSError as err:
+        sys.exit(f"{image} can't be read: {err.strerror}")
+    body = {"image_data": base64.b64encode(data).decode(), "labels": list(CATEGORIES)}
+    try:
         answer = requests.post(endpoint, json=body, headers={"x-api-key": key} if key else {}, timeout=60)
-    except OSError as err:  # requests' own errors are OSErrors too
-        sys.exit(f"{image if isinstance(err, FileNotFoundError) else endpoint} can't be reached: {err}")
+    except requests.RequestException as err:
+        sys.exit(f"{endpoint} can't be reached: {err}")
     if answer.ok:
         return answer
     try:
@@ -49,8 +53,11 @@ def main() -> None:
     if answer.headers.get("X-Model") == "demo":
         print("This is the demo model, trained on drawings: it says nothing about photographs.")
     sums = dict.fromkeys(CATEGORIES.values(), 0.0)
-    for label, share in answer.json()["result"].items():
-        sums[CATEGORIES[label]] += share
+    try:
+        for label, share in answer.json()["result"].items():
+            sums[CATEGORIES[label]] += share
+    except (ValueError, KeyError, TypeError):
+        sys.exit(f"{asked.endpoint} answered, but not as this API does: {answer.text[:200]}")
     print("Category probabilities:")
     for category, share in sorted(sums.items(), key=lambda item: -item[1]):
         print(f"  {category:<10}  {share:7.2%}")

@@ -39,6 +39,7 @@ def refusing(status: int, body: str) -> Any:
         (403, json.dumps({"message": "Forbidden"}), "403: Forbidden Is the key right?"),
         (400, json.dumps({"message": "labels is missing."}), "400: labels is missing."),
         (502, "<html>", "502: <html>"),
+        (200, "<html>", "not as this API does: <html>"),
     ],
 )
 def test_moderation_tells_what_the_endpoint_said(status: int, body: str, said: str) -> None:
@@ -52,7 +53,7 @@ def test_moderation_tells_of_a_missing_file_and_a_dead_endpoint(tmp_path: Path) 
     missing = run("examples/moderation.py", "--endpoint", "http://127.0.0.1:9/", "--image", str(tmp_path / "none.jpg"))
     dead = run("examples/moderation.py", "--endpoint", "http://127.0.0.1:9/")
     assert missing.returncode == dead.returncode == 1
-    assert "none.jpg can't be reached" in missing.stderr
+    assert "none.jpg can't be read" in missing.stderr
     assert "http://127.0.0.1:9/ can't be reached" in dead.stderr
     assert "Traceback" not in missing.stderr + dead.stderr
 

@@ -3,16 +3,13 @@
 import argparse
 import base64
 import json
-import os
 import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from classifier.clip import BundleError
-from classifier.main import build
-from serve import MODELS, ONLY_DRAWINGS, running
+from serve import MODELS, ONLY_DRAWINGS, load, running
 
 IMAGES = Path("examples/images")
 # The label that comes first is the right one.
@@ -69,10 +66,7 @@ def main() -> None:
     asked = parser.parse_args()
     if bool(asked.image) != bool(asked.labels):
         sys.exit('A picture of your own takes both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
-    try:
-        handler = build(asked.bundle, threads=os.cpu_count() or 1, hashes=True)
-    except BundleError as err:
-        sys.exit(str(err))
+    handler = load(asked.bundle)
     questions = {asked.image: asked.labels} if asked.image else {IMAGES / name: labels for name, labels in SAMPLES.items()}
     wrong = []
     with running(handler) as url:

@@ -32,6 +32,7 @@ BINARY = {f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "bmp", "avi
 MODELS = Path("models")
 ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+Response = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 @dataclass(frozen=True)
@@ -63,27 +64,31 @@ class Gateway:
                 return
             body, more = body + message.get("body", b""), message.get("more_body", False)
             if len(body) > MOST_PAYLOAD:
-                return await _send(send, _error(413, "Request Too Long"))
+                return await _send(send, _refusal(413, "Request Too Long"))
         deadline = time.monotonic() + self._timeout
         event = event_of(scope, body)
         if len(json.dumps(event)) > MOST_EVENT:
-            return await _send(send, _error(413, "Request Too Long"))
+            return await _send(send, _refusal(413, "Request Too Long"))
         context = Context(deadline, event["requestContext"]["requestId"])
+        # Not wait_for: a TimeoutError of the handler's own is a failure, not the gateway's patience.
+        task = asyncio.create_task(asyncio.to_thread(self._invoke, event, context))
+        await asyncio.wait({task}, timeout=self._timeout)
+        if not task.done():
+            task.cancel()
+            return await _send(send, _refusal(504, "Endpoint request timed out"))
         try:
-            answer = await asyncio.wait_for(asyncio.to_thread(self._invoke, event, context), self._timeout)
-        except TimeoutError:
-            answer = _error(504, "Endpoint request timed out")
+            response = task.result()
         except Exception:
             logging.getLogger(__name__).exception("the handler failed")
-            answer = _error(502, "Internal server error")
-        await _send(send, answer)
+            response = _refusal(502, "Internal server error")
+        await _send(send, response)
 
-    def _invoke(self, event: dict[str, Any], context: Context) -> dict[str, Any]:
+    def _invoke(self, event: dict[str, Any], context: Context) -> Response:
         with self._busy:
             answer = self._handler(event, context)
         if len(json.dumps(answer)) > MOST_EVENT:
             raise ValueError("the answer passes Lambda's 6 MB")
-        return answer
+        return _response(answer)
 
 
 def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
     query: dict[str, list[str]] = {}
     for key, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
         query.setdefault(key, []).append(value)
-    path, identity = unquote(scope["raw_path"].decode("latin-1")), str(uuid.uuid4())
+    path, identity, now = unquote(scope["raw_path"].decode("latin-1")), str(uuid.uuid4()), time.time()
     kind = headers.get("content-type", ["application/json"])[-1].partition(";")[0].strip().lower()
     binary = kind in BINARY
     return {
@@ -108,6 +113,13 @@ def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
         "pathParameters": None,
         "stageVariables": None,
         "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "local",
+            "domainName": headers.get("host", ["localhost"])[-1],
+            "extendedRequestId": identity,
+            "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
+            "requestTimeEpoch": int(now * 1000),
+            "resourceId": "local",
             "resourcePath": path,
             "httpMethod": scope["method"],
             "path": path,
@@ -124,17 +136,26 @@ def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
     }
 
 
-def _error(status: int, message: str) -> dict[str, Any]:
-    return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps({"message": message})}
+def _refusal(status: int, message: str) -> Response:
+    """One of API Gateway's own errors."""
+    return _response(
+        {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps({"message": message})}
+    )
 
 
-async def _send(send: Callable[[Any], Awaitable[None]], answer: dict[str, Any]) -> None:
-    text = answer.get("body") or ""
-    body = base64.b64decode(text) if answer.get("isBase64Encoded") else text.encode()
-    headers = [(name.encode("latin-1"), str(value).encode("latin-1")) for name, value in answer["headers"].items()]
-    if answer["statusCode"] != 204:
+def _response(answer: dict[str, Any]) -> Response:
+    """Raises for an answer that API Gateway would call malformed."""
+    status, text = int(answer["statusCode"]), answer.get("body") or ""
+    body: bytes = base64.b64decode(text, validate=True) if answer.get("isBase64Encoded") else text.encode()
+    headers = [(name.encode("latin-1"), str(value).encode("latin-1")) for name, value in (answer.get("headers") or {}).items()]
+    if status != 204:
         headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": answer["statusCode"], "headers": headers})
+    return status, headers, body
+
+
+async def _send(send: Callable[[Any], Awaitable[None]], response: Response) -> None:
+    status, headers, body = response
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -180,6 +201,16 @@ def choose(models: Path, asked: Path | None) -> Path:
     return real[0] if real else models / "demo"
 
 
+def load(bundle: Path) -> Handler:
+    """The handler on a bundle whose hashes hold. Exits with what is wrong with it."""
+    try:
+        return build(bundle, threads=os.cpu_count() or 1, hashes=True)
+    except BundleError as err:
+        sys.exit(str(err))
+    except OSError as err:
+        sys.exit(f"{bundle} is no bundle's folder: {err.strerror}")
+
+
 class Lines(logging.Formatter):
     """The request line with what `extra` brought."""
 
@@ -201,13 +232,11 @@ def main() -> None:
     bundle = choose(MODELS, asked.bundle)
     try:
         sock = listener(asked.port)
-        name = read_settings(bundle, hashes=False).name
-        handler = build(bundle, threads=os.cpu_count() or 1, hashes=True)
-    except OSError as err:
-        sys.exit(f"Port {asked.port} can't be used ({err.strerror}); take another: make serve PORT={asked.port + 1}")
-    except BundleError as err:
-        sys.exit(str(err))
-    url = f"http://127.0.0.1:{asked.port}/"
+    except (OSError, OverflowError) as err:
+        sys.exit(f"Port {asked.port} can't be used ({err}); take another: make serve PORT={8001 if asked.port == 8000 else 8000}")
+    handler = load(bundle)
+    name = read_settings(bundle, hashes=False).name
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
     print(f"{name} answers at {url} (Ctrl-C ends it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nTry it:")
     print('  echo "{\\"image_data\\": \\"$(base64 -w0 examples/images/dog.jpg)\\", \\"labels\\": [\\"a dog\\", \\"a cat\\"]}" |')
     print(f'    curl {url} -H "Content-Type: application/json" -d @-', flush=True)
