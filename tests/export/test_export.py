@@ -53,7 +53,12 @@ def test_every_named_architecture_is_exported_and_verified(model: str, trained_w
 def test_mean_and_standard_deviation_come_from_the_tag(tmp_path: Path) -> None:
     assert open_clip.get_pretrained_cfg("ViT-L-14", "laion2b_s32b_b82k")["mean"] == (0.5, 0.5, 0.5)
     weights = random_weights("RN50", tmp_path)
-    settings: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "interpolation": "bilinear", "resize_mode": "squash"}
+    settings: dict[str, Any] = {
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+    }
     one = export("RN50", weights, settings, "fp32", tmp_path / "one", name="one", crops=4)
     assert (one.image.interpolation, one.image.resize_mode) == ("bilinear", "squash")
 

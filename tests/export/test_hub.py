@@ -50,7 +50,13 @@ class Answers(BaseHTTPRequestHandler):
             return None
         content = hub.weights[:-1] + bytes([hub.weights[-1] ^ 1]) if hub.trouble == "changed" else hub.weights
         tag = f'"{hub.sha256}"'
-        headers = {"ETag": tag, "X-Linked-ETag": tag, "X-Linked-Size": str(len(content)), "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": tag,
+            "X-Linked-ETag": tag,
+            "X-Linked-Size": str(len(content)),
+            "X-Repo-Commit": COMMIT,
+            "Accept-Ranges": "bytes",
+        }
         return self._send(content, body, headers, cut=hub.trouble == "cut")
 
     def _send(self, content: bytes, body: bool, headers: dict[str, str], cut: bool = False) -> None:
