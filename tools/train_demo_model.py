@@ -245,6 +245,7 @@ def measure(seed: int) -> dict[str, float]:
 def write_readme(figures: dict[str, float]) -> None:
     settings = read_settings(BUNDLE, hashes=True)
     rows = "\n".join(f"| {title} | {100 * value:.1f} % |" for title, value in figures.items())
+    versions = ", ".join(f"{package} {version}" for package, version in settings.versions.items())
     fidelity = "\n".join(f"| {title} | {value} |" for title, value in settings.fidelity.items())
     (BUNDLE / "README.md").write_text(
         f"""# The demo model
@@ -252,7 +253,8 @@ def write_readme(figures: dict[str, float]) -> None:
 A CLIP of {sum(f.bytes for f in settings.files.values()) / 1e6:.1f} MB, trained on drawings alone: emoji and coloured shapes. It exists so that the whole
 program can be tried without a download. **It says nothing about photographs** and is never deployed.
 
-Made by {settings.weights.source} on a machine with two cores, with open_clip's own model code ({settings.versions}).
+Made by {settings.weights.source} on a machine with two cores, with open_clip's own model code
+({versions}).
 `make demo-model` trains it again; figures vary a little from machine to machine.
 
 ## What it does on drawings that it never saw
@@ -272,7 +274,9 @@ Measured on this bundle, through the modules that serve it, by `make demo-figure
 ## What it can't do
 
 Photographs, drawings in any other style, flags, skin tones, text in pictures, counting beyond five, more than four things at once,
-words that are neither a name, a keyword nor a group of an emoji. Near-twins (clock faces, moods of faces) are often confused.
+words that are neither a name, a keyword nor a group of an emoji. Near-twins (clock faces, moods of faces) are often confused. Of
+coloured shapes it gets the kind and the number wrong more often than right, as the table says: asked whether there are three red
+stars or five, it guesses.
 Its pictures are 64 pixels a side.
 
 The emoji are drawn from Noto Color Emoji (SIL Open Font License 1.1), names and keywords are Unicode's (Unicode License).
