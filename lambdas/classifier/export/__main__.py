@@ -86,7 +86,7 @@ def _judged(folder: Path, settings: Settings, model: str, reference: verify.Refe
     say("verifying pixels, tokens and embeddings against open_clip")
     fidelity: dict[str, float | int | str] = {
         "pictures_with_equal_pixels": verify.check_pixels(clip, reference),
-        "strings_with_equal_ids": verify.check_tokens(clip, model),
+        **verify.check_tokens(clip, model),
         **verify.check_fp32(served(), reference),
     }
     chosen: dict[str, str] = {"image": "fp32", "text": "fp32"}

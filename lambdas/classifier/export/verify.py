@@ -3,7 +3,7 @@
 import io
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from classifier.clip import Clip
 from classifier.errors import ClientError
 from classifier.export.source import ExportError, Source
 from classifier.image import open_image
-from classifier.prompts import Tokenizer
+from classifier.prompts import MOST_CHARACTERS, Tokenizer
 from classifier.scoring import similarities, softmax
 
 Floats = NDArray[np.float32]
@@ -119,25 +119,29 @@ def check_pixels(clip: Clip, reference: Reference) -> int:
     return len(reference.pictures)
 
 
-def check_tokens(clip: Clip, name: str, count: int = STRINGS) -> int:
-    """How many strings of all kinds gave open_clip's ids, or were rightly refused. Raises ExportError."""
+def check_tokens(clip: Clip, name: str, count: int = STRINGS) -> dict[str, int]:
+    """How many strings of all kinds gave open_clip's ids, at least `count`, and how many were rightly refused. Raises ExportError."""
     mine, theirs = Tokenizer(clip.folder, clip.settings.text), open_clip.get_tokenizer(name)
-    settings = clip.settings.text
-    for text in strings(count):
+    settings, equal, refused = clip.settings.text, 0, 0
+    for text in strings():
+        if equal >= count:
+            break
         inside = theirs.encode(text)
         expected = [settings.start_id, *inside, settings.end_id]
         try:
             agrees = mine.encode(text) == expected
+            equal += agrees
         except ClientError:
             spelled = any(token in theirs.clean_fn(text) for token in settings.special_tokens)
-            agrees = not inside or spelled or len(expected) > settings.context_length or len(text) > 10_000
+            agrees = not inside or spelled or len(expected) > settings.context_length or len(text) > MOST_CHARACTERS
+            refused += agrees
         if not agrees:
             raise ExportError(f"The text {text!r} gets other token ids than open_clip's.")
-    return count
+    return {"strings_with_equal_ids": equal, "strings_rightly_refused": refused}
 
 
-def strings(count: int) -> list[str]:
-    """Words, sentences, entities, contractions, emoji, control characters, all scripts, long ones, any code points."""
+def strings() -> Iterator[str]:
+    """Without end: words, sentences, entities, contractions, emoji, control characters, all scripts, long ones, any code points."""
     rng = random.Random(7)  # noqa: S311
     points = [c for c in range(sys.maxunicode + 1) if not 0xD800 <= c <= 0xDFFF]
     blocks = [(0x20, 0x7F), (0xA0, 0x250), (0x370, 0x530), (0x590, 0x700), (0x900, 0xE80), (0x1100, 0x1200), (0x2000, 0x2C00),
@@ -151,8 +155,10 @@ def strings(count: int) -> list[str]:
         lambda: "".join(chr(rng.randrange(*block)) for block in [rng.choice(blocks)] for _ in range(rng.randint(1, 40))),
         lambda: "".join(chr(rng.randrange(*rng.choice(blocks))) for _ in range(rng.randint(1, 25))),
         lambda: "".join(rng.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(rng.randint(1, 300))),
+        lambda: rng.choice([" ", "\n", "&nbsp;"]) * rng.randint(0, 4_000) + rng.choice(NOUNS) * rng.randint(1, 20),
     ]
-    return [kinds[i % len(kinds)]() for i in range(count)]
+    while True:
+        yield from (kind() for kind in kinds)
 
 
 def check_fp32(served: Served, reference: Reference) -> dict[str, float]:
