@@ -41,7 +41,7 @@ from demo_world import (
 BATCH = 128
 ABSENT = 32  # captions of a step whose absence is asked for too
 # Pictures and texts alike are held against one prototype an emoji, thrown away afterwards: each step then shows all wrong answers
-# at the price of none, where captions alone took three times the steps.
+# at the price of a product, where captions show only those of the batch.
 # The mean and standard deviation of OpenAI's CLIP, so that the demo takes the same path as a real model.
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
 BUNDLE = Path("models/demo")

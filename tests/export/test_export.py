@@ -50,7 +50,7 @@ def test_every_named_architecture_is_exported_and_verified(model: str, trained_w
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_mean_and_standard_deviation_come_from_the_tag(tmp_path: Path) -> None:
+def test_how_pictures_are_resized_comes_from_the_settings_of_the_weights(tmp_path: Path) -> None:
     assert open_clip.get_pretrained_cfg("ViT-L-14", "laion2b_s32b_b82k")["mean"] == (0.5, 0.5, 0.5)
     weights = random_weights("RN50", tmp_path)
     settings: dict[str, Any] = {

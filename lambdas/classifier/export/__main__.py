@@ -78,16 +78,13 @@ def export(
 
 def _judged(folder: Path, settings: Settings, model: str, reference: verify.Reference, precision: str) -> Settings:
     """Verifies fp32, then takes 8 bits encoder by encoder where asked for and where decisions hold."""
-
-    def served() -> verify.Served:
-        return verify.Served.make(Clip.load(folder, threads=os.cpu_count() or 1), reference)
-
     clip = Clip.load(folder, threads=os.cpu_count() or 1)
+    current = verify.Served.make(clip, reference)
     say("verifying pixels, tokens and embeddings against open_clip")
     fidelity: dict[str, float | int | str] = {
         "pictures_with_equal_pixels": verify.check_pixels(clip, reference),
         **verify.check_tokens(clip, model),
-        **verify.check_fp32(served(), reference),
+        **verify.check_fp32(current, reference),
     }
     chosen: dict[str, str] = {"image": "fp32", "text": "fp32"}
     for encoder in ("image", "text") if precision != "fp32" else ():
@@ -95,7 +92,8 @@ def _judged(folder: Path, settings: Settings, model: str, reference: verify.Refe
         shutil.copy(path, kept)
         write_precision(folder, encoder, "int8")
         _write_settings(folder, settings)
-        figures = verify.decisions(served(), reference)
+        tried = verify.Served.make(Clip.load(folder, threads=os.cpu_count() or 1), reference)
+        figures = verify.decisions(tried, reference)
         said = f"{encoder} encoder in 8 bits: best label equal in {figures[0]:.2%}, 99th percentile of change {figures[1]:.4f}"
         takes = precision == "int8" or verify.holds(figures)
         say(f"{said}: {'taken' if takes else 'fp32 is kept'}{'' if verify.holds(figures) else ' (the bound is missed)'}")
@@ -104,12 +102,11 @@ def _judged(folder: Path, settings: Settings, model: str, reference: verify.Refe
             f"{encoder}_int8_change_99th_percentile": round(figures[1], 5),
         }
         if takes:
-            chosen[encoder] = "int8"
+            chosen[encoder], current = "int8", tried
             kept.unlink()
         else:
             kept.replace(path)
-    _write_settings(folder, settings)
-    best, change = verify.decisions(served(), reference)
+    best, change = verify.decisions(current, reference)
     fidelity |= {"pairs": verify.PAIRS, "best_label_equal": best, "change_99th_percentile": round(change, 5)}
     say(f"as it serves: best label equal in {best:.2%} of {verify.PAIRS} pairs, 99th percentile of change {change:.4f}")
     return _write_settings(folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity}))
