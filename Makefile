@@ -11,7 +11,7 @@ RUNTIME := lambdas/classifier/requirements.txt
 MODEL ?= ViT-B-32-quickgelu
 PRETRAINED ?= openai
 PRECISION ?= auto
-MINUTES ?= 50
+MINUTES ?= 100
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -46,7 +46,7 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
-demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=50
+demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
 	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes its table
