@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from classifier.clip import Clip, read_settings
 from classifier.export.__main__ import export
 from classifier.export.encoders import text_features
-from classifier.prompts import Prompts
+from classifier.prompts import Prompts, Templates
+from classifier.schema import SLOT
 from demo_world import (
     ABSENCES,
     HELD_OUT_PAIRS,
@@ -198,7 +199,8 @@ class Measured:
         self.prompts = Prompts(self.clip)
 
     def texts(self, labels: list[str]) -> NDArray[np.float32]:
-        return self.prompts.embed([self.prompts.read(label, label) for label in labels], lambda: True)
+        plain = Templates([SLOT])
+        return np.stack(self.prompts.embed([self.prompts.read(label, plain, label) for label in labels], lambda: True))
 
     def images(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return np.stack([self.clip.encode_image(picture) for picture in pictures])
