@@ -32,4 +32,4 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     elif case.media_type:
         case.query = {"labels": ["a dog"], **(case.query or {})}
         if "negative_template" in case.query:
-            case.query["multi_label"] = True
+            case.query["multi_label"] = "true"
