@@ -55,8 +55,8 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
-openapi: $(READY) ## writes the OpenAPI document and the README's table of fields again, from the models
-	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/openapi.py
+document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
+	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
 
 test: $(READY) ## all tests that need no torch
 	$(VENV)/bin/python -m pytest --ignore tests/export
@@ -77,4 +77,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(READY) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model demo-model demo-figures golden openapi test classifier-lambda-test test-export check format examples-setup
+.PHONY: help setup setup-export demo serve model demo-model demo-figures golden document test classifier-lambda-test test-export check format examples-setup
