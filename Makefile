@@ -13,16 +13,25 @@ PRETRAINED ?= openai
 PRECISION ?= auto
 MINUTES ?= 50
 
+# The CDK's command line, in this folder alone. Settings on top of cdk.json's: SETTINGS="memory=4096 playground=true".
+CDK := node_modules/.bin/cdk
+# What is deployed: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or what cdk.json says.
+NAMED = $(or $(BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),models/$(MODEL)-$(PRETRAINED)))
+DEPLOYED = $(or $(NAMED),$(shell $(PYTHON) -c 'import json; print(json.load(open("cdk.json"))["context"]["bundle"])'))
+CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
+# Where the bundle's content doesn't matter, the demo stands in.
+STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment for everything but making models: no torch
 
-$(READY): $(RUNTIME) tools/requirements.txt examples/requirements.txt tests/requirements.txt
+$(READY): $(RUNTIME) requirements.txt tools/requirements.txt examples/requirements.txt tests/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt -r tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tools/requirements.txt -r examples/requirements.txt -r tests/requirements.txt
 	@touch $@
 
 setup-export: $(EXPORT_READY) ## the environment for making models, with torch
@@ -32,7 +41,8 @@ $(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/req
 	@echo "For the smaller CPU build name PyTorch's CPU index: make $(MAKECMDGOALS) TORCH_INDEX=…"
 	$(PYTHON) -m venv --clear $(EXPORT)
 	$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r lambdas/classifier/export/requirements.txt -r tests/requirements.txt
+	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r lambdas/classifier/export/requirements.txt \
+		$$(grep -E '^(pytest|hypothesis)==' tests/requirements.txt)
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	@touch $@
 
@@ -45,6 +55,36 @@ serve: $(READY) ## the API on this machine; PORT=8000 BUNDLE=models/…
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
+
+$(CDK): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+deploy-cdk: $(READY) ## puts it on AWS, makes the bundle first where there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
+	@$(VENV)/bin/python tools/deploy.py check node docker buildx aws credentials region logging-role
+	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
+	@$(MAKE) --no-print-directory $(CDK)
+	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
+	@$(VENV)/bin/python tools/deploy.py wait build/outputs.json
+
+synth: $(READY) $(CDK) ## the CloudFormation template in build/cdk.out; no AWS account, no Docker; the demo where no bundle is
+	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
+	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+
+diff: $(READY) $(CDK) ## what a deployment would change
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) diff $(CONTEXT)
+
+destroy: $(READY) $(CDK) ## takes it off AWS, after a question
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) destroy $(STAND_IN)
+
+bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs where there is none
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) bootstrap $(STAND_IN)
+	@$(VENV)/bin/python tools/deploy.py check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
+		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
 
 demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=50
 	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
@@ -66,7 +106,7 @@ test-export: $(EXPORT_READY) ## exports and verifies true architectures with ran
 check: $(READY) ## lint, format and types; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy lambdas tools examples tests
+	$(VENV)/bin/mypy app.py stacks lambdas tools examples tests
 
 format: $(READY) ## formats in place
 	$(VENV)/bin/ruff check --fix .
@@ -74,4 +114,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(READY) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model demo-model demo-figures golden test classifier-lambda-test test-export check format examples-setup
+.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden test classifier-lambda-test test-export check format examples-setup
