@@ -1,5 +1,6 @@
-"""AWS's Runtime Interface Emulator, out of the wheel of aws-sam-cli."""
+"""AWS's Runtime Interface Emulator, out of the wheel of aws-sam-cli, and a port to run it on."""
 
+import socket
 import subprocess
 import sys
 import zipfile
@@ -21,3 +22,9 @@ def emulator_path(machine: str) -> Path:
             path.write_bytes(wheel.read(f"samcli/local/rapid/{path.name}"))
         path.chmod(0o755)
     return path
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from conftest import DEMO, ROOT
-from emulator import emulator_path
+from emulator import emulator_path, free_port
 from pictures import encoded, picture
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator runs on Linux alone")
@@ -28,12 +28,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator ru
 @pytest.fixture(scope="session")
 def emulator() -> Path:
     return emulator_path(platform.machine())
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """The real image without Docker and without AWS's registry: buildah, and a Debian that stands in for AWS's base image."""
 
+import atexit
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,14 +17,21 @@ import pytest
 
 from conftest import ROOT
 from emulator import emulator_path
+from synthesis import image_source, synthesize
 
-MACHINE = ROOT / "build" / "machine"
+DEBIAN = ROOT / "build" / "debian"
+STAND_IN = "localhost/stand-in"
+# Runs here, but says that it is for the target: that is how buildah before 1.30, whose FROM --platform goes on to the last stage,
+# can have two bases.
+BUILDER = "localhost/builder"
 AWS_BASE = "public.ecr.aws/lambda/python:3.13"
-# Debian 13 has the Python that AWS's image has. What is installed is part of the name, so that a change makes it again.
-STAND_IN = f"localhost/stand-in-{version('awslambdaric')}"
-STORE = ("--root", f"{MACHINE}/store", "--runroot", f"{MACHINE}/run", "--storage-driver", "overlay")
+# Not in the repository: CDK walks all of that when it synthesizes, and follows links in a root file system to the end.
+HOME = Path(tempfile.mkdtemp(prefix="classifier-images-", dir="/var/tmp"))
+STORE = ("--root", f"{HOME}/store", "--runroot", f"{HOME}/run", "--storage-driver", "overlay")
+BUILDAH = ("buildah", *STORE)
 PODMAN = ("podman", *STORE, "--runtime", "runc")
-CPUS = {"amd64": "x86_64", "arm64": "aarch64"}
+# A function's architecture, as Docker and Debian call it, and as wheels and the emulator do.
+NAMES = {"x86_64": ("amd64", "x86_64"), "arm64": ("arm64", "aarch64")}
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENTRYPOINT = """#!/bin/sh
 exec /usr/local/bin/aws-lambda-rie /usr/bin/python3 -m awslambdaric "$@"
@@ -36,92 +46,94 @@ def run(*command: str | Path, **options: object) -> str:
     return str(done.stdout).strip()
 
 
-def buildah(*arguments: str | Path) -> str:
-    return run("buildah", *STORE, *arguments)
+@atexit.register
+def _remove_store() -> None:
+    for command in ([*BUILDAH, "rm", "--all"], [*BUILDAH, "rmi", "--all", "--force"], ["umount", f"{HOME}/store/overlay"]):
+        subprocess.run(command, check=False, capture_output=True)
+    shutil.rmtree(HOME)
 
 
 def needs(**packages: str) -> None:
     """Installs the Debian packages of commands that are missing. Ends the whole run where it cannot: skipping would look green."""
-    if sys.platform != "linux" or os.geteuid() or not shutil.which("apt-get"):
-        pytest.exit("This needs root on a Debian or Ubuntu Linux: it builds and mounts container images.", returncode=1)
+    if os.geteuid() or platform.machine() != "x86_64" or not shutil.which("apt-get"):
+        pytest.exit("This needs root on an x86_64 Debian or Ubuntu: it builds and mounts container images.", returncode=1)
     missing = [package for command, package in packages.items() if not shutil.which(command.replace("_", "-"))]
     if missing:
+        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "update")
-        run(
-            "apt-get",
-            "install",
-            "-y",
-            "--no-install-recommends",
-            *missing,
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-        )
+        run("apt-get", "install", "-y", "--no-install-recommends", *missing, env=quiet)
 
 
 @cache
 def stand_in() -> None:
-    """Puts into the store, under the name of AWS's base image, one that runs on amd64 and one for arm64, where nothing may run."""
+    """Makes the store, and in it what stands in for AWS's base image: one that runs on x86_64, and one for ARM64."""
     needs(buildah="buildah", debootstrap="debootstrap")
-    for arch in CPUS:
-        if not buildah("images", "-q", "--filter", f"reference={STAND_IN}:{arch}"):
-            _base(arch)
-    subprocess.run(["buildah", *STORE, "manifest", "rm", AWS_BASE], check=False, capture_output=True)
-    buildah("manifest", "create", AWS_BASE, *(f"{STAND_IN}:{arch}" for arch in CPUS))
+    for architecture in NAMES:
+        _base(architecture)
 
 
-def _base(arch: str) -> None:
-    container = buildah("from", "--arch", arch, "scratch")
-    root = Path(buildah("mount", container))
-    debian = ["debootstrap", f"--arch={arch}", "--variant=minbase", "--include=ca-certificates,python3,python3-pip"]
-    if arch == "amd64":
-        run(*debian, "trixie", root)
+def _base(architecture: str) -> None:
+    """Debian 13 has the Python that AWS's image has. For ARM64 its packages are only unpacked: nothing of it runs here."""
+    debian, cpu = NAMES[architecture]
+    archive = DEBIAN / f"{debian}.tar"
+    container = run(*BUILDAH, "from", "--arch", debian, "scratch")
+    root = Path(run(*BUILDAH, "mount", container))
+    if archive.exists():
+        run("tar", "-xf", archive, "-C", root)
     else:
-        run(*debian, "--download-only", "trixie", root)
-        for package in (root / "var/cache/apt/archives").glob("*.deb"):
+        options = ["--variant=minbase", "--include=ca-certificates,python3,python3-pip", f"--arch={debian}"]
+        run("debootstrap", *options, *(["--download-only"] if architecture == "arm64" else []), "trixie", root)
+        packages = [*(root / "var/cache/apt/archives").glob("*.deb")]
+        for package in packages if architecture == "arm64" else []:
             run("dpkg-deb", "--extract", package, root)
-    wheels = ["--only-binary=:all:", "--python-version", "3.13", "--platform", f"manylinux2014_{CPUS[arch]}"]
+        for package in packages:
+            package.unlink()
+        DEBIAN.mkdir(parents=True, exist_ok=True)
+        run("tar", "-cf", f"{archive}.part", "-C", root, ".")
+        Path(f"{archive}.part").rename(archive)
+    wheels = ["--only-binary=:all:", "--python-version", "3.13", "--platform", f"manylinux2014_{cpu}"]
     site = root / "usr/lib/python3/dist-packages"
     run(sys.executable, "-m", "pip", "install", "-q", *wheels, "--target", site, f"awslambdaric=={version('awslambdaric')}")
     (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
-    shutil.copy(emulator_path(CPUS[arch]), root / "usr/local/bin/aws-lambda-rie")
+    shutil.copy(emulator_path(cpu), root / "usr/local/bin/aws-lambda-rie")
     (root / "lambda-entrypoint.sh").write_text(ENTRYPOINT)
     (root / "lambda-entrypoint.sh").chmod(0o755)
-    buildah("config", "--arch", arch, "--workingdir", "/var/task", "--entrypoint", '["/lambda-entrypoint.sh"]', container)
-    buildah("commit", "-q", "--rm", container, f"{STAND_IN}:{arch}")
-
-
-def stage(bundle: Path) -> Path:
-    """A build context: what the image may hold, readable to the owner alone, as some check files out."""
-    context = MACHINE / f"context-{bundle.name}"
-    shutil.rmtree(context, ignore_errors=True)
-    shutil.copytree(
-        ROOT / "lambdas/classifier", context / "lambdas/classifier", ignore=shutil.ignore_patterns("export", "__pycache__")
-    )
-    shutil.copytree(bundle, context / "models" / bundle.name)
-    for path in context.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    return context
+    settings = ["--arch", debian, "--workingdir", "/var/task", "--entrypoint", '["/lambda-entrypoint.sh"]']
+    run(*BUILDAH, "config", *settings, container)
+    run(*BUILDAH, "commit", "-q", container, f"{STAND_IN}:{architecture}")
+    for target in NAMES if architecture == "x86_64" else ():
+        run(*BUILDAH, "config", "--arch", NAMES[target][0], container)
+        run(*BUILDAH, "commit", "-q", container, f"{BUILDER}:{target}")
+    run(*BUILDAH, "rm", container)
 
 
 @cache
-def image(arch: str, bundle: Path) -> str:
-    """Builds the Dockerfile as it is; the image's name."""
+def image(architecture: str, bundle: Path) -> str:
+    """Builds from what `cdk synth` stages, the Dockerfile as it is; the image's name."""
     stand_in()
-    name = f"localhost/classifier-{bundle.name.lower()}:{arch}"
+    template = synthesize(Path(tempfile.mkdtemp(dir=HOME)), bundle=bundle.relative_to(ROOT).as_posix(), architecture=architecture)
+    source = image_source(template)
+    context = Path(source["directory"])
+    # As some check files out: for their owner alone.
+    for path in context.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
     # pip runs inside and trusts what this machine trusts.
-    trusted = ["-v", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
-    context = stage(bundle)
-    # BUILDPLATFORM is what BuildKit sets by itself and buildah before 1.30 does not.
-    buildah("build", "--isolation", "chroot", "--network", "host", *trusted, "--layers", "--pull=never",
-            "--platform", f"linux/{arch}", "--build-arg", "BUILDPLATFORM=linux/amd64",
-            "--build-arg", f"BUNDLE=models/{bundle.name}", "-f", context / "lambdas/classifier/Dockerfile", "-t", name, context)  # fmt: skip
+    trusted = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
+    # The first stage's base runs here; the last one's is the target's, where a RUN would fail.
+    run(*BUILDAH, "tag", f"{STAND_IN}:{architecture}", AWS_BASE)
+    name = f"localhost/classifier-{bundle.name.lower()}:{architecture}"
+    run(*BUILDAH, "build", "--isolation", "chroot", "--network", "host", *trusted, "--layers", "--pull=never",
+        "--from", f"{BUILDER}:{architecture}", "--platform", source["platform"],
+        *(f"--build-arg={key}={value}" for key, value in source["dockerBuildArgs"].items()),
+        "--file", context / source["dockerFile"], "--tag", name, context)  # fmt: skip
     return name
 
 
 @contextmanager
 def mounted(name: str) -> Iterator[Path]:
     """The image's file system, writable, gone afterwards."""
-    container = buildah("from", "--pull=never", name)
+    container = run(*BUILDAH, "from", "--pull=never", name)
     try:
-        yield Path(buildah("mount", container))
+        yield Path(run(*BUILDAH, "mount", container))
     finally:
-        buildah("rm", container)
+        run(*BUILDAH, "rm", container)

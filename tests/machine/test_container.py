@@ -56,7 +56,7 @@ def ask(container: str, picture: Path, labels: list[str]) -> dict[str, float]:
 
 @pytest.mark.parametrize("bundle", [DEMO, VIT_B_32], ids=lambda path: path.name)
 def test_the_image_answers_read_only_as_any_user_in_2_gb_without_network(bundle: Path) -> None:
-    with running(image("amd64", bundle)) as container:
+    with running(image("x86_64", bundle)) as container:
         for name, labels in SAMPLES.items():
             result = ask(container, ROOT / "examples" / "images" / name, labels)
             assert list(result) == labels
@@ -68,7 +68,7 @@ def test_the_image_answers_read_only_as_any_user_in_2_gb_without_network(bundle:
 
 
 def test_our_layers_are_light_and_what_changes_most_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
-    history = json.loads(run(*PODMAN, "history", "--format", "json", image("amd64", VIT_B_32)))
+    history = json.loads(run(*PODMAN, "history", "--format", "json", image("x86_64", VIT_B_32)))
     sizes = [layer["size"] for layer in history if "COPY" in layer["CreatedBy"]]
     weights = dict(zip(("package", "bundle", "requirements"), sizes, strict=True))
     with capsys.disabled():
@@ -83,7 +83,7 @@ def files(task: Path) -> set[str]:
 
 
 def test_the_image_holds_the_package_compiled_its_requirements_and_one_bundle() -> None:
-    with mounted(image("amd64", DEMO)) as root:
+    with mounted(image("x86_64", DEMO)) as root:
         task = root / "var/task"
         held = files(task)
         tops = {name.partition("/")[0] for name in held}
@@ -103,7 +103,7 @@ def test_the_image_holds_the_package_compiled_its_requirements_and_one_bundle() 
 def test_for_arm64_every_shared_object_is_aarch64_and_nothing_else_differs() -> None:
     name = image("arm64", DEMO)
     assert json.loads(run(*BUILDAH, "inspect", "--type", "image", name))["OCIv1"]["architecture"] == "arm64"
-    with mounted(name) as root, mounted(image("amd64", DEMO)) as intel:
+    with mounted(name) as root, mounted(image("x86_64", DEMO)) as intel:
         task = root / "var/task"
         objects = {path: path.read_bytes()[:20] for path in task.rglob("*") if path.is_file() and ".so" in path.name}
         assert len(objects) > 50
