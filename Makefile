@@ -4,6 +4,8 @@ VENV := .venv
 EXPORT := .venv-export
 export PYTHONPATH := lambdas
 # The environments are made once and again whenever what they are made from changes.
+# What serves is enough to see it work; READY adds what tests, checks and deploys it.
+SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
 RUNTIME := lambdas/classifier/requirements.txt
@@ -27,11 +29,15 @@ help: ## this list
 
 setup: $(READY) ## the environment for everything but making models: no torch
 
-$(READY): $(RUNTIME) requirements.txt tools/requirements.txt examples/requirements.txt tests/requirements.txt
+$(SERVES): $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tools/requirements.txt -r examples/requirements.txt -r tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
+	@touch $@
+
+$(READY): $(SERVES) requirements.txt tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
 setup-export: $(EXPORT_READY) ## the environment for making models, with torch
@@ -46,10 +52,10 @@ $(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/req
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	@touch $@
 
-demo: $(READY) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
+demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
 	@$(VENV)/bin/python tools/demo.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
-serve: $(READY) ## the API on this machine; PORT=8000 BUNDLE=models/…
+serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/…
 	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)")
 
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
@@ -95,7 +101,8 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
-test: $(READY) ## all tests that need no torch
+test: $(READY) ## all tests that need no torch; Node.js for the stack's
+	@$(VENV)/bin/python tools/deploy.py check node
 	$(VENV)/bin/python -m pytest --ignore tests/export
 
 classifier-lambda-test: test ## the same
@@ -112,6 +119,6 @@ format: $(READY) ## formats in place
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-examples-setup: $(READY) ## what the examples need
+examples-setup: $(SERVES) ## what the examples need
 
 .PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden test classifier-lambda-test test-export check format examples-setup
