@@ -218,8 +218,12 @@ def test_the_gateway_answers_a_preflight_as_the_handler_would(synth: Synth, hand
     answer = handler({"httpMethod": "OPTIONS", "resource": "/", "headers": {}}, Context())
     theirs = {name.lower(): value for name, value in answer["headers"].items()}
     assert status == answer["statusCode"]
-    for name in ("access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers"):
-        assert set(re.split(", ?", headers[name])) == set(re.split(", ?", theirs[name])), name
+    for name in ("access-control-allow-origin", "access-control-allow-headers"):
+        assert headers[name].replace(",", ", ") == theirs[name], name
+    # What can be read with GET needs no preflight, and is on AWS with the playground alone.
+    assert set(headers["access-control-allow-methods"].split(",")) == set(theirs["access-control-allow-methods"].split(", ")) - {
+        "GET"
+    }
     assert "X-Api-Key" in headers["access-control-allow-headers"]
 
 
