@@ -4,6 +4,8 @@ VENV := .venv
 EXPORT := .venv-export
 export PYTHONPATH := lambdas
 # The environments are made once and again whenever what they are made from changes.
+# What serves is enough to see it work; READY adds what tests, checks and deploys it.
+SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
 RUNTIME := lambdas/classifier/requirements.txt
@@ -11,7 +13,7 @@ RUNTIME := lambdas/classifier/requirements.txt
 MODEL ?= ViT-B-32-quickgelu
 PRETRAINED ?= openai
 PRECISION ?= auto
-MINUTES ?= 50
+MINUTES ?= 100
 
 # The CDK's command line, in this folder alone. Settings on top of cdk.json's: SETTINGS="memory=4096 playground=true".
 CDK := node_modules/.bin/cdk
@@ -27,11 +29,15 @@ help: ## this list
 
 setup: $(READY) ## the environment for everything but making models: no torch
 
-$(READY): $(RUNTIME) requirements.txt tools/requirements.txt examples/requirements.txt tests/requirements.txt
+$(SERVES): $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tools/requirements.txt -r examples/requirements.txt -r tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
+	@touch $@
+
+$(READY): $(SERVES) requirements.txt tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
 setup-export: $(EXPORT_READY) ## the environment for making models, with torch
@@ -46,47 +52,17 @@ $(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/req
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	@touch $@
 
-demo: $(READY) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
+demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
 	@$(VENV)/bin/python tools/demo.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
-serve: $(READY) ## the API on this machine; PORT=8000 BUNDLE=models/…
+serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/…
 	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)")
 
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
-$(CDK): package.json package-lock.json
-	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
-	npm ci --silent --no-audit --no-fund
-	@touch $@
-
-deploy-cdk: $(READY) ## puts it on AWS, makes the bundle first where there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
-	@$(VENV)/bin/python tools/deploy.py check node docker buildx aws credentials region logging-role
-	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
-	@$(MAKE) --no-print-directory $(CDK)
-	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
-	@$(VENV)/bin/python tools/deploy.py wait build/outputs.json
-
-synth: $(READY) $(CDK) ## the CloudFormation template in build/cdk.out; no AWS account, no Docker; the demo where no bundle is
-	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
-	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
-
-diff: $(READY) $(CDK) ## what a deployment would change
-	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
-	$(CDK) diff $(CONTEXT)
-
-destroy: $(READY) $(CDK) ## takes it off AWS, after a question
-	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
-	$(CDK) destroy $(STAND_IN)
-
-bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs where there is none
-	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
-	$(CDK) bootstrap $(STAND_IN)
-	@$(VENV)/bin/python tools/deploy.py check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
-		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
-
-demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=50
+demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
 	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes its table
@@ -95,7 +71,8 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
-test: $(READY) ## all tests that need no torch
+test: $(READY) ## all tests that need no torch; Node.js for the stack's
+	@$(VENV)/bin/python tools/deploy.py check node
 	$(VENV)/bin/python -m pytest --ignore tests/export
 
 classifier-lambda-test: test ## the same
@@ -112,6 +89,6 @@ format: $(READY) ## formats in place
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-examples-setup: $(READY) ## what the examples need
+examples-setup: $(SERVES) ## what the examples need
 
 .PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden test classifier-lambda-test test-export check format examples-setup

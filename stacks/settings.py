@@ -32,39 +32,42 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
-        "clip-classifier",
+        default="clip-classifier",
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,127}$",
         description="the stack's name, one a deployment: a letter, then letters, digits and hyphens, at most 128",
     )
     bundle: str = Field(
-        "models/ViT-B-32-quickgelu-openai", description="the model: a folder in this repository that `make model` made"
+        default="models/ViT-B-32-quickgelu-openai", description="the model: a folder in this repository that `make model` made"
     )
-    architecture: Literal["arm64", "x86_64"] = Field("arm64", description="`arm64` or `x86_64`")
+    architecture: Literal["arm64", "x86_64"] = Field(default="arm64", description="`arm64` or `x86_64`")
     memory: int = Field(
-        3008,
-        ge=128,
+        default=3008,
+        ge=1024,
         le=10240,
-        description="128 to 10,240 MB, one vCPU per 1,769; new accounts are refused more than 3,008",
+        description="1,024 to 10,240 MB, one vCPU per 1,769; the largest pictures take 1,000 beside the model; "
+        "new accounts are refused more than 3,008",
     )
-    timeout: int = Field(28, ge=5, le=28, description="5 to 28 seconds; API Gateway gives up after 29")
-    authentication: Literal["api_key", "none"] = Field("api_key", description="`api_key` or `none`")
-    throttle_rate: float = Field(10, gt=0, le=10000, description="requests a second, above 0 and at most 10,000")
-    throttle_burst: int = Field(20, ge=1, le=5000, description="requests at once, 1 to 5,000")
+    timeout: int = Field(default=28, ge=5, le=28, description="5 to 28 seconds; API Gateway gives up after 29")
+    authentication: Literal["api_key", "none"] = Field(default="api_key", description="`api_key` or `none`")
+    throttle_rate: float = Field(default=10, gt=0, le=10000, description="requests a second, more than 0, at most 10,000")
+    throttle_burst: int = Field(default=20, ge=1, le=5000, description="requests at once, 1 to 5,000")
     reserved_concurrency: Concurrency = Field(
-        None, description="`none`, or 1 and more: the most environments at once, taken from the account's own"
+        default=None, description="`none`, or 1 and more: the most environments at once, taken from the account's own"
     )
     provisioned_concurrency: Concurrency = Field(
-        None, description="`none`, or 1 and more environments kept warm, paid by the hour; at most `reserved_concurrency`"
+        default=None, description="`none`, or 1 and more environments kept warm, paid by the hour; at most `reserved_concurrency`"
     )
     cors_origin: str = Field(
-        "*", pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:\d+)?)$", description="`*` or one origin such as `https://example.org`"
+        default="*",
+        pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:\d+)?)$",
+        description="`*` or one origin such as `https://example.org`",
     )
     log_retention: Annotated[Literal[RETENTION], BeforeValidator(_days)] = Field(  # type: ignore[valid-type]
-        30, description=f"days, one of {', '.join(map(str, RETENTION))}"
+        default=30, description=f"days, one of {', '.join(map(str, RETENTION))}"
     )
-    alarm_email: Address = Field(None, description="`none`, or an address that confirms by mail and then gets the alarms")
-    playground: bool = Field(False, description="`true` or `false`: a page to try it at GET /, open to everyone")
-    synth_only: bool = Field(False, description="`true` or `false`: takes the demo bundle too, for a template to look at")
+    alarm_email: Address = Field(default=None, description="`none`, or an address that confirms by mail and then gets the alarms")
+    playground: bool = Field(default=False, description="`true` or `false`: a page to try it at GET /, open to everyone")
+    synth_only: bool = Field(default=False, description="`true` or `false`: takes the demo bundle too, for a template to look at")
 
     @model_validator(mode="after")
     def _warm_within_reserved(self) -> Self:

@@ -46,7 +46,7 @@ def missing(names: list[str]) -> list[str]:
         command, remedy = NEEDS[name]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            problem = (done.stderr.strip().splitlines() or ["doesn't work"])[-1] if done.returncode else ""
+            problem = (done.stderr.strip().splitlines() or ["there is none"])[0] if done.returncode else ""
         except FileNotFoundError:
             problem = f"{command[0]} is not installed"
         if problem:
