@@ -62,6 +62,36 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
+$(CDK): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+deploy-cdk: $(READY) ## puts it on AWS, makes the bundle first where there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
+	@$(VENV)/bin/python tools/deploy.py check node docker buildx aws credentials region logging-role
+	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
+	@$(MAKE) --no-print-directory $(CDK)
+	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
+	@$(VENV)/bin/python tools/deploy.py wait build/outputs.json
+
+synth: $(READY) $(CDK) ## the CloudFormation template in build/cdk.out; no AWS account, no Docker; the demo where no bundle is
+	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
+	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+
+diff: $(READY) $(CDK) ## what a deployment would change
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) diff $(CONTEXT)
+
+destroy: $(READY) $(CDK) ## takes it off AWS, after a question
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) destroy $(STAND_IN)
+
+bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs where there is none
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) bootstrap $(STAND_IN)
+	@$(VENV)/bin/python tools/deploy.py check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
+		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
+
 demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
 	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
 
