@@ -14,6 +14,7 @@ import pytest
 
 from classifier.handler import Handler
 from conftest import DEMO, ROOT
+from demo import ask
 from gateway import Limits
 from pictures import encoded, picture
 from serve import choose, running
@@ -103,6 +104,13 @@ def test_the_gateways_limits_and_errors_are_kept(recorder: Recorder, path: str, 
         recorder.answer, recorder.seconds = said("{}"), 0
         assert post(url, b"{}")[0] == 200
     assert (status < 500) == (len(recorder.events) == 1)
+
+
+def test_the_demo_passes_on_what_lambda_says_of_a_picture_over_six_megabytes(tmp_path: Path) -> None:
+    picture = tmp_path / "large.jpg"
+    picture.write_bytes(bytes(5 * 2**20))
+    with running(Recorder()) as url, pytest.raises(SystemExit, match=r"large\.jpg: Request Too Long"):
+        ask(url, picture, ["a"])
 
 
 def test_text_counts_in_utf_8_towards_the_six_megabytes() -> None:
