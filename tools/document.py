@@ -16,7 +16,8 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from classifier.schema import IMAGE_TYPES, QUERY, QUERY_LISTS, Classify, JsonObject, Refusal, Result, Results, Score, ZeroShot
-from serve import Context, load, running
+from gateway import Context
+from serve import load, running
 
 DOCUMENT = Path("lambdas/classifier/openapi.json")
 README = Path("README.md")
