@@ -8,6 +8,7 @@ import random
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -23,7 +24,7 @@ PASSING = (429, 500, 502, 503, 504)
 # The endpoint takes 64 pictures a call and about 6 MB a body: 64 files of this size fit with room for the labels.
 MOST_BASE64 = 4_000_000
 SMALL_FILE = MOST_BASE64 * 3 // 4 // 64
-# What 64 pictures may have each of the 100 million pixels a call.
+# A 64th of the 100 million pixels that a call may have.
 SMALL_PICTURE = 100_000_000 // 64
 # More than twice the 224 pixels that CLIP sees a side.
 SHORT_SIDE = 512
@@ -32,7 +33,7 @@ SHORT_SIDE = 512
 class Patience(Retry):
     """Waits as long as Retry-After says, else 1, 2, 4, … seconds, up to half of it left out by chance so that clients spread."""
 
-    nap = staticmethod(time.sleep)
+    nap: Callable[[float], None] = staticmethod(time.sleep)
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
         asked = self.get_retry_after(response) if response else None
@@ -52,7 +53,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def listed(text: str) -> list[str]:
-    """ "a dog, a cat" to its labels."""
+    """The labels of `a dog, a cat`."""
     return [label.strip() for label in text.split(",") if label.strip()]
 
 
@@ -109,7 +110,5 @@ def shrunk(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
             file = io.BytesIO()
             ready.save(file, "PNG" if clear else "JPEG", quality=90)
             return file.getvalue(), ready.width * ready.height
-    except (
-        Exception
-    ):  # Pillow raises nearly everything for files that are cut off or garbled; the API says what is wrong with them
+    except Exception:  # Pillow raises nearly everything for garbled files, of which the API says what is wrong
         return data, 0
