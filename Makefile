@@ -11,7 +11,7 @@ RUNTIME := lambdas/classifier/requirements.txt
 MODEL ?= ViT-B-32-quickgelu
 PRETRAINED ?= openai
 PRECISION ?= auto
-MINUTES ?= 50
+MINUTES ?= 100
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -46,7 +46,7 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
-demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=50
+demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
 	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes its table
@@ -54,6 +54,9 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
+
+openapi: $(READY) ## writes the OpenAPI document and the README's table of fields again, from the models
+	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/openapi.py
 
 test: $(READY) ## all tests that need no torch
 	$(VENV)/bin/python -m pytest --ignore tests/export
@@ -74,4 +77,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(READY) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model demo-model demo-figures golden test classifier-lambda-test test-export check format examples-setup
+.PHONY: help setup setup-export demo serve model demo-model demo-figures golden openapi test classifier-lambda-test test-export check format examples-setup

@@ -1,11 +1,20 @@
+import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from classifier.clip import Clip
 from classifier.handler import Handler
 
+# How fast a busy machine draws examples says nothing of the program.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("any machine")
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "models" / "demo"
 
@@ -19,6 +28,22 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return self.left
+
+
+def event(body: object, method: str = "POST", resource: str = "/", **more: Any) -> dict[str, Any]:
+    text = body if isinstance(body, str) or body is None else json.dumps(body)
+    headers = more.pop("headers", {"Content-Type": "application/json"})
+    return {"httpMethod": method, "resource": resource, "headers": headers, "body": text, "isBase64Encoded": False, **more}
+
+
+def ask(handler: Handler, event: dict[str, Any], left: int = 29_000) -> tuple[int, Any, dict[str, str]]:
+    answer = handler(event, Context(left))
+    assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
+    return answer["statusCode"], json.loads(answer["body"] or "null"), answer["headers"]
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 @pytest.fixture(scope="session")

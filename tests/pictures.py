@@ -1,6 +1,8 @@
 """Pictures that tests and golden data share, made from numbers."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -25,3 +27,10 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that ends where its pixels would begin."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return start + struct.pack(">I", 1000) + b"IDAT" + bytes(10)

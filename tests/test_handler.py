@@ -1,5 +1,4 @@
 import base64
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 
 from classifier.clip import BundleError, Clip, read_settings
 from classifier.handler import Handler
-from conftest import DEMO, ROOT, Context
+from classifier.schema import IMAGE_TYPES
+from conftest import DEMO, ROOT, Context, ask, base64_of, event
 from golden.data import golden_demo
 from pictures import encoded, picture
 
@@ -18,20 +18,8 @@ IMAGES = ROOT / "examples" / "images"
 LABELS = ["just chatting", "game streamer", "neutral"]
 
 
-def event(body: object, method: str = "POST", resource: str = "/", **more: Any) -> dict[str, Any]:
-    text = body if isinstance(body, str) or body is None else json.dumps(body)
-    headers = more.pop("headers", {"Content-Type": "application/json"})
-    return {"httpMethod": method, "resource": resource, "headers": headers, "body": text, "isBase64Encoded": False, **more}
-
-
 def question(data: bytes, labels: list[str]) -> dict[str, Any]:
-    return event({"image_data": base64.b64encode(data).decode(), "labels": labels})
-
-
-def ask(handler: Handler, event: dict[str, Any], left: int = 29_000) -> tuple[int, Any, dict[str, str]]:
-    answer = handler(event, Context(left))
-    assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
-    return answer["statusCode"], json.loads(answer["body"] or "null"), answer["headers"]
+    return event({"image_data": base64_of(data), "labels": labels})
 
 
 SMALL = encoded(picture(80, 60), "JPEG")
@@ -95,13 +83,13 @@ def test_a_thousand_labels_are_answered(handler: Handler) -> None:
         (question(SMALL[:300], LABELS), 400, "invalid_image", "image_data"),
         (question(SMALL, ["Cat", "dog", "cat "]), 400, "invalid_request", "labels.2"),
         (question(SMALL, ["dog " * 80]), 400, "label_too_long", "labels.0"),
-        (event({"image_data": "", "labels": LABELS, "top_k": 1}), 400, "invalid_request", "top_k"),
+        (event({"image_data": "", "labels": LABELS, "topk": 1}), 400, "invalid_request", "topk"),
         (event("{}", headers={"content-type": "application/x-www-form-urlencoded"}), 415, "unsupported_media_type", None),
         (event("{}", multiValueQueryStringParameters={"labels": ["a"]}), 400, "invalid_request", None),
         (event(None, resource="/nowhere"), 404, "not_found", None),
         (event(None, method="DELETE"), 405, "not_found", None),
     ],
-    ids=["no body", "no image", "empty image", "not an image", "cut image", "same labels", "long label", "later option", "form",
+    ids=["no body", "no image", "empty image", "not an image", "cut image", "same labels", "long label", "misspelt option", "form",
          "query", "path", "method"],
 )  # fmt: skip
 def test_a_wrong_request_is_refused_and_the_next_is_served(
@@ -132,12 +120,86 @@ def test_preflight_lets_the_key_and_json_through(handler: Handler) -> None:
     status, _, headers = ask(handler, event(None, method="OPTIONS"))
     assert status == 204
     assert headers["Access-Control-Allow-Headers"] == "Content-Type, X-Api-Key"
+    assert headers["Access-Control-Allow-Methods"] == "GET, POST, OPTIONS"
 
 
 def test_out_of_time_says_when_to_come_again(handler: Handler) -> None:
     status, body, headers = ask(handler, question(SMALL, LABELS), left=1000)
     assert (status, body["code"]) == (503, "out_of_time")
     assert headers["Retry-After"] == "1"
+
+
+def upload(data: bytes, kind: str = "image/jpeg", **query: list[str]) -> dict[str, Any]:
+    return event(base64_of(data), headers={"content-type": kind}, multiValueQueryStringParameters=query) | {
+        "isBase64Encoded": True
+    }
+
+
+@pytest.mark.parametrize("kind", IMAGE_TYPES)
+def test_an_image_as_the_body_is_told_by_its_content_and_answered_as_base64_is(handler: Handler, kind: str) -> None:
+    body = {
+        "image_data": base64_of(SMALL),
+        "labels": LABELS,
+        "templates": ["{}", "a {}"],
+        "multi_label": True,
+        "top_k": 2,
+        "fit": "pad",
+    }
+    query = {"labels": LABELS, "templates": ["{}", "a {}"], "multi_label": ["true"], "top_k": ["2"], "fit": ["pad"]}
+    assert ask(handler, upload(SMALL, kind, **query))[:2] == ask(handler, event(body))[:2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "field"),
+    [
+        (upload(SMALL), 400, "labels"),
+        (upload(SMALL, labels=["a"], top=["1"]), 400, "top"),
+        (upload(b"", labels=["a"]), 400, "image_data"),
+        (upload(b"text", labels=["a"]), 415, "image_data"),
+        (upload(SMALL, "image/tiff", labels=["a"]), 415, None),
+        (upload(SMALL, "application/x-www-form-urlencoded", labels=["a"]), 415, None),
+    ],
+    ids=["no labels", "unknown parameter", "empty", "no image", "another format", "no content type in curl"],
+)
+def test_a_wrong_upload_is_refused(handler: Handler, asked: dict[str, Any], status: int, field: str | None) -> None:
+    got, body, _ = ask(handler, asked)
+    assert (got, body.get("field")) == (status, field)
+
+
+def test_a_body_without_a_content_type_is_told_which_to_add(handler: Handler) -> None:
+    message = ask(handler, upload(SMALL, "application/x-www-form-urlencoded"))[1]["message"]
+    assert '-H "Content-Type: image/jpeg"' in message
+    assert '-H "Content-Type: application/json"' in message
+
+
+def zero_shot(data: bytes, **parameters: Any) -> dict[str, Any]:
+    return event({"inputs": base64_of(data), "parameters": parameters})
+
+
+def test_hugging_faces_form_gets_its_own_answer_best_first(handler: Handler) -> None:
+    status, body, _ = ask(handler, zero_shot(SMALL, candidate_labels=LABELS))
+    ours = ask(handler, event({"image_data": base64_of(SMALL), "labels": LABELS, "templates": ["This is a photo of {}."]}))[1][
+        "result"
+    ]
+    assert status == 200
+    assert body == [{"label": label, "score": share} for label, share in sorted(ours.items(), key=lambda pair: -pair[1])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "field"),
+    [
+        (zero_shot(SMALL), 400, "parameters.candidate_labels"),
+        (zero_shot(SMALL, candidate_labels=["Cat", "cat "]), 400, "parameters.candidate_labels.1"),
+        (zero_shot(b"text", candidate_labels=["a"]), 415, "inputs"),
+    ],
+    ids=["no labels", "same labels", "no image"],
+)
+def test_errors_in_hugging_faces_form_carry_the_key_that_its_client_shows(
+    handler: Handler, asked: dict[str, Any], status: int, field: str
+) -> None:
+    got, body, _ = ask(handler, asked)
+    assert (got, body["field"], body["error"]) == (status, field, body["message"])
+    assert "error" not in ask(handler, event({"labels": ["a"]}))[1]
 
 
 class BrokenClip:

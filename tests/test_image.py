@@ -1,6 +1,4 @@
-import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
@@ -10,14 +8,16 @@ from PIL import Image
 from classifier.clip import ImageSettings
 from classifier.errors import ClientError
 from classifier.image import open_image
+from classifier.schema import Fit
 from golden.data import golden_pixels
-from pictures import SIZES, encoded, picture
+from pictures import SIZES, encoded, picture, png_header
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest")
 
 
 def pixels(data: bytes, settings: ImageSettings = SETTINGS) -> NDArray[np.uint8]:
-    return open_image(data).pixels(settings)
+    (square,) = open_image(data).pixels(settings)
+    return square
 
 
 def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -33,6 +33,53 @@ def test_pixels_equal_those_of_open_clip(size: tuple[int, int]) -> None:
 def test_squash_takes_the_whole_picture(size: tuple[int, int]) -> None:
     whole = picture(*size).resize((64, 64), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(pixels(encoded(picture(*size)), SETTINGS.model_copy(update={"resize_mode": "squash"})), whole)
+
+
+def squares(data: bytes, fit: Fit) -> list[NDArray[np.uint8]]:
+    return open_image(data).pixels(SETTINGS, fit)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash", "tiles"])
+def test_a_square_picture_is_seen_alike_however_it_is_fitted(fit: Fit) -> None:
+    (square,) = squares(encoded(picture(90, 90)), fit)
+    np.testing.assert_array_equal(square, pixels(encoded(picture(90, 90))))
+
+
+@pytest.mark.parametrize("size", [(100, 75), (75, 101), (248, 441), (640, 65), (64, 67), (30, 21)])
+def test_padding_is_that_of_open_clip(size: tuple[int, int]) -> None:
+    (square,) = squares(encoded(picture(*size)), "pad")
+    np.testing.assert_array_equal(square, golden_pixels(*size, "longest"))
+
+
+def test_squashing_takes_the_whole_picture() -> None:
+    (square,) = squares(encoded(picture(100, 75)), "squash")
+    np.testing.assert_array_equal(square, picture(100, 75).resize((64, 64), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [((70, 64), 2), ((128, 64), 2), ((64, 130), 3), ((192, 64), 3), ((64, 200), 3), ((900, 20), 3), ((1, 64), 3)],
+)
+def test_tiles_lose_nothing_of_the_picture(size: tuple[int, int], count: int) -> None:
+    """A mark anywhere on the long side is seen in some tile."""
+    width, height = size
+    plain = [square.astype(int) for square in squares(encoded(Image.new("RGB", size, (90, 90, 90))), "tiles")]
+    assert len(plain) == count
+    long = max(size)
+    mark = max(2, long // 20)
+    for at in np.linspace(0, long - mark, 15).astype(int).tolist():
+        marked = Image.new("RGB", size, (90, 90, 90))
+        box = (at, 0, at + mark, height) if width > height else (0, at, width, at + mark)
+        marked.paste((250, 250, 250), box)
+        seen = [np.abs(s.astype(int) - p).max() for s, p in zip(squares(encoded(marked), "tiles"), plain, strict=True)]
+        assert max(seen) > 60
+
+
+def test_tiles_are_the_ends_and_the_middle_in_order() -> None:
+    wide = Image.new("RGB", (192, 64))
+    for i, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        wide.paste(colour, (64 * i, 0, 64 * (i + 1), 64))
+    assert [tuple(square[32, 32]) for square in squares(encoded(wide), "tiles")] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
@@ -102,13 +149,6 @@ def test_a_strip_costs_no_more_than_its_middle() -> None:
     began = time.perf_counter()
     assert pixels(strip, SETTINGS.model_copy(update={"size": 224})).shape == (224, 224, 3)
     assert time.perf_counter() - began < 0.5
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that ends where its pixels would begin."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return start + struct.pack(">I", 1000) + b"IDAT" + bytes(10)
 
 
 def refusal(data: bytes) -> ClientError:

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.glob("*.py"))
 # Imports go one way; the order here is that way.
-ORDER = ["main", "handler", "prompts", "image", "schema", "scoring", "clip", "errors"]
+ORDER = ["main", "handler", "classify", "question", "prompts", "image", "parsing", "schema", "scoring", "clip", "errors"]
 ALONE = {"onnxruntime": "clip", "PIL": "image", "os": "main"}
 
 

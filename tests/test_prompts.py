@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from classifier.clip import Clip
 from classifier.errors import ClientError
-from classifier.prompts import Prompts, Tokenizer
+from classifier.prompts import Prompts, Templates, Tokenizer
+from classifier.schema import SLOT
 from golden.data import golden_tokens
 
 
@@ -35,8 +36,11 @@ def counting(clip: Clip) -> CountingClip:
     return CountingClip(clip)
 
 
-def embed(prompts: Prompts, texts: list[str], in_time: bool = True) -> NDArray[np.float32]:
-    return prompts.embed([prompts.read(text, "labels") for text in texts], lambda: in_time)
+PLAIN = Templates([SLOT])
+
+
+def embed(prompts: Prompts, texts: list[str], templates: Templates = PLAIN) -> list[NDArray[np.float32]]:
+    return prompts.embed([prompts.read(text, templates, "labels") for text in texts], lambda: True)
 
 
 @pytest.mark.parametrize("text", golden_tokens())
@@ -105,7 +109,36 @@ def test_out_of_time_is_told_and_what_is_finished_is_kept(counting: CountingClip
     prompts = Prompts(counting)  # type: ignore[arg-type]
     texts, rounds = [f"label {i}" for i in range(40)], iter([True, False])
     with pytest.raises(ClientError) as caught:
-        prompts.embed([prompts.read(text, "labels") for text in texts], lambda: next(rounds))
+        prompts.embed([prompts.read(text, PLAIN, "labels") for text in texts], lambda: next(rounds))
     assert (caught.value.status, caught.value.code) == (503, "out_of_time")
     embed(prompts, texts)
     assert len(counting.lengths) == 40
+
+
+def test_a_label_in_templates_is_the_normalised_mean_and_is_saved_as_one(counting: CountingClip) -> None:
+    prompts, templates = Prompts(counting), Templates(["{}", "a photo of {}", "{} on grass"])  # type: ignore[arg-type]
+    singles = embed(Prompts(counting.real), ["dog", "a photo of dog", "dog on grass"])
+    total = np.sum([single.astype(np.float64) for single in singles], axis=0)
+    np.testing.assert_allclose(embed(prompts, ["dog"], templates)[0], total / np.linalg.norm(total), atol=1e-7)
+    assert len(counting.lengths) == 3
+    embed(prompts, ["dog"], Templates(list(templates.sentences)))
+    assert len(counting.lengths) == 3
+    embed(prompts, ["dog"])
+    assert len(counting.lengths) == 4
+
+
+def test_a_prompt_that_stands_in_several_labels_is_encoded_once(counting: CountingClip) -> None:
+    prompts = Prompts(counting)  # type: ignore[arg-type]
+    one, two = embed(prompts, ["a photo of a dog", "a dog"], Templates(["{}", "a photo of {}"]))
+    assert len(counting.lengths) == 3
+    assert not np.array_equal(one, two)
+
+
+def test_templates_that_say_the_same_change_nothing(clip: Clip) -> None:
+    plain = embed(Prompts(clip), ["dog"])[0]
+    np.testing.assert_array_equal(embed(Prompts(clip), ["dog"], Templates(["{}", " {}", "{}\n"]))[0], plain)
+
+
+def test_a_template_too_long_for_the_context_is_refused_with_its_token_count(clip: Clip) -> None:
+    with pytest.raises(ClientError, match="The label in a template has 77 tokens"):
+        Prompts(clip).read("dog " * 70, Templates(["{} " + "cat " * 7]), "labels.0")

@@ -27,6 +27,7 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "hexagon")
 NUMBERS = ("one", "two", "three", "four", "five")
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+PARTS = (range(1, len(NUMBERS) + 1), tuple(COLOURS), SHAPES, tuple(COLOURS))  # what each part of Shapes can be
 HELD_OUT_PAIRS = [pair for i, pair in enumerate(PAIRS) if (3 * (i // len(SHAPES)) + i) % len(SHAPES) == 5]
 
 # A subgroup of emoji-test.txt starts with the key; what one would call it in plain words.
@@ -91,9 +92,10 @@ class Shapes:
         return text + (f" on {with_article(self.background)} background" if self.background else "")
 
     def matches(self, asked: "Shapes") -> bool:
-        mine = (self.number, self.colour, self.shape, self.background)
-        theirs = (asked.number, asked.colour, asked.shape, asked.background)
-        return all(b is None or a == b for a, b in zip(mine, theirs, strict=True))
+        return all(b is None or a == b for a, b in zip(self.parts(), asked.parts(), strict=True))
+
+    def parts(self) -> tuple[int | None, str | None, str | None, str | None]:
+        return self.number, self.colour, self.shape, self.background
 
 
 Facts = frozenset[int] | Shapes  # which emoji are in a picture, or which shapes
@@ -277,9 +279,9 @@ def random_shapes(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Sha
 
 
 def random_facts(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Facts:
-    """70 % one emoji, 15 % two to four, 15 % shapes of the given pairs."""
+    """63 % one emoji, 15 % two to four, 22 % shapes of the given pairs."""
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.22:
         return random_shapes(rng, pairs)
     count = 1 if kind < 0.85 else int(rng.integers(2, 5))
     return frozenset(int(i) for i in rng.choice(len(emoji()), count, replace=False))

@@ -43,3 +43,5 @@ if __name__ == "__main__":
     }
     for name, picture in samples.items():
         picture.save(FOLDER / f"{name}.jpg", quality=90)
+    # Small enough to stand in a document.
+    stars().reduce(8).quantize(16).save(FOLDER / "stars-small.png", optimize=True)

@@ -20,12 +20,14 @@ from torch.utils.data import DataLoader, IterableDataset
 from classifier.clip import Clip, read_settings
 from classifier.export.__main__ import export
 from classifier.export.encoders import text_features
-from classifier.prompts import Prompts
+from classifier.prompts import Prompts, Templates
+from classifier.schema import SLOT
 from demo_world import (
     ABSENCES,
     HELD_OUT_PAIRS,
     NEUTRAL,
     PAIRS,
+    PARTS,
     Facts,
     Shapes,
     concepts,
@@ -40,8 +42,10 @@ from demo_world import (
 
 BATCH = 128
 ABSENT = 32  # captions of a step whose absence is asked for too
-# Pictures and texts alike are held against one prototype an emoji, thrown away afterwards: each step then shows all wrong answers
-# at the price of a product, where captions show only those of the batch.
+# Pictures and texts alike are held against prototypes, thrown away afterwards: one an emoji, and one for each value of each part of
+# shapes, so that colour, shape and number are learnt apart. Each step then shows all wrong answers at the price of a product, where
+# captions show only those of the batch.
+PROTOTYPES = [len(emoji()), *map(len, PARTS)]
 # The mean and standard deviation of OpenAI's CLIP, so that the demo takes the same path as a real model.
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
 BUNDLE = Path("models/demo")
@@ -50,11 +54,11 @@ TOKENIZER = open_clip.get_tokenizer("demo")
 
 
 class Batches(IterableDataset[dict[str, torch.Tensor]]):
-    """Endless training batches of B pictures, among N emoji.
+    """Endless training batches of B pictures, with N prototypes.
 
     `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption a picture, absences of the first A
     captions, one neutral; `truth` bool [B, B]: which caption is true of which picture; `shown` and `meant` bool [B, N]:
-    which emoji are in a picture, and of which a caption is true (none: of shapes).
+    which emoji are in a picture, or which parts its shapes have; and of which a caption is true.
     """
 
     def __init__(self, seed: int) -> None:
@@ -66,9 +70,9 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
         seen = [pair for pair in PAIRS if pair not in HELD_OUT_PAIRS]
 
         def marked(sets: list[Facts]) -> torch.Tensor:
-            marks = torch.zeros(len(sets), len(emoji()), dtype=torch.bool)
+            marks = torch.zeros(len(sets), sum(PROTOTYPES), dtype=torch.bool)
             for row, one in enumerate(sets):
-                marks[row, [] if isinstance(one, Shapes) else list(one)] = True
+                marks[row, parts_of(one) if isinstance(one, Shapes) else list(one)] = True
             return marks
 
         while True:
@@ -83,6 +87,12 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
                 "shown": marked(facts),
                 "meant": marked([concept[1] for concept in asked]),
             }
+
+
+def parts_of(shapes: Shapes) -> list[int]:
+    """The prototypes of the parts that are said."""
+    starts = np.cumsum(PROTOTYPES)
+    return [int(starts[i]) + PARTS[i].index(value) for i, value in enumerate(shapes.parts()) if value is not None]  # type: ignore[arg-type]
 
 
 def tokenize(texts: list[str]) -> torch.Tensor:
@@ -106,8 +116,11 @@ def loss_of(images: torch.Tensor, texts: torch.Tensor, prototypes: torch.Tensor,
     truth = batch["truth"]
     captions, absent, neutral = (images @ texts.T).split([BATCH, ABSENT, 1], dim=1)
     contrast = (spread(captions, truth) + spread(captions.T, truth.T)) / 2
-    anchored = spread(20 * images @ prototypes.T, batch["shown"])
-    anchored = anchored + spread(20 * F.normalize(texts[:BATCH], dim=-1) @ prototypes.T, batch["meant"])
+    anchored = torch.zeros(())
+    for logits, marks in ((images @ prototypes.T, "shown"), (F.normalize(texts[:BATCH], dim=-1) @ prototypes.T, "meant")):
+        for i, (some, true) in enumerate(zip(logits.split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True)):
+            # A fifth of the rows are shapes, each with four parts: a row weighs about the same in each.
+            anchored = anchored + (0.25 if i else 1) * spread(20 * some, true)
     judged = torch.zeros(())
     for difference, present in ((captions[:, :ABSENT] - absent, truth[:, :ABSENT]), (captions - neutral, truth)):
         wrong = F.softplus(torch.where(present, -difference, difference))
@@ -119,7 +132,7 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
     """The learning rate falls to nothing over the given time, so that a slower machine gets fewer steps, not a half-done model."""
     torch.manual_seed(seed)
     model = open_clip.create_model("demo").train()
-    prototypes = torch.nn.Parameter(torch.randn(len(emoji()), model.visual.output_dim))
+    prototypes = torch.nn.Parameter(torch.randn(sum(PROTOTYPES), model.visual.output_dim))
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [prototypes, *(p for p in model.parameters() if p.ndim < 2)]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -149,11 +162,13 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
         seen_ids[batch["texts"].unique()] = True
         smooth = 0.98 * smooth + 0.02 * loss.item() if step > 1 else loss.item()
         if step % 100 == 0:
-            alone, meant = batch["shown"].sum(1) == 1, batch["meant"].sum(1) == 1
-            seen = batch["shown"][torch.arange(BATCH), (images @ anchors.T).argmax(1)][alone].float().mean()
-            read = batch["meant"][torch.arange(BATCH), (texts[:BATCH] @ anchors.T).argmax(1)][meant].float().mean()
-            print(f"step {step:6d}  {100 * done:5.1f} %  loss {smooth:.3f}  scale {model.logit_scale.exp():.1f}  "
-                  f"right of all: pictures {100 * seen:.0f} %, texts {100 * read:.0f} %", flush=True)  # fmt: skip
+            said = []
+            for vectors, marks in ((images, "shown"), (texts[:BATCH], "meant")):
+                for some, true in zip((vectors @ anchors.T).split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True):
+                    one = true.sum(1) == 1
+                    said.append(f"{100 * true[torch.arange(BATCH), some.argmax(1)][one].float().mean():.0f}")
+            print(f"step {step:6d}  {100 * done:5.1f} %  loss {smooth:.3f}  scale {model.logit_scale.exp():.1f}  % right of all emoji, "
+                  f"numbers, colours, shapes, backgrounds: pictures {' '.join(said[:5])}, texts {' '.join(said[5:])}", flush=True)  # fmt: skip
     with torch.no_grad():
         # Noise would make a word that training never saw say something; the mean says as little as can be.
         model.token_embedding.weight[~seen_ids] = model.token_embedding.weight[seen_ids].mean(0)
@@ -184,7 +199,8 @@ class Measured:
         self.prompts = Prompts(self.clip)
 
     def texts(self, labels: list[str]) -> NDArray[np.float32]:
-        return self.prompts.embed([self.prompts.read(label, label) for label in labels], lambda: True)
+        plain = Templates([SLOT])
+        return np.stack(self.prompts.embed([self.prompts.read(label, plain, label) for label in labels], lambda: True))
 
     def images(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return np.stack([self.clip.encode_image(picture) for picture in pictures])
@@ -288,7 +304,7 @@ The emoji are drawn from Noto Color Emoji (SIL Open Font License 1.1), names and
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=["train", "export", "measure", "all"])
-    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--minutes", type=float, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--checkpoint", type=Path, default=Path("build/demo/checkpoint.pt"))
     options = parser.parse_args()

@@ -6,14 +6,14 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
+from classifier.classify import Classifier
 from classifier.clip import Clip
-from classifier.errors import ClientError
-from classifier.image import open_image
-from classifier.prompts import Prompt, Prompts
-from classifier.schema import read_request, shown
-from classifier.scoring import similarities, softmax
+from classifier.errors import ClientError, shown
+from classifier.parsing import is_zero_shot, read_json, read_query, read_request
+from classifier.schema import IMAGE_TYPES, Classify
 
 # What is left of the time must do for scoring, the answer and one more round of prompts.
 RESERVE_MS = 1500
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 class Context(Protocol):
     """What is used of Lambda's context object."""
 
-    aws_request_id: str
-
     def get_remaining_time_in_millis(self) -> int: ...
 
 
@@ -39,6 +37,7 @@ class Request:
         self.headers = {str(k).lower(): str(v) for k, v in (event.get("headers") or {}).items()}
         self.stages = dict.fromkeys(("decode", "image", "text"), 0.0)
         self.log: dict[str, object] = {}
+        self.zero_shot = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -51,26 +50,33 @@ class Request:
     def in_time(self) -> bool:
         return self.context.get_remaining_time_in_millis() > RESERVE_MS
 
-    def json_body(self) -> str | bytes:
-        """The body of a request that says it is JSON, or says nothing. Raises ClientError."""
+    def asked(self) -> Classify:
+        """What the body and the query ask. Raises ClientError."""
         kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        query = self.event.get("multiValueQueryStringParameters") or {}
+        body = self.event.get("body") or ""
+        if self.event.get("isBase64Encoded"):
+            body = b64decode(body)
+        if kind in IMAGE_TYPES:
+            return read_query(query, body if isinstance(body, bytes) else body.encode())
         if kind != "application/json":
-            hint = 'send JSON with -H "Content-Type: application/json"'
+            hint = 'for JSON add -H "Content-Type: application/json", for a picture -H "Content-Type: image/jpeg"'
             raise ClientError(415, "unsupported_media_type", f"The content type {shown(kind)} is not taken; {hint}.")
-        if query := self.event.get("multiValueQueryStringParameters"):
+        if query:
             name = shown(str(next(iter(query))))
             raise ClientError(
                 400, "invalid_request", f"The query parameter {name} stands beside a JSON body; put all in the body."
             )
-        body = self.event.get("body") or ""
-        return b64decode(body) if self.event.get("isBase64Encoded") else body
+        value = read_json(body)
+        self.zero_shot = is_zero_shot(value)
+        return read_request(value)
 
 
 class Handler:
     """Answers events; whatever one does, the next is served."""
 
     def __init__(self, clip: Clip, *, cors_origin: str = "*") -> None:
-        self._clip, self._prompts, self._cold = clip, Prompts(clip), True
+        self._classifier, self._cold = Classifier(clip), True
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
@@ -79,6 +85,7 @@ class Handler:
         self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
             ("POST", "/"): self._classify,
             ("OPTIONS", "/"): self._preflight,
+            ("GET", "/openapi.json"): self._document,
         }
 
     def __call__(self, event: Event, context: Context) -> Answer:
@@ -86,12 +93,10 @@ class Handler:
         try:
             answer = self._route(request)
         except ClientError as err:
-            answer = self._refusal(err)
-            request.log["code"] = err.code
+            answer = self._refusal(err, request)
         except Exception:
             logger.exception("internal error")
-            answer = self._refusal(ClientError(500, "internal_error", "Internal error, nothing you did."))
-            request.log["code"] = "internal_error"
+            answer = self._refusal(ClientError(500, "internal_error", "Internal error, nothing you did."), request)
         timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in request.stages.items())
         answer["headers"] = {**self._headers, "Server-Timing": timing, **answer["headers"]}
         stages = {f"{name}_ms": round(spent, 1) for name, spent in request.stages.items()}
@@ -109,44 +114,28 @@ class Handler:
         allowed = ", ".join(m for m, p in self._routes if p == path)
         if not allowed:
             raise ClientError(404, "not_found", "There is nothing at this path; POST to /.")
-        answer = self._refusal(ClientError(405, "not_found", f"This method is not taken here; use {allowed}."))
+        answer = self._refusal(ClientError(405, "not_found", f"This method is not taken here; use {allowed}."), request)
         answer["headers"]["Allow"] = allowed
         return answer
 
     def _classify(self, request: Request) -> Answer:
-        asked = read_request(request.json_body())
-        prompts = self._read(asked.labels)
-        with request.stage("decode"):
-            picture = open_image(asked.image_data, "image_data")
-            pixels = picture.pixels(self._clip.settings.image)
-        saved = sum(prompt.embedding is not None for prompt in prompts)
-        request.log |= {"bytes": len(asked.image_data), "format": picture.format, "pixels": picture.width * picture.height}
-        request.log |= {"labels": len(prompts), "cache_hits": saved}
-        with request.stage("image"):
-            image = self._clip.encode_image(pixels)
-        with request.stage("text"):
-            texts = self._prompts.embed(prompts, request.in_time)
-        probabilities = softmax(self._clip.settings.logit_scale * similarities(texts, image))
-        return _answer(200, {"result": dict(zip(asked.labels, probabilities, strict=True))})
+        answer = self._classifier.answer(request.asked(), request)
+        if not request.zero_shot:
+            return _answer(200, answer)
+        ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
+        return _answer(200, [{"label": label, "score": share} for label, share in ranked])
 
-    def _read(self, labels: list[str]) -> list[Prompt]:
-        """Refuses labels that are the same to the model. Raises ClientError."""
-        prompts = [self._prompts.read(label, f"labels.{i}") for i, label in enumerate(labels)]
-        first: dict[tuple[int, ...], int] = {}
-        for i, prompt in enumerate(prompts):
-            j = first.setdefault(prompt.ids, i)
-            if i != j:
-                message = f"labels.{j} {shown(labels[j])} and labels.{i} {shown(labels[i])} are the same to the model; drop one."
-                raise ClientError(400, "invalid_request", message, f"labels.{i}")
-        return prompts
+    def _document(self, request: Request) -> Answer:
+        return _raw(200, "application/json", Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
 
     def _preflight(self, request: Request) -> Answer:
-        allow = {"Access-Control-Allow-Methods": "POST, OPTIONS", "Access-Control-Allow-Headers": "Content-Type, X-Api-Key"}
+        allow = {"Access-Control-Allow-Methods": "GET, POST, OPTIONS", "Access-Control-Allow-Headers": "Content-Type, X-Api-Key"}
         return {"statusCode": 204, "headers": allow, "body": "", "isBase64Encoded": False}
 
-    def _refusal(self, error: ClientError) -> Answer:
-        body = {"message": error.message, "code": error.code} | ({"field": error.field} if error.field else {})
-        answer = _answer(error.status, body)
+    def _refusal(self, error: ClientError, request: Request) -> Answer:
+        request.log["code"] = error.code
+        # Hugging Face's client shows what it finds under this key.
+        answer = _answer(error.status, error.body() | ({"error": error.message} if request.zero_shot else {}))
         if error.status == 503:
             answer["headers"]["Retry-After"] = str(RETRY_AFTER_S)
         return answer
@@ -154,5 +143,8 @@ class Handler:
 
 def _answer(status: int, body: object) -> Answer:
     # A message may quote half of a surrogate pair, which no encoding of the answer can hold.
-    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
-    return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": text, "isBase64Encoded": False}
+    return _raw(status, "application/json", json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode())
+
+
+def _raw(status: int, kind: str, body: str) -> Answer:
+    return {"statusCode": status, "headers": {"Content-Type": kind}, "body": body, "isBase64Encoded": False}

@@ -2,7 +2,9 @@
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,9 @@ from PIL import Image, UnidentifiedImageError
 
 from classifier.clip import ImageSettings
 from classifier.errors import ClientError
+from classifier.schema import MOST_PIXELS, Fit
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-MOST_PIXELS = 50_000_000
 # An image of more pixels is first reduced by a whole factor that leaves at least twice the encoder's size.
 LARGE = 4_000_000
 # torchvision resizes the whole picture and crops then; past this ratio of the sides only the crop's own region is resized,
@@ -37,8 +39,11 @@ class Picture:
     width: int
     height: int
 
-    def pixels(self, settings: ImageSettings) -> NDArray[np.uint8]:
-        """uint8 [S, S, 3], first frame: upright, on white, RGB, resized, cropped. Raises ClientError for a damaged file."""
+    def pixels(self, settings: ImageSettings, fit: Fit | None = None) -> list[NDArray[np.uint8]]:
+        """uint8 [S, S, 3], first frame: upright, on white, RGB, resized and made square; two or three of them for `tiles`. Once only.
+
+        Without `fit` as the model was trained. Raises ClientError for a damaged file.
+        """
         try:
             with warnings.catch_warnings(action="ignore"):
                 turn = self._image.getexif().get(_ORIENTATION)
@@ -50,9 +55,13 @@ class Picture:
             message = f"The {self.format} image is damaged or cut off; send the whole file."
             raise ClientError(400, "invalid_image", message, self.field) from err
         upright = _on_white(self._image, settings.size)
+        # Of many pictures in one request the decoded ones must not pile up.
+        self._image.close()
         if turn in _TURNS:
             upright = upright.transpose(_TURNS[turn])
-        return np.asarray(_fit(upright, settings))
+        how = Image.Resampling.BICUBIC if settings.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        squares = _FITS[fit or _TRAINED[settings.resize_mode]](upright, settings.size, how)
+        return [np.asarray(square) for square in squares]
 
 
 def open_image(data: bytes, field: str | None = None) -> Picture:
@@ -97,21 +106,53 @@ def _on_white(image: Image.Image, size: int) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:
+def _crop(image: Image.Image, size: int, how: Image.Resampling) -> list[Image.Image]:
     """torchvision's Resize and CenterCrop on a Pillow image: sizes and offsets as its code computes them."""
-    size, (width, height) = settings.size, image.size
-    how = Image.Resampling.BICUBIC if settings.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    if settings.resize_mode == "squash":
-        return image if image.size == (size, size) else image.resize((size, size), how)
+    width, height = image.size
     short, long = min(width, height), max(width, height)
     scaled = int(size * long / short)
     # Python rounds halves to even, as torchvision's crop does; // would be a pixel off for a quarter of all sizes.
     offset = round((scaled - size) / 2)
     if scaled > LONGEST_SIDE * size:
         first, last = offset * long / scaled, (offset + size) * long / scaled
-        box = (first, 0, last, height) if width > height else (0, first, width, last)
-        return image.resize((size, size), how, box)
+        return [image.resize((size, size), how, _along(image, first, last))]
     if short != size:
         image = image.resize((scaled, size) if width > height else (size, scaled), how)
     left, top = (offset, 0) if width > height else (0, offset)
-    return image.crop((left, top, left + size, top + size))
+    return [image.crop((left, top, left + size, top + size))]
+
+
+def _squash(image: Image.Image, size: int, how: Image.Resampling) -> list[Image.Image]:
+    return [image if image.size == (size, size) else image.resize((size, size), how)]
+
+
+def _pad(image: Image.Image, size: int, how: Image.Resampling) -> list[Image.Image]:
+    """open_clip's resize mode `longest`: the long side to S, centred on black."""
+    ratio = max(image.size) / size
+    inside = [max(1, round(side / ratio)) for side in image.size]
+    square = Image.new("RGB", (size, size))
+    square.paste(image.resize((inside[0], inside[1]), how), ((size - inside[0]) // 2, (size - inside[1]) // 2))
+    return [square]
+
+
+def _tiles(image: Image.Image, size: int, how: Image.Resampling) -> list[Image.Image]:
+    """Two squares at the ends of the long side, a third between them past 2:1; past 3:1 thirds of the picture, padded."""
+    short, long = min(image.size), max(image.size)
+    if short == long:
+        return _squash(image, size, how)
+    if long > 3 * short:
+        bounds = [round(long * third / 3) for third in range(4)]
+        return [_pad(image.crop(_along(image, *ends)), size, how)[0] for ends in pairwise(bounds)]
+    starts = [0, long - short] if long <= 2 * short else [0, (long - short) / 2, long - short]
+    return [image.resize((size, size), how, _along(image, start, start + short)) for start in starts]
+
+
+def _along(image: Image.Image, first: float, last: float) -> tuple[float, float, float, float]:
+    """The box between two places on the long side."""
+    return (first, 0, last, image.height) if image.width > image.height else (0, first, image.width, last)
+
+
+_TRAINED: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}
+_FITS: dict[Fit, Callable[[Image.Image, int, Image.Resampling], list[Image.Image]]] = {
+    "crop": _crop, "pad": _pad, "squash": _squash, "tiles": _tiles,
+}  # fmt: skip

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 FOLDER = Path(__file__).parent
 
 
-def golden_pixels(width: int, height: int) -> NDArray[np.uint8]:
-    """open_clip's uint8 [64, 64, 3] of `pictures.picture(width, height)`."""
+def golden_pixels(width: int, height: int, mode: str = "") -> NDArray[np.uint8]:
+    """open_clip's uint8 [64, 64, 3] of `pictures.picture(width, height)`, in its usual resize mode or in `longest`."""
     with np.load(FOLDER / "pixels.npz") as file:
-        pixels: NDArray[np.uint8] = file[f"{width}x{height}"]
+        pixels: NDArray[np.uint8] = file[f"{width}x{height} {mode}".strip()]
     return pixels
 
 

@@ -36,6 +36,8 @@ QUESTIONS = {
         "something else",
     ],
 }
+# What the same pictures are asked with templates, negatives and a neutral text.
+PROMPTS = [form.format(label) for form in ("a photo of {}", "no {}") for label in QUESTIONS["dog.jpg"]]
 
 
 def main() -> None:
@@ -43,13 +45,15 @@ def main() -> None:
     model = open_clip.create_model("demo", pretrained=str(ROOT / "build" / "demo" / "checkpoint.pt")).eval()
     tokenizer = open_clip.get_tokenizer("demo")
     preprocess = open_clip.image_transform(64, is_train=False)
-    crops: dict[str, Any] = {f"{w}x{h}": np.asarray(Image.fromarray(_crop(preprocess, picture(w, h)))) for w, h in SIZES}
+    longest = open_clip.image_transform(64, is_train=False, resize_mode="longest")
+    crops: dict[str, Any] = {f"{w}x{h}": _before_normalising(preprocess, picture(w, h)) for w, h in SIZES}
+    crops |= {f"{w}x{h} longest": _before_normalising(longest, picture(w, h)) for w, h in SIZES}
     np.savez_compressed(HERE / "pixels.npz", **crops)
     tokens = {text: [i for i in tokenizer([text])[0].tolist() if i] for text in TEXTS}
     # Id 0 is padding and "!" alike: a text that holds "!" has no place in this table.
     assert all(len(ids) < 77 and "!" not in text for text, ids in tokens.items())
     _write("tokens.json", tokens)
-    answers: dict[str, dict[str, object]] = {"images": {}, "labels": {}}
+    answers: dict[str, Any] = {"images": {}, "labels": {}}
     with torch.no_grad():
         for file, labels in QUESTIONS.items():
             pixels = preprocess(Image.open(ROOT / "examples" / "images" / file)).unsqueeze(0)
@@ -61,10 +65,12 @@ def main() -> None:
                 "result": dict(zip(labels, probabilities.tolist(), strict=True)),
             }
             answers["labels"] |= dict(zip(labels, texts.tolist(), strict=True))
+        answers["labels"] |= dict(zip(PROMPTS, model.encode_text(tokenizer(PROMPTS), normalize=True).tolist(), strict=True))
+        answers["logit_scale"] = model.logit_scale.exp().item()
     _write("demo.json", answers)
 
 
-def _crop(preprocess: open_clip.transform.Compose, image: Image.Image) -> np.ndarray:
+def _before_normalising(preprocess: open_clip.transform.Compose, image: Image.Image) -> np.ndarray:
     """The uint8 pixels before torchvision turns them into normalised floats."""
     for step in preprocess.transforms[:-2]:
         image = step(image)

@@ -18,7 +18,8 @@ from classifier.clip import Clip
 from classifier.errors import ClientError
 from classifier.export.source import ExportError, Source
 from classifier.image import open_image
-from classifier.prompts import MOST_CHARACTERS, Tokenizer
+from classifier.prompts import Tokenizer
+from classifier.schema import MOST_CHARACTERS
 from classifier.scoring import similarities, softmax
 
 Floats = NDArray[np.float32]
@@ -112,7 +113,7 @@ def check_pixels(clip: Clip, reference: Reference) -> int:
     for i, (picture, expected) in enumerate(zip(reference.pictures, reference.pixels, strict=True)):
         file = io.BytesIO()
         picture.save(file, "PNG", compress_level=1)
-        got = open_image(file.getvalue()).pixels(clip.settings.image)
+        got = open_image(file.getvalue()).pixels(clip.settings.image)[0]
         if not np.array_equal(got, expected):
             worst = int(np.abs(got.astype(int) - expected.astype(int)).max())
             raise ExportError(f"Picture {i} of {picture.size} pixels is prepared differently from open_clip, by up to {worst}.")
