@@ -28,7 +28,8 @@ AWS_BASE = "public.ecr.aws/lambda/python:3.13"
 # Not in the repository: CDK walks all of that when it synthesizes, and follows links in a root file system to the end.
 HOME = Path(tempfile.mkdtemp(prefix="classifier-images-", dir="/var/tmp"))
 STORE = ("--root", f"{HOME}/store", "--runroot", f"{HOME}/run", "--storage-driver", "overlay")
-BUILDAH = ("buildah", *STORE)
+# What a failed build leaves goes with the rest.
+BUILDAH = ("env", f"TMPDIR={HOME}", "buildah", *STORE)
 PODMAN = ("podman", *STORE, "--runtime", "runc")
 # A function's architecture, as Docker and Debian call it, and as wheels and the emulator do.
 NAMES = {"x86_64": ("amd64", "x86_64"), "arm64": ("arm64", "aarch64")}
@@ -48,8 +49,9 @@ def run(*command: str | Path, **options: object) -> str:
 
 @atexit.register
 def _remove_store() -> None:
-    for command in ([*BUILDAH, "rm", "--all"], [*BUILDAH, "rmi", "--all", "--force"], ["umount", f"{HOME}/store/overlay"]):
-        subprocess.run(command, check=False, capture_output=True)
+    if shutil.which("buildah"):
+        for command in ([*BUILDAH, "rm", "--all"], [*BUILDAH, "rmi", "--all", "--force"], ["umount", f"{HOME}/store/overlay"]):
+            subprocess.run(command, check=False, capture_output=True)
     shutil.rmtree(HOME)
 
 
