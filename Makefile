@@ -101,6 +101,9 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
+openapi: $(READY) ## writes the OpenAPI document and the README's table of fields again, from the models
+	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/openapi.py
+
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
 	@$(VENV)/bin/python tools/deploy.py check node
 	$(VENV)/bin/python -m pytest --ignore tests/export
@@ -121,4 +124,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden test classifier-lambda-test test-export check format examples-setup
+.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden openapi test classifier-lambda-test test-export check format examples-setup
