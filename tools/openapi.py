@@ -171,7 +171,9 @@ def table() -> str:
 
 def with_table(readme: str) -> str:
     """The README's text with the table put between its marks."""
-    return re.sub(r"(<!-- fields -->\n).*?(\n<!-- /fields -->)", lambda found: found[1] + table() + found[2], readme, flags=re.S)
+    return re.sub(
+        r"(<!-- fields -->\n).*?<!-- /fields -->", lambda found: found[1] + table() + "\n<!-- /fields -->", readme, flags=re.S
+    )
 
 
 if __name__ == "__main__":
