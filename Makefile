@@ -55,8 +55,8 @@ $(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/req
 demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
 	@$(VENV)/bin/python tools/demo.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
-serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/…
-	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)")
+serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
+	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
@@ -101,17 +101,41 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
-openapi: $(READY) ## writes the OpenAPI document and the README's table of fields again, from the models
-	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/openapi.py
+document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
+	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
 
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
 	@$(VENV)/bin/python tools/deploy.py check node
-	$(VENV)/bin/python -m pytest --ignore tests/export
+	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/machine --ignore tests/sam
 
 classifier-lambda-test: test ## the same
 
 test-export: $(EXPORT_READY) ## exports and verifies true architectures with random weights; needs torch
 	$(EXPORT)/bin/python -m pytest tests/export
+
+# The true architecture in 8 bits, with random weights: what the image weighs, without a download.
+RANDOM := build/ViT-B-32-random/bundle.json
+
+$(RANDOM): $(wildcard lambdas/classifier/export/*.py) lambdas/classifier/clip.py | $(EXPORT_READY)
+	@mkdir -p build
+	$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
+	$(EXPORT)/bin/python -m classifier.export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
+		--precision int8 --crops 12 --output $(@D)
+	@rm build/random.pt
+
+test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs and weighs it; root on Debian or Ubuntu, x86_64
+	$(VENV)/bin/python -m pytest tests/machine/test_container.py
+
+test-arm64: $(READY) ## the ARM64 image on an emulated Graviton2; root on Debian or Ubuntu, x86_64
+	$(VENV)/bin/python -m pytest tests/machine/test_arm64.py
+
+test-sam: $(READY) build/sam/ready ## the local front's events against those of SAM's local API Gateway
+	$(VENV)/bin/python -m pytest tests/sam
+
+build/sam/ready: tests/sam/requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 check: $(READY) ## lint, format and types; changes nothing
 	$(VENV)/bin/ruff check .
@@ -124,4 +148,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden openapi test classifier-lambda-test test-export check format examples-setup
+.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup

@@ -15,7 +15,7 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
-import serve
+import gateway
 from classifier.handler import Handler
 from conftest import DEMO, ROOT, Context
 from stacks.bundle import Bundle
@@ -154,7 +154,7 @@ def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth)
 def test_the_api_is_regional_and_takes_each_binary_type_of_the_local_front_by_name(synth: Synth) -> None:
     rest = synth().one("ApiGateway::RestApi")
     assert rest["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
-    assert set(rest["BinaryMediaTypes"]) == serve.BINARY
+    assert set(rest["BinaryMediaTypes"]) == gateway.BINARY
 
 
 def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
@@ -178,7 +178,7 @@ def test_the_function_s_time_ends_before_the_api_s(synth: Synth) -> None:
     assert (
         synth().one("Lambda::Function")["Timeout"] * 1000 < synth().methods()["POST /"]["Integration"]["TimeoutInMillis"] <= 29000
     )
-    assert Settings.model_fields["timeout"].metadata[-1].le < serve.TIMEOUT_S
+    assert Settings.model_fields["timeout"].metadata[-1].le < gateway.TIMEOUT_S
 
 
 def test_the_throttle_holds_for_the_stage(synth: Synth) -> None:
@@ -244,6 +244,17 @@ def test_the_gateway_s_own_answers_have_a_message_and_a_code(synth: Synth) -> No
         "DEFAULT_5XX": (None, "unavailable"),
         "INTEGRATION_TIMEOUT": ("504", "out_of_time"),
     }
+
+
+def test_the_local_front_has_the_gateway_s_routes_key_and_answers(synth: Synth) -> None:
+    made = synth(playground="true")
+    methods = {tuple(name.split()): method for name, method in made.methods().items()}
+    assert {path for _, path in methods} == set(gateway.PATHS)
+    assert {route for route, method in methods.items() if method.get("ApiKeyRequired")} == gateway.KEYED
+    answers = {answer["ResponseType"]: answer for answer in made.all("ApiGateway::GatewayResponse")}
+    for name, (status, message, code) in gateway.ANSWERS.items():
+        assert json.loads(answers[name]["ResponseTemplates"]["application/json"]) == {"message": message, "code": code}
+        assert answers[name].get("StatusCode") in (None, str(status))
 
 
 def test_no_log_of_the_gateway_can_hold_a_label(synth: Synth) -> None:
