@@ -37,8 +37,8 @@ def stars() -> Image.Image:
 def wide() -> Image.Image:
     """A thumbnail whose centre crop loses what it shows."""
     picture = backdrop((206, 232, 200), (170, 214, 232)).resize((440, 248))
-    dog = drawing("dog face", (206, 232, 200), (206, 232, 200)).resize((130, 130), Image.Resampling.LANCZOS)
-    picture.paste(dog, (2, 60))
+    dog = drawing("dog face", (206, 232, 200), (206, 232, 200)).resize((160, 160), Image.Resampling.LANCZOS)
+    picture.paste(dog, (0, 44))
     return picture
 
 
