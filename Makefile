@@ -101,6 +101,9 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
+document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
+	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
+
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
 	@$(VENV)/bin/python tools/deploy.py check node
 	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/machine --ignore tests/sam
@@ -145,4 +148,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup
+.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup

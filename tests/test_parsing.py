@@ -151,6 +151,10 @@ def test_a_wrong_request_is_refused_with_its_field(body: str | bytes, code: str,
     assert said in error.message
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert read(changed(top_k=3.0)).top_k == 3
+
+
 def test_hugging_faces_form_is_ours_with_its_own_template_and_names() -> None:
     asked = read(zero_shot(candidate_labels=["dog", "cat"]))
     assert (asked.image_data, asked.labels, asked.templates) == (IMAGE, ["dog", "cat"], ["This is a photo of {}."])

@@ -4,7 +4,17 @@ import binascii
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 MOST_LABELS = 1000
@@ -55,6 +65,11 @@ def _negative(text: str) -> str:
     if text.count(SLOT) > 1:
         raise PydanticCustomError("said", "holds {} more than once; at most one is taken, where the label goes.")
     return text
+
+
+def _whole(value: object) -> object:
+    # JSON knows one kind of number: 3.0 is as whole as 3.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _unique(texts: list[str]) -> list[str]:
@@ -161,7 +176,7 @@ class Classify(Strict):
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Drop what is less likely; the rest comes best first."
     )
-    top_k: Annotated[int, Field(ge=1)] | None = Field(None, description="Keep the best k, best first.")
+    top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(None, description="Keep the best k, best first.")
     embedding: bool = Field(False, description="Also give the picture's normalised vector.")
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
 
