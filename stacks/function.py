@@ -47,7 +47,7 @@ class Function(Construct):
             memory_size=settings.memory,
             timeout=Duration.seconds(settings.timeout),
             reserved_concurrent_executions=settings.reserved_concurrency,
-            environment={"CORS_ORIGIN": settings.cors_origin, **({"PLAYGROUND": "1"} if settings.playground else {})},
+            environment={"CORS_ORIGIN": settings.cors_origin},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=self.log_group,
             tracing=lambda_.Tracing.ACTIVE,

@@ -1,6 +1,7 @@
 """The bundle, which is the one contract between export and run time, and its two encoders."""
 
 import hashlib
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 FORMAT = 1
 FILES = ("image.onnx", "text.onnx", "tokenizer.json")
 Precision = Literal["fp32", "int8"]
+# What a core takes at once: the weights are then read once for many prompts, and what is between still fits its cache.
+PROMPTS_A_RUN = 16
 
 
 class BundleError(Exception):
@@ -120,6 +123,7 @@ class Clip:
     _image: ort.InferenceSession
     _text: ort.InferenceSession
     _workers: ThreadPoolExecutor
+    _threads: int
 
     @classmethod
     def load(cls, folder: Path, *, threads: int, hashes: bool = False) -> "Clip":
@@ -130,7 +134,7 @@ class Clip:
         with ThreadPoolExecutor(2) as loaders:
             image = loaders.submit(_session, folder / "image.onnx", threads)
             text = loaders.submit(_session, folder / "text.onnx", 1)
-            clip = cls(folder, settings, image.result(), text.result(), workers)
+            clip = cls(folder, settings, image.result(), text.result(), workers, threads)
             warm = loaders.submit(clip.encode_image, np.zeros((settings.image.size, settings.image.size, 3), np.uint8))
             clip.encode_text([[settings.text.start_id, settings.text.end_id]])
             warm.result()
@@ -142,14 +146,21 @@ class Clip:
         return embedding
 
     def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
-        """The ids of each prompt, start and end token included, to normalised embeddings [d]."""
-        return list(self._workers.map(self._encode_prompt, prompts))
+        """The ids of each prompt, start and end token included, to normalised embeddings [d].
 
-    def _encode_prompt(self, ids: list[int]) -> NDArray[np.float32]:
-        text = self.settings.text
-        padded = ids if text.shortens else ids + [text.pad_id] * (text.context_length - len(ids))
-        embedding: NDArray[np.float32] = self._text.run(None, {"ids": np.array([padded], np.int64)})[0][0]
-        return embedding
+        Prompts of one length share a run: the text encoder works row by row, so that company changes no bit of a row.
+        """
+        text, by_length = self.settings.text, dict[int, list[int]]()
+        padded = [ids if text.shortens else ids + [text.pad_id] * (text.context_length - len(ids)) for ids in prompts]
+        for i, ids in enumerate(padded):
+            by_length.setdefault(len(ids), []).append(i)
+        most = min(PROMPTS_A_RUN, math.ceil(len(prompts) / self._threads))
+        runs = [same[at : at + most] for same in by_length.values() for at in range(0, len(same), most)]
+        found = self._workers.map(
+            lambda run: self._text.run(None, {"ids": np.array([padded[i] for i in run], np.int64)})[0], runs
+        )
+        embeddings = {i: row for run, rows in zip(runs, found, strict=True) for i, row in zip(run, rows, strict=True)}
+        return [embeddings[i] for i in range(len(prompts))]
 
 
 def _session(path: Path, threads: int) -> ort.InferenceSession:

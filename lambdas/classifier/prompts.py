@@ -22,7 +22,7 @@ from classifier.scoring import mean
 SAVED_PROMPTS = 10_000
 SAVED_BYTES = 64_000_000
 # Encoded between two looks at the clock.
-ROUND = 16
+ROUND = 32
 Ids = tuple[int, ...]
 
 

@@ -18,8 +18,7 @@ from PIL import Image
 
 from classifier.clip import FILES, FORMAT, Clip, File, ImageSettings, Settings, TextSettings
 from classifier.export import verify
-from classifier.export.encoders import write_encoders
-from classifier.export.quantize import write_precision
+from classifier.export.encoders import write_encoder
 from classifier.export.source import ExportError, Source, load, sha256
 
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
@@ -58,12 +57,13 @@ def export(
     folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         say("writing the encoders")
-        write_encoders(source.model, source.settings["mean"], source.settings["std"], folder)
+        for encoder in ("image", "text"):
+            write_encoder(source, encoder, "fp32", folder)
         _write_tokenizer(model, folder)
         settings = _settings(model, name, source)
         _write_settings(folder, settings)
         reference = verify.Reference.make(source, model, shown, list(sentences or verify.sentences()), say)
-        settings = _judged(folder, settings, model, reference, precision)
+        settings = _judged(folder, settings, source, reference, precision)
         clip = Clip.load(folder, threads=os.cpu_count() or 1, hashes=True)
         verify.check_alone(clip, reference.sentences[:8])
         for kept in [path for path in (output / "README.md",) if path.exists()]:
@@ -76,21 +76,21 @@ def export(
     return settings
 
 
-def _judged(folder: Path, settings: Settings, model: str, reference: verify.Reference, precision: str) -> Settings:
+def _judged(folder: Path, settings: Settings, source: Source, reference: verify.Reference, precision: str) -> Settings:
     """Verifies fp32, then takes 8 bits encoder by encoder where asked for and where decisions hold."""
     clip = Clip.load(folder, threads=os.cpu_count() or 1)
     current = verify.Served.make(clip, reference)
     say("verifying pixels, tokens and embeddings against open_clip")
     fidelity: dict[str, float | int | str] = {
         "pictures_with_equal_pixels": verify.check_pixels(clip, reference),
-        **verify.check_tokens(clip, model),
+        **verify.check_tokens(clip, settings.model),
         **verify.check_fp32(current, reference),
     }
     chosen: dict[str, str] = {"image": "fp32", "text": "fp32"}
     for encoder in ("image", "text") if precision != "fp32" else ():
         path, kept = folder / f"{encoder}.onnx", folder / f"{encoder}.fp32"
-        shutil.copy(path, kept)
-        write_precision(folder, encoder, "int8")
+        path.rename(kept)
+        write_encoder(source, encoder, "int8", folder)
         _write_settings(folder, settings)
         tried = verify.Served.make(Clip.load(folder, threads=os.cpu_count() or 1), reference)
         figures = verify.decisions(tried, reference)

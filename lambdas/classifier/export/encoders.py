@@ -1,14 +1,24 @@
 """open_clip's two towers as ONNX graphs: pixels and ids in, normalised embeddings out."""
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from onnx import TensorProto
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-OPSET = 20
+from classifier.export.graph import CONTRIB, OPSET, Floats, Graph
+from classifier.export.source import ExportError, Source
+
+# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x * sigmoid(x) and of GELU.
+SLOPE = 1.702
+LEAST_SILU, LEAST_GELU = -0.2785, -0.17
 
 
 def text_features(model: Any, ids: Tensor) -> Tensor:
@@ -16,24 +26,141 @@ def text_features(model: Any, ids: Tensor) -> Tensor:
 
     Exact for a causal mask and pooling at the end token, the highest id: nothing behind it can matter.
     """
-    return _pooled(model, model.token_embedding(ids), ids)
-
-
-def _pooled(model: Any, embedded: Tensor, ids: Tensor) -> Tensor:
     length = ids.shape[1]
-    x = embedded + model.positional_embedding[:length]
+    x = model.token_embedding(ids) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
     x = x[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)]
     projection = model.text_projection
     return projection(x) if isinstance(projection, nn.Module) else x @ projection
 
 
-class ImageEncoder(nn.Module):
-    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside."""
+def write_encoder(source: Source, encoder: str, precision: str, folder: Path) -> None:
+    """image.onnx or text.onnx, in fp32 or int8. Raises ExportError for what can't be expressed."""
+    path = folder / f"{encoder}.onnx"
+    if encoder == "text":
+        _write_text(source.model, precision, path)
+    else:
+        _write_image(source.model.visual, source.settings["mean"], source.settings["std"], precision, path)
 
-    def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+
+def _write_text(model: Any, precision: str, path: Path) -> None:
+    """int64 [n, length] to the normalised embedding float32 [n, d]."""
+    text, graph = model if hasattr(model, "token_embedding") else model.text, Graph(precision, rows=True)
+    width, last = text.positional_embedding.shape[1], graph.constant(np.array([1]))
+    x = _token_embeddings(graph, _array(text.token_embedding.weight))
+    shape = graph.op("Shape", "ids")
+    length = graph.op("Slice", shape, last, graph.constant(np.array([2])))
+    start = graph.constant(np.array([0]))
+    positions = graph.op("Slice", graph.constant(_array(text.positional_embedding)), start, length, start)
+    shape = graph.op("Concat", shape, graph.constant(np.array([width])), axis=0)
+    # The end token has the highest id, and only its row is asked for.
+    end = graph.op("ArgMax", "ids", axis=1, keepdims=1)
+    x = _transformer(
+        graph, text.transformer, graph.op("Add", x, positions), shape, causal=True,
+        pick=lambda rows: graph.op("GatherND", rows, end, batch_dims=1),
+    )  # fmt: skip
+    projection = text.text_projection
+    is_module = isinstance(projection, nn.Module)
+    x = graph.op(
+        "MatMul", _norm(graph, text.ln_final, x), graph.constant(_array(projection.weight.T if is_module else projection))
+    )
+    if is_module and projection.bias is not None:
+        x = graph.op("Add", x, graph.constant(_array(projection.bias)))
+    x = graph.op("LpNormalization", x, axis=-1)
+    graph.write(path, ("ids", TensorProto.INT64, ["n", "length"]), x, model.visual.output_dim)
+
+
+def _write_image(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], precision: str, path: Path) -> None:
+    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside."""
+    if type(visual) is not VisionTransformer:
+        return _write_traced(visual, mean, std, precision, path)
+    if visual.attn_pool is not None or visual.pool_type != "tok":
+        raise ExportError("The image tower pools otherwise than by its class token, which a bundle can't express yet.")
+    graph, (side, patch, grid) = Graph(precision, rows=False), (visual.image_size[0], visual.patch_size[0], visual.grid_size[0])
+    # The patch convolution as a product of the pixels as they come: [row, column, colour] by width, 0 to 255.
+    kernel = _array(visual.conv1.weight).transpose(2, 3, 1, 0)
+    scale, shift = 1 / (255 * np.array(std, np.float32)), -np.array(mean, np.float32) / np.array(std, np.float32)
+    weight = (kernel * scale[:, None]).reshape(patch * patch * 3, -1).astype(np.float32)
+    positions = _array(visual.positional_embedding).copy()
+    positions[0] += _array(visual.class_embedding)
+    positions[1:] += (kernel * shift[:, None]).sum((0, 1, 2))
+    x = graph.op("Reshape", "pixels", graph.constant(np.array([-1, grid, patch, grid, patch * 3])))
+    x = graph.op(
+        "Reshape", graph.op("Transpose", x, perm=[0, 1, 3, 2, 4]), graph.constant(np.array([-1, grid * grid, len(weight)]))
+    )
+    x = graph.op("MatMul", graph.op("Cast", x, to=TensorProto.FLOAT), graph.constant(weight))
+    x = graph.op("Pad", x, graph.constant(np.array([0, 1, 0, 0, 0, 0])))
+    x = graph.op("Add", x, graph.constant(positions))
+    if not isinstance(visual.ln_pre, nn.Identity):
+        x = _norm(graph, visual.ln_pre, x)
+    shape, first = graph.constant(np.array([-1, *positions.shape])), graph.constant(np.array(0))
+    x = _transformer(graph, visual.transformer, x, shape, causal=False, pick=lambda rows: graph.op("Gather", rows, first, axis=1))
+    x = graph.op("MatMul", _norm(graph, visual.ln_post, x), graph.constant(_array(visual.proj)))
+    x = graph.op("LpNormalization", x, axis=-1)
+    graph.write(path, ("pixels", TensorProto.UINT8, ["n", side, side, 3]), x, visual.output_dim)
+
+
+def _transformer(graph: Graph, transformer: Any, x: str, shape: str, *, causal: bool, pick: Any) -> str:
+    """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row matters."""
+    blocks = transformer.resblocks
+    x = graph.op("Reshape", x, graph.constant(np.array([-1, blocks[0].attn.embed_dim])))
+    for block in blocks:
+        if type(block) is not ResidualAttentionBlock:
+            raise ExportError(f"The model's blocks are of the kind {type(block).__name__}, which a bundle can't express yet.")
+        attention = block.attn
+        weight, bias = _array(attention.in_proj_weight.T), _array(attention.in_proj_bias)
+        y = graph.attention(_norm(graph, block.ln_1, x), weight, bias, attention.num_heads, shape, causal=causal)
+        if block is blocks[-1]:
+            x, y = (pick(graph.op("Reshape", rows, shape)) for rows in (x, y))
+        x = graph.op("Add", x, graph.linear(y, *_weights(attention.out_proj, block.ls_1)))
+        quick = isinstance(block.mlp.gelu, QuickGELU)
+        weight, bias = _weights(block.mlp.c_fc)
+        if quick:
+            # x * sigmoid(slope * x) with the slope in the weights: one pass less.
+            weight, bias = SLOPE * weight, SLOPE * bias
+        y = graph.linear(_norm(graph, block.ln_2, x), weight, bias)
+        y = graph.op("QuickGelu", y, domain=CONTRIB, alpha=1.0) if quick else graph.op("Gelu", y)
+        weight, bias = _weights(block.mlp.c_proj, block.ls_2)
+        y = graph.linear(y, weight / SLOPE if quick else weight, bias, least=LEAST_SILU if quick else LEAST_GELU)
+        x = graph.op("Add", x, y)
+    return x
+
+
+def _token_embeddings(graph: Graph, table: Floats) -> str:
+    rows, index = np.unique(table, axis=0, return_inverse=True)
+    ids = "ids"
+    # Equal rows are stored once where that saves half: a vocabulary of which training saw a small part.
+    if len(rows) < len(table) / 2:
+        table, ids = rows, graph.op("Gather", graph.constant(index.reshape(-1).astype(np.int32)), ids)
+    if not graph.eight:
+        return str(graph.op("Gather", graph.constant(table), ids))
+    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / np.float32(127)
+    integers = graph.op("Gather", graph.constant(np.rint(table / scale).astype(np.int8)), ids)
+    return str(graph.op("Mul", graph.op("Cast", integers, to=TensorProto.FLOAT), graph.op("Gather", graph.constant(scale), ids)))
+
+
+def _norm(graph: Graph, norm: nn.LayerNorm, x: str) -> str:
+    weights = (graph.constant(_array(norm.weight)), graph.constant(_array(norm.bias)))
+    return str(graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps))
+
+
+def _weights(linear: nn.Linear, scale: nn.Module | None = None) -> tuple[Floats, Floats]:
+    """Weight [in, out] and bias [out], with open_clip's LayerScale inside."""
+    factor = _array(scale.gamma) if scale is not None and hasattr(scale, "gamma") else np.float32(1)
+    return _array(linear.weight.T) * factor, _array(linear.bias) * factor
+
+
+def _array(tensor: Tensor) -> Floats:
+    array: Floats = tensor.detach().float().numpy()
+    return array
+
+
+class _Traced(nn.Module):
+    """What torch traces of a tower without a graph of our own."""
+
+    def __init__(self, visual: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.visual = model.visual
+        self.visual = visual
         self.register_buffer("scale", (1 / (255 * torch.tensor(std))).view(1, 3, 1, 1))
         self.register_buffer("shift", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
 
@@ -42,66 +169,38 @@ class ImageEncoder(nn.Module):
         return F.normalize(self.visual(x), dim=-1)
 
 
-class TextEncoder(nn.Module):
-    """int64 [n, length] to the normalised embedding float32 [n, d]."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        table = model.token_embedding.weight.detach()
-        rows, index = torch.unique(table, dim=0, return_inverse=True)
-        # Equal rows are stored once where that saves half: a vocabulary of which training saw a small part.
-        self.shared = len(rows) < len(table) / 2
-        self.rows = nn.Parameter(rows if self.shared else table, requires_grad=False)
-        self.register_buffer("index", index.to(torch.int32).unsqueeze(1) if self.shared else torch.empty(0))
-
-    def forward(self, ids: Tensor) -> Tensor:
-        rows = F.embedding(ids, self.index).squeeze(-1) if self.shared else ids
-        return F.normalize(_pooled(self.model, F.embedding(rows, self.rows), ids), dim=-1)
-
-
-def write_onnx(module: nn.Module, example: Tensor, name: str, shape: dict[int, Any], path: Path) -> None:
-    """One graph with its weights inside; `name` is the input's, `shape` its dynamic dimensions."""
-    module.eval()
+def _write_traced(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], precision: str, path: Path) -> None:
+    """By torch's exporter, for ResNets; in 8 bits their products are, their convolutions stay float."""
+    size = visual.image_size
+    side = size[0] if isinstance(size, tuple) else size
     with torch.no_grad(), warnings.catch_warnings():
         # The exporter warns of its own internals.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, (example,), dynamo=True, input_names=[name], output_names=["embeddings"], dynamic_shapes=(shape,),
+            _Traced(visual, mean, std).eval(), (torch.zeros(2, side, side, 3, dtype=torch.uint8),), dynamo=True,
+            input_names=["pixels"], output_names=["embeddings"], dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},),
             opset_version=OPSET, external_data=False, verbose=False, optimize=True,
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
     # Names of source files and stack traces belong to the machine that exported.
-    model.ClearField("metadata_props")
-    for part in (
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.initializer,
-        *model.graph.input,
-        *model.graph.output,
-        model.graph,
-    ):
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
         part.ClearField("metadata_props")
-    for node in model.graph.node:
+    for node in graph.node:
         node.ClearField("doc_string")
-    del model.graph.value_info[:]
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def write_encoders(model: Any, mean: tuple[float, ...], std: tuple[float, ...], folder: Path) -> None:
-    """image.onnx and text.onnx in fp32, with dynamic batch and text length."""
-    size = model.visual.image_size
-    side = size[0] if isinstance(size, tuple) else size
-    batch = torch.export.Dim("n", min=1, max=1024)
-    write_onnx(
-        ImageEncoder(model, mean, std),
-        torch.zeros(2, side, side, 3, dtype=torch.uint8),
-        "pixels",
-        {0: batch},
-        folder / "image.onnx",
-    )
-    text = model if hasattr(model, "token_embedding") else model.text
-    length = torch.export.Dim("length", min=2, max=text.context_length)
-    ids = torch.zeros(2, 9, dtype=torch.int64)
-    write_onnx(TextEncoder(text), ids, "ids", {0: batch, 1: length}, folder / "text.onnx")
+    del graph.value_info[:]
+    if precision == "fp32":
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as other:
+        target = Path(other) / path.name
+        quantize_dynamic(
+            model,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
+        target.replace(path)
