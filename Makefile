@@ -4,6 +4,8 @@ VENV := .venv
 EXPORT := .venv-export
 export PYTHONPATH := lambdas
 # The environments are made once and again whenever what they are made from changes.
+# What serves is enough to see it work; READY adds what tests, checks and deploys it.
+SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
 RUNTIME := lambdas/classifier/requirements.txt
@@ -13,16 +15,29 @@ PRETRAINED ?= openai
 PRECISION ?= auto
 MINUTES ?= 100
 
+# The CDK's command line, in this folder alone. Settings on top of cdk.json's: SETTINGS="memory=4096 playground=true".
+CDK := node_modules/.bin/cdk
+# What is deployed: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or what cdk.json says.
+NAMED = $(or $(BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),models/$(MODEL)-$(PRETRAINED)))
+DEPLOYED = $(or $(NAMED),$(shell $(PYTHON) -c 'import json; print(json.load(open("cdk.json"))["context"]["bundle"])'))
+CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
+# Where the bundle's content doesn't matter, the demo stands in.
+STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment for everything but making models: no torch
 
-$(READY): $(RUNTIME) tools/requirements.txt examples/requirements.txt tests/requirements.txt
+$(SERVES): $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt -r tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
+	@touch $@
+
+$(READY): $(SERVES) requirements.txt tests/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
 setup-export: $(EXPORT_READY) ## the environment for making models, with torch
@@ -32,19 +47,50 @@ $(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/req
 	@echo "For the smaller CPU build name PyTorch's CPU index: make $(MAKECMDGOALS) TORCH_INDEX=…"
 	$(PYTHON) -m venv --clear $(EXPORT)
 	$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r lambdas/classifier/export/requirements.txt -r tests/requirements.txt
+	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r lambdas/classifier/export/requirements.txt \
+		$$(grep -E '^(pytest|hypothesis)==' tests/requirements.txt)
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	@touch $@
 
-demo: $(READY) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
+demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
 	@$(VENV)/bin/python tools/demo.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
-serve: $(READY) ## the API on this machine; PORT=8000 BUNDLE=models/…
-	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)")
+serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
+	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
 	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
+
+$(CDK): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+deploy-cdk: $(READY) ## puts it on AWS, makes the bundle first where there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
+	@$(VENV)/bin/python tools/deploy.py check node docker buildx aws credentials region logging-role
+	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
+	@$(MAKE) --no-print-directory $(CDK)
+	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
+	@$(VENV)/bin/python tools/deploy.py wait build/outputs.json
+
+synth: $(READY) $(CDK) ## the CloudFormation template in build/cdk.out; no AWS account, no Docker; the demo where no bundle is
+	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
+	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+
+diff: $(READY) $(CDK) ## what a deployment would change
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) diff $(CONTEXT)
+
+destroy: $(READY) $(CDK) ## takes it off AWS, after a question
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) destroy $(STAND_IN)
+
+bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs where there is none
+	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	$(CDK) bootstrap $(STAND_IN)
+	@$(VENV)/bin/python tools/deploy.py check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
+		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
 
 demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
 	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
@@ -55,26 +101,51 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python tests/golden/make_golden.py
 
-openapi: $(READY) ## writes the OpenAPI document and the README's table of fields again, from the models
-	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/openapi.py
+document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
+	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
 
-test: $(READY) ## all tests that need no torch
-	$(VENV)/bin/python -m pytest --ignore tests/export
+test: $(READY) ## all tests that need no torch; Node.js for the stack's
+	@$(VENV)/bin/python tools/deploy.py check node
+	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/machine --ignore tests/sam
 
 classifier-lambda-test: test ## the same
 
 test-export: $(EXPORT_READY) ## exports and verifies true architectures with random weights; needs torch
 	$(EXPORT)/bin/python -m pytest tests/export
 
+# The true architecture in 8 bits, with random weights: what the image weighs, without a download.
+RANDOM := build/ViT-B-32-random/bundle.json
+
+$(RANDOM): $(wildcard lambdas/classifier/export/*.py) lambdas/classifier/clip.py | $(EXPORT_READY)
+	@mkdir -p build
+	$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
+	$(EXPORT)/bin/python -m classifier.export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
+		--precision int8 --crops 12 --output $(@D)
+	@rm build/random.pt
+
+test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs and weighs it; root on Debian or Ubuntu, x86_64
+	$(VENV)/bin/python -m pytest tests/machine/test_container.py
+
+test-arm64: $(READY) ## the ARM64 image on an emulated Graviton2; root on Debian or Ubuntu, x86_64
+	$(VENV)/bin/python -m pytest tests/machine/test_arm64.py
+
+test-sam: $(READY) build/sam/ready ## the local front's events against those of SAM's local API Gateway
+	$(VENV)/bin/python -m pytest tests/sam
+
+build/sam/ready: tests/sam/requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
 check: $(READY) ## lint, format and types; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy lambdas tools examples tests
+	$(VENV)/bin/mypy app.py stacks lambdas tools examples tests
 
 format: $(READY) ## formats in place
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-examples-setup: $(READY) ## what the examples need
+examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model demo-model demo-figures golden openapi test classifier-lambda-test test-export check format examples-setup
+.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup

@@ -116,6 +116,13 @@ def test_a_missing_content_type_and_base64_bodies_count_as_json(handler: Handler
     assert ask(handler, asked)[0] == 200
 
 
+def test_the_playground_is_a_page_that_fetches_nothing_from_elsewhere(handler: Handler) -> None:
+    answer = handler(event(None, method="GET"), Context())
+    assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "<form" in answer["body"]
+    assert "://" not in answer["body"]
+
+
 def test_preflight_lets_the_key_and_json_through(handler: Handler) -> None:
     status, _, headers = ask(handler, event(None, method="OPTIONS"))
     assert status == 204

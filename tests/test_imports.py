@@ -26,12 +26,20 @@ def imported(module: Path) -> set[str]:
 def test_imports_go_one_way_and_heavy_libraries_stay_in_their_module(module: Path) -> None:
     names = imported(module)
     roots = {name.partition(".")[0] for name in names}
-    assert not roots & {"torch", "open_clip", "onnx", "aws_cdk"}
+    assert not roots & {"torch", "open_clip", "onnx", "aws_cdk", "stacks"}
     for library, owner in ALONE.items():
         assert library not in roots or module.stem == owner
     for name in names:
         if name.startswith("classifier."):
             assert ORDER.index(name.split(".")[1]) > ORDER.index(module.stem)
+
+
+def test_the_stack_knows_the_package_as_a_path_and_checks_settings_before_the_cdk_starts() -> None:
+    root = PACKAGE.parent.parent
+    for module in (root / "app.py", *(root / "stacks").glob("*.py")):
+        roots = {name.partition(".")[0] for name in imported(module)}
+        assert not roots & {"classifier", "tools", "examples", "tests", "torch", "onnxruntime"}, module
+        assert module.stem not in ("settings", "bundle") or not roots & {"aws_cdk", "constructs"}
 
 
 def test_the_handler_runs_where_torch_cannot_be_imported() -> None:

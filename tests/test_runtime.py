@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,31 +19,15 @@ from typing import Any
 import pytest
 
 from conftest import DEMO, ROOT
+from emulator import emulator_path, free_port
 from pictures import encoded, picture
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator runs on Linux alone")
-WHEEL = "aws-sam-cli==1.170.0"
-EMULATOR = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Path:
-    name = EMULATOR[platform.machine()]
-    path = ROOT / "build" / "rie" / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(path.parent), WHEEL]
-        subprocess.run(download, check=True, capture_output=True)
-        with zipfile.ZipFile(next(path.parent.glob("*.whl"))) as wheel:
-            path.write_bytes(wheel.read(f"samcli/local/rapid/{name}"))
-        path.chmod(0o755)
-    return path
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return emulator_path(platform.machine())
 
 
 @contextmanager

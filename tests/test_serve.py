@@ -14,6 +14,8 @@ import pytest
 
 from classifier.handler import Handler
 from conftest import DEMO, ROOT
+from demo import ask
+from gateway import Limits
 from pictures import encoded, picture
 from serve import choose, running
 
@@ -21,22 +23,22 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Recorder:
-    """A handler that keeps the events and answers what it is told."""
+    """A handler that keeps the events and answers what it is told, or fails with it."""
 
-    def __init__(self, body: str = "{}", seconds: float = 0) -> None:
+    def __init__(self, answer: dict[str, Any] | Exception | None = None, seconds: float = 0) -> None:
         self.events: list[dict[str, Any]] = []
-        self.body, self.seconds = body, seconds
+        self.answer, self.seconds = answer or said("{}"), seconds
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         self.events.append(event)
-        if event["path"] == "/crash":
-            raise RuntimeError("crash")
-        if event["path"] == "/late":
-            raise TimeoutError("a service behind the handler was late")
-        if event["path"] == "/malformed":
-            return {"body": "no status"}
         time.sleep(self.seconds)
-        return {"statusCode": 200, "headers": JSON, "body": self.body, "isBase64Encoded": False}
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def said(body: str) -> dict[str, Any]:
+    return {"statusCode": 200, "headers": JSON, "body": body, "isBase64Encoded": False}
 
 
 def post(url: str, body: bytes | None, headers: dict[str, str] = JSON) -> tuple[int, Any, dict[str, str]]:
@@ -46,7 +48,8 @@ def post(url: str, body: bytes | None, headers: dict[str, str] = JSON) -> tuple[
             return answer.status, json.load(answer), dict(answer.headers)
     except urllib.error.HTTPError as err:
         with err:
-            return err.code, json.load(err), dict(err.headers)
+            text = err.read().decode()
+            return err.code, json.loads(text) if text.startswith("{") else text, dict(err.headers)
 
 
 def test_a_question_is_answered_over_http(handler: Handler) -> None:
@@ -55,8 +58,11 @@ def test_a_question_is_answered_over_http(handler: Handler) -> None:
         status, answer, headers = post(url, body.encode())
         assert (status, list(answer["result"])) == (200, ["собака", "cat"])
         assert {"X-Model", "Server-Timing", "Access-Control-Allow-Origin"} <= {name.title() for name in headers}
-        assert post(url + "nowhere", b"{}")[0] == 404
         assert post(url, b"{}")[0] == 400
+        status, _, headers = post(url, None)
+        assert (status, headers["Allow"]) == (405, "POST, OPTIONS")
+        assert post(url, body.encode(), {"Content-Type": ""})[0] == 415
+        assert post(url, body.encode(), {})[1]["code"] == "unsupported_media_type"  # urllib then says what curl says
 
 
 def test_http_becomes_a_rest_event() -> None:
@@ -75,26 +81,78 @@ def test_http_becomes_a_rest_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recorder", "path", "body", "status", "message"),
+    ("recorder", "path", "body", "status", "code"),
     [
-        (Recorder(), "", b" " * (10 * 2**20 + 1), 413, "Request Too Long"),
+        (Recorder(), "nowhere", b"{}", 404, "not_found"),
+        (Recorder(), "", b" " * (10 * 2**20 + 1), 413, "too_large"),
         (Recorder(), "", b" " * (6 * 2**20), 413, "Request Too Long"),
-        (Recorder(seconds=0.5), "", b"{}", 504, "Endpoint request timed out"),
-        (Recorder(), "crash", b"{}", 502, "Internal server error"),
-        (Recorder(), "late", b"{}", 502, "Internal server error"),
-        (Recorder(), "malformed", b"{}", 502, "Internal server error"),
-        (Recorder(json.dumps("x" * 6 * 2**20)), "", b"{}", 502, "Internal server error"),
+        (Recorder(), "?templates={}", b"{}", 400, "Bad Request"),
+        (Recorder(seconds=0.5), "", b"{}", 504, "out_of_time"),
+        (Recorder(RuntimeError("crash")), "", b"{}", 502, "unavailable"),
+        (Recorder(TimeoutError("a service behind the handler was late")), "", b"{}", 502, "unavailable"),
+        (Recorder({"body": "no status"}), "", b"{}", 502, "unavailable"),
+        (Recorder(said("x" * 6 * 2**20)), "", b"{}", 502, "unavailable"),
     ],
-    ids=["payload", "event", "time", "crash", "late", "malformed", "answer"],
+    ids=["path", "payload", "event", "query", "time", "crash", "late", "malformed", "answer"],
 )
-def test_the_gateways_limits_and_errors_are_kept(recorder: Recorder, path: str, body: bytes, status: int, message: str) -> None:
-    with running(recorder, timeout=0.3) as url:
-        got, answer, _ = post(url + path, body)
-        assert (got, answer) == (status, {"message": message})
+def test_the_gateways_limits_and_errors_are_kept(recorder: Recorder, path: str, body: bytes, status: int, code: str) -> None:
+    with running(recorder, Limits(timeout=0.3)) as url:
+        got, answer, headers = post(url + path, body)
+        assert (got, answer["code"] if isinstance(answer, dict) else answer) == (status, code)
+        assert ("Access-Control-Allow-Origin" in headers) == isinstance(answer, dict)
         time.sleep(recorder.seconds)
-        recorder.body, recorder.seconds = "{}", 0
+        recorder.answer, recorder.seconds = said("{}"), 0
         assert post(url, b"{}")[0] == 200
-    assert (status == 413) == (len(recorder.events) == 1)
+    assert (status < 500) == (len(recorder.events) == 1)
+
+
+def test_the_demo_passes_on_what_lambda_says_of_a_picture_over_six_megabytes(tmp_path: Path) -> None:
+    picture = tmp_path / "large.jpg"
+    picture.write_bytes(bytes(5 * 2**20))
+    with running(Recorder()) as url, pytest.raises(SystemExit, match=r"large\.jpg: Request Too Long"):
+        ask(url, picture, ["a"])
+
+
+def test_text_counts_in_utf_8_towards_the_six_megabytes() -> None:
+    recorder = Recorder()
+    with running(recorder) as url:
+        assert post(url, "я".encode() * (3 * 2**20 - 2000))[0] == 200
+        assert post(url, "я".encode() * (3 * 2**20))[0] == 413
+    assert len(recorder.events) == 1
+
+
+def test_where_a_key_is_asked_for_a_post_without_it_never_reaches_the_handler() -> None:
+    recorder = Recorder()
+    with running(recorder, Limits(api_key="secret")) as url:
+        for headers in (JSON, JSON | {"x-api-key": "guess"}):
+            status, answer, _ = post(url, b"{}", headers)
+            assert (status, answer["code"]) == (403, "forbidden")
+        assert post(url, b"{}", JSON | {"X-Api-Key": "secret"})[0] == 200
+        assert post(url, None)[0] == 200
+    assert [event["httpMethod"] for event in recorder.events] == ["POST", "GET"]
+
+
+def test_over_the_throttle_requests_are_refused_until_the_bucket_fills() -> None:
+    recorder = Recorder()
+    with running(recorder, Limits(throttle=(5, 2))) as url:
+        assert [post(url, b"{}")[0] for _ in range(3)] == [200, 200, 429]
+        time.sleep(0.25)
+        assert post(url, b"{}")[0] == 200
+        status, answer, _ = post(url, b"{}")
+        assert (status, answer["code"]) == (429, "too_many_requests")
+
+
+def test_with_no_environment_free_a_request_is_refused_at_once() -> None:
+    recorder = Recorder(seconds=1)
+    with running(recorder, Limits(waits=False)) as url:
+        first = threading.Thread(target=post, args=(url, b"{}"))
+        first.start()
+        while not recorder.events:
+            time.sleep(0.01)
+        status, answer, _ = post(url, b"{}")
+        assert (status, answer["code"], len(recorder.events)) == (500, "unavailable", 1)
+        first.join()
+        assert post(url, b"{}")[0] == 200
 
 
 def test_one_request_at_a_time_reaches_the_handler() -> None:

@@ -47,7 +47,8 @@ def ask(url: str, image: Path, labels: list[str]) -> Answered:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return Answered(json.load(answer)["result"], answer.headers["X-Model"], answer.headers["Server-Timing"])
     except urllib.error.HTTPError as err:
-        sys.exit(f"{image}: {json.load(err)['message']}")
+        text = err.read().decode("utf-8", "replace")
+        sys.exit(f"{image}: {json.loads(text)['message'] if text.startswith('{') else text}")
 
 
 def show(image: Path, answered: Answered) -> None:

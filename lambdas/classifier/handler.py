@@ -85,7 +85,8 @@ class Handler:
         self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
             ("POST", "/"): self._classify,
             ("OPTIONS", "/"): self._preflight,
-            ("GET", "/openapi.json"): self._document,
+            ("GET", "/"): lambda _: _file("playground.html", "text/html; charset=utf-8"),
+            ("GET", "/openapi.json"): lambda _: _file("openapi.json", "application/json"),
         }
 
     def __call__(self, event: Event, context: Context) -> Answer:
@@ -125,9 +126,6 @@ class Handler:
         ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
         return _answer(200, [{"label": label, "score": share} for label, share in ranked])
 
-    def _document(self, request: Request) -> Answer:
-        return _raw(200, "application/json", Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
-
     def _preflight(self, request: Request) -> Answer:
         allow = {"Access-Control-Allow-Methods": "GET, POST, OPTIONS", "Access-Control-Allow-Headers": "Content-Type, X-Api-Key"}
         return {"statusCode": 204, "headers": allow, "body": "", "isBase64Encoded": False}
@@ -144,6 +142,10 @@ class Handler:
 def _answer(status: int, body: object) -> Answer:
     # A message may quote half of a surrogate pair, which no encoding of the answer can hold.
     return _raw(status, "application/json", json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode())
+
+
+def _file(name: str, kind: str) -> Answer:
+    return _raw(200, kind, Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
 def _raw(status: int, kind: str, body: str) -> Answer:

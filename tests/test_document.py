@@ -10,13 +10,13 @@ import openapi_spec_validator
 import pytest
 from jsonschema import Draft202012Validator
 
-import openapi
+import document
 from classifier.handler import Handler
 from classifier.schema import IMAGE_TYPES
 from conftest import ROOT, ask, event
 from serve import running
 
-COMMITTED = json.loads((ROOT / openapi.DOCUMENT).read_text(encoding="utf-8"))
+COMMITTED = json.loads((ROOT / document.DOCUMENT).read_text(encoding="utf-8"))
 
 
 def nearly(value: Any, within: float = 0.05) -> Any:
@@ -29,12 +29,27 @@ def nearly(value: Any, within: float = 0.05) -> Any:
 
 
 def test_the_committed_document_is_current() -> None:
-    assert openapi.document() == nearly(COMMITTED), "run: make openapi"
+    assert document.document() == nearly(COMMITTED), "run: make document"
 
 
 def test_the_readmes_table_is_current() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert openapi.table() in readme, "run: make openapi"
+    assert document.table() in readme, "run: make document"
+
+
+def test_the_readmes_commands_print_what_stands_below_them(handler: Handler) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [found[0].rpartition("\n```\n")[0].rpartition(f"```{found[2]}\n")[2] for found in document.ASKED.finditer(readme)]
+    assert len(shown) >= 12
+    with running(handler) as url:
+        printed = document.answers(readme, url)
+    for found, expected in zip(printed, shown, strict=True):
+        assert rounded(found) == rounded(expected)
+
+
+def rounded(text: str) -> Any:
+    """JSON with its numbers nearly equal; a text without its numbers."""
+    return nearly(json.loads(text)) if text.startswith(("{", "[")) else re.sub(r"[\d.]+|█+| +", "", text)
 
 
 def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -> None:
@@ -66,8 +81,8 @@ def test_the_examples_are_what_they_are_examples_of(handler: Handler, name: str)
 def test_schemathesis_finds_nothing(handler: Handler) -> None:
     with running(handler) as url:
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("schemathesis")), "run", str(ROOT / openapi.DOCUMENT), "--url", url, "--checks", "all", "-n", "40",
-             "--suppress-health-check", "all", "--continue-on-failure"],
+            [str(Path(sys.executable).with_name("schemathesis")), "run", str(ROOT / document.DOCUMENT), "--url", url, "--checks", "all", "-n", "40",
+             "--suppress-health-check", "all", "--continue-on-failure", "--seed", "1"],
             cwd=ROOT / "tests", env=os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(ROOT / "tests")},
             capture_output=True, text=True, check=False,
         )  # fmt: skip

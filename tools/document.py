@@ -1,8 +1,11 @@
-"""Writes lambdas/classifier/openapi.json and the README's table of fields from the models: `make openapi`."""
+"""Writes lambdas/classifier/openapi.json and the README's table of fields from the models, and the answers below the README's
+commands from the demo model: `make document`."""
 
 import base64
 import json
+import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,11 +16,14 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from classifier.schema import IMAGE_TYPES, QUERY, QUERY_LISTS, Classify, JsonObject, Refusal, Result, Results, Score, ZeroShot
-from serve import Context, load
+from gateway import Context
+from serve import load, running
 
 DOCUMENT = Path("lambdas/classifier/openapi.json")
 README = Path("README.md")
 DEMO = Path("models/demo")
+# A command, and the answer below it.
+ASKED = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n.*?\n```\n", re.S)
 STARS = Path("examples/images/stars-small.png")
 LABELS = ["a star", "a circle"]
 DESCRIPTION = """Send a picture and a few labels in plain words; get back how likely each label is.
@@ -110,6 +116,12 @@ def document() -> JsonObject:
         "security": [{}, {"key": []}],
         "paths": {
             "/": {
+                "get": {
+                    "operationId": "play",
+                    "summary": "A page to try it in a browser; always there locally, on AWS where `playground` is set.",
+                    "responses": {"200": {"description": "HTML.", "content": {"text/html": {"schema": {"type": "string"}}}}}
+                    | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
+                },
                 "post": {
                     "operationId": "classify",
                     "summary": "How likely each label is for a picture, or for each of several.",
@@ -143,7 +155,7 @@ def document() -> JsonObject:
                         }
                     }
                     | refusals,
-                }
+                },
             },
             "/openapi.json": {
                 "get": {
@@ -171,13 +183,26 @@ def table() -> str:
 
 def with_table(readme: str) -> str:
     """The README's text with the table put between its marks."""
-    return re.sub(
-        r"(<!-- fields -->\n).*?<!-- /fields -->", lambda found: found[1] + table() + "\n<!-- /fields -->", readme, flags=re.S
-    )
+    marks = r"(<!-- fields -->\n).*?(<!-- /fields -->)"
+    return re.sub(marks, lambda found: f"{found[1]}{table()}\n{found[2]}", readme, flags=re.S)
+
+
+def answers(readme: str, url: str) -> list[str]:
+    """What each command of the README that is followed by an answer prints, with $URL the API there."""
+    environment = os.environ | {"URL": url, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    commands = [found[1] for found in ASKED.finditer(readme)]
+    runs = [subprocess.run(["bash", "-ec", one], env=environment, capture_output=True, text=True, check=True) for one in commands]
+    return [run.stdout.strip() for run in runs]
+
+
+def main() -> None:
+    DOCUMENT.write_text(json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    readme = with_table(README.read_text(encoding="utf-8"))
+    with running(load(DEMO)) as url:
+        printed = iter(answers(readme, url))
+    readme = ASKED.sub(lambda found: f"```sh\n{found[1]}```\n\n```{found[2]}\n{next(printed)}\n```\n", readme)
+    README.write_text(readme, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        sys.exit("tools/openapi.py takes no arguments.")
-    DOCUMENT.write_text(json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    main()

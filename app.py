@@ -1,0 +1,27 @@
+"""The CDK app: settings from cdk.json or -c name=value, and one stack of them."""
+
+import sys
+from pathlib import Path
+
+import aws_cdk as cdk
+
+from stacks.bundle import Bundle
+from stacks.classifier_stack import ClassifierStack
+from stacks.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parent
+
+
+def main() -> None:
+    app = cdk.App()
+    try:
+        settings = Settings.read(app.node.get_all_context())
+        bundle = Bundle.read(ROOT, settings)
+    except SettingsError as err:
+        sys.exit(f"error: {err}")
+    ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

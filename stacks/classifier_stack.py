@@ -1,0 +1,30 @@
+"""The whole deployment: a function, the API in front of it, and eyes on both."""
+
+from pathlib import Path
+
+from aws_cdk import CfnOutput, Stack
+from constructs import Construct
+
+from stacks.api import Api
+from stacks.bundle import Bundle
+from stacks.function import Function
+from stacks.monitoring import Monitoring
+from stacks.settings import Settings
+
+
+class ClassifierStack(Stack):
+    """Several stand in one account side by side: nothing in it has a fixed name, and nothing in it is the account's."""
+
+    def __init__(self, scope: Construct, *, settings: Settings, bundle: Bundle, root: Path) -> None:
+        super().__init__(scope, settings.name, description="clip-classifier-lambda: how likely each label is for an image")
+        function = Function(self, "Function", settings=settings, bundle=bundle, root=root)
+        api = Api(self, "Api", settings=settings, target=function.target)
+        monitoring = Monitoring(
+            self, "Monitoring", settings=settings, stage=api.stage, function=function.function, log_group=function.log_group
+        )
+        CfnOutput(self, "Url", value=api.url)
+        if api.key:
+            command = f"aws apigateway get-api-key --region {self.region} --api-key {api.key.key_id} --include-value"
+            CfnOutput(self, "ApiKeyCommand", value=f"{command} --query value --output text")
+        console = f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
+        CfnOutput(self, "Dashboard", value=f"{console}#dashboards/dashboard/{monitoring.dashboard.dashboard_name}")

@@ -1,0 +1,76 @@
+"""The function: the image of the package and one bundle, its role and its log."""
+
+from pathlib import Path
+from typing import cast
+
+from aws_cdk import Acknowledgment, Duration, IgnoreMode, RemovalPolicy, Validations
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from stacks.bundle import Bundle
+from stacks.settings import Settings
+
+PACKAGE = "lambdas/classifier"
+# Everything is left out, then the package and the bundle's own files are let in: so the asset's hash is theirs alone.
+CONTEXT = ("*", f"!{PACKAGE}", f"{PACKAGE}/export", "**/__pycache__", "**/*.pyc")
+ARCHITECTURES = {
+    "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
+    "x86_64": (lambda_.Architecture.X86_64, ecr_assets.Platform.LINUX_AMD64),
+}
+
+
+class Function(Construct):
+    """`target` is what the API calls: the function, or its warm alias where environments are kept warm."""
+
+    def __init__(self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path) -> None:
+        super().__init__(scope, id)
+        architecture, platform = ARCHITECTURES[settings.architecture]
+        self.log_group = log_group(self, "Log", settings)
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        self.log_group.grant_write(role)
+        self.function = lambda_.DockerImageFunction(
+            self,
+            "Function",
+            description="How likely each label is for an image",
+            code=lambda_.DockerImageCode.from_image_asset(
+                str(root),
+                file=f"{PACKAGE}/Dockerfile",
+                build_args={"BUNDLE": bundle.path},
+                platform=platform,
+                exclude=[*CONTEXT, *(f"!{file}" for file in bundle.files)],
+                ignore_mode=IgnoreMode.DOCKER,
+            ),
+            architecture=architecture,
+            memory_size=settings.memory,
+            timeout=Duration.seconds(settings.timeout),
+            reserved_concurrent_executions=settings.reserved_concurrency,
+            environment={"CORS_ORIGIN": settings.cors_origin},
+            logging_format=lambda_.LoggingFormat.JSON,
+            log_group=self.log_group,
+            tracing=lambda_.Tracing.ACTIVE,
+            role=role,
+        )
+        self.target: lambda_.IFunction = self.function
+        if settings.provisioned_concurrency:
+            self.target = lambda_.Alias(
+                self,
+                "Warm",
+                alias_name="warm",
+                version=self.function.current_version,
+                provisioned_concurrent_executions=settings.provisioned_concurrency,
+            )
+        Validations.of(self).acknowledge(
+            Acknowledgment(id="AwsSolutions::AwsSolutions-IAM5[Resource::*]", reason="X-Ray's actions know no resources."),
+            Acknowledgment(id="Serverless::Serverless-LambdaDLQ", reason="The API waits for every answer; nothing is queued."),
+        )
+
+
+def log_group(scope: Construct, id: str, settings: Settings) -> logs.LogGroup:
+    """Goes with the stack; kept for as many days as the settings say."""
+    group = logs.LogGroup(scope, id, removal_policy=RemovalPolicy.DESTROY)
+    # The enumeration of the construct has names for these numbers, nothing more.
+    cast(logs.CfnLogGroup, group.node.default_child).retention_in_days = settings.log_retention
+    return group

@@ -1,0 +1,120 @@
+"""A dashboard and alarms on what AWS measures anyway and on the one log line a request."""
+
+from aws_cdk import Acknowledgment, Aws, Duration, Validations
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from stacks.settings import Settings
+
+LINE, TABLE = cloudwatch.LogQueryVisualizationType.LINE, cloudwatch.LogQueryVisualizationType.TABLE
+STAGES = "avg(decode_ms) as decode, avg(image_ms) as image, avg(text_ms) as text, pct(total_ms, 99) as total_p99"
+# title, kind, what is asked of the log lines of requests
+QUERIES = (
+    ("Milliseconds by stage", LINE, [f"stats {STAGES} by bin(5m)"]),
+    ("Cold starts", LINE, ['stats sum(strcontains(start, "cold")) as cold, count(*) as requests by bin(5m)']),
+    ("Labels from the cache (%)", LINE, ["stats 100 * sum(cache_hits) / sum(labels) as percent by bin(5m)"]),
+    ("Refusals and errors", TABLE, ["filter status >= 400", "stats count(*) as requests by status, code", "sort requests desc"]),
+)
+PERIOD = Duration.minutes(5)
+
+
+class Monitoring(Construct):
+    """`dashboard`, three alarms, and who hears of them where the settings name someone."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        settings: Settings,
+        stage: apigateway.Stage,
+        function: lambda_.IFunction,
+        log_group: logs.ILogGroup,
+    ) -> None:
+        super().__init__(scope, id)
+        slow = settings.timeout * 1000 / 2
+        errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
+        throttles = function.metric_throttles(statistic="Sum", period=PERIOD)
+        alarms = [
+            # One can be the first call after weeks, which Lambda rejects while it prepares the image again.
+            self._alarm("ServerErrors", "5XX answers in two of three spans of five minutes", errors, 1, periods=3, of=2),
+            self._alarm("Throttles", "Calls found no environment: raise concurrency or lower the throttle", throttles, 1),
+            # The slowest call of one span can be a cold start; of three in a row it isn't.
+            self._alarm(
+                "Slow",
+                f"The slowest percent took over {slow:.0f} ms, half the timeout, for a quarter of an hour",
+                stage.metric_latency(statistic="p99", period=PERIOD),
+                slow,
+                periods=3,
+            ),
+        ]
+        if settings.alarm_email:
+            topic = sns.Topic(self, "Topic", enforce_ssl=True)
+            topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
+            # The policy that asks for TLS takes the place of the one by which alarms may publish.
+            account = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+            topic.grant_publish(iam.ServicePrincipal("cloudwatch.amazonaws.com", conditions=account))
+            mail = "A mail that can't be delivered waits for nobody; the dashboard shows the alarm."
+            Validations.of(topic).acknowledge(Acknowledgment(id="Serverless::Serverless-SNSRedrivePolicy", reason=mail))
+            for alarm in alarms:
+                alarm.add_alarm_action(actions.SnsAction(topic))
+        self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))
+        self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=alarms, width=24, height=3))
+        self.dashboard.add_widgets(
+            cloudwatch.GraphWidget(
+                title="Requests",
+                left=[stage.metric_count(), stage.metric_client_error(label="4XX"), stage.metric_server_error(label="5XX")],
+                statistic="Sum",
+                width=12,
+            ),
+            cloudwatch.GraphWidget(
+                title="Latency (ms)", left=[stage.metric_latency(statistic=p, label=p) for p in ("p50", "p90", "p99")], width=12
+            ),
+        )
+        self.dashboard.add_widgets(
+            cloudwatch.GraphWidget(
+                title="Environments at work",
+                left=[function.metric("ConcurrentExecutions", statistic="Maximum"), throttles],
+                width=12,
+            ),
+            cloudwatch.GraphWidget(
+                title="Duration of the function (ms)",
+                left=[function.metric_duration(statistic=p, label=p) for p in ("p50", "p90", "p99")],
+                width=12,
+            ),
+        )
+        self.dashboard.add_widgets(
+            *(
+                cloudwatch.LogQueryWidget(
+                    title=title,
+                    view=view,
+                    log_group_names=[log_group.log_group_name],
+                    query_lines=['filter message = "request"', *lines],
+                    width=12,
+                )
+                for title, view, lines in QUERIES
+            )
+        )
+
+    def _alarm(
+        self, id: str, description: str, metric: cloudwatch.Metric, threshold: float, *, periods: int = 1, of: int | None = None
+    ) -> cloudwatch.Alarm:
+        """Rings when `of` of the last `periods` reach the threshold; no traffic is fine."""
+        return cloudwatch.Alarm(
+            self,
+            id,
+            alarm_description=description,
+            metric=metric,
+            threshold=threshold,
+            evaluation_periods=periods,
+            datapoints_to_alarm=of or periods,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
