@@ -319,7 +319,7 @@ def start(handler: str, **variables: str) -> float:
         "PYTHONPATH": "lambdas:tools",
     }
     began = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-m", "awslambdaric", handler], env=os.environ | names | variables,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
