@@ -41,8 +41,10 @@ def said(body: str) -> dict[str, Any]:
     return {"statusCode": 200, "headers": JSON, "body": body, "isBase64Encoded": False}
 
 
-def post(url: str, body: bytes | None, headers: dict[str, str] = JSON) -> tuple[int, Any, dict[str, str]]:
-    request = urllib.request.Request(url, body, headers)
+def post(
+    url: str, body: bytes | None, headers: dict[str, str] = JSON, method: str | None = None
+) -> tuple[int, Any, dict[str, str]]:
+    request = urllib.request.Request(url, body, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, json.load(answer), dict(answer.headers)
@@ -59,8 +61,8 @@ def test_a_question_is_answered_over_http(handler: Handler) -> None:
         assert (status, list(answer["result"])) == (200, ["собака", "cat"])
         assert {"X-Model", "Server-Timing", "Access-Control-Allow-Origin"} <= {name.title() for name in headers}
         assert post(url, b"{}")[0] == 400
-        status, _, headers = post(url, None)
-        assert (status, headers["Allow"]) == (405, "POST, OPTIONS")
+        status, _, headers = post(url, body.encode(), method="PUT")
+        assert (status, "POST" in headers["Allow"]) == (405, True)
         assert post(url, body.encode(), {"Content-Type": ""})[0] == 415
         assert post(url, body.encode(), {})[1]["code"] == "unsupported_media_type"  # urllib then says what curl says
 

@@ -34,12 +34,21 @@ def stars() -> Image.Image:
     return picture.filter(ImageFilter.GaussianBlur(0.7))
 
 
+def wide() -> Image.Image:
+    """A thumbnail whose centre crop loses what it shows."""
+    picture = backdrop((206, 232, 200), (170, 214, 232)).resize((440, 248))
+    dog = drawing("dog face", (206, 232, 200), (206, 232, 200)).resize((160, 160), Image.Resampling.LANCZOS)
+    picture.paste(dog, (0, 44))
+    return picture
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     samples = {
         "dog": drawing("dog face", (206, 232, 200), (170, 214, 232)),
         "pizza": drawing("pizza", (250, 240, 222), (232, 214, 190)),
         "stars": stars(),
+        "wide": wide(),
     }
     for name, picture in samples.items():
         picture.save(FOLDER / f"{name}.jpg", quality=90)

@@ -290,9 +290,8 @@ Measured on this bundle, through the modules that serve it, by `make demo-figure
 ## What it can't do
 
 Photographs, drawings in any other style, flags, skin tones, text in pictures, counting beyond five, more than four things at once,
-words that are neither a name, a keyword nor a group of an emoji. Near-twins (clock faces, moods of faces) are often confused. Of
-coloured shapes it gets the kind and the number wrong more often than right, as the table says: asked whether there are three red
-stars or five, it guesses.
+words that are neither a name, a keyword nor a group of an emoji. Near-twins (clock faces, moods of faces) are often confused. A
+colour and a shape that it never saw together it often takes for a pair that it knows.
 Its pictures are 64 pixels a side.
 
 The emoji are drawn from Noto Color Emoji (SIL Open Font License 1.1), names and keywords are Unicode's (Unicode License).
