@@ -104,6 +104,12 @@ golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the dem
 document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
 	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
 
+benchmark: $(EXPORT_READY) ## ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; ten quiet minutes
+	$(EXPORT)/bin/python tools/benchmark.py
+
+benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed endpoint: URL=… KEY=… [CALLS=30]
+	@$(VENV)/bin/python tools/benchmark_endpoint.py --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
+
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
 	@$(VENV)/bin/python tools/deploy.py check node
 	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/machine --ignore tests/sam
@@ -148,4 +154,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup

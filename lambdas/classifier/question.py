@@ -34,7 +34,8 @@ def read_question(asked: Classify, prompts: Prompts, settings: Settings) -> Ques
         assert asked.labels is not None
         names: Sequence[str] = asked.labels
         groups: list[Sequence[int]] = [[i] for i in range(len(names))]
-        texts, fields = asked.labels, [asked.path("labels", i) for i in range(len(names))]
+        name = asked.path("labels")
+        texts, fields = asked.labels, [f"{name}.{i}" for i in range(len(names))]
     else:
         names, groups, texts, fields = list(asked.categories), [], [], []
         for name, some in asked.categories.items():
@@ -97,8 +98,10 @@ def _check_answer_size(asked: Classify, question: Question, dimension: int) -> N
     """Raises ClientError for an answer that could pass what Lambda can send."""
 
     def weights(texts: Sequence[str]) -> list[int]:
-        # The answer travels as a JSON string inside JSON, at worst with all but ASCII escaped.
-        return [len(json.dumps(json.dumps(text))) + _NUMBER_BYTES for text in texts]
+        # The answer travels as a JSON string inside JSON, at worst with all but ASCII escaped: seven bytes half a surrogate pair.
+        # A bound does for one image and texts of an ordinary length, which can't come near the limit; it takes less time.
+        exact = asked.images is not None or 14 * sum(map(len, texts)) > 1_000_000
+        return [(len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES for text in texts]
 
     one = 300 + sum(sorted(weights(question.names), reverse=True)[: asked.top_k])
     one += _NUMBER_BYTES * dimension if asked.embedding else 0

@@ -1,0 +1,101 @@
+"""Measures a deployed endpoint: `make benchmark-endpoint URL=… KEY=…`. It sends some 200 requests, which cost what they cost."""
+
+import argparse
+import base64
+import itertools
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+# https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/api-gateway/pricing/, us-east-1: US dollars a GB-second (arm64),
+# a request, and a call of a REST API (first 333 million a month).
+GB_SECOND, REQUEST, CALL = 0.0000133334, 0.20e-6, 3.50e-6
+COUNTS = (1, 5, 9)
+IMAGE = Path("examples/images/dog.jpg")
+# What a call takes outside the stages of Server-Timing, in milliseconds: `outside_encoders_ms` of `make benchmark` less decoding.
+OUTSIDE_MS = 2.0
+
+
+def cost_per_1000(milliseconds: float, memory: int) -> float:
+    """US dollars for 1,000 calls of so many billed milliseconds at so many MB."""
+    return 1000 * (milliseconds / 1000 * memory / 1024 * GB_SECOND + REQUEST + CALL)
+
+
+class Endpoint:
+    """Asks, and keeps what went wrong by status."""
+
+    def __init__(self, url: str, key: str, image: Path) -> None:
+        self._url, self._key = url, key
+        self._image = base64.b64encode(image.read_bytes()).decode()
+        self.errors = Counter[str]()
+
+    def ask(self, labels: Sequence[str]) -> tuple[float, dict[str, float]] | None:
+        """Milliseconds to the whole answer and the stages in it; None for an error."""
+        body = json.dumps({"image_data": self._image, "labels": labels}).encode()
+        headers = {"Content-Type": "application/json", "x-api-key": self._key}
+        began = time.perf_counter()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self._url, body, headers), timeout=60) as answer:
+                answer.read()
+                timing = answer.headers.get("Server-Timing", "")
+        except urllib.error.HTTPError as err:
+            self.errors[str(err.code)] += 1
+            return None
+        except OSError as err:
+            self.errors[type(err).__name__] += 1
+            return None
+        spent = (time.perf_counter() - began) * 1000
+        stages = dict(part.strip().split(";dur=") for part in timing.split(",") if ";dur=" in part)
+        return spent, {name: float(value) for name, value in stages.items()}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def measure(url: str, key: str, calls: int, memory: int, image: Path = IMAGE) -> dict[str, float | str]:
+    """Figures by name with their units. Exits where nothing answers."""
+    endpoint, words, found = Endpoint(url, key, image), itertools.count(int(time.time())), dict[str, float | str]()
+    first = endpoint.ask(["a dog"])
+    if first is None:
+        sys.exit(f"{url} gave no answer but {', '.join(endpoint.errors)}: check URL and KEY, both outputs of the deployment.")
+    # The first call is a cold one where nobody called for a while.
+    found["first_call_ms"] = round(first[0], 1)
+    for kind, count in itertools.product(("seen", "new"), COUNTS):
+        answers = []
+        for _ in range(calls):
+            labels = [f"thing number {i if kind == 'seen' else next(words)}" for i in range(count)]
+            if answer := endpoint.ask(labels):
+                answers.append(answer)
+        if not answers:
+            continue
+        name, spent = f"{kind}_{count}_labels", [one for one, _ in answers]
+        for title, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+            found[f"{name}_{title}_ms"] = round(percentile(spent, share), 1)
+        for stage in ("decode", "image", "text"):
+            found[f"{name}_{stage}_p50_ms"] = percentile([stages.get(stage, 0.0) for _, stages in answers], 0.5)
+        billed = percentile([sum(stages.values()) for _, stages in answers], 0.5) + OUTSIDE_MS
+        found[f"{name}_estimated_cost_per_1000_images_usd"] = round(cost_per_1000(billed, memory), 5)
+        print(f"{name}: median {found[f'{name}_p50_ms']} ms", file=sys.stderr, flush=True)
+    return found | {f"errors_{status}": number for status, number in endpoint.errors.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--key", default="")
+    parser.add_argument("--calls", type=int, default=30, help="calls for each number of labels")
+    parser.add_argument("--memory", type=int, default=3008, help="the function's MB, for the estimated cost")
+    asked = parser.parse_args()
+    if not asked.url.startswith(("http://", "https://")):
+        sys.exit(f"{asked.url!r} is no URL; name the endpoint: make benchmark-endpoint URL=https://… KEY=…")
+    print(json.dumps(measure(asked.url, asked.key, asked.calls, asked.memory), indent=2))
+
+
+if __name__ == "__main__":
+    main()
