@@ -2,15 +2,17 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
 
-from conftest import DEMO
 from pictures import encoded, picture
 
-DIMENSION = json.loads((DEMO / "bundle.json").read_text(encoding="utf-8"))["dimension"]
+DIMENSION = json.loads((Path(__file__).parent.parent / "models" / "demo" / "bundle.json").read_text(encoding="utf-8"))[
+    "dimension"
+]
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 IMAGES = st.builds(
     lambda w, h, kind: encoded(picture(w, h), kind), st.integers(1, 40), st.integers(1, 40), st.sampled_from(KINDS)
