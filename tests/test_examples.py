@@ -439,7 +439,15 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_how_far_it_came(stuck: tu
         "--endpoint",
         url,
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert arrived.wait(60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
