@@ -48,8 +48,10 @@ def test_the_readmes_commands_print_what_stands_below_them(handler: Handler) -> 
 
 
 def rounded(text: str) -> Any:
-    """JSON with its numbers nearly equal; a text without its numbers."""
-    return nearly(json.loads(text)) if text.startswith(("{", "[")) else re.sub(r"[\d.]+|█+| +", "", text)
+    """JSON, line by line, with its numbers nearly equal; the words of a text, without its numbers and the order that they give."""
+    if text.startswith("{"):
+        return [nearly(json.loads(line)) for line in text.splitlines()]
+    return sorted(re.findall(r"[A-Za-z/_.-]{2,}", text))
 
 
 def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -> None:

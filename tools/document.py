@@ -34,16 +34,17 @@ the image, for the text) and `X-Model`. At most 50 million pixels an image, 100 
 ERRORS = {
     "400": "`invalid_json`, `invalid_request`, `invalid_image`, `too_many_prompts`, `label_too_long` or `answer_too_large`: not JSON; a "
     "missing, unknown, mistyped, out-of-range or contradictory field; an image that can't be decoded; over a count.",
-    "403": "No API key or a wrong one. API Gateway's own: a `message` alone.",
+    "403": "`forbidden`: no API key or a wrong one. API Gateway's own answer.",
     "404": "`not_found`: there is nothing at this path.",
     "405": "`not_found`: another method; `Allow` says which are taken.",
     "413": "`too_large`: too many pixels; and, in the gateway's own words, a body over about 6 MB.",
     "415": "`unsupported_media_type`: neither JSON nor an image of a known format.",
-    "429": "Over the throttle. API Gateway's own: a `message` alone.",
-    "500": "`internal_error`: ours; the log has the rest.",
-    "502": "The function failed to start. API Gateway's own: a `message` alone.",
-    "503": "`out_of_time`: time ran out; `Retry-After` says when to come again, labels done so far are kept.",
-    "504": "The gateway's patience ended. API Gateway's own: a `message` alone.",
+    "429": "`too_many_requests`: over the throttle. API Gateway's own answer.",
+    "500": "`internal_error`: ours; the log has the rest. `unavailable`: API Gateway's own, no environment was free.",
+    "502": "`unavailable`: the function failed to start. API Gateway's own answer.",
+    "503": "`out_of_time`: time ran out; `Retry-After` says when to come again, labels done so far are kept. `unavailable`: API "
+    "Gateway's own.",
+    "504": "`out_of_time`: the gateway's patience ended. API Gateway's own answer.",
 }
 
 
