@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -289,6 +290,17 @@ def test_what_cannot_be_asked_is_refused(
     status, got, at, message = refused(handler, **fields)
     assert (status, got, at) == (400, code, name)
     assert said in message
+
+
+def test_a_million_prompts_are_refused_before_any_is_read_or_made_longer(clip: Clip) -> None:
+    counting = Counting(clip)
+    categories = {str(i): ["a"] * 1000 for i in range(1000)}
+    fields = {"categories": categories, "multi_label": True, "negative_template": "x" * 990 + " {}"}
+    began = time.perf_counter()
+    status, code, _, message = refused(Handler(counting), **fields)  # type: ignore[arg-type]
+    assert (status, code, counting.prompts) == (400, "too_many_prompts", 0)
+    assert "1,000,000" in message
+    assert time.perf_counter() - began < 10
 
 
 def test_the_largest_answer_that_is_let_through_is_smaller_than_what_lambda_sends(handler: Handler) -> None:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from classifier.schema import IMAGE_TYPES
+
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html: payload and time;
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB a synchronous event and answer.
 MOST_PAYLOAD = 10 * 1024 * 1024
 MOST_EVENT = 6 * 1024 * 1024
 TIMEOUT_S = 29.0
-BINARY = {f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "bmp", "avif")} | {"application/octet-stream"}
+BINARY = set(IMAGE_TYPES)
 PATHS = ("/", "/openapi.json")
 KEYED = {("POST", "/")}
 # The gateway's own answers by its name for them, worded as the stack has them: status, message, code.

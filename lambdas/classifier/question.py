@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from classifier.clip import Settings
 from classifier.errors import ClientError, shown
@@ -32,23 +33,22 @@ def read_question(asked: Classify, prompts: Prompts, settings: Settings) -> Ques
     """Raises ClientError for too many prompts, one that is too long, two that are the same to the model, or too large an answer."""
     if asked.categories is None:
         assert asked.labels is not None
-        names: Sequence[str] = asked.labels
-        groups: list[Sequence[int]] = [[i] for i in range(len(names))]
-        name = asked.path("labels")
-        texts, fields = asked.labels, [f"{name}.{i}" for i in range(len(names))]
+        names, texts = asked.labels, asked.labels
     else:
-        names, groups, texts, fields = list(asked.categories), [], [], []
-        for name, some in asked.categories.items():
-            groups.append(range(len(texts), len(texts) + len(some)))
-            texts = [*texts, *some]
-            fields += [asked.path("categories", name, i) for i in range(len(some))]
+        names, texts = list(asked.categories), list(chain.from_iterable(asked.categories.values()))
+    # First without their negatives: a body holds a million short prompts, and each could be made a thousand characters long.
+    _refuse_too_many(len(texts) * len(asked.templates))
     absences = _absences(asked, texts, settings)
-    count = len({*texts, *absences}) * len(asked.templates)
-    if count > MOST_PROMPTS:
-        message = (
-            f"These are {count:,} prompts (labels and their negatives, times templates); at most {MOST_PROMPTS:,} are taken."
-        )
-        raise ClientError(400, "too_many_prompts", message)
+    _refuse_too_many(len({*texts, *absences}) * len(asked.templates))
+    if asked.categories is None:
+        name = asked.path("labels")
+        groups: list[Sequence[int]] = [[i] for i in range(len(names))]
+        fields = [f"{name}.{i}" for i in range(len(names))]
+    else:
+        groups, fields = [], []
+        for name, some in asked.categories.items():
+            groups.append(range(len(fields), len(fields) + len(some)))
+            fields += [asked.path("categories", name, i) for i in range(len(some))]
     templates = Templates(asked.templates)
     present = [prompts.read(text, templates, field) for text, field in zip(texts, fields, strict=True)]
     _refuse_twins(present, fields)
@@ -68,6 +68,14 @@ def read_question(asked: Classify, prompts: Prompts, settings: Settings) -> Ques
     question = Question(names, groups, present, absent)
     _check_answer_size(asked, question, settings.dimension)
     return question
+
+
+def _refuse_too_many(count: int) -> None:
+    if count > MOST_PROMPTS:
+        message = (
+            f"These are {count:,} prompts (labels and their negatives, times templates); at most {MOST_PROMPTS:,} are taken."
+        )
+        raise ClientError(400, "too_many_prompts", message)
 
 
 def _absences(asked: Classify, texts: Sequence[str], settings: Settings) -> list[str]:
