@@ -48,7 +48,7 @@ $(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/req
 	$(PYTHON) -m venv --clear $(EXPORT)
 	$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r lambdas/classifier/export/requirements.txt \
-		$$(grep -E '^(pytest|hypothesis)==' tests/requirements.txt)
+		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	@touch $@
 

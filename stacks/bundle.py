@@ -10,7 +10,7 @@ from typing import Self
 from stacks.settings import Settings, SettingsError
 
 # The bundle's contract, as the run time has it.
-FORMAT = 1
+FORMAT = 2
 FILES = ("image.onnx", "text.onnx", "tokenizer.json")
 
 

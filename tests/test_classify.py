@@ -156,7 +156,7 @@ def test_a_new_question_about_an_embedding_encodes_no_picture(clip: Clip) -> Non
     handler = Handler(counting)  # type: ignore[arg-type]
     vector = good(handler, labels=["a dog"], embedding=True)["embedding"]
     good(handler, image_embedding=vector, labels=["a cat"])
-    assert counting.images == 1
+    assert counting.images == [1]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ class Counting:
 
     real: Clip
     changed: dict[str, Any] = field(default_factory=dict)
-    images: int = 0
+    images: list[int] = field(default_factory=list)
     prompts: int = 0
 
     @property
@@ -229,9 +229,9 @@ class Counting:
     def settings(self) -> Settings:
         return self.real.settings.model_copy(update=self.changed)
 
-    def encode_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.images += 1
-        return self.real.encode_image(pixels)
+    def encode_images(self, squares: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        self.images.append(len(squares))
+        return self.real.encode_images(squares)
 
     def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
         self.prompts += len(prompts)
@@ -242,11 +242,20 @@ def test_each_image_and_each_prompt_is_encoded_once_and_bad_requests_encode_noth
     counting = Counting(clip)
     handler = Handler(counting)  # type: ignore[arg-type]
     good(handler, images=[DOG, WIDE, DOG], labels=LABELS, multi_label=True)
-    assert (counting.images, counting.prompts) == (3, 10)
+    assert (counting.images, counting.prompts) == ([1, 1, 1], 10)
     good(handler, images=["*"], labels=["never seen"])
     for fields in ({"images": ["AAAA"], "labels": ["a", "A "]}, {"image_embedding": [1.0], "labels": ["new"]}):
         refused(handler, **fields)
-    assert (counting.images, counting.prompts) == (3, 10)
+    assert (counting.images, counting.prompts) == ([1, 1, 1], 10)
+
+
+@pytest.mark.parametrize(("fit", "squares"), [("crop", [3, 2]), ("tiles", [5, 4])])
+def test_images_share_runs_and_keep_their_places(handler: Handler, clip: Clip, fit: str, squares: list[int]) -> None:
+    counting = Counting(clip, {"image": clip.settings.image.model_copy(update={"at_once": 4})})
+    images = [DOG, WIDE, "AAAA", DOG, WIDE, DOG]
+    results = good(Handler(counting), images=images, labels=LABELS, fit=fit)["results"]  # type: ignore[arg-type]
+    assert counting.images == squares
+    assert results == good(handler, images=images, labels=LABELS, fit=fit)["results"]
 
 
 def test_a_model_trained_with_a_sigmoid_judges_by_its_own_scale_and_bias(clip: Clip) -> None:

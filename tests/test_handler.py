@@ -216,11 +216,11 @@ class BrokenClip:
         self.folder, self.settings, self.encode_text = real.folder, real.settings, real.encode_text
         self._real, self.failures = real, 1
 
-    def encode_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode_images(self, squares: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         if self.failures:
             self.failures -= 1
             raise RuntimeError("secret path /var/task/inside")
-        return self._real.encode_image(pixels)
+        return self._real.encode_images(squares)
 
 
 def test_an_error_of_ours_is_mute_logged_whole_and_does_not_last(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:

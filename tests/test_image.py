@@ -12,7 +12,7 @@ from classifier.schema import Fit
 from golden.data import golden_pixels
 from pictures import SIZES, encoded, picture, png_header
 
-SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest")
+SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", at_once=1)
 
 
 def pixels(data: bytes, settings: ImageSettings = SETTINGS) -> NDArray[np.uint8]:

@@ -154,15 +154,15 @@ def test_a_bundle_with_changed_bytes_of_the_same_length_is_refused(root: Path) -
     assert "tokenizer.json is not the file that bundle.json describes" in refusal(root)
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "can't be read"), ("[]", "can't be read"), ('{"format": 1}', "can't be read")])
+@pytest.mark.parametrize(("text", "said"), [("{", "can't be read"), ("[]", "can't be read"), ('{"format": 2}', "can't be read")])
 def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, said: str) -> None:
     (root / "models" / "real" / "bundle.json").write_text(text, encoding="utf-8")
     assert said in refusal(root)
 
 
 def test_a_bundle_of_another_format_is_refused(root: Path) -> None:
-    described(root, format=2)
-    assert "has format 2, this program takes 1" in refusal(root)
+    described(root, format=3)
+    assert "has format 3, this program takes 2" in refusal(root)
 
 
 def test_what_is_checked_before_a_deployment_is_what_the_run_time_reads() -> None:

@@ -13,6 +13,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ def make_models() -> None:
     torch.manual_seed(SEED)
     torch.save(open_clip.create_model(MODEL).state_dict(), CHECKPOINT)
     export(MODEL, str(CHECKPOINT), TAG, "int8", BUNDLE, name="random", licence="none", crops=8)
-    write_encoder(load(MODEL, str(CHECKPOINT), TAG, "none"), "image", "fp32", FP32)
+    write_encoder(load(MODEL, str(CHECKPOINT), TAG, "none"), "image", "fp32", FP32, ())
 
 
 def ours(data: bytes) -> Operations:
@@ -127,7 +128,7 @@ def ours(data: bytes) -> Operations:
         "batch": lambda count: answer(images=[image] * count, labels=LABELS),
         "singles": singles,
         "outside": outside,
-        "image": lambda _: clip.encode_image(pixels),
+        "image": lambda _: clip.encode_images([pixels]),
     }
 
 
@@ -318,19 +319,22 @@ def start(handler: str, **variables: str) -> float:
         "CLIP_BUNDLE": str(BUNDLE),
         "PYTHONPATH": "lambdas:tools",
     }
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "awslambdaric", handler], env=os.environ | names | variables,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    answered = done.wait(60)
-    seconds = time.perf_counter() - began
-    process.kill()
-    process.wait()
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "awslambdaric", handler], env=os.environ | names | variables, stdout=said, stderr=subprocess.STDOUT
+        )  # fmt: skip
+        while not done.wait(0.005) and process.poll() is None and time.perf_counter() - began < 60:
+            pass
+        seconds = time.perf_counter() - began
+        process.kill()
+        process.wait()
+        said.seek(0)
+        last_words = said.read()[-3000:]
     api.shutdown()
     api.server_close()
-    if not answered or b'"statusCode": 200' not in answers[0]:
-        raise RuntimeError(f"{handler} did not answer: {answers[:1]}")
+    if not answers or b'"statusCode": 200' not in answers[0]:
+        raise RuntimeError(f"{handler} did not answer: {answers[:1]}\n{last_words}")
     return seconds
 
 

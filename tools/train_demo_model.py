@@ -203,7 +203,7 @@ class Measured:
         return np.stack(self.prompts.embed([self.prompts.read(label, plain, label) for label in labels], lambda: True))
 
     def images(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return np.stack([self.clip.encode_image(picture) for picture in pictures])
+        return np.stack(self.clip.encode_images(pictures))
 
 
 def average_precision(scores: NDArray[np.float32], present: NDArray[np.bool_]) -> float:

@@ -1,5 +1,6 @@
 """A request to its answer: pictures and prompts to embeddings, embeddings to probabilities. Plain values in and out."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ class Classifier:
 
     def __init__(self, clip: Clip) -> None:
         self._clip, self._prompts = clip, Prompts(clip)
-        # One: the next picture is decoded while the last is encoded, and no more than one waits in memory.
+        # One: of pictures on their way to the size of the model no more than one is in memory.
         self._decoder = ThreadPoolExecutor(1)
 
     def answer(self, asked: Classify, work: Work) -> JsonObject:
@@ -54,8 +55,7 @@ class Classifier:
             assert asked.image_data is not None
             picture = open_image(asked.image_data, asked.path("image_data"))
             self._note([picture], len(asked.image_data), work)
-            pixels = self._pixels(picture, asked, work)
-            embedding = self._encode(pixels, work)
+            [embedding] = self._encode([self._pixels(picture, asked, work)], work)
             return self._result(asked, question, self._texts(prompts, work), embedding, picture)
         return {"results": list(self._results(asked, question, prompts, work))}
 
@@ -64,38 +64,37 @@ class Classifier:
         assert asked.images is not None
         opened = [_tried(_open, text, asked.path("images", i)) for i, text in enumerate(asked.images)]
         self._note([one for one in opened if isinstance(one, Picture)], sum(map(len, asked.images)) * 3 // 4, work)
+        # The next pictures are decoded while the last are encoded; whoever stops reading also stops the decoding.
+        decoded = self._decoder.map(
+            lambda one: one if isinstance(one, ClientError) else _tried(self._pixels, one, asked, work), opened
+        )
         texts: NDArray[np.float64] | None = None
-        for picture, pixels in zip(opened, self._decoded(opened, asked, work), strict=True):
-            if isinstance(pixels, ClientError):
-                yield {"error": pixels.body()}
-                continue
-            # Only now: a request of bad images alone costs no prompt.
-            texts = self._texts(prompts, work) if texts is None else texts
-            if not work.in_time():
-                raise ClientError(503, "out_of_time", "Time ran out; send fewer images a call: labels done so far are kept.")
-            yield self._result(asked, question, texts, self._encode(pixels, work), picture)
-
-    def _decoded(
-        self, opened: Sequence[Picture | ClientError], asked: Classify, work: Work
-    ) -> Iterator[list[NDArray[np.uint8]] | ClientError]:
-        """The pixels of each picture in order, the next one under way."""
-
-        def pixels(picture: Picture | ClientError) -> list[NDArray[np.uint8]] | ClientError:
-            return picture if isinstance(picture, ClientError) else _tried(self._pixels, picture, asked, work)
-
-        coming = self._decoder.submit(pixels, opened[0])
-        for following in opened[1:]:
-            current, coming = coming.result(), self._decoder.submit(pixels, following)
-            yield current
-        yield coming.result()
+        most = self._clip.settings.image.at_once
+        for some in (opened[at : at + most] for at in range(0, len(opened), most)):
+            pixels = list(itertools.islice(decoded, len(some)))
+            good = [squares for squares in pixels if not isinstance(squares, ClientError)]
+            if good:
+                # Only now: a request of bad images alone costs no prompt.
+                texts = self._texts(prompts, work) if texts is None else texts
+                if not work.in_time():
+                    raise ClientError(503, "out_of_time", "Time ran out; send fewer images a call: labels done so far are kept.")
+            embeddings = iter(self._encode(good, work) if good else ())
+            for picture, squares in zip(some, pixels, strict=True):
+                if isinstance(squares, ClientError):
+                    yield {"error": squares.body()}
+                else:
+                    assert texts is not None
+                    yield self._result(asked, question, texts, next(embeddings), picture)
 
     def _pixels(self, picture: Picture, asked: Classify, work: Work) -> list[NDArray[np.uint8]]:
         with work.stage("decode"):
             return picture.pixels(self._clip.settings.image, asked.fit)
 
-    def _encode(self, squares: list[NDArray[np.uint8]], work: Work) -> Embedding:
+    def _encode(self, pictures: Sequence[list[NDArray[np.uint8]]], work: Work) -> list[Embedding]:
+        """The embedding of each picture, the mean of its squares'."""
         with work.stage("image"):
-            return mean([self._clip.encode_image(square) for square in squares])
+            rows = iter(self._clip.encode_images([square for squares in pictures for square in squares]))
+            return [mean([next(rows) for _ in squares]) for squares in pictures]
 
     def _texts(self, prompts: Sequence[Prompt], work: Work) -> NDArray[np.float64]:
         with work.stage("text"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-FORMAT = 1
+FORMAT = 2
 FILES = ("image.onnx", "text.onnx", "tokenizer.json")
 Precision = Literal["fp32", "int8"]
 # What a core takes at once: the weights are then read once for many prompts, and what is between still fits its cache.
@@ -36,11 +37,13 @@ class Weights(_Part):
 
 
 class ImageSettings(_Part):
-    """How pixels are prepared. Scaling, mean and standard deviation are inside image.onnx."""
+    """How pixels are prepared. Scaling, mean and standard deviation are inside image.onnx. `at_once`: how many images are best given
+    to one run; more than 1 only where company changes no bit of an embedding."""
 
     size: int
     interpolation: Literal["bicubic", "bilinear"]
     resize_mode: Literal["shortest", "squash"]
+    at_once: int
 
 
 class TextSettings(_Part):
@@ -116,7 +119,7 @@ def read_settings(folder: Path, *, hashes: bool) -> Settings:
 
 @dataclass(frozen=True)
 class Clip:
-    """The two encoders. An embedding depends on its own input alone: every image and every prompt is encoded by itself."""
+    """The two encoders. An embedding depends on its own input alone, to the last bit, whatever shares its run."""
 
     folder: Path
     settings: Settings
@@ -135,15 +138,16 @@ class Clip:
             image = loaders.submit(_session, folder / "image.onnx", threads)
             text = loaders.submit(_session, folder / "text.onnx", 1)
             clip = cls(folder, settings, image.result(), text.result(), workers, threads)
-            warm = loaders.submit(clip.encode_image, np.zeros((settings.image.size, settings.image.size, 3), np.uint8))
+            warm = loaders.submit(clip.encode_images, [np.zeros((settings.image.size, settings.image.size, 3), np.uint8)])
             clip.encode_text([[settings.text.start_id, settings.text.end_id]])
             warm.result()
         return clip
 
-    def encode_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[S, S, 3] to the normalised embedding [d]."""
-        embedding: NDArray[np.float32] = self._image.run(None, {"pixels": pixels[None]})[0][0]
-        return embedding
+    def encode_images(self, squares: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """The pixels [S, S, 3] of each to normalised embeddings [d]."""
+        most = self.settings.image.at_once
+        runs = (np.stack(squares[at : at + most]) for at in range(0, len(squares), most))
+        return [row for run in runs for row in self._image.run(None, {"pixels": run})[0]]
 
     def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
         """The ids of each prompt, start and end token included, to normalised embeddings [d].

@@ -53,8 +53,18 @@ def test_every_named_architecture_is_exported_and_verified(
     prompts = [[made.text.start_id, 320, i, made.text.end_id] for i in range(1000, 1040)]
     together = clip.encode_text(prompts)
     assert all(np.array_equal(clip.encode_text([ids])[0], row) for ids, row in zip(prompts, together, strict=True))
-    embedding = clip.encode_image(np.zeros((made.image.size, made.image.size, 3), np.uint8))
-    assert embedding.shape == (made.dimension,)
+    assert made.image.at_once == {
+        "ViT-B-32-quickgelu": 8,
+        "ViT-B-32": 8,
+        "ViT-B-32-256": 6,
+        "ViT-B-16": 2,
+        "ViT-M-16-alt": 2,
+    }.get(model, 1)
+    squares = list(np.random.default_rng(0).integers(0, 256, (9, made.image.size, made.image.size, 3), dtype=np.uint8))
+    squares[4][:] = 0
+    rows = clip.encode_images(squares)
+    assert all(np.array_equal(clip.encode_images([square])[0], row) for square, row in zip(squares, rows, strict=True))
+    assert rows[0].shape == (made.dimension,)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

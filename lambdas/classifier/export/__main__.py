@@ -18,11 +18,11 @@ from PIL import Image
 
 from classifier.clip import FILES, FORMAT, Clip, File, ImageSettings, Settings, TextSettings
 from classifier.export import verify
-from classifier.export.encoders import write_encoder
+from classifier.export.encoders import images_at_once, write_encoder
 from classifier.export.source import ExportError, Source, load, sha256
 
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
-CROPS = 100
+CROPS, CALIBRATING = 100, 64
 
 
 def say(text: str) -> None:
@@ -58,14 +58,14 @@ def export(
     try:
         say("writing the encoders")
         for encoder in ("image", "text"):
-            write_encoder(source, encoder, "fp32", folder)
+            write_encoder(source, encoder, "fp32", folder, ())
         _write_tokenizer(model, folder)
         settings = _settings(model, name, source)
         _write_settings(folder, settings)
         reference = verify.Reference.make(source, model, shown, list(sentences or verify.sentences()), say)
         settings = _judged(folder, settings, source, reference, precision)
         clip = Clip.load(folder, threads=os.cpu_count() or 1, hashes=True)
-        verify.check_alone(clip, reference.sentences[:8])
+        verify.check_alone(clip, reference.sentences[:8], reference.pixels[:9])
         for kept in [path for path in (output / "README.md",) if path.exists()]:
             shutil.copy(kept, folder)
         folder.chmod(0o755)
@@ -90,7 +90,7 @@ def _judged(folder: Path, settings: Settings, source: Source, reference: verify.
     for encoder in ("image", "text") if precision != "fp32" else ():
         path, kept = folder / f"{encoder}.onnx", folder / f"{encoder}.fp32"
         path.rename(kept)
-        write_encoder(source, encoder, "int8", folder)
+        write_encoder(source, encoder, "int8", folder, verify.crops(CALIBRATING, verify.CALIBRATION))
         _write_settings(folder, settings)
         tried = verify.Served.make(Clip.load(folder, threads=os.cpu_count() or 1), reference)
         figures = verify.decisions(tried, reference)
@@ -125,6 +125,7 @@ def _settings(model: str, name: str | None, source: Source) -> Settings:
             size=size[0] if isinstance(size, tuple) else size,
             interpolation=source.settings.get("interpolation") or "bicubic",
             resize_mode=source.settings.get("resize_mode") or "shortest",
+            at_once=images_at_once(network.visual),
         ),
         text=TextSettings(
             cleaning="lower",

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import torch.nn.functional as F
 from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from PIL import Image
 from torch import Tensor, nn
 
-from classifier.export.graph import CONTRIB, OPSET, Floats, Graph
+from classifier.export.graph import CONTRIB, OPSET, Floats, Graph, reached
 from classifier.export.source import ExportError, Source
 
 # The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x * sigmoid(x) and of GELU.
 SLOPE = 1.702
 LEAST_SILU, LEAST_GELU = -0.2785, -0.17
+# Eight images of ViT-B/32: the weights are read once for all of them, and what is between still fits a core's cache.
+ROWS_A_RUN = 400
 
 
 def text_features(model: Any, ids: Tensor) -> Tensor:
@@ -34,18 +38,29 @@ def text_features(model: Any, ids: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Module) else x @ projection
 
 
-def write_encoder(source: Source, encoder: str, precision: str, folder: Path) -> None:
-    """image.onnx or text.onnx, in fp32 or int8. Raises ExportError for what can't be expressed."""
-    path = folder / f"{encoder}.onnx"
+def write_encoder(source: Source, encoder: str, precision: str, folder: Path, shown: Sequence[Image.Image]) -> None:
+    """image.onnx or text.onnx, in fp32 or int8. `shown` are pictures to calibrate on. Raises ExportError for what can't be expressed."""
+    path, settings = folder / f"{encoder}.onnx", source.settings
     if encoder == "text":
-        _write_text(source.model, precision, path)
-    else:
-        _write_image(source.model.visual, source.settings["mean"], source.settings["std"], precision, path)
+        return _write_text(source.model, precision, path)
+    visual, mean, std = source.model.visual, settings["mean"], settings["std"]
+    if type(visual) is not VisionTransformer:
+        return _write_traced(visual, mean, std, precision, path)
+    inputs = _write_image(visual, mean, std, Graph("fp32"), path)
+    if precision == "int8":
+        pixels = [np.asarray(one.convert("RGB").resize((visual.image_size[1], visual.image_size[0]))) for one in shown]
+        largest = reached(path, inputs, [{"pixels": one[None]} for one in pixels])
+        _write_image(visual, mean, std, Graph("int8", largest), path)
+
+
+def images_at_once(visual: Any) -> int:
+    """How many images a run of the image encoder is best given; 1 where company would change an embedding."""
+    return max(1, ROWS_A_RUN // len(visual.positional_embedding)) if type(visual) is VisionTransformer else 1
 
 
 def _write_text(model: Any, precision: str, path: Path) -> None:
     """int64 [n, length] to the normalised embedding float32 [n, d]."""
-    text, graph = model if hasattr(model, "token_embedding") else model.text, Graph(precision, rows=True)
+    text, graph = model if hasattr(model, "token_embedding") else model.text, Graph(precision)
     width, last = text.positional_embedding.shape[1], graph.constant(np.array([1]))
     x = _token_embeddings(graph, _array(text.token_embedding.weight))
     shape = graph.op("Shape", "ids")
@@ -70,13 +85,11 @@ def _write_text(model: Any, precision: str, path: Path) -> None:
     graph.write(path, ("ids", TensorProto.INT64, ["n", "length"]), x, model.visual.output_dim)
 
 
-def _write_image(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], precision: str, path: Path) -> None:
-    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside."""
-    if type(visual) is not VisionTransformer:
-        return _write_traced(visual, mean, std, precision, path)
+def _write_image(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], graph: Graph, path: Path) -> dict[str, str]:
+    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside. The products' inputs."""
     if visual.attn_pool is not None or visual.pool_type != "tok":
         raise ExportError("The image tower pools otherwise than by its class token, which a bundle can't express yet.")
-    graph, (side, patch, grid) = Graph(precision, rows=False), (visual.image_size[0], visual.patch_size[0], visual.grid_size[0])
+    side, patch, grid = visual.image_size[0], visual.patch_size[0], visual.grid_size[0]
     # The patch convolution as a product of the pixels as they come: [row, column, colour] by width, 0 to 255.
     kernel = _array(visual.conv1.weight).transpose(2, 3, 1, 0)
     scale, shift = 1 / (255 * np.array(std, np.float32)), -np.array(mean, np.float32) / np.array(std, np.float32)
@@ -88,7 +101,7 @@ def _write_image(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], p
     x = graph.op(
         "Reshape", graph.op("Transpose", x, perm=[0, 1, 3, 2, 4]), graph.constant(np.array([-1, grid * grid, len(weight)]))
     )
-    x = graph.op("MatMul", graph.op("Cast", x, to=TensorProto.FLOAT), graph.constant(weight))
+    x = graph.bytes_linear(x, weight)
     x = graph.op("Pad", x, graph.constant(np.array([0, 1, 0, 0, 0, 0])))
     x = graph.op("Add", x, graph.constant(positions))
     if not isinstance(visual.ln_pre, nn.Identity):
@@ -98,30 +111,40 @@ def _write_image(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], p
     x = graph.op("MatMul", _norm(graph, visual.ln_post, x), graph.constant(_array(visual.proj)))
     x = graph.op("LpNormalization", x, axis=-1)
     graph.write(path, ("pixels", TensorProto.UINT8, ["n", side, side, 3]), x, visual.output_dim)
+    return graph.inputs
 
 
 def _transformer(graph: Graph, transformer: Any, x: str, shape: str, *, causal: bool, pick: Any) -> str:
     """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row matters."""
     blocks = transformer.resblocks
     x = graph.op("Reshape", x, graph.constant(np.array([-1, blocks[0].attn.embed_dim])))
-    for block in blocks:
+    for i, block in enumerate(blocks):
         if type(block) is not ResidualAttentionBlock:
             raise ExportError(f"The model's blocks are of the kind {type(block).__name__}, which a bundle can't express yet.")
-        attention = block.attn
-        weight, bias = _array(attention.in_proj_weight.T), _array(attention.in_proj_bias)
-        y = graph.attention(_norm(graph, block.ln_1, x), weight, bias, attention.num_heads, shape, causal=causal)
+        attention, width = block.attn, block.attn.embed_dim
+        weight, bias = _array(attention.in_proj_weight.T).copy(), _array(attention.in_proj_bias).copy()
+        out, out_bias = _weights(attention.out_proj, block.ls_1)
+        # What attention gives is a mean of values: smoothing it is smoothing these.
+        smoothing = graph.smoothing(f"{i}.out_proj", out)
+        weight[:, 2 * width :] /= smoothing
+        bias[2 * width :] /= smoothing
+        y, weight = _smoothed_norm(graph, block.ln_1, x, weight, f"{i}.in_proj")
+        y = graph.attention(y, weight, bias, f"{i}.in_proj", attention.num_heads, shape, causal=causal)
         if block is blocks[-1]:
             x, y = (pick(graph.op("Reshape", rows, shape)) for rows in (x, y))
-        x = graph.op("Add", x, graph.linear(y, *_weights(attention.out_proj, block.ls_1)))
+        x = graph.op("Add", x, graph.linear(y, out * smoothing[:, None], out_bias, f"{i}.out_proj"))
         quick = isinstance(block.mlp.gelu, QuickGELU)
         weight, bias = _weights(block.mlp.c_fc)
         if quick:
             # x * sigmoid(slope * x) with the slope in the weights: one pass less.
             weight, bias = SLOPE * weight, SLOPE * bias
-        y = graph.linear(_norm(graph, block.ln_2, x), weight, bias)
+        y, weight = _smoothed_norm(graph, block.ln_2, x, weight, f"{i}.c_fc")
+        y = graph.linear(y, weight, bias, f"{i}.c_fc")
         y = graph.op("QuickGelu", y, domain=CONTRIB, alpha=1.0) if quick else graph.op("Gelu", y)
         weight, bias = _weights(block.mlp.c_proj, block.ls_2)
-        y = graph.linear(y, weight / SLOPE if quick else weight, bias, least=LEAST_SILU if quick else LEAST_GELU)
+        # Behind an activation single rows reach far: scaled row by row, they don't blur the rest.
+        least = LEAST_SILU if quick else LEAST_GELU
+        y = graph.linear(y, weight / SLOPE if quick else weight, bias, least=least)
         x = graph.op("Add", x, y)
     return x
 
@@ -139,9 +162,15 @@ def _token_embeddings(graph: Graph, table: Floats) -> str:
     return str(graph.op("Mul", graph.op("Cast", integers, to=TensorProto.FLOAT), graph.op("Gather", graph.constant(scale), ids)))
 
 
-def _norm(graph: Graph, norm: nn.LayerNorm, x: str) -> str:
-    weights = (graph.constant(_array(norm.weight)), graph.constant(_array(norm.bias)))
+def _norm(graph: Graph, norm: nn.LayerNorm, x: str, smoothing: Floats | float = 1.0) -> str:
+    weights = (graph.constant(_array(norm.weight) / smoothing), graph.constant(_array(norm.bias) / smoothing))
     return str(graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps))
+
+
+def _smoothed_norm(graph: Graph, norm: nn.LayerNorm, x: str, weight: Floats, product: str) -> tuple[str, Floats]:
+    """The normalised x, and the weight of the product that takes it."""
+    smoothing = graph.smoothing(product, weight)
+    return _norm(graph, norm, x, smoothing), weight * smoothing[:, None]
 
 
 def _weights(linear: nn.Linear, scale: nn.Module | None = None) -> tuple[Floats, Floats]:

@@ -25,6 +25,8 @@ from classifier.scoring import similarities, softmax
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+# Others, to learn from what activations reach, so that judging stays on what was never seen.
+CALIBRATION = ("camera", "hubble_deep_field", "retina", "coins", "page", "grass", "moon", "colorwheel", "immunohistochemistry")
 STRINGS = 20_000
 PAIRS = 2_400
 LABELS = 5
@@ -37,15 +39,12 @@ TEMPLATES = ("{}", "a photo of a {}", "a blurry picture of one {} in bad light",
              "this is a {}.", "the {} that we saw on a long walk last summer, somewhere in the hills above the lake")  # fmt: skip
 
 
-def photographs() -> list[Image.Image]:
-    return [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in PHOTOGRAPHS]
-
-
-def crops(count: int) -> list[Image.Image]:
-    """Random regions of the photographs, from a tenth of their side to all of it."""
-    rng, found = np.random.default_rng(5), photographs()
+def crops(count: int, names: Sequence[str] = PHOTOGRAPHS) -> list[Image.Image]:
+    """The photographs, and random regions of them, from a tenth of their side to all of it."""
+    found = [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
+    rng = np.random.default_rng(5)
     while len(found) < count:
-        whole = found[len(found) % len(PHOTOGRAPHS)]
+        whole = found[len(found) % len(names)]
         width, height = (int(side * rng.uniform(0.1, 1)) for side in whole.size)
         left, top = int(rng.integers(whole.width - width + 1)), int(rng.integers(whole.height - height + 1))
         found.append(whole.crop((left, top, left + width, top + height)))
@@ -105,7 +104,7 @@ class Served:
     def make(cls, clip: Clip, reference: Reference) -> "Served":
         tokenizer = Tokenizer(clip.folder, clip.settings.text)
         texts = clip.encode_text([tokenizer.encode(one) for one in reference.sentences])
-        return cls(np.stack([clip.encode_image(one) for one in reference.pixels]), np.stack(texts))
+        return cls(np.stack(clip.encode_images(reference.pixels)), np.stack(texts))
 
 
 def check_pixels(clip: Clip, reference: Reference) -> int:
@@ -200,10 +199,13 @@ def _probabilities(image: Floats, texts: Floats, scale: float) -> NDArray[np.flo
     return np.array(softmax(scale * similarities(texts, image)))
 
 
-def check_alone(clip: Clip, some: Sequence[str]) -> None:
-    """Raises ExportError where a prompt's embedding depends on its company."""
+def check_alone(clip: Clip, sentences: Sequence[str], pixels: Sequence[Pixels]) -> None:
+    """Raises ExportError where an embedding depends on its company."""
     tokenizer = Tokenizer(clip.folder, clip.settings.text)
-    ids = [tokenizer.encode(one) for one in some]
-    for one, row in zip(ids, clip.encode_text(ids), strict=True):
-        if not np.array_equal(clip.encode_text([one])[0], row):
-            raise ExportError("A prompt's embedding depends on the prompts beside it.")
+    ids = [tokenizer.encode(one) for one in sentences]
+    prompts = [np.array_equal(clip.encode_text([one])[0], row) for one, row in zip(ids, clip.encode_text(ids), strict=True)]
+    images = [
+        np.array_equal(clip.encode_images([one])[0], row) for one, row in zip(pixels, clip.encode_images(pixels), strict=True)
+    ]
+    if not all(prompts + images):
+        raise ExportError("A prompt's or an image's embedding depends on what is encoded beside it.")
