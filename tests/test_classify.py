@@ -1,5 +1,6 @@
 """What each field of a request does, against arithmetic done here."""
 
+import itertools
 import json
 import math
 import time
@@ -249,7 +250,7 @@ def test_each_image_and_each_prompt_is_encoded_once_and_bad_requests_encode_noth
     assert (counting.images, counting.prompts) == ([1, 1, 1], 10)
 
 
-@pytest.mark.parametrize(("fit", "squares"), [("crop", [3, 2]), ("tiles", [5, 4])])
+@pytest.mark.parametrize(("fit", "squares"), [("crop", [4, 1]), ("tiles", [4, 4, 1])])
 def test_images_share_runs_and_keep_their_places(handler: Handler, clip: Clip, fit: str, squares: list[int]) -> None:
     counting = Counting(clip, {"image": clip.settings.image.model_copy(update={"at_once": 4})})
     images = [DOG, WIDE, "AAAA", DOG, WIDE, DOG]
@@ -340,6 +341,21 @@ def test_images_that_would_run_out_of_time_are_told_in_good_time(handler: Handle
     good(handler, images=[WIDE], labels=LABELS)
     status, body, headers = ask(handler, event({"images": [WIDE] * 3, "labels": LABELS}), left=1000)
     assert (status, body["code"], headers["Retry-After"]) == (503, "out_of_time", "1")
+
+
+@pytest.mark.parametrize(("looks", "encoded"), [(2, []), (4, []), (5, [4])])
+def test_the_clock_is_looked_at_after_every_decoding_and_before_every_run(clip: Clip, looks: int, encoded: list[int]) -> None:
+    class RunningOut(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return 29_000 if next(left) > 0 else 1000
+
+    counting = Counting(clip, {"image": clip.settings.image.model_copy(update={"at_once": 4})})
+    handler = Handler(counting)  # type: ignore[arg-type]
+    good(handler, images=[WIDE], labels=LABELS)
+    counting.images.clear()
+    left = itertools.count(looks, -1)
+    answer = handler(event({"images": [WIDE] * 8, "labels": LABELS}), RunningOut())
+    assert (answer["statusCode"], counting.images) == (503, encoded)
 
 
 WORDS = st.lists(

@@ -88,7 +88,7 @@ def make_models() -> None:
     torch.manual_seed(SEED)
     torch.save(open_clip.create_model(MODEL).state_dict(), CHECKPOINT)
     export(MODEL, str(CHECKPOINT), TAG, "int8", BUNDLE, name="random", licence="none", crops=8)
-    write_encoder(load(MODEL, str(CHECKPOINT), TAG, "none"), "image", "fp32", FP32, ())
+    write_encoder(load(MODEL, str(CHECKPOINT), TAG, "none"), "image", "fp32", FP32)
 
 
 def ours(data: bytes) -> Operations:

@@ -1,6 +1,5 @@
 """A request to its answer: pictures and prompts to embeddings, embeddings to probabilities. Plain values in and out."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,22 +68,25 @@ class Classifier:
             lambda one: one if isinstance(one, ClientError) else _tried(self._pixels, one, asked, work), opened
         )
         texts: NDArray[np.float64] | None = None
-        most = self._clip.settings.image.at_once
-        for some in (opened[at : at + most] for at in range(0, len(opened), most)):
-            pixels = list(itertools.islice(decoded, len(some)))
-            good = [squares for squares in pixels if not isinstance(squares, ClientError)]
+        group: list[tuple[Picture | ClientError, list[NDArray[np.uint8]] | ClientError]] = []
+        for i, pair in enumerate(zip(opened, decoded, strict=True), 1):
+            _look_at_the_clock(work)
+            group.append(pair)
+            good = [squares for _, squares in group if not isinstance(squares, ClientError)]
+            if i < len(opened) and sum(map(len, good)) < self._clip.settings.image.at_once:
+                continue
             if good:
                 # Only now: a request of bad images alone costs no prompt.
                 texts = self._texts(prompts, work) if texts is None else texts
-                if not work.in_time():
-                    raise ClientError(503, "out_of_time", "Time ran out; send fewer images a call: labels done so far are kept.")
+                _look_at_the_clock(work)
             embeddings = iter(self._encode(good, work) if good else ())
-            for picture, squares in zip(some, pixels, strict=True):
+            for picture, squares in group:
                 if isinstance(squares, ClientError):
                     yield {"error": squares.body()}
                 else:
                     assert texts is not None
                     yield self._result(asked, question, texts, next(embeddings), picture)
+            group = []
 
     def _pixels(self, picture: Picture, asked: Classify, work: Work) -> list[NDArray[np.uint8]]:
         with work.stage("decode"):
@@ -158,6 +160,11 @@ class Classifier:
             return softmax(np.array([max(logits[i] for i in group) for group in question.groups]))
         each = softmax(logits)
         return [math.fsum(each[i] for i in group) for group in question.groups]
+
+
+def _look_at_the_clock(work: Work) -> None:
+    if not work.in_time():
+        raise ClientError(503, "out_of_time", "Time ran out; send fewer images a call: labels done so far are kept.")
 
 
 def _open(text: str, field: str) -> Picture:

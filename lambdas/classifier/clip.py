@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 FORMAT = 2
 FILES = ("image.onnx", "text.onnx", "tokenizer.json")
@@ -43,7 +43,7 @@ class ImageSettings(_Part):
     size: int
     interpolation: Literal["bicubic", "bilinear"]
     resize_mode: Literal["shortest", "squash"]
-    at_once: int
+    at_once: PositiveInt
 
 
 class TextSettings(_Part):
@@ -65,10 +65,13 @@ class File(_Part):
     sha256: str
 
 
-class Settings(_Part):
+class Format(BaseModel):
+    format: int
+
+
+class Settings(Format, _Part):
     """bundle.json."""
 
-    format: int
     model: str
     pretrained: str | None
     weights: Weights
@@ -99,13 +102,15 @@ def read_settings(folder: Path, *, hashes: bool) -> Settings:
     again = "make the bundle again with: make model MODEL=… PRETRAINED=…"
     path = folder / "bundle.json"
     try:
-        settings = Settings.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        found = Format.model_validate_json(text).format
+        if found != FORMAT:
+            raise BundleError(f"{path} has format {found}, this program reads {FORMAT}; {again}")
+        settings = Settings.model_validate_json(text)
     except FileNotFoundError as err:
         raise BundleError(f"{path} is missing; {again}") from err
     except ValidationError as err:
         raise BundleError(f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {again}") from err
-    if settings.format != FORMAT:
-        raise BundleError(f"{path} has format {settings.format}, this program reads {FORMAT}; {again}")
     for name in FILES:
         file, expected = folder / name, settings.files.get(name)
         if expected is None or not file.is_file():
@@ -133,7 +138,7 @@ class Clip:
         """Loads both encoders side by side and runs each once. Raises BundleError."""
         settings = read_settings(folder, hashes=hashes)
         workers = ThreadPoolExecutor(threads)
-        # A prompt is too small to share out over cores: text runs one prompt a core, images all cores an image.
+        # Prompts are too small to share out over cores: text takes a core a run, images take all.
         with ThreadPoolExecutor(2) as loaders:
             image = loaders.submit(_session, folder / "image.onnx", threads)
             text = loaders.submit(_session, folder / "text.onnx", 1)

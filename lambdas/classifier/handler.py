@@ -15,7 +15,7 @@ from classifier.errors import ClientError, shown
 from classifier.parsing import is_zero_shot, read_json, read_query, read_request
 from classifier.schema import IMAGE_TYPES, Classify
 
-# What is left of the time must do for scoring, the answer and one more round of prompts.
+# What is left of the time must do for scoring, the answer and one more run of images or round of prompts.
 RESERVE_MS = 1500
 RETRY_AFTER_S = 1
 Event = dict[str, Any]

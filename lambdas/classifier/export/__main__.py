@@ -58,7 +58,7 @@ def export(
     try:
         say("writing the encoders")
         for encoder in ("image", "text"):
-            write_encoder(source, encoder, "fp32", folder, ())
+            write_encoder(source, encoder, "fp32", folder)
         _write_tokenizer(model, folder)
         settings = _settings(model, name, source)
         _write_settings(folder, settings)
@@ -90,7 +90,9 @@ def _judged(folder: Path, settings: Settings, source: Source, reference: verify.
     for encoder in ("image", "text") if precision != "fp32" else ():
         path, kept = folder / f"{encoder}.onnx", folder / f"{encoder}.fp32"
         path.rename(kept)
-        write_encoder(source, encoder, "int8", folder, verify.crops(CALIBRATING, verify.CALIBRATION))
+        write_encoder(
+            source, encoder, "int8", folder, verify.crops(CALIBRATING, verify.CALIBRATION) if encoder == "image" else ()
+        )
         _write_settings(folder, settings)
         tried = verify.Served.make(Clip.load(folder, threads=os.cpu_count() or 1), reference)
         figures = verify.decisions(tried, reference)

@@ -21,7 +21,7 @@ from classifier.export.source import ExportError, Source
 # The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x * sigmoid(x) and of GELU.
 SLOPE = 1.702
 LEAST_SILU, LEAST_GELU = -0.2785, -0.17
-# Eight images of ViT-B/32: the weights are read once for all of them, and what is between still fits a core's cache.
+# Eight images of ViT-B/32: the weights are read once for all of them, and more gained nothing.
 ROWS_A_RUN = 400
 
 
@@ -38,8 +38,8 @@ def text_features(model: Any, ids: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Module) else x @ projection
 
 
-def write_encoder(source: Source, encoder: str, precision: str, folder: Path, shown: Sequence[Image.Image]) -> None:
-    """image.onnx or text.onnx, in fp32 or int8. `shown` are pictures to calibrate on. Raises ExportError for what can't be expressed."""
+def write_encoder(source: Source, encoder: str, precision: str, folder: Path, shown: Sequence[Image.Image] = ()) -> None:
+    """image.onnx or text.onnx, in fp32 or int8. `shown`: pictures to calibrate an int8 image encoder on. Raises ExportError for what can't be expressed."""
     path, settings = folder / f"{encoder}.onnx", source.settings
     if encoder == "text":
         return _write_text(source.model, precision, path)
@@ -48,6 +48,7 @@ def write_encoder(source: Source, encoder: str, precision: str, folder: Path, sh
         return _write_traced(visual, mean, std, precision, path)
     inputs = _write_image(visual, mean, std, Graph("fp32"), path)
     if precision == "int8":
+        assert shown
         pixels = [np.asarray(one.convert("RGB").resize((visual.image_size[1], visual.image_size[0]))) for one in shown]
         largest = reached(path, inputs, [{"pixels": one[None]} for one in pixels])
         _write_image(visual, mean, std, Graph("int8", largest), path)
