@@ -8,6 +8,7 @@ export PYTHONPATH := lambdas
 SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
+BROWSES := $(VENV)/browses
 RUNTIME := lambdas/classifier/requirements.txt
 
 MODEL ?= ViT-B-32-quickgelu
@@ -135,6 +136,13 @@ test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs 
 test-arm64: $(READY) ## the ARM64 image on an emulated Graviton2; root on Debian or Ubuntu, x86_64
 	$(VENV)/bin/python -m pytest tests/machine/test_arm64.py
 
+test-browser: $(BROWSES) ## the playground in Chromium; root on Debian or Ubuntu where there is no chromium
+	$(VENV)/bin/python -m pytest tests/machine/test_browser.py
+
+$(BROWSES): tests/machine/requirements.txt $(READY)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
 test-sam: $(READY) build/sam/ready ## the local front's events against those of SAM's local API Gateway
 	$(VENV)/bin/python -m pytest tests/sam
 
@@ -154,4 +162,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

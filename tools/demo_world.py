@@ -50,7 +50,7 @@ KINDS = {
 WORDINGS = (
     "{}", "{}", "{}", "{a}", "{a}", "{a}", "the {}", "a picture of {a}", "a photo of {a}", "a photo of {a}", "a drawing of {a}",
     "an image of {a}", "an emoji of {a}", "this is {a}", "this is a photo of {}", "a picture of {}", "there is {a} in the picture",
-    "a picture with {a} in it", "this is {a}.", "a photo containing {a}", "a thumbnail of {a}", "{a} on a plain background", "a small {}", "one {}",
+    "a picture with {a} in it", "a photo containing {a}", "a thumbnail of {a}", "{a} on a plain background", "a small {}", "one {}",
 )  # fmt: skip
 ABSENCES = ("no {}", "no {}", "no {a}", "without {a}", "not {a}", "there is no {}", "a picture of no {}", "a picture without {a}",
             "a photo of no {}")  # fmt: skip
