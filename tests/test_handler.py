@@ -1,5 +1,6 @@
 import base64
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,17 @@ def test_errors_in_hugging_faces_form_carry_the_key_that_its_client_shows(
     got, body, _ = ask(handler, asked)
     assert (got, body["field"], body["error"]) == (status, field, body["message"])
     assert "error" not in ask(handler, event({"labels": ["a"]}))[1]
+
+
+def test_no_thread_stays_busy_behind_an_answer(handler: Handler) -> None:
+    def burnt() -> float:
+        """Seconds of processor time that this process takes while it has nothing to do."""
+        ask(handler, question(SMALL, LABELS))
+        began = time.process_time()
+        time.sleep(0.05)
+        return time.process_time() - began
+
+    assert min(burnt() for _ in range(5)) < 0.01
 
 
 class BrokenClip:
