@@ -54,7 +54,7 @@ def rows(page: Page) -> list[tuple[str, float]]:
 def refusal(page: Page) -> str:
     page.wait_for_selector("#status[data-wrong]")
     assert page.query_selector_all("#result tr") == []
-    return page.inner_text("#status")
+    return str(page.inner_text("#status"))
 
 
 def test_a_picture_is_asked_about_and_the_answer_shown_best_first(handler: Handler, page: Page) -> None:
