@@ -26,7 +26,7 @@ CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
 STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment for everything but making models: no torch
 
@@ -105,7 +105,7 @@ golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the dem
 document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
 	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
 
-benchmark: $(EXPORT_READY) ## ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; ten quiet minutes
+benchmark: $(EXPORT_READY) ## ViT-B/32 against the original method: writes build/benchmark.json, docs/benchmark.svg; eight quiet minutes
 	$(EXPORT)/bin/python tools/benchmark.py
 
 benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed endpoint: URL=… KEY=… [CALLS=30]
@@ -130,7 +130,7 @@ $(RANDOM): $(wildcard lambdas/classifier/export/*.py) lambdas/classifier/clip.py
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.pt
 
-test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs and weighs it; root on Debian or Ubuntu, x86_64
+test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs the one, looks into the other, weighs; root on Debian or Ubuntu, x86_64
 	$(VENV)/bin/python -m pytest tests/machine/test_container.py
 
 test-arm64: $(READY) ## the ARM64 image on an emulated Graviton2; root on Debian or Ubuntu, x86_64
