@@ -260,6 +260,11 @@ def test_a_damaged_bundle_is_refused_with_the_file_and_what_to_run(tmp_path: Pat
     for path in DEMO.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     read_settings(tmp_path, hashes=True)
+    described = (tmp_path / "bundle.json").read_bytes()
+    (tmp_path / "bundle.json").write_text('{"format": 1}')
+    with pytest.raises(BundleError, match=r"has format 1, this program reads 2.*make model"):
+        read_settings(tmp_path, hashes=False)
+    (tmp_path / "bundle.json").write_bytes(described)
     text = bytearray((tmp_path / "text.onnx").read_bytes())
     text[1000] ^= 1
     (tmp_path / "text.onnx").write_bytes(text)
