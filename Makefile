@@ -2,7 +2,6 @@
 PYTHON ?= python3.11
 VENV := .venv
 EXPORT := .venv-export
-export PYTHONPATH := lambdas
 # The environments are made once and again whenever what they are made from changes.
 # What serves is enough to see it work; READY adds what tests, checks and deploys it.
 SERVES := $(VENV)/serves
@@ -30,11 +29,12 @@ help: ## this list
 
 setup: $(READY) ## the environment for everything but making models: no torch
 
-$(SERVES): $(RUNTIME) tools/requirements.txt examples/requirements.txt
+$(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(READY): $(SERVES) requirements.txt tests/requirements.txt
@@ -43,24 +43,24 @@ $(READY): $(SERVES) requirements.txt tests/requirements.txt
 
 setup-export: $(EXPORT_READY) ## the environment for making models, with torch
 
-$(EXPORT_READY): lambdas/classifier/export/requirements.txt $(RUNTIME) tests/requirements.txt
+$(EXPORT_READY): export/requirements.txt $(RUNTIME) tests/requirements.txt
 	@echo "The export environment holds torch: on Linux 5.6 GB with CUDA libraries, which nothing here uses."
 	@echo "For the smaller CPU build name PyTorch's CPU index: make $(MAKECMDGOALS) TORCH_INDEX=…"
 	$(PYTHON) -m venv --clear $(EXPORT)
 	$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r lambdas/classifier/export/requirements.txt \
+	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r export/requirements.txt \
 		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
+	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
 	@touch $@
 
 demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
-	@$(VENV)/bin/python tools/demo.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
+	@$(VENV)/bin/python -m tools.local.demo $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
 serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
-	@$(VENV)/bin/python tools/serve.py $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
-	$(EXPORT)/bin/python -m classifier.export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
+	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
 $(CDK): package.json package-lock.json
@@ -69,51 +69,51 @@ $(CDK): package.json package-lock.json
 	@touch $@
 
 deploy-cdk: $(READY) ## puts it on AWS, makes the bundle first where there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
-	@$(VENV)/bin/python tools/deploy.py check node docker buildx aws credentials region logging-role
+	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region logging-role
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
 	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
-	@$(VENV)/bin/python tools/deploy.py wait build/outputs.json
+	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json
 
 synth: $(READY) $(CDK) ## the CloudFormation template in build/cdk.out; no AWS account, no Docker; the demo where no bundle is
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
 	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
 diff: $(READY) $(CDK) ## what a deployment would change
-	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) diff $(CONTEXT)
 
 destroy: $(READY) $(CDK) ## takes it off AWS, after a question
-	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) destroy $(STAND_IN)
 
 bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs where there is none
-	@$(VENV)/bin/python tools/deploy.py check node aws credentials region
+	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) bootstrap $(STAND_IN)
-	@$(VENV)/bin/python tools/deploy.py check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
+	@$(VENV)/bin/python -m tools.deploy check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
 		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
 
 demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
-	$(EXPORT)/bin/python tools/train_demo_model.py all --minutes $(MINUTES)
+	$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes its table
-	$(EXPORT)/bin/python tools/train_demo_model.py measure
+	$(EXPORT)/bin/python -m tools.demo_model measure
 
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
-	$(EXPORT)/bin/python tests/golden/make_golden.py
+	$(EXPORT)/bin/python -m tests.golden.make_golden
 
 document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
-	PYTHONPATH=lambdas:tools $(VENV)/bin/python tools/document.py
+	$(VENV)/bin/python -m tools.generate_docs
 
 benchmark: $(EXPORT_READY) ## ViT-B/32 against the original method: writes build/benchmark.json, docs/benchmark.svg; eight quiet minutes
-	$(EXPORT)/bin/python tools/benchmark.py
+	$(EXPORT)/bin/python -m tools.benchmark
 
 benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed endpoint: URL=… KEY=… [CALLS=30]
-	@$(VENV)/bin/python tools/benchmark_endpoint.py --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
+	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
-	@$(VENV)/bin/python tools/deploy.py check node
-	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/machine --ignore tests/sam
+	@$(VENV)/bin/python -m tools.deploy check node
+	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
 
 classifier-lambda-test: test ## the same
 
@@ -123,30 +123,30 @@ test-export: $(EXPORT_READY) ## exports and verifies true architectures with ran
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 
-$(RANDOM): $(wildcard lambdas/classifier/export/*.py) lambdas/classifier/clip.py | $(EXPORT_READY)
+$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(EXPORT_READY)
 	@mkdir -p build
 	$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
-	$(EXPORT)/bin/python -m classifier.export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
+	$(EXPORT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.pt
 
 test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs the one, looks into the other, weighs; root on Debian or Ubuntu, x86_64
-	$(VENV)/bin/python -m pytest tests/machine/test_container.py
+	$(VENV)/bin/python -m pytest tests/integration/test_container.py
 
 test-arm64: $(READY) ## the ARM64 image on an emulated Graviton2; root on Debian or Ubuntu, x86_64
-	$(VENV)/bin/python -m pytest tests/machine/test_arm64.py
+	$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
 test-browser: $(BROWSES) ## the playground in Chromium; root on Debian or Ubuntu where there is no chromium
-	$(VENV)/bin/python -m pytest tests/machine/test_browser.py
+	$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
-$(BROWSES): tests/machine/requirements.txt $(READY)
+$(BROWSES): tests/integration/requirements.txt $(READY)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 test-sam: $(READY) build/sam/ready ## the local front's events against those of SAM's local API Gateway
-	$(VENV)/bin/python -m pytest tests/sam
+	$(VENV)/bin/python -m pytest tests/integration/test_sam.py
 
-build/sam/ready: tests/sam/requirements.txt
+build/sam/ready: tests/integration/sam-requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
@@ -154,7 +154,7 @@ build/sam/ready: tests/sam/requirements.txt
 check: $(READY) ## lint, format and types; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy app.py stacks lambdas tools examples tests
+	$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
 
 format: $(READY) ## formats in place
 	$(VENV)/bin/ruff check --fix .

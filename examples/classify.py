@@ -14,8 +14,8 @@ from typing import Any
 import client
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif"}
-MOST_IMAGES = 64
-MOST_PIXELS = 100_000_000
+MAX_IMAGES = 64
+MAX_PIXELS = 100_000_000
 BAR = 30
 
 
@@ -53,20 +53,20 @@ def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
     except OSError as err:
         return Picture(name, error=f"can't be read: {err.strerror}")
     encoded = b64encode(data).decode()
-    if len(encoded) > client.MOST_BASE64:
-        most = client.MOST_BASE64 * 3 // 4 / 1e6
+    if len(encoded) > client.MAX_BASE64:
+        most = client.MAX_BASE64 * 3 // 4 / 1e6
         return Picture(
             name, error=f"has {len(data) / 1e6:.1f} MB, couldn't be shrunk here, and at most {most} MB are sent; shrink it."
         )
     return Picture(name, encoded, pixels)
 
 
-def batches(pictures: Iterable[Picture], most: int = MOST_IMAGES) -> Iterator[list[Picture]]:
+def batches(pictures: Iterable[Picture], most: int = MAX_IMAGES) -> Iterator[list[Picture]]:
     """What fits into one call each, in order."""
     batch: list[Picture] = []
     size = pixels = 0
     for picture in pictures:
-        full = len(batch) >= most or size + len(picture.encoded) > client.MOST_BASE64 or pixels + picture.pixels > MOST_PIXELS
+        full = len(batch) >= most or size + len(picture.encoded) > client.MAX_BASE64 or pixels + picture.pixels > MAX_PIXELS
         if batch and full:
             yield batch
             batch, size, pixels = [], 0, 0
@@ -151,7 +151,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=int, help="keep the best so many labels")
     parser.add_argument("--min-probability", type=float, help="drop labels below this, such as 0.2")
     parser.add_argument("--output", choices=FORMS, default="table")
-    parser.add_argument("--batch", type=int, default=MOST_IMAGES, help=f"most pictures a call; default: {MOST_IMAGES}")
+    parser.add_argument("--batch", type=int, default=MAX_IMAGES, help=f"most pictures a call; default: {MAX_IMAGES}")
     side = f"pixels that large pictures are shrunk to; default: {client.SHORT_SIDE}; at least twice what the model sees"
     parser.add_argument("--short-side", type=int, default=client.SHORT_SIDE, help=side)
     return parser

@@ -22,8 +22,8 @@ ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing ab
 # Over the throttle; a start that failed, or no environment free, which Lambda's own throttling reports as a 500.
 PASSING = (429, 500, 502, 503, 504)
 # The endpoint takes 64 pictures a call and about 6 MB a body: 64 files of this size fit with room for the labels.
-MOST_BASE64 = 4_000_000
-SMALL_FILE = MOST_BASE64 * 3 // 4 // 64
+MAX_BASE64 = 4_000_000
+SMALL_FILE = MAX_BASE64 * 3 // 4 // 64
 # A 64th of the 100 million pixels that a call may have.
 SMALL_PICTURE = 100_000_000 // 64
 # More than twice the 224 pixels that CLIP sees a side.

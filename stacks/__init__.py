@@ -1,1 +1,1 @@
-"""The CDK stack. It knows lambdas/classifier as a path, never as an import."""
+"""The CDK stack. Of the package that it deploys it imports `classifier.bundle` alone."""

@@ -14,7 +14,7 @@ from stacks.settings import Settings
 # Each one by name: with */* a JSON body would arrive in base64 as well.
 BINARY = [f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "bmp", "avif")] + ["application/octet-stream"]
 # A stranger's visit to the playground starts the function.
-VISITS = apigateway.MethodDeploymentOptions(throttling_rate_limit=2, throttling_burst_limit=5)
+PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(throttling_rate_limit=2, throttling_burst_limit=5)
 ACCESS_LOG = {
     "requestId": "$context.requestId",
     "time": "$context.requestTime",
@@ -43,7 +43,7 @@ ANSWERS: dict[str, tuple[int | None, str | None, str]] = {
     "INTEGRATION_TIMEOUT": (504, "Out of time; ask for less at once, or try again.", "out_of_time"),
 }
 # What cdk-nag finds and why it stays.
-ACCEPTED = {
+NAG_ACKNOWLEDGEMENTS = {
     "APIG2": "The handler checks every field and says what is wrong with it.",
     "APIG3": "A web ACL costs by the month; the key and the throttle guard.",
     "APIG4": "POST asks for an API key unless the settings say none.",
@@ -70,7 +70,9 @@ class Api(Construct):
             deploy_options=apigateway.StageOptions(
                 throttling_rate_limit=settings.throttle_rate,
                 throttling_burst_limit=settings.throttle_burst,
-                method_options={"//GET": VISITS, "/openapi.json/GET": VISITS} if settings.playground else None,
+                method_options={"//GET": PLAYGROUND_THROTTLE, "/openapi.json/GET": PLAYGROUND_THROTTLE}
+                if settings.playground
+                else None,
                 access_log_destination=apigateway.LogGroupLogDestination(log_group(self, "AccessLog", settings)),
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(ACCESS_LOG)),
                 # Would hold bodies and query strings, so labels.
@@ -111,5 +113,5 @@ class Api(Construct):
             plan = self.rest.add_usage_plan("Plan", api_stages=[apigateway.UsagePlanPerApiStage(stage=self.stage)])
             self.key = self.rest.add_api_key("Key")
             plan.add_api_key(self.key)
-        for rule, reason in ACCEPTED.items():
+        for rule, reason in NAG_ACKNOWLEDGEMENTS.items():
             Validations.of(self).acknowledge(Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason))

@@ -15,7 +15,7 @@ from stacks.settings import Settings
 
 PACKAGE = "lambdas/classifier"
 # Everything is left out, then the package and the bundle's own files are let in: so the asset's hash is theirs alone.
-CONTEXT = ("*", f"!{PACKAGE}", f"{PACKAGE}/export", "**/__pycache__", "**/*.pyc")
+CONTEXT = ("*", f"!{PACKAGE}", "**/__pycache__", "**/*.pyc")
 ARCHITECTURES = {
     "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
     "x86_64": (lambda_.Architecture.X86_64, ecr_assets.Platform.LINUX_AMD64),

@@ -1,56 +1,22 @@
-import base64
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import HealthCheck, settings
 
-from classifier.clip import Clip
+from classifier.encoders import Encoders
 from classifier.handler import Handler
+from tests.support.requests import DEMO
 
-# How fast a busy machine draws examples says nothing of the program.
+# How fast a busy machine draws examples says nothing about the program.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("any machine")
-ROOT = Path(__file__).parent.parent
-DEMO = ROOT / "models" / "demo"
-
-
-@dataclass
-class Context:
-    """Stands in for Lambda's context: a request with so many milliseconds left."""
-
-    left: int = 29_000
-    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.left
-
-
-def event(body: object, method: str = "POST", resource: str = "/", **more: Any) -> dict[str, Any]:
-    text = body if isinstance(body, str) or body is None else json.dumps(body)
-    headers = more.pop("headers", {"Content-Type": "application/json"})
-    return {"httpMethod": method, "resource": resource, "headers": headers, "body": text, "isBase64Encoded": False, **more}
-
-
-def ask(handler: Handler, event: dict[str, Any], left: int = 29_000) -> tuple[int, Any, dict[str, str]]:
-    answer = handler(event, Context(left))
-    assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
-    return answer["statusCode"], json.loads(answer["body"] or "null"), answer["headers"]
-
-
-def base64_of(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 @pytest.fixture(scope="session")
-def clip() -> Clip:
-    return Clip.load(DEMO, threads=2, hashes=True)
+def encoders() -> Encoders:
+    return Encoders.load(DEMO, threads=2, verify_hashes=True)
 
 
 @pytest.fixture
-def handler(clip: Clip) -> Handler:
-    return Handler(clip)
+def handler(encoders: Encoders) -> Handler:
+    return Handler(encoders)

@@ -19,7 +19,7 @@ LABELS = ["a dog", "a cat", "food"]
 PATIENCE_S = 300.0
 LONGEST_PAUSE_S = 15.0
 # What is wrong with the request itself, and stays so.
-HOPELESS = {400, 413, 415}
+NON_RETRYABLE = {400, 413, 415}
 DOCKER = os.environ.get("CDK_DOCKER", "docker")
 # name: what must succeed, and what to do where it doesn't
 NEEDS: Mapping[str, tuple[list[str], str]] = {
@@ -79,7 +79,7 @@ def wait(url: str, key: str | None, *, patience: float = PATIENCE_S, sleep: Call
         if status == 200:
             print(f"It answered after {spent:.1f} s.")
             return True
-        if status in HOPELESS or spent + pause > patience:
+        if status in NON_RETRYABLE or spent + pause > patience:
             print(f"No answer after {spent:.1f} s. The function's log and the dashboard tell more.", file=sys.stderr)
             return False
         sleep(pause)

@@ -1,182 +1,164 @@
-"""A request to its answer: pictures and prompts to embeddings, embeddings to probabilities. Plain values in and out."""
+"""From a parsed request to its answer: images and prompts to embeddings, embeddings to probabilities."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from typing import ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.clip import Clip
+from classifier.context import RequestContext
+from classifier.encoders import Encoders
 from classifier.errors import ClientError
-from classifier.image import Picture, open_image
-from classifier.prompts import Prompt, Prompts
-from classifier.question import Question, read_question
-from classifier.schema import MOST_PIXELS_TOGETHER, NOT_BASE64, Classify, JsonObject, from_base64
-from classifier.scoring import against, best, mean, sigmoid, similarities, softmax
+from classifier.image import Picture, check_pixels, open_image
+from classifier.parsing import ParsedRequest
+from classifier.prompt_cache import EncodedPrompt, PromptCache
+from classifier.prompt_set import PromptSet, make_prompt_set
+from classifier.schema import NOT_BASE64, JsonObject
+from classifier.scoring import mean, probabilities, rank, similarities
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Embedding = NDArray[np.float32]
+Squares = list[NDArray[np.uint8]]
 # A normalised embedding that went through JSON and float32 is this close to length 1.
-NEAR_ONE = 1e-3
+LENGTH_TOLERANCE = 1e-3
+FEWER_IMAGES = "send fewer images in one call: the prompts finished so far are cached."
 
 
-class Work(Protocol):
-    """What a request brings along: its clocks and what its log line will say."""
+@dataclass(frozen=True)
+class _Job:
+    """One request on its way through the classifier."""
 
-    log: dict[str, object]
-
-    def stage(self, name: str) -> AbstractContextManager[None]: ...
-
-    def in_time(self) -> bool: ...
+    parsed: ParsedRequest
+    prompt_set: PromptSet
+    context: RequestContext
 
 
 class Classifier:
-    """Answers requests with one bundle; remembers the prompts."""
+    """Answers requests with one bundle and remembers the prompts it has encoded."""
 
-    def __init__(self, clip: Clip) -> None:
-        self._clip, self._prompts = clip, Prompts(clip)
-        # One: of pictures on their way to the size of the model no more than one is in memory.
+    def __init__(self, encoders: Encoders) -> None:
+        self._encoders, self._manifest, self._cache = encoders, encoders.manifest, PromptCache(encoders)
+        # One worker, so that at most one full-size image is in memory.
         self._decoder = ThreadPoolExecutor(1)
 
-    def answer(self, asked: Classify, work: Work) -> JsonObject:
+    def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
         """{"result": …}, or {"results": […]} for several images. Raises ClientError."""
-        question = read_question(asked, self._prompts, self._clip.settings)
-        prompts = question.prompts
-        work.log |= {"labels": len(question.present), "cache_hits": sum(prompt.embedding is not None for prompt in prompts)}
-        if asked.image_embedding is not None:
-            given = self._given(asked.image_embedding, asked.path("image_embedding"))
-            return self._result(asked, question, self._texts(prompts, work), given, None)
-        if asked.images is None:
-            assert asked.image_data is not None
-            picture = open_image(asked.image_data, asked.path("image_data"))
-            self._note([picture], len(asked.image_data), work)
-            [embedding] = self._encode([self._pixels(picture, asked, work)], work)
-            return self._result(asked, question, self._texts(prompts, work), embedding, picture)
-        return {"results": list(self._results(asked, question, prompts, work))}
+        request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest)
+        cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
+        context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
+        job = _Job(parsed, prompt_set, context)
+        if request.images is not None:
+            return {"results": list(self._results(job, request.images))}
+        if request.image_embedding is not None:
+            embedding = self._validate_embedding(request.image_embedding, parsed.path("image_embedding"))
+            return self._result(job, self._embed_texts(job), embedding, None)
+        assert request.image_data is not None
+        picture = open_image(request.image_data, parsed.path("image_data"))
+        _log_and_check([picture], [request.image_data], context)
+        [embedding] = self._embed_images([self._decode(picture, job)], job)
+        return self._result(job, self._embed_texts(job), embedding, picture)
 
-    def _results(self, asked: Classify, question: Question, prompts: Sequence[Prompt], work: Work) -> Iterator[JsonObject]:
-        """One entry an image; what is wrong with one stays its own."""
-        assert asked.images is not None
-        opened = [_tried(_open, text, asked.path("images", i)) for i, text in enumerate(asked.images)]
-        self._note([one for one in opened if isinstance(one, Picture)], sum(map(len, asked.images)) * 3 // 4, work)
-        # The next pictures are decoded while the last are encoded; whoever stops reading also stops the decoding.
+    def _results(self, job: _Job, files: Sequence[bytes | None]) -> Iterator[JsonObject]:
+        """One entry for each image; an error stays in its own entry."""
+        pictures = [capture_error(_open, file, job.parsed.path("images", i)) for i, file in enumerate(files)]
+        _log_and_check([item for item in pictures if isinstance(item, Picture)], [file or b"" for file in files], job.context)
+        # The next images are decoded while the last ones are encoded; when the reader stops, so does the decoding.
         decoded = self._decoder.map(
-            lambda one: one if isinstance(one, ClientError) else _tried(self._pixels, one, asked, work), opened
+            lambda item: item if isinstance(item, ClientError) else capture_error(self._decode, item, job), pictures
         )
         texts: NDArray[np.float64] | None = None
-        group: list[tuple[Picture | ClientError, list[NDArray[np.uint8]] | ClientError]] = []
-        for i, pair in enumerate(zip(opened, decoded, strict=True), 1):
-            _look_at_the_clock(work)
+        group: list[tuple[Picture | ClientError, Squares | ClientError]] = []
+        for i, pair in enumerate(zip(pictures, decoded, strict=True), 1):
+            job.context.check_deadline(FEWER_IMAGES)
             group.append(pair)
             good = [squares for _, squares in group if not isinstance(squares, ClientError)]
-            if i < len(opened) and sum(map(len, good)) < self._clip.settings.image.at_once:
+            if i < len(pictures) and sum(map(len, good)) < self._manifest.image.max_batch:
                 continue
             if good:
-                # Only now: a request of bad images alone costs no prompt.
-                texts = self._texts(prompts, work) if texts is None else texts
-                _look_at_the_clock(work)
-            embeddings = iter(self._encode(good, work) if good else ())
+                # Only now, so that a request with nothing but bad images encodes no prompt.
+                texts = self._embed_texts(job) if texts is None else texts
+                job.context.check_deadline(FEWER_IMAGES)
+            embeddings = iter(self._embed_images(good, job) if good else ())
             for picture, squares in group:
                 if isinstance(squares, ClientError):
                     yield {"error": squares.body()}
                 else:
                     assert texts is not None
-                    yield self._result(asked, question, texts, next(embeddings), picture)
+                    yield self._result(job, texts, next(embeddings), picture)
             group = []
 
-    def _pixels(self, picture: Picture, asked: Classify, work: Work) -> list[NDArray[np.uint8]]:
-        with work.stage("decode"):
-            return picture.pixels(self._clip.settings.image, asked.fit)
+    def _decode(self, picture: Picture, job: _Job) -> Squares:
+        with job.context.stage("decode"):
+            return picture.pixels(self._manifest.image, job.parsed.request.fit)
 
-    def _encode(self, pictures: Sequence[list[NDArray[np.uint8]]], work: Work) -> list[Embedding]:
-        """The embedding of each picture, the mean of its squares'."""
-        with work.stage("image"):
-            rows = iter(self._clip.encode_images([square for squares in pictures for square in squares]))
-            return [mean([next(rows) for _ in squares]) for squares in pictures]
+    def _embed_images(self, images: Sequence[Squares], job: _Job) -> list[Embedding]:
+        """One embedding [d] for each image: the mean of its squares'."""
+        with job.context.stage("image"):
+            rows = iter(self._encoders.encode_images([square for squares in images for square in squares]))
+            return [mean([next(rows) for _ in squares]) for squares in images]
 
-    def _texts(self, prompts: Sequence[Prompt], work: Work) -> NDArray[np.float64]:
-        with work.stage("text"):
-            return np.stack(self._prompts.embed(prompts, work.in_time)).astype(np.float64)
+    def _embed_texts(self, job: _Job) -> NDArray[np.float64]:
+        """Embeddings [n, d] of all prompts."""
+        with job.context.stage("text"):
+            return np.stack(self._cache.embed(job.prompt_set.prompts, job.context)).astype(np.float64)
 
-    def _note(self, pictures: Sequence[Picture], size: int, work: Work) -> None:
-        """Raises ClientError for too many pixels together."""
-        pixels = sum(picture.width * picture.height for picture in pictures)
-        work.log |= {
-            "images": len(pictures),
-            "bytes": size,
-            "pixels": pixels,
-            "format": ",".join(sorted({p.format for p in pictures})),
-        }
-        if pixels > MOST_PIXELS_TOGETHER:
-            message = f"The images have {pixels:,} pixels together; at most {MOST_PIXELS_TOGETHER:,} are taken. Shrink them, or send fewer."
-            raise ClientError(413, "too_large", message, "images")
-
-    def _given(self, values: Sequence[float], field: str) -> Embedding:
-        """An embedding of the caller's. Raises ClientError where this model can't have made it."""
-        dimension = self._clip.settings.dimension
+    def _validate_embedding(self, values: Sequence[float], field: str) -> Embedding:
+        """Raises ClientError for an embedding that this model can't have made."""
+        dimension = self._manifest.dimension
         if len(values) != dimension:
             message = f"{field} has {len(values)} numbers; this model's embeddings have {dimension}. Take it from an answer of this endpoint."
             raise ClientError(400, "invalid_request", message, field)
         length = math.hypot(*values)
-        if abs(length - 1) > NEAR_ONE:
+        if abs(length - 1) > LENGTH_TOLERANCE:
             message = f"{field} has the length {length:.4g} instead of 1; send the vector as the answer gave it."
             raise ClientError(400, "invalid_request", message, field)
         return np.array(values, np.float32)
 
-    def _result(
-        self, asked: Classify, question: Question, texts: NDArray[np.float64], image: Embedding, picture: object
-    ) -> JsonObject:
+    def _result(self, job: _Job, texts: NDArray[np.float64], image: Embedding, picture: object) -> JsonObject:
+        request, prompt_set, manifest = job.parsed.request, job.prompt_set, self._manifest
         cosines = similarities(texts, image)
-        shares = self._shares(asked, question, cosines)
-        answer: JsonObject = {"result": best(question.names, shares, asked.min_probability, asked.top_k)}
-        if asked.embedding:
+        shares = probabilities(
+            manifest.logit_scale * cosines, prompt_set.groups, multi_label=request.multi_label, combine=request.combine,
+            scoring=manifest.scoring, bias=manifest.logit_bias,
+        )  # fmt: skip
+        answer: JsonObject = {"result": rank(prompt_set.names, shares, request.min_probability, request.top_k)}
+        if request.embedding:
             answer["embedding"] = image.tolist()
-        if asked.details:
-            settings = self._clip.settings
-            texts_of = [prompt.text for prompt in question.prompts]
-            answer["similarities"] = dict(zip(texts_of, cosines.tolist(), strict=True))
+        if request.details:
+            texts_in_order = (prompt.text for prompt in prompt_set.prompts)
+            answer["similarities"] = dict(zip(texts_in_order, cosines.tolist(), strict=True))
             answer["model"] = {
-                "name": settings.model, "tag": settings.pretrained, "precision": settings.precision, "logit_scale": settings.logit_scale,
+                "name": manifest.model, "tag": manifest.pretrained,
+                "precision": manifest.precision, "logit_scale": manifest.logit_scale,
             }  # fmt: skip
             if isinstance(picture, Picture):
                 answer["image"] = {"format": picture.format, "width": picture.width, "height": picture.height}
         return answer
 
-    def _shares(self, asked: Classify, question: Question, cosines: NDArray[np.float64]) -> list[float]:
-        """The probability of each name."""
-        settings, count = self._clip.settings, len(question.present)
-        logits = settings.logit_scale * cosines
-        if asked.multi_label:
-            if settings.scoring == "sigmoid":
-                each = sigmoid(logits + (settings.logit_bias or 0))
-            else:
-                each = against(logits[:count], logits[count:])
-            return [max(each[i] for i in group) for group in question.groups]
-        if asked.combine == "max":
-            return softmax(np.array([max(logits[i] for i in group) for group in question.groups]))
-        each = softmax(logits)
-        return [math.fsum(each[i] for i in group) for group in question.groups]
 
-
-def _look_at_the_clock(work: Work) -> None:
-    if not work.in_time():
-        raise ClientError(503, "out_of_time", "Time ran out; send fewer images a call: labels done so far are kept.")
-
-
-def _open(text: str, field: str) -> Picture:
-    try:
-        data = from_base64(text)
-    except ValueError as err:
-        raise ClientError(400, "invalid_request", f"{field} {NOT_BASE64}", field) from err
-    return open_image(data, field)
-
-
-def _tried(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ClientError:
+def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ClientError:
     try:
         return function(*args, **kwargs)
     except ClientError as err:
         return err
+
+
+def _open(file: bytes | None, field: str) -> Picture:
+    if file is None:
+        raise ClientError(400, "invalid_request", f"{field} {NOT_BASE64}", field)
+    return open_image(file, field)
+
+
+def _log_and_check(pictures: Sequence[Picture], files: Sequence[bytes], context: RequestContext) -> None:
+    """Raises ClientError for too many pixels in all."""
+    context.log |= {
+        "images": len(pictures),
+        "bytes": sum(map(len, files)),
+        "pixels": sum(picture.width * picture.height for picture in pictures),
+        "format": ",".join(sorted({picture.format for picture in pictures})),
+    }
+    check_pixels(pictures)

@@ -1,12 +1,14 @@
-"""The one error that is the caller's."""
+"""The one exception for errors that are the caller's."""
 
 import json
 
+MAX_QUOTED_CHARACTERS = 60
+
 
 class ClientError(Exception):
-    """A request that can't be answered as it is; `message` says what was wrong and what would be right.
+    """A request that can't be answered; `message` says what was wrong and what would be right.
 
-    `code` is one of the HTTP contract's; `field` is the path of the offending field, such as `labels.3`, where there is one.
+    `code` is one of the API's error codes; `field` is the path of the offending field, such as `labels.3`, if there is one.
     """
 
     def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
@@ -14,10 +16,11 @@ class ClientError(Exception):
         self.status, self.code, self.message, self.field = status, code, message, field
 
     def body(self) -> dict[str, str]:
-        """What the answer carries."""
+        """The error as the response carries it."""
         return {"message": self.message, "code": self.code} | ({"field": self.field} if self.field else {})
 
 
-def shown(text: str) -> str:
-    """A text of the caller's in quotes, cut to what a message can hold."""
-    return json.dumps(text if len(text) <= 60 else text[:57] + "…", ensure_ascii=False)
+def quoted(text: str) -> str:
+    """The caller's text in quotation marks, cut to what a message can hold."""
+    cut = text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 3] + "…"
+    return json.dumps(cut, ensure_ascii=False)

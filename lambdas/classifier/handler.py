@@ -1,152 +1,120 @@
-"""HTTP, and nothing else: API Gateway REST (v1) events to answers."""
+"""HTTP: routes, responses and the log line."""
 
 import json
 import logging
 import time
-from base64 import b64decode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from classifier.classify import Classifier
-from classifier.clip import Clip
-from classifier.errors import ClientError, shown
-from classifier.parsing import is_zero_shot, read_json, read_query, read_request
-from classifier.schema import IMAGE_TYPES, Classify
+from classifier.context import RequestContext
+from classifier.encoders import Encoders
+from classifier.errors import ClientError
+from classifier.events import Request, Response, read_event, write_response
+from classifier.parsing import is_hugging_face, parse, read_body
 
-# What is left of the time must do for scoring, the answer and one more run of images or round of prompts.
-RESERVE_MS = 1500
 RETRY_AFTER_S = 1
-Event = dict[str, Any]
-Answer = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-class Context(Protocol):
-    """What is used of Lambda's context object."""
+class LambdaContext(Protocol):
+    """What the handler uses of Lambda's context object."""
 
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-class Request:
-    """One event on its way: its stage times in milliseconds and what the log line will say."""
-
-    def __init__(self, event: Event, context: Context) -> None:
-        self.event, self.context = event, context
-        self.headers = {str(k).lower(): str(v) for k, v in (event.get("headers") or {}).items()}
-        self.stages = dict.fromkeys(("decode", "image", "text"), 0.0)
-        self.log: dict[str, object] = {}
-        self.zero_shot = False
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[name] += (time.perf_counter() - began) * 1000
-
-    def in_time(self) -> bool:
-        return self.context.get_remaining_time_in_millis() > RESERVE_MS
-
-    def asked(self) -> Classify:
-        """What the body and the query ask. Raises ClientError."""
-        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        query = self.event.get("multiValueQueryStringParameters") or {}
-        body = self.event.get("body") or ""
-        if self.event.get("isBase64Encoded"):
-            body = b64decode(body)
-        if kind in IMAGE_TYPES:
-            return read_query(query, body if isinstance(body, bytes) else body.encode())
-        if kind != "application/json":
-            hint = 'for JSON add -H "Content-Type: application/json", for a picture -H "Content-Type: image/jpeg"'
-            raise ClientError(415, "unsupported_media_type", f"The content type {shown(kind)} is not taken; {hint}.")
-        if query:
-            name = shown(str(next(iter(query))))
-            raise ClientError(
-                400, "invalid_request", f"The query parameter {name} stands beside a JSON body; put all in the body."
-            )
-        value = read_json(body)
-        self.zero_shot = is_zero_shot(value)
-        return read_request(value)
-
-
 class Handler:
-    """Answers events; whatever one does, the next is served."""
+    """Answers events. Whatever one of them does, the next one is served."""
 
-    def __init__(self, clip: Clip, *, cors_origin: str = "*") -> None:
-        self._classifier, self._cold = Classifier(clip), True
+    def __init__(self, encoders: Encoders, *, cors_origin: str = "*") -> None:
+        self._classifier, self._cold = Classifier(encoders), True
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
-            "X-Model": clip.settings.name,
+            "X-Model": encoders.manifest.name,
         }
-        self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
+        self._routes: dict[tuple[str, str], Callable[[Request, RequestContext], Response]] = {
             ("POST", "/"): self._classify,
             ("OPTIONS", "/"): self._preflight,
-            ("GET", "/"): lambda _: _file("playground.html", "text/html; charset=utf-8"),
-            ("GET", "/openapi.json"): lambda _: _file("openapi.json", "application/json"),
+            ("GET", "/"): lambda *_: _file("playground.html", "text/html; charset=utf-8"),
+            ("GET", "/openapi.json"): lambda *_: _file("openapi.json", "application/json"),
         }
 
-    def __call__(self, event: Event, context: Context) -> Answer:
-        began, request = time.perf_counter(), Request(event, context)
+    def __call__(self, event: object, lambda_context: LambdaContext) -> Any:
+        start, context = time.perf_counter(), RequestContext(lambda_context.get_remaining_time_in_millis)
         try:
-            answer = self._route(request)
-        except ClientError as err:
-            answer = self._refusal(err, request)
-        except Exception:
-            logger.exception("internal error")
-            answer = self._refusal(ClientError(500, "internal_error", "Internal error, nothing you did."), request)
-        timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in request.stages.items())
-        answer["headers"] = {**self._headers, "Server-Timing": timing, **answer["headers"]}
-        stages = {f"{name}_ms": round(spent, 1) for name, spent in request.stages.items()}
-        total = round((time.perf_counter() - began) * 1000, 1)
-        start = "cold" if self._cold else "warm"
-        logger.info("request", extra={"status": answer["statusCode"], "start": start, "total_ms": total, **stages, **request.log})
-        self._cold = False
-        return answer
+            response = self._route(read_event(event), context)
+        except Exception as err:
+            response = _error(err, context)
+        timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in context.stages.items())
+        response["headers"] = {**self._headers, "Server-Timing": timing, **response["headers"]}
+        self._log(response, context, time.perf_counter() - start)
+        return write_response(event, response)
 
-    def _route(self, request: Request) -> Answer:
-        method, path = str(request.event.get("httpMethod")), str(request.event.get("resource"))
-        route = self._routes.get((method, path))
+    def _log(self, response: Response, context: RequestContext, seconds: float) -> None:
+        fields = {
+            "status": response["statusCode"],
+            "start": "cold" if self._cold else "warm",
+            "total_ms": round(seconds * 1000, 1),
+            **{f"{name}_ms": round(spent, 1) for name, spent in context.stages.items()},
+            **context.log,
+        }
+        logger.info("request", extra=fields)
+        self._cold = False
+
+    def _route(self, request: Request, context: RequestContext) -> Response:
+        route = self._routes.get((request.method, request.path))
         if route:
-            return route(request)
-        allowed = ", ".join(m for m, p in self._routes if p == path)
+            return route(request, context)
+        allowed = ", ".join(method for method, path in self._routes if path == request.path)
         if not allowed:
             raise ClientError(404, "not_found", "There is nothing at this path; POST to /.")
-        answer = self._refusal(ClientError(405, "not_found", f"This method is not taken here; use {allowed}."), request)
-        answer["headers"]["Allow"] = allowed
-        return answer
+        response = _error(ClientError(405, "not_found", f"This method is not allowed here; use {allowed}."), context)
+        response["headers"]["Allow"] = allowed
+        return response
 
-    def _classify(self, request: Request) -> Answer:
-        answer = self._classifier.answer(request.asked(), request)
-        if not request.zero_shot:
-            return _answer(200, answer)
+    def _classify(self, request: Request, context: RequestContext) -> Response:
+        body = read_body(request)
+        try:
+            parsed = parse(body, request.query)
+            answer = self._classifier.answer(parsed, context)
+        except Exception as err:
+            return _error(err, context, hugging_face=is_hugging_face(body))
+        if not parsed.hugging_face:
+            return _json(200, answer)
         ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
-        return _answer(200, [{"label": label, "score": share} for label, share in ranked])
+        return _json(200, [{"label": label, "score": score} for label, score in ranked])
 
-    def _preflight(self, request: Request) -> Answer:
-        allow = {"Access-Control-Allow-Methods": "GET, POST, OPTIONS", "Access-Control-Allow-Headers": "Content-Type, X-Api-Key"}
-        return {"statusCode": 204, "headers": allow, "body": "", "isBase64Encoded": False}
-
-    def _refusal(self, error: ClientError, request: Request) -> Answer:
-        request.log["code"] = error.code
-        # Hugging Face's client shows what it finds under this key.
-        answer = _answer(error.status, error.body() | ({"error": error.message} if request.zero_shot else {}))
-        if error.status == 503:
-            answer["headers"]["Retry-After"] = str(RETRY_AFTER_S)
-        return answer
+    def _preflight(self, request: Request, context: RequestContext) -> Response:
+        headers = {
+            "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+            "Access-Control-Allow-Headers": "Content-Type, X-Api-Key",
+        }
+        return {"statusCode": 204, "headers": headers, "body": "", "isBase64Encoded": False}
 
 
-def _answer(status: int, body: object) -> Answer:
-    # A message may quote half of a surrogate pair, which no encoding of the answer can hold.
-    return _raw(status, "application/json", json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode())
+def _error(err: Exception, context: RequestContext, *, hugging_face: bool = False) -> Response:
+    """The response to an error; what isn't the caller's is logged with its traceback and not shown."""
+    if not isinstance(err, ClientError):
+        logger.error("internal error", exc_info=err)
+        err = ClientError(500, "internal_error", "Internal error, nothing you did.")
+    context.log["code"] = err.code
+    # Hugging Face's client shows what it finds under this key.
+    response = _json(err.status, err.body() | ({"error": err.message} if hugging_face else {}))
+    if err.status == 503:
+        response["headers"]["Retry-After"] = str(RETRY_AFTER_S)
+    return response
 
 
-def _file(name: str, kind: str) -> Answer:
-    return _raw(200, kind, Path(__file__).with_name(name).read_text(encoding="utf-8"))
+def _json(status: int, body: object) -> Response:
+    # A message may quote half of a surrogate pair, which no encoding of the response can hold.
+    return _response(status, "application/json", json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode())
 
 
-def _raw(status: int, kind: str, body: str) -> Answer:
-    return {"statusCode": status, "headers": {"Content-Type": kind}, "body": body, "isBase64Encoded": False}
+def _file(name: str, content_type: str) -> Response:
+    return _response(200, content_type, Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+def _response(status: int, content_type: str, body: str) -> Response:
+    return {"statusCode": status, "headers": {"Content-Type": content_type}, "body": body, "isBase64Encoded": False}

@@ -1,24 +1,24 @@
-"""The composition root: reads the environment, loads the bundle, makes the handler."""
+"""The composition root: reads the environment, loads the bundle and builds the handler."""
 
 import logging
 import math
 import os
 from pathlib import Path
 
-from classifier.clip import Clip
+from classifier.encoders import Encoders
 from classifier.handler import Handler
 
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU per 1,769 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769 MB.
 MB_PER_CPU = 1769
 
 
-def build(bundle: Path, *, threads: int, cors_origin: str = "*", hashes: bool = False) -> Handler:
+def build(bundle: Path, *, threads: int, cors_origin: str = "*", verify_hashes: bool = False) -> Handler:
     """Loads the bundle and warms it up. Raises BundleError."""
-    return Handler(Clip.load(bundle, threads=threads, hashes=hashes), cors_origin=cors_origin)
+    return Handler(Encoders.load(bundle, threads=threads, verify_hashes=verify_hashes), cors_origin=cors_origin)
 
 
 def threads_for(memory: str | None) -> int:
-    """vCPUs of a function with so many MB, rounded up; the CPUs at hand outside Lambda."""
+    """The vCPUs of a function with so many MB, rounded up; outside Lambda, the CPUs of the machine."""
     return math.ceil(int(memory) / MB_PER_CPU) if memory else os.cpu_count() or 1
 
 

@@ -1,18 +1,75 @@
-"""Bodies and queries to requests, and what to say of a wrong one; no library's wording leaks through."""
+"""Bodies and query strings to checked requests. Every error is in our own words, never a library's."""
 
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from classifier.errors import ClientError, shown
-from classifier.schema import QUERY, QUERY_LISTS, Classify, JsonObject, Parameters, ZeroShot
+from classifier.errors import ClientError, quoted
+from classifier.events import Request
+from classifier.schema import (
+    IMAGE_TYPES,
+    QUERY_LISTS,
+    QUERY_PARAMETERS,
+    ClassifyRequest,
+    HuggingFaceParameters,
+    HuggingFaceRequest,
+    JsonObject,
+)
 
 M = TypeVar("M", bound=BaseModel)
 EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'
+# What Hugging Face's form calls our fields.
+HUGGING_FACE_FIELDS = {
+    "image_data": "inputs",
+    "labels": "parameters.candidate_labels",
+    "templates": "parameters.hypothesis_template",
+}
+JSON_HINT, IMAGE_HINT = '-H "Content-Type: application/json"', '-H "Content-Type: image/jpeg"'
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """A request, how the caller named its fields, and whether the answer takes Hugging Face's form."""
+
+    request: ClassifyRequest
+    field_names: Mapping[str, str] = field(default_factory=dict)
+    hugging_face: bool = False
+
+    def path(self, name: str, *rest: object) -> str:
+        """The caller's own path of a part of the request, such as `labels.3`."""
+        return ".".join((self.field_names.get(name, name), *map(str, rest)))
+
+
+def read_body(request: Request) -> JsonObject | bytes:
+    """The JSON object, or the image file, that the body holds. Raises ClientError."""
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if content_type in IMAGE_TYPES:
+        return request.body if isinstance(request.body, bytes) else request.body.encode()
+    if content_type != "application/json":
+        message = (
+            f"The content type {quoted(content_type)} is not supported; for JSON add {JSON_HINT}, for an image {IMAGE_HINT}."
+        )
+        raise ClientError(415, "unsupported_media_type", message)
+    if request.query:
+        name = quoted(next(iter(request.query)))
+        message = f"The query parameter {name} can't be combined with a JSON body; put everything in the body."
+        raise ClientError(400, "invalid_request", message)
+    return read_json(request.body)
+
+
+def is_hugging_face(body: JsonObject | bytes) -> bool:
+    """Whether the caller speaks Hugging Face's form, and so expects it back."""
+    return isinstance(body, dict) and ("inputs" in body or "parameters" in body)
+
+
+def parse(body: JsonObject | bytes, query: Mapping[str, Sequence[str]]) -> ParsedRequest:
+    """Raises ClientError."""
+    return parse_query(query, body) if isinstance(body, bytes) else parse_json(body)
 
 
 def read_json(body: str | bytes) -> JsonObject:
@@ -27,77 +84,81 @@ def read_json(body: str | bytes) -> JsonObject:
         message = f"The body is not JSON from line {err.lineno}, column {err.colno} on; send a JSON object."
         raise ClientError(400, "invalid_json", message) from err
     except ValueError as err:
-        raise ClientError(400, "invalid_json", "The body holds a number that is too long to read.") from err
+        raise ClientError(400, "invalid_json", "The body has a number that is too long to read.") from err
     if not isinstance(value, dict):
         raise ClientError(400, "invalid_request", f"The body must be a JSON object: {EXAMPLE}.")
     return value
 
 
-def is_zero_shot(value: JsonObject) -> bool:
-    """Whether this is Hugging Face's form."""
-    return "inputs" in value or "parameters" in value
-
-
-def read_request(value: JsonObject) -> Classify:
+def parse_json(value: JsonObject) -> ParsedRequest:
     """Raises ClientError."""
-    if is_zero_shot(value):
-        return _validated(ZeroShot, value).classify()
-    asked = _validated(Classify, value)
-    _one_of(
-        asked, ("image_data", "images", "image_embedding"), "is missing; send a picture: image_data, images or image_embedding."
+    if is_hugging_face(value):
+        return ParsedRequest(_parse_hugging_face(value), HUGGING_FACE_FIELDS, hugging_face=True)
+    request = _validate(ClassifyRequest, value)
+    _check_exactly_one(
+        request, ("image_data", "images", "image_embedding"), "is missing; send an image: image_data, images or image_embedding."
     )
-    _check(asked)
-    return asked
+    _check_combinations(request)
+    return ParsedRequest(request)
 
 
-def read_query(query: Mapping[str, Sequence[str]], image: bytes) -> Classify:
-    """The request whose body is the image itself. Raises ClientError."""
+def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedRequest:
+    """A request whose body is the image itself. Raises ClientError."""
     value: JsonObject = {}
     for name, texts in query.items():
-        if name not in QUERY:
-            raise _unknown(name, QUERY, "query parameter")
+        if name not in QUERY_PARAMETERS:
+            raise _unknown(name, QUERY_PARAMETERS, "query parameter")
         if name in QUERY_LISTS:
             value[name] = list(texts)
         elif len(texts) > 1:
-            message = f"The query parameter {name} stands {len(texts)} times; once is meant."
+            message = f"The query parameter {name} was sent {len(texts)} times; send it once."
             raise ClientError(400, "invalid_request", message, name)
         else:
-            value[name] = texts[0] if name in ("negative_template", "fit") else _number_or_truth(texts[0])
+            value[name] = texts[0] if name in ("negative_template", "fit") else _number_or_boolean(texts[0])
     if "labels" not in value:
         raise ClientError(400, "invalid_request", "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog.", "labels")
-    asked = _validated(Classify, value).model_copy(update={"image_data": image})
-    _check(asked)
-    return asked
+    request = _validate(ClassifyRequest, value).model_copy(update={"image_data": image})
+    _check_combinations(request)
+    return ParsedRequest(request)
 
 
-def _check(asked: Classify) -> None:
-    """What no field says by itself. Raises ClientError."""
-    _one_of(asked, ("labels", "categories"), "is missing; say what to look for: labels or categories.")
-    given = asked.model_fields_set
+def _parse_hugging_face(value: JsonObject) -> ClassifyRequest:
+    request = _validate(HuggingFaceRequest, value)
+    return ClassifyRequest.model_construct(
+        image_data=request.inputs,
+        labels=request.parameters.candidate_labels,
+        templates=[request.parameters.hypothesis_template],
+    )
+
+
+def _check_combinations(request: ClassifyRequest) -> None:
+    """Checks what no field can check alone. Raises ClientError."""
+    _check_exactly_one(request, ("labels", "categories"), "is missing; say what to look for: labels or categories.")
+    multi_label, embedding = request.multi_label, request.image_embedding
     contradictions = (
-        ("combine", asked.categories is None, "belongs to categories; send them, or drop it."),
+        ("combine", request.categories is None, "needs categories; send them, or remove it."),
         (
             "combine",
-            asked.multi_label and asked.combine == "sum",
-            'must be "max" beside multi_label, where nothing is summed; or drop it.',
+            multi_label and request.combine == "sum",
+            'must be "max" with multi_label, which adds nothing up; or remove it.',
         ),
-        ("negative_template", not asked.multi_label, "belongs to multi_label; send multi_label: true, or drop it."),
-        ("fit", asked.image_embedding is not None, "says how a picture is seen, and image_embedding is none; drop one."),
+        ("negative_template", not multi_label, "needs multi_label; send multi_label: true, or remove it."),
+        ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
     )
-    for name, wrong, said in contradictions:
-        if wrong and name in given:
-            raise ClientError(400, "invalid_request", f"{name} {said}", name)
+    for name, is_wrong, message in contradictions:
+        if is_wrong and name in request.model_fields_set:
+            raise ClientError(400, "invalid_request", f"{name} {message}", name)
 
 
-def _one_of(asked: Classify, names: tuple[str, ...], missing: str) -> None:
-    given = [name for name in names if getattr(asked, name) is not None]
-    if not given:
+def _check_exactly_one(request: ClassifyRequest, names: tuple[str, ...], missing: str) -> None:
+    sent = [name for name in names if getattr(request, name) is not None]
+    if not sent:
         raise ClientError(400, "invalid_request", f"{names[0]} {missing}", names[0])
-    if len(given) > 1:
-        raise ClientError(400, "invalid_request", f"{given[0]} and {given[1]} exclude each other; send one of them.", given[1])
+    if len(sent) > 1:
+        raise ClientError(400, "invalid_request", f"{sent[0]} and {sent[1]} exclude each other; send one of them.", sent[1])
 
 
-def _number_or_truth(text: str) -> object:
+def _number_or_boolean(text: str) -> object:
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError, ClientError):
@@ -105,47 +166,47 @@ def _number_or_truth(text: str) -> object:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
-    found: JsonObject = {}
-    for key, value in pairs:
-        if key in found:
-            raise ClientError(400, "invalid_json", f"The key {shown(key)} stands twice in one object; once is meant.")
-        found[key] = value
-    return found
+    value: JsonObject = {}
+    for key, item in pairs:
+        if key in value:
+            raise ClientError(400, "invalid_json", f"The key {quoted(key)} appears twice in one object; send it once.")
+        value[key] = item
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ClientError(400, "invalid_json", f"{name} is not JSON; send a number.")
 
 
-def _validated(model: type[M], value: JsonObject) -> M:
+def _validate(model: type[M], value: JsonObject) -> M:
     for name in model.model_fields:
         if name in value and value[name] is None:
             raise ClientError(400, "invalid_request", f"{name} is null; give it a value, or leave it out.", name)
     try:
         return model.model_validate(value)
     except ValidationError as err:
-        raise _explained(err.errors(include_url=False)[0], model) from err
+        raise _explain(err.errors(include_url=False)[0], model) from err
 
 
 def _unknown(name: str, known: Sequence[str], kind: str) -> ClientError:
     near = difflib.get_close_matches(name, known, 1)
-    guess = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}."
-    return ClientError(400, "invalid_request", f"The {kind} {shown(name)} is unknown.{guess}", shown(name)[1:-1])
+    hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}."
+    return ClientError(400, "invalid_request", f"The {kind} {quoted(name)} is unknown.{hint}", quoted(name)[1:-1])
 
 
-def _explained(error: ErrorDetails, model: type[BaseModel]) -> ClientError:
-    """One message a kind of error, in our words."""
-    path = [shown(str(part))[1:-1] for part in error["loc"] if part != "[key]"]
-    kind, context, field = error["type"], error.get("ctx", {}), ".".join(path)
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> ClientError:
+    """One message for each kind of error."""
+    path = [quoted(str(part))[1:-1] for part in error["loc"] if part != "[key]"]
+    kind, context, name = error["type"], error.get("ctx", {}), ".".join(path)
     if kind == "extra_forbidden":
-        inside = Parameters if len(path) > 1 else model
-        unknown = _unknown(str(error["loc"][-1]), list(inside.model_fields), "field")
-        unknown.field = field
+        parent = HuggingFaceParameters if len(path) > 1 else model
+        unknown = _unknown(str(error["loc"][-1]), list(parent.model_fields), "field")
+        unknown.field = name
         return unknown
-    least, most = (context.get(name, context.get(f"{name}_length")) for name in ("min", "max"))
-    said = {
+    minimum, maximum = (context.get(key, context.get(f"{key}_length")) for key in ("min", "max"))
+    message = {
         "missing": "is missing.",
-        "said": error["msg"],
+        "custom": error["msg"],
         "list_type": "must be a list.",
         "dict_type": 'must be an object of lists: {"category": ["prompt", "…"]}.',
         "model_type": "must be an object.",
@@ -157,10 +218,10 @@ def _explained(error: ErrorDetails, model: type[BaseModel]) -> ClientError:
         "literal_error": f"must be one of: {context.get('expected')}.",
         "greater_than_equal": f"must be at least {context.get('ge')}.",
         "less_than_equal": f"must be at most {context.get('le')}.",
-        "string_unicode": "holds half of a surrogate pair; send whole characters.",
+        "string_unicode": "has half of a surrogate pair; send whole characters.",
         "string_too_short": "is empty; say what to look for.",
-        "string_too_long": f"is too long; at most {most} characters are taken.",
-        "too_short": f"needs at least {least} {'entry' if least == 1 else 'entries'}.",
-        "too_long": f"has {context.get('actual_length')} entries; at most {most} are taken.",
+        "string_too_long": f"is too long; at most {maximum} characters are allowed.",
+        "too_short": f"needs at least {minimum} {'entry' if minimum == 1 else 'entries'}.",
+        "too_long": f"has {context.get('actual_length')} entries; at most {maximum} are allowed.",
     }.get(kind, "is not valid.")
-    return ClientError(400, "invalid_request", f"{field} {said}", field)
+    return ClientError(400, "invalid_request", f"{name} {message}", name)

@@ -1,4 +1,4 @@
-"""The requests and answers of the HTTP contract: their fields, their limits, what each is for."""
+"""Requests and responses: their fields, limits and descriptions."""
 
 import binascii
 import re
@@ -11,35 +11,36 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    PrivateAttr,
     StringConstraints,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
-MOST_LABELS = 1000
-MOST_IMAGES = 64
-MOST_TEMPLATES = 100
-MOST_PROMPTS = 2000
-MOST_PIXELS = 50_000_000
-MOST_PIXELS_TOGETHER = 100_000_000
-# Cleaning takes time by the character; a text that fits the context is far shorter.
-MOST_CHARACTERS = 10_000
-MOST_TEMPLATE_CHARACTERS = 1_000
-# Lambda's answers end at 6 MB, after all the work was done.
-MOST_ANSWER_BYTES = 5_500_000
+MAX_LABELS = 1000
+MAX_IMAGES = 64
+MAX_TEMPLATES = 100
+MAX_PROMPTS = 2000
+# Cleaning a text takes time for each character; a text that fits the context is far shorter.
+MAX_CHARACTERS = 10_000
+MAX_TEMPLATE_CHARACTERS = 1_000
+# Lambda fails on a response over 6 MB, after all the work was done.
+MAX_ANSWER_BYTES = 5_500_000
 SLOT = "{}"
+# By Pillow's names. A file's content tells its format, whatever its content type says.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+# The content types of a body that is an image.
+IMAGE_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
 JsonObject = dict[str, Any]
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URI = re.compile(r"\s*data:[\w/.+-]*(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 
 
 def from_base64(text: str) -> bytes:
-    """Standard or URL-safe base64, padded or not, white space and a data: prefix taken away. Raises ValueError for anything else."""
+    """Accepts standard and URL-safe base64, padded or not, with white space and a data: prefix. Raises ValueError for anything else."""
     prefix = _DATA_URI.match(text[:200])
     encoded = text[prefix.end() if prefix else 0 :].encode("ascii")
     try:
-        # Nearly all callers send it in just this form, and of 6 MB each further pass takes milliseconds.
+        # Nearly all callers send this form, and on 6 MB each further pass takes milliseconds.
         return binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
         encoded = encoded.translate(_URL_SAFE, b" \t\r\n\f\v")
@@ -48,48 +49,57 @@ def from_base64(text: str) -> bytes:
         return binascii.a2b_base64(encoded, strict_mode=True)
 
 
-NOT_BASE64 = "is not base64; encode the image file's bytes, for instance with: base64 -w0 FILE."
+NOT_BASE64 = "is not base64; encode the image file's bytes, for instance with: base64 < FILE."
 
 
-def _image(value: object) -> bytes:
+def _decode_or_none(value: object) -> bytes | None:
+    # Of several images, one that isn't base64 must not fail the others.
     if not isinstance(value, str):
-        raise PydanticCustomError("said", "must be a string: the image file in base64.")
+        raise PydanticCustomError("custom", "must be a string: the image file in base64.")
     try:
         return from_base64(value)
-    except ValueError as err:
-        raise PydanticCustomError("said", NOT_BASE64) from err
+    except ValueError:
+        return None
+
+
+def _decode(value: object) -> bytes:
+    file = _decode_or_none(value)
+    if file is None:
+        raise PydanticCustomError("custom", NOT_BASE64)
+    return file
 
 
 def _template(text: str) -> str:
     if text.count(SLOT) != 1:
-        raise PydanticCustomError("said", "needs exactly one {}, where the label goes.")
+        raise PydanticCustomError("custom", "needs exactly one {}, where the label goes.")
     return text
 
 
-def _negative(text: str) -> str:
+def _negative_template(text: str) -> str:
     if text.count(SLOT) > 1:
-        raise PydanticCustomError("said", "holds {} more than once; at most one is taken, where the label goes.")
+        raise PydanticCustomError("custom", "has {} more than once; use it at most once, where the label goes.")
     return text
 
 
-def _whole(value: object) -> object:
-    # JSON knows one kind of number: 3.0 is as whole as 3.
+def _whole_number(value: object) -> object:
+    # JSON has one kind of number: 3.0 is as whole as 3.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _unique(texts: list[str]) -> list[str]:
     if len(set(texts)) < len(texts):
-        raise PydanticCustomError("said", "holds the same template twice; send each once.")
+        raise PydanticCustomError("custom", "has the same template twice; send each once.")
     return texts
 
 
 _BASE64_SCHEMA: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "format": "image"}
-Base64 = Annotated[bytes, PlainValidator(_image), WithJsonSchema(_BASE64_SCHEMA)]
+Image = Annotated[bytes, PlainValidator(_decode), WithJsonSchema(_BASE64_SCHEMA)]
+ImageOrNone = Annotated[bytes | None, PlainValidator(_decode_or_none), WithJsonSchema(_BASE64_SCHEMA)]
 Label = Annotated[str, StringConstraints(min_length=1), Field(json_schema_extra={"format": "label"})]
-Labels = Annotated[list[Label], Field(min_length=1, max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True})]
+Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True})]
 Template = Annotated[
     str,
-    StringConstraints(max_length=MOST_TEMPLATE_CHARACTERS),
+    StringConstraints(max_length=MAX_TEMPLATE_CHARACTERS),
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
@@ -100,8 +110,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Classify(Strict):
-    """One picture or several, and what to look for in them."""
+class ClassifyRequest(Strict):
+    """One image or several, and what to look for in them."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -123,14 +133,13 @@ class Classify(Strict):
         }
     )
 
-    image_data: Base64 | None = Field(
+    image_data: Image | None = Field(
         None, description="One image file in base64: standard or URL-safe alphabet, white space and a `data:` prefix are fine."
     )
-    images: Annotated[list[str], Field(min_length=1, max_length=MOST_IMAGES)] | None = Field(
+    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES)] | None = Field(
         None,
-        description=f'1 to {MOST_IMAGES} image files, answered with `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry an image, in order; a '
-        "bad image spoils only its own entry.",
-        json_schema_extra={"items": _BASE64_SCHEMA},
+        description=f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry for each, in order; '
+        "a bad image fails only its own entry.",
     )
     image_embedding: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
         None,
@@ -139,10 +148,10 @@ class Classify(Strict):
     )
     labels: Labels | None = Field(
         None,
-        description=f'1 to {MOST_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
+        description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
         "as the model reads (75 tokens for CLIP).",
     )
-    categories: Annotated[dict[Label, Labels], Field(min_length=1, max_length=MOST_LABELS)] | None = Field(
+    categories: Annotated[dict[Label, Labels], Field(min_length=1, max_length=MAX_LABELS)] | None = Field(
         None,
         description='`{"gaming": ["a thumbnail of a casual gaming stream", …], …}`: several prompts for one answer. `result` is by category, in '
         "order. A prompt stands in one category only.",
@@ -154,11 +163,11 @@ class Classify(Strict):
     )
     templates: Annotated[
         list[Template],
-        Field(min_length=1, max_length=MOST_TEMPLATES, json_schema_extra={"uniqueItems": True}),
+        Field(min_length=1, max_length=MAX_TEMPLATES, json_schema_extra={"uniqueItems": True}),
         AfterValidator(_unique),
     ] = Field(
         [SLOT],
-        description=f"1 to {MOST_TEMPLATES} sentences with one `{{}}`, for every label or prompt; their embeddings are averaged.",
+        description=f"1 to {MAX_TEMPLATES} sentences with one `{{}}`, for every label or prompt; their embeddings are averaged.",
     )
     multi_label: bool = Field(
         False,
@@ -166,8 +175,8 @@ class Classify(Strict):
     )
     negative_template: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MOST_TEMPLATE_CHARACTERS),
-        AfterValidator(_negative),
+        StringConstraints(min_length=1, max_length=MAX_TEMPLATE_CHARACTERS),
+        AfterValidator(_negative_template),
         Field(json_schema_extra={"format": "negative template"}),
     ] = Field(
         "no {}",
@@ -181,45 +190,28 @@ class Classify(Strict):
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Drop what is less likely; the rest comes best first."
     )
-    top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(None, description="Keep the best k, best first.")
+    top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole_number)] | None = Field(
+        None, description="Keep the best k, best first."
+    )
     embedding: bool = Field(False, description="Also give the picture's normalised vector.")
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
 
-    _names: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    def path(self, field: str, *rest: object) -> str:
-        """How the caller names a part of the request, such as `labels.3`."""
-        return ".".join((self._names.get(field, field), *map(str, rest)))
-
-
-class Parameters(Strict):
+class HuggingFaceParameters(Strict):
     candidate_labels: Labels
     hypothesis_template: Template = "This is a photo of {}."
 
 
-class ZeroShot(Strict):
+class HuggingFaceRequest(Strict):
     """The form of Hugging Face's zero-shot-image-classification task."""
 
-    inputs: Base64 = Field(description="One image file in base64.")
-    parameters: Parameters
-
-    def classify(self) -> Classify:
-        asked = Classify.model_construct(
-            image_data=self.inputs, labels=self.parameters.candidate_labels, templates=[self.parameters.hypothesis_template]
-        )
-        asked._names = {
-            "image_data": "inputs",
-            "labels": "parameters.candidate_labels",
-            "templates": "parameters.hypothesis_template",
-        }
-        return asked
+    inputs: Image = Field(description="One image file in base64.")
+    parameters: HuggingFaceParameters
 
 
-# The content types of a body that is an image; which format it has is told by its content.
-IMAGE_TYPES = (*(f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "bmp", "avif")), "application/octet-stream")
-# What a request with an image as its body may say in the query; those of a list may be repeated.
+# What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
-QUERY = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
+QUERY_PARAMETERS = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -232,7 +224,7 @@ class ModelDetails(Strict):
 
 
 class ImageDetails(Strict):
-    """As sent: before it was turned, shrunk or cropped."""
+    """The image as sent, before any turning, shrinking or cropping."""
 
     format: str
     width: int
@@ -240,7 +232,7 @@ class ImageDetails(Strict):
 
 
 class Result(Strict):
-    """The answer for one picture; what wasn't asked for is left out."""
+    """The answer for one image, without the fields that weren't asked for."""
 
     result: dict[str, Probability]
     embedding: list[float] | None = None
@@ -249,8 +241,8 @@ class Result(Strict):
     image: ImageDetails | None = None
 
 
-class Refusal(Strict):
-    """What was wrong and what would be right. `error` repeats the message in Hugging Face's form."""
+class ErrorBody(Strict):
+    """`message` says what was wrong and what would be right; in Hugging Face's form `error` repeats it."""
 
     message: str
     code: str
@@ -258,12 +250,12 @@ class Refusal(Strict):
     error: str | None = None
 
 
-class Failed(Strict):
-    error: Refusal
+class ImageError(Strict):
+    error: ErrorBody
 
 
 class Results(Strict):
-    results: list[Result | Failed]
+    results: list[Result | ImageError]
 
 
 class Score(Strict):

@@ -1,44 +1,67 @@
-"""Similarities to probabilities, in float64 and in an order of adding up that doesn't depend on the company."""
+"""Similarities to probabilities, in float64 and added up in an order that doesn't depend on the batch."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 
-def similarities(embeddings: NDArray[np.float32] | NDArray[np.float64], image: NDArray[np.float32]) -> NDArray[np.float64]:
+
+def similarities(embeddings: NDArray[np.float32] | Floats, image: NDArray[np.float32]) -> Floats:
     """Cosines [n] of normalised embeddings [n, d] with a normalised image embedding [d].
 
     Row by row, not as a matrix product: BLAS adds up a row in an order that depends on how many rows there are.
     """
     products = embeddings.astype(np.float64) * image.astype(np.float64)
-    cosines: NDArray[np.float64] = products.sum(axis=1)
+    cosines: Floats = products.sum(axis=1)
     return cosines
 
 
-def softmax(logits: NDArray[np.float64]) -> list[float]:
-    """Probabilities that sum to 1; logits may be large. The sum is rounded once, so that permuted logits give permuted answers."""
+def probabilities(
+    logits: Floats,
+    groups: Sequence[Sequence[int]],
+    *,
+    multi_label: bool,
+    combine: Literal["sum", "max"],
+    scoring: Literal["softmax", "sigmoid"],
+    bias: float | None,
+) -> list[float]:
+    """The probability of each group of prompts. `logits`: those of the positives, then of their negatives."""
+    if multi_label:
+        count = sum(map(len, groups))
+        each = sigmoid(logits + (bias or 0)) if scoring == "sigmoid" else binary_softmax(logits[:count], logits[count:])
+        return [max(each[i] for i in group) for group in groups]
+    if combine == "max":
+        return softmax(np.array([max(logits[i] for i in group) for group in groups]))
+    each = softmax(logits)
+    return [math.fsum(each[i] for i in group) for group in groups]
+
+
+def softmax(logits: Floats) -> list[float]:
+    """Probabilities that sum to 1. Rounds the sum once, so that permuted logits give permuted probabilities."""
     weights = np.exp(logits - logits.max())
     total = math.fsum(weights)
     return [float(weight) / total for weight in weights]
 
 
-def against(present: NDArray[np.float64], absent: NDArray[np.float64]) -> list[float]:
-    """The probability of each logit [n] against its counterpart [n], or one for all [1]; to the last bit what softmax gives the two."""
-    top = np.maximum(present, absent)
-    weights, others = np.exp(present - top), np.exp(absent - top)
+def binary_softmax(positives: Floats, negatives: Floats) -> list[float]:
+    """The probability of each logit [n] against its negative [n] or one shared by all [1]: softmax of the two, to the last bit."""
+    top = np.maximum(positives, negatives)
+    weights, others = np.exp(positives - top), np.exp(negatives - top)
     shares: list[float] = (weights / (weights + others)).tolist()
     return shares
 
 
-def sigmoid(logits: NDArray[np.float64]) -> list[float]:
-    """Probabilities of models trained to judge every pair alone; logits may be large either way."""
+def sigmoid(logits: Floats) -> list[float]:
+    """Probabilities for a model trained to judge every pair alone; logits may be large either way."""
     return [1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)) for x in logits.tolist()]
 
 
 def mean(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The mean of normalised embeddings [d], normalised again, added up in the order given; of one it is that one, untouched."""
+    """The normalised mean of normalised embeddings [d], added up in the order given; a single one comes back untouched."""
     if len(embeddings) == 1:
         return embeddings[0]
     total = np.zeros(embeddings[0].shape, np.float64)
@@ -48,9 +71,9 @@ def mean(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return normalised
 
 
-def best(names: Sequence[str], shares: Sequence[float], least: float | None, most: int | None) -> dict[str, float]:
-    """What is not below `least`, at most `most` of it, best first (ties in the order given); all as given where neither is asked."""
+def rank(names: Sequence[str], shares: Sequence[float], minimum: float | None, top_k: int | None) -> dict[str, float]:
+    """The best `top_k` of what is at least `minimum`, best first, ties in the order given; without either, all in that order."""
     kept = list(zip(names, shares, strict=True))
-    if least is not None or most is not None:
-        kept = sorted((pair for pair in kept if pair[1] >= (least or 0)), key=lambda pair: -pair[1])[:most]
+    if minimum is not None or top_k is not None:
+        kept = sorted((pair for pair in kept if pair[1] >= (minimum or 0)), key=lambda pair: -pair[1])[:top_k]
     return dict(kept)

@@ -8,9 +8,9 @@ import open_clip
 import pytest
 import torch
 
-from classifier.clip import Clip
-from classifier.export.__main__ import export
-from classifier.export.source import ExportError
+from classifier.encoders import Encoders
+from export.pipeline import export
+from export.source import ExportError
 
 
 def random_weights(model: str, folder: Path) -> str:
@@ -47,13 +47,13 @@ def test_every_named_architecture_is_exported_and_verified(
     else:
         holds = {e: float(made.fidelity[f"{e}_int8_best_label_equal"]) >= 0.99 for e in ("image", "text")}
         assert made.precision == {e: "int8" if ok else "fp32" for e, ok in holds.items()}
-    clip = Clip.load(output, threads=2, hashes=True)
-    assert clip.settings.name == f"{model}/random"
+    encoders = Encoders.load(output, threads=2, verify_hashes=True)
+    assert encoders.manifest.name == f"{model}/random"
     # 16 prompts of one length share a run; whatever the precision, company changes no bit.
     prompts = [[made.text.start_id, 320, i, made.text.end_id] for i in range(1000, 1040)]
-    together = clip.encode_text(prompts)
-    assert all(np.array_equal(clip.encode_text([ids])[0], row) for ids, row in zip(prompts, together, strict=True))
-    assert made.image.at_once == {
+    together = encoders.encode_text(prompts)
+    assert all(np.array_equal(encoders.encode_text([ids])[0], row) for ids, row in zip(prompts, together, strict=True))
+    assert made.image.max_batch == {
         "ViT-B-32-quickgelu": 8,
         "ViT-B-32": 8,
         "ViT-B-32-256": 6,
@@ -62,8 +62,8 @@ def test_every_named_architecture_is_exported_and_verified(
     }.get(model, 1)
     squares = list(np.random.default_rng(0).integers(0, 256, (9, made.image.size, made.image.size, 3), dtype=np.uint8))
     squares[4][:] = 0
-    rows = clip.encode_images(squares)
-    assert all(np.array_equal(clip.encode_images([square])[0], row) for square, row in zip(squares, rows, strict=True))
+    rows = encoders.encode_images(squares)
+    assert all(np.array_equal(encoders.encode_images([square])[0], row) for square, row in zip(squares, rows, strict=True))
     assert rows[0].shape == (made.dimension,)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from classifier.export.graph import Graph, reached
+from export.graph import Graph, calibrate
 
 RNG = np.random.default_rng(0)
 WEIGHT = (RNG.standard_normal((192, 96)) / 14).astype(np.float32)
@@ -56,7 +56,7 @@ def test_channels_a_hundred_times_the_others_fit_one_scale(tmp_path: Path) -> No
     product(tmp_path / "fp32", "fp32")
     graph = onnx.load(tmp_path / "fp32/product.onnx").graph
     value = next(node.input[0] for node in graph.node if node.op_type == "MatMul")
-    largest = reached(tmp_path / "fp32/product.onnx", {"product": value}, [{"x": x[:100]}, {"x": x[100:]}])["product"]
+    largest = calibrate(tmp_path / "fp32/product.onnx", {"product": value}, [{"x": x[:100]}, {"x": x[100:]}])["product"]
     np.testing.assert_array_equal(largest, np.abs(x).max(0))
     size = float(np.sqrt(((x @ WEIGHT) ** 2).mean()))
     calibrated = product(tmp_path, "int8", largest=largest)

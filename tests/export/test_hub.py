@@ -95,7 +95,7 @@ def export(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
         "HF_HUB_DOWNLOAD_TIMEOUT": "5",
         "PYTHONPATH": str(ROOT / "lambdas"),
     }
-    command = [sys.executable, "-m", "classifier.export", "--model", "RN50-quickgelu", "--pretrained", "openai", "--precision", "fp32",
+    command = [sys.executable, "-m", "export", "--model", "RN50-quickgelu", "--pretrained", "openai", "--precision", "fp32",
                "--crops", "4", "--output", str(folder / "bundle")]  # fmt: skip
     return subprocess.run(command, env=os.environ | variables, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)
 

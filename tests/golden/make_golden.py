@@ -1,7 +1,6 @@
 """Writes the golden data from open_clip itself: `make golden`, in the export environment, after `make demo-model`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import open_clip
 import torch
 from PIL import Image
 
+from tests.support.pictures import SIZES, picture
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path[:0] = [str(HERE.parent)]
-from pictures import SIZES, picture  # noqa: E402
 
 TEXTS = [
     "a dog", "A Dog ", "two  dogs\tand a\ncat", "it's the dog's bone, isn't it?", "&lt;b&gt; bold &amp;amp; brave", "café naïve Ångström",
@@ -41,7 +40,7 @@ PROMPTS = [form.format(label) for form in ("a photo of {}", "no {}") for label i
 
 
 def main() -> None:
-    open_clip.add_model_config(ROOT / "tools" / "demo.json")
+    open_clip.add_model_config(ROOT / "tools" / "demo_model" / "config.json")
     model = open_clip.create_model("demo", pretrained=str(ROOT / "build" / "demo" / "checkpoint.pt")).eval()
     tokenizer = open_clip.get_tokenizer("demo")
     preprocess = open_clip.image_transform(64, is_train=False)

@@ -1,0 +1,125 @@
+"""The bundle: the one contract between export, deployment and run time. The standard library and pydantic alone."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+FORMAT = 3
+MANIFEST = "bundle.json"
+FILES = ("image.onnx", "text.onnx", "tokenizer.json")
+Precision = Literal["fp32", "int8"]
+REMEDY = "make the bundle again with: make model MODEL=… PRETRAINED=…"
+
+
+class BundleError(Exception):
+    """A bundle that can't be used; the message names the file and what to run."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(_Part):
+    """Where the weights came from."""
+
+    source: str
+    revision: str | None
+    sha256: str
+
+
+class ImageSettings(_Part):
+    """How to prepare pixels. Scaling, mean and standard deviation are inside image.onnx.
+
+    `max_batch`: the most images in one run; more than 1 only where a batch changes no bit of an embedding.
+    """
+
+    size: int
+    interpolation: Literal["bicubic", "bilinear"]
+    resize_mode: Literal["shortest", "squash"]
+    max_batch: PositiveInt
+
+
+class TextSettings(_Part):
+    """How to turn text into token ids. `pattern` splits the cleaned text before BPE.
+
+    `dynamic_length`: the text encoder takes any length up to `context_length`, since nothing after the end token matters.
+    """
+
+    cleaning: Literal["lower"]
+    pattern: str
+    special_tokens: list[str]
+    context_length: int
+    start_id: int
+    end_id: int
+    pad_id: int
+    dynamic_length: bool
+
+
+class File(_Part):
+    bytes: int
+    sha256: str
+
+
+class _Version(BaseModel):
+    format: int
+
+
+class BundleManifest(_Version, _Part):
+    """bundle.json."""
+
+    model: str
+    pretrained: str | None
+    weights: Weights
+    licence: str
+    image: ImageSettings
+    text: TextSettings
+    dimension: int
+    logit_scale: float
+    logit_bias: float | None
+    scoring: Literal["softmax", "sigmoid"]
+    precision: dict[Literal["image", "text"], Precision]
+    fidelity: dict[str, float | int | str]
+    files: dict[str, File]
+    versions: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The model and its pretrained tag, as answers carry it."""
+        return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
+
+
+def read_manifest(folder: Path, *, verify_hashes: bool) -> BundleManifest:
+    """Reads bundle.json and checks the files beside it.
+
+    Format, presence and sizes are always checked; sha256 only with `verify_hashes`, since reading every file slows a cold start.
+    Raises BundleError.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+        version = _Version.model_validate_json(text).format
+        if version != FORMAT:
+            raise BundleError(f"{path} has format {version}, this program reads {FORMAT}; {REMEDY}")
+        manifest = BundleManifest.model_validate_json(text)
+    except FileNotFoundError as err:
+        raise BundleError(f"{path} is missing; {REMEDY}") from err
+    except OSError as err:
+        raise BundleError(f"{path} can't be read ({err.strerror}); name a bundle's folder") from err
+    except ValidationError as err:
+        raise BundleError(f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {REMEDY}") from err
+    for name in FILES:
+        file, expected = folder / name, manifest.files.get(name)
+        if expected is None or not file.is_file():
+            raise BundleError(f"{file} is missing; {REMEDY}")
+        if file.stat().st_size != expected.bytes:
+            raise BundleError(f"{file} has {file.stat().st_size} bytes instead of {expected.bytes}; {REMEDY}")
+        if verify_hashes and sha256(file) != expected.sha256:
+            raise BundleError(f"{file} is not the file that {MANIFEST} describes (sha256 differs); {REMEDY}")
+    return manifest
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,71 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
+MODULES = sorted(PACKAGE.glob("*.py"))
+# What each module may import of the package, besides `errors`, `schema` and `context`.
+ALLOWED = {
+    "main": {"encoders", "handler"},
+    "handler": {"classify", "encoders", "events", "parsing"},
+    "classify": {"encoders", "image", "parsing", "prompt_cache", "prompt_set", "scoring"},
+    "prompt_set": {"bundle", "parsing", "prompt_cache"},
+    "prompt_cache": {"encoders", "scoring", "tokenizer"},
+    "parsing": {"events"},
+    "image": {"bundle"},
+    "tokenizer": {"bundle"},
+    "encoders": {"bundle"},
+}
+SHARED = {"context", "errors", "schema"}
+ALONE = {"onnxruntime": "encoders", "PIL": "image", "os": "main"}
+BUILD_TIME = {"torch", "open_clip", "onnx", "aws_cdk", "stacks", "export", "tools", "tests"}
+
+
+def imported(module: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_imports_go_one_way_and_heavy_libraries_stay_in_their_module(module: Path) -> None:
+    names = imported(module)
+    roots = {name.partition(".")[0] for name in names}
+    assert not roots & BUILD_TIME
+    for library, owner in ALONE.items():
+        assert library not in roots or module.stem == owner
+    own = {name.partition(".")[2] for name in names if name.startswith("classifier.")}
+    shared = {"errors"} if module.stem == "context" else set() if module.stem in SHARED else SHARED
+    assert own <= ALLOWED.get(module.stem, set()) | shared
+
+
+def test_the_bundle_is_read_by_the_standard_library_and_pydantic_alone() -> None:
+    roots = {name.partition(".")[0] for name in imported(PACKAGE / "bundle.py")}
+    assert roots - set(sys.stdlib_module_names) == {"pydantic"}
+
+
+def test_the_stack_imports_the_bundles_contract_alone_and_checks_settings_before_the_cdk_starts() -> None:
+    root = PACKAGE.parent.parent
+    for module in (root / "app.py", *(root / "stacks").glob("*.py")):
+        names = imported(module)
+        roots = {name.partition(".")[0] for name in names}
+        assert not roots & {"export", "tools", "examples", "tests", "torch", "onnxruntime"}, module
+        assert {name for name in names if name.startswith("classifier")} <= {"classifier.bundle"}, module
+        assert module.stem not in ("settings", "bundle") or not roots & {"aws_cdk", "constructs"}
+
+
+def test_the_handler_runs_where_torch_cannot_be_imported() -> None:
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'open_clip', 'onnx', 'aws_cdk', 'huggingface_hub')))\n"
+        "from pathlib import Path; from classifier.main import build; build(Path('models/demo'), threads=1)"
+    )
+    root, path = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

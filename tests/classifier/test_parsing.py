@@ -1,0 +1,212 @@
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifier.errors import ClientError
+from classifier.parsing import parse_json, parse_query, read_json
+from classifier.schema import ClassifyRequest, from_base64
+
+IMAGE = bytes(range(256)) + b"\xfb\xff"
+JSON_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+
+
+def json_trees(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+
+
+GOOD = {"image_data": base64.b64encode(IMAGE).decode(), "labels": ["a dog", "a cat"]}
+
+
+def read(body: str | bytes) -> ClassifyRequest:
+    return parse_json(read_json(body)).request
+
+
+def refusal(body: str | bytes) -> ClientError:
+    with pytest.raises(ClientError) as caught:
+        read(body)
+    return caught.value
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps(GOOD | fields)
+
+
+def categories(value: Any, **fields: Any) -> str:
+    return json.dumps({"image_data": GOOD["image_data"], "categories": value} | fields)
+
+
+def zero_shot(**parameters: Any) -> str:
+    return json.dumps({"inputs": GOOD["image_data"], "parameters": parameters})
+
+
+def test_a_request_is_read() -> None:
+    asked = read(json.dumps(GOOD))
+    assert (asked.image_data, asked.labels) == (IMAGE, ["a dog", "a cat"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(IMAGE).decode(),
+        base64.urlsafe_b64encode(IMAGE).decode(),
+        base64.urlsafe_b64encode(IMAGE).decode().rstrip("="),
+        base64.encodebytes(IMAGE).decode(),
+        "data:image/jpeg;base64," + base64.b64encode(IMAGE).decode(),
+    ],
+    ids=["standard", "url-safe", "unpadded", "with line ends", "data URI"],
+)
+def test_base64_is_taken_in_its_usual_forms(text: str) -> None:
+    assert from_base64(text) == IMAGE
+
+
+@pytest.mark.parametrize("text", ["a*b=", "abc=def=", "a", "é", "ab==cd", "data:image/png,abcd", "====", 7, None])
+def test_what_is_not_base64_is_refused_not_skipped(text: object) -> None:
+    assert refusal(changed(image_data=text)).field == "image_data"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field", "said"),
+    [
+        ("", "invalid_json", None, "not JSON"),
+        ("{", "invalid_json", None, "line 1"),
+        (b'{"a": "\xff"}', "invalid_json", None, "UTF-8"),
+        ("[" * 100_000, "invalid_json", None, "deep"),
+        ('{"labels": NaN}', "invalid_json", None, "NaN"),
+        ('{"labels": 1' + "0" * 5000 + "}", "invalid_json", None, "too long"),
+        ('{"labels": ["a"], "labels": ["b"]}', "invalid_json", None, "labels"),
+        ("[]", "invalid_request", None, "object"),
+        ('{"labels": ["a"]}', "invalid_request", "image_data", "missing"),
+        (json.dumps({"image_data": ""}), "invalid_request", "labels", "missing"),
+        (changed(label=["a"]), "invalid_request", "label", "Did you mean labels?"),
+        (changed(zzz=1), "invalid_request", "zzz", "Known: image_data, images,"),
+        (changed(topk=1), "invalid_request", "topk", "Did you mean top_k?"),
+        (changed(multi_label=None), "invalid_request", "multi_label", "null"),
+        (changed(images=[]), "invalid_request", "images", "at least 1"),
+        (json.dumps({"images": [7], "labels": ["a"]}), "invalid_request", "images.0", "string"),
+        (json.dumps({"images": ["a"] * 65, "labels": ["a"]}), "invalid_request", "images", "at most 64"),
+        (changed(images=["a"]), "invalid_request", "images", "exclude each other"),
+        (changed(image_embedding=[1.0]), "invalid_request", "image_embedding", "exclude each other"),
+        (json.dumps({"labels": ["a"]}), "invalid_request", "image_data", "image_data, images or image_embedding"),
+        ('{"labels": ["a"], "image_embedding": [1e999]}', "invalid_request", "image_embedding.0", "finite"),
+        ('{"labels": ["a"], "image_embedding": [true]}', "invalid_request", "image_embedding.0", "number"),
+        ('{"labels": ["a"], "image_embedding": [1], "fit": "pad"}', "invalid_request", "fit", "image_embedding has none"),
+        (changed(categories={"a": ["b"]}), "invalid_request", "categories", "exclude each other"),
+        (categories(["a"]), "invalid_request", "categories", "object of lists"),
+        (categories({}), "invalid_request", "categories", "at least 1"),
+        (categories({"a": []}), "invalid_request", "categories.a", "at least 1"),
+        (categories({"a": ["b", 7]}), "invalid_request", "categories.a.1", "string"),
+        (categories({"a": "b"}), "invalid_request", "categories.a", "list"),
+        (categories({"": ["b"]}), "invalid_request", "categories.", "empty"),
+        (categories({"a": ["b"]}, combine="mean"), "invalid_request", "combine", "'sum' or 'max'"),
+        (categories({"a": ["b"]}, combine="sum", multi_label=True), "invalid_request", "combine", "adds nothing up"),
+        (changed(combine="max"), "invalid_request", "combine", "needs categories"),
+        (changed(templates=[]), "invalid_request", "templates", "at least 1"),
+        (changed(templates=["a photo"]), "invalid_request", "templates.0", "exactly one {}"),
+        (changed(templates=["{}", "{} and {}"]), "invalid_request", "templates.1", "exactly one {}"),
+        (changed(templates=["{}", "{}"]), "invalid_request", "templates", "twice"),
+        (changed(templates=["{}" + "x" * 1000]), "invalid_request", "templates.0", "at most 1000 characters"),
+        (changed(templates=[f"{i} {{}}" for i in range(101)]), "invalid_request", "templates", "at most 100"),
+        (changed(multi_label="true"), "invalid_request", "multi_label", "true or false"),
+        (changed(negative_template="no {}"), "invalid_request", "negative_template", "needs multi_label"),
+        (changed(negative_template="{} {}", multi_label=True), "invalid_request", "negative_template", "use it at most once"),
+        (changed(negative_template="", multi_label=True), "invalid_request", "negative_template", "empty"),
+        (changed(fit="zoom"), "invalid_request", "fit", "'crop', 'pad', 'squash' or 'tiles'"),
+        (changed(min_probability=1.5), "invalid_request", "min_probability", "at most 1"),
+        (changed(min_probability=-0.5), "invalid_request", "min_probability", "at least 0"),
+        (changed(min_probability="0.5"), "invalid_request", "min_probability", "number"),
+        (changed(top_k=0), "invalid_request", "top_k", "at least 1"),
+        (changed(top_k=1.5), "invalid_request", "top_k", "whole number"),
+        (changed(top_k=True), "invalid_request", "top_k", "whole number"),
+        (changed(embedding=1), "invalid_request", "embedding", "true or false"),
+        (changed(details="yes"), "invalid_request", "details", "true or false"),
+        (zero_shot(), "invalid_request", "parameters.candidate_labels", "missing"),
+        (zero_shot(candidate_labels=["a", 1]), "invalid_request", "parameters.candidate_labels.1", "string"),
+        (
+            zero_shot(candidate_labels=["a"], hypothesis_template="x"),
+            "invalid_request",
+            "parameters.hypothesis_template",
+            "exactly one",
+        ),
+        (zero_shot(candidate_labels=["a"], top_k=1), "invalid_request", "parameters.top_k", "unknown"),
+        (json.dumps({"inputs": "*", "parameters": {"candidate_labels": ["a"]}}), "invalid_request", "inputs", "not base64"),
+        (json.dumps({"parameters": {"candidate_labels": ["a"]}}), "invalid_request", "inputs", "missing"),
+        (json.dumps({"inputs": "", "parameters": 7}), "invalid_request", "parameters", "object"),
+        (changed(labels="a"), "invalid_request", "labels", "list"),
+        (changed(labels=[]), "invalid_request", "labels", "at least 1"),
+        (changed(labels=["a", 1]), "invalid_request", "labels.1", "string"),
+        (changed(labels=["a", ""]), "invalid_request", "labels.1", "empty"),
+        (changed(labels=["\ud800"]), "invalid_request", "labels.0", "surrogate"),
+        (changed(labels=[str(i) for i in range(1001)]), "invalid_request", "labels", "at most 1000"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_wrong_request_is_refused_with_its_field(body: str | bytes, code: str, field: str | None, said: str) -> None:
+    error = refusal(body)
+    assert (error.status, error.code, error.field) == (400, code, field)
+    assert said in error.message
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert read(changed(top_k=3.0)).top_k == 3
+
+
+def test_hugging_faces_form_is_ours_with_its_own_template_and_names() -> None:
+    parsed = parse_json(read_json(zero_shot(candidate_labels=["dog", "cat"])))
+    request = parsed.request
+    assert (request.image_data, request.labels, request.templates) == (IMAGE, ["dog", "cat"], ["This is a photo of {}."])
+    assert (parsed.path("labels", 1), parsed.path("image_data")) == ("parameters.candidate_labels.1", "inputs")
+    assert parsed.hugging_face
+    assert read(zero_shot(candidate_labels=["dog"], hypothesis_template="{}!")).templates == ["{}!"]
+
+
+def test_a_query_says_what_json_would() -> None:
+    query = {"labels": ["a dog", "7"], "templates": ["{}!"], "multi_label": ["true"], "negative_template": ["5"], "fit": ["pad"],
+             "min_probability": ["0.25"], "top_k": ["3"], "embedding": ["false"], "details": ["true"]}  # fmt: skip
+    asked = parse_query(query, IMAGE).request
+    body = {"image_data": GOOD["image_data"], "labels": ["a dog", "7"], "templates": ["{}!"], "multi_label": True, "negative_template": "5",
+            "fit": "pad", "min_probability": 0.25, "top_k": 3, "embedding": False, "details": True}  # fmt: skip
+    assert asked.model_dump() == read(json.dumps(body)).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "said"),
+    [
+        ({}, "labels", "?labels=a+cat&labels=a+dog"),
+        ({"labels": [""]}, "labels.0", "empty"),
+        ({"labels": ["a"], "label": ["b"]}, "label", "Did you mean labels?"),
+        ({"labels": ["a"], "categories": ["b"]}, "categories", "unknown"),
+        ({"labels": ["a"], "top_k": ["1", "2"]}, "top_k", "was sent 2 times"),
+        ({"labels": ["a"], "top_k": ["one"]}, "top_k", "whole number"),
+        ({"labels": ["a"], "multi_label": ["True"]}, "multi_label", "true or false"),
+        ({"labels": ["a"], "multi_label": ["1"]}, "multi_label", "true or false"),
+        ({"labels": ["a"], "multi_label": ["null"]}, "multi_label", "null"),
+        ({"labels": ["a"], "min_probability": ["NaN"]}, "min_probability", "number"),
+        ({"labels": ["a"], "min_probability": ["[" * 100_000]}, "min_probability", "number"),
+        ({"labels": ["a"], "negative_template": ["no {}"]}, "negative_template", "multi_label"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_wrong_query_is_refused_by_name(query: dict[str, list[str]], field: str, said: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        parse_query(query, IMAGE)
+    assert (caught.value.status, caught.value.code, caught.value.field) == (400, "invalid_request", field)
+    assert said in caught.value.message
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(list(ClassifyRequest.model_fields)), st.recursive(JSON_LEAVES, json_trees, max_leaves=4), max_size=4
+    )
+)
+def test_no_wrong_value_gets_a_librarys_words_or_no_field(value: dict[str, Any]) -> None:
+    try:
+        parse_json(value)
+    except ClientError as err:
+        assert (err.status, err.code) == (400, "invalid_request")
+        assert err.field
+        assert not re.search(r"pydantic|validat|Input should|is not valid|Value error", err.message)

@@ -1,0 +1,69 @@
+"""The ARM64 image's own files on an emulated Graviton2, in a sandbox like Lambda's; nothing of its base needs to be configured."""
+
+import base64
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from tests.support.container import image, mounted, needs, run
+from tests.support.requests import DEMO, ROOT
+from tools.local.demo import SAMPLES
+
+# Graviton2's cores are Neoverse N1: int8 dot product and fp16, no bf16, no i8mm.
+GRAVITON2 = """processor	: {}
+BogoMIPS	: 243.75
+Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU variant	: 0x3
+CPU part	: 0xd0c
+CPU revision	: 1
+
+"""
+ANSWERS = """import json, os, platform, sys
+from classifier.main import handler
+
+class Context:
+    aws_request_id = "0"
+    def get_remaining_time_in_millis(self):
+        return 29_000
+
+answers = [handler(event, Context()) for event in json.load(sys.stdin)]
+machine = {"machine": platform.machine(), "python": platform.python_version()[:4], "sees_cpus": os.path.exists("/sys/devices/system/cpu")}
+print(json.dumps([machine, answers]))"""
+
+
+def events() -> str:
+    bodies = [
+        json.dumps({"image_data": base64.b64encode((ROOT / "examples/images" / name).read_bytes()).decode(), "labels": labels})
+        for name, labels in SAMPLES.items()
+    ]
+    headers = {"Content-Type": "application/json"}
+    return json.dumps([{"httpMethod": "POST", "resource": "/", "headers": headers, "body": body} for body in bodies])
+
+
+def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> None:
+    needs(qemu_aarch64_static="qemu-user-static")
+    with mounted(image("arm64", DEMO)) as root:
+        shutil.copy(str(shutil.which("qemu-aarch64-static")), root)
+        (root / "proc/cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
+        given = "PYTHONPATH=/var/task,CLIP_BUNDLE=/var/task/bundle,AWS_LAMBDA_FUNCTION_MEMORY_SIZE=3008"
+        emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", given, "/usr/bin/python3", "-c", ANSWERS)
+        machine, arm = json.loads(run("chroot", root, *emulated, input=events()))
+    assert machine == {"machine": "aarch64", "python": "3.13", "sees_cpus": False}
+    here = os.environ | {"PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO)}
+    machine, intel = json.loads(run(sys.executable, "-c", ANSWERS, input=events(), env=here))
+    assert machine["machine"] == "x86_64"
+    most = 0.0
+    for labels, ours, theirs in zip(SAMPLES.values(), arm, intel, strict=True):
+        assert (ours["statusCode"], theirs["statusCode"]) == (200, 200), ours
+        result, expected = (json.loads(answer["body"])["result"] for answer in (ours, theirs))
+        assert list(result) == list(expected) == labels
+        most = max(most, float(np.abs(np.subtract(list(result.values()), list(expected.values()))).max()))
+    with capsys.disabled():
+        print(f"\nBetween Graviton2 and x86_64 no probability differs by more than {most:.1e}")
+    assert most <= 1e-3

@@ -1,0 +1,479 @@
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import cdk_nag
+import pytest
+
+from classifier.handler import Handler
+from stacks.bundle import Bundle
+from stacks.classifier_stack import ClassifierStack
+from stacks.function import Function
+from stacks.monitoring import QUERIES
+from stacks.settings import Settings
+from tests.support.requests import DEMO, ROOT, Context
+from tools.local import gateway
+
+EVERYTHING = {
+    "playground": "true",
+    "alarm_email": "ops@example.org",
+    "reserved_concurrency": "4",
+    "provisioned_concurrency": "2",
+    "cors_origin": "https://example.org",
+    "authentication": "none",
+    "architecture": "x86_64",
+}
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """A template, what cdk-nag said of it, and where it lies."""
+
+    template: dict[str, Any]
+    report: list[dict[str, Any]]
+    folder: Path
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """The properties of every resource of a kind, such as Lambda::Function."""
+        return [one.get("Properties", {}) for one in self.template["Resources"].values() if one["Type"] == f"AWS::{kind}"]
+
+    def one(self, kind: str) -> dict[str, Any]:
+        (found,) = self.all(kind)
+        return found
+
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """By method and path."""
+        paths = {
+            name: one["Properties"]["PathPart"] for name, one in self.template["Resources"].items() if kind(one) == "Resource"
+        }
+        found = {}
+        for method in self.all("ApiGateway::Method"):
+            resource = method["ResourceId"]
+            found[f"{method['HttpMethod']} /{paths[resource['Ref']] if 'Ref' in resource else ''}"] = method
+        return found
+
+    def throttles(self) -> dict[str, tuple[float, int]]:
+        """Rate and burst by path and method, as the stage has them."""
+        return {
+            f"{one['ResourcePath']} {one['HttpMethod']}": (one["ThrottlingRateLimit"], one["ThrottlingBurstLimit"])
+            for one in self.one("ApiGateway::Stage")["MethodSettings"]
+        }
+
+    def outputs(self) -> set[str]:
+        return set(self.template["Outputs"])
+
+
+def kind(resource: dict[str, Any]) -> str:
+    return str(resource["Type"].removeprefix("AWS::ApiGateway::"))
+
+
+Synth = Callable[..., Synthesized]
+
+
+@pytest.fixture(scope="module")
+def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
+    """The real synthesis under cdk-nag's two packs, once for each combination of settings."""
+    done: dict[str, Synthesized] = {}
+
+    def synthesize(**given: object) -> Synthesized:
+        key = json.dumps(given, sort_keys=True)
+        if key not in done:
+            folder = tmp_path_factory.mktemp("cdk")
+            settings = Settings.read({"bundle": "models/demo", "synth_only": True, **given})
+            app = cdk.App(outdir=str(folder))
+            ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+            cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+            cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
+            app.synth()
+            template = json.loads((folder / f"{settings.name}.template.json").read_text(encoding="utf-8"))
+            report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))["pluginReports"]
+            done[key] = Synthesized(template, report, folder)
+        return done[key]
+
+    return synthesize
+
+
+def test_the_function_is_the_image_with_its_settings(synth: Synth) -> None:
+    function = synth().one("Lambda::Function")
+    assert function["PackageType"] == "Image"
+    assert (function["MemorySize"], function["Timeout"], function["Architectures"]) == (3008, 28, ["arm64"])
+    assert function["Environment"]["Variables"] == {"CORS_ORIGIN": "*"}
+    assert function["LoggingConfig"]["LogFormat"] == "JSON"
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert "ReservedConcurrentExecutions" not in function
+    assert not synth().all("Lambda::Alias")
+
+
+def test_memory_timeout_and_reserved_concurrency_reach_the_function(synth: Synth) -> None:
+    made = synth(memory="1769", timeout=10, reserved_concurrency="3")
+    function = made.one("Lambda::Function")
+    assert (function["MemorySize"], function["Timeout"], function["ReservedConcurrentExecutions"]) == (1769, 10, 3)
+    (slow,) = [alarm for alarm in made.all("CloudWatch::Alarm") if alarm["MetricName"] == "Latency"]
+    assert slow["Threshold"] == 5000
+
+
+@pytest.mark.parametrize(("architecture", "platform"), [("arm64", "linux/arm64"), ("x86_64", "linux/amd64")])
+def test_the_architecture_is_the_function_s_and_the_image_s(synth: Synth, architecture: str, platform: str) -> None:
+    made = synth(architecture=architecture)
+    assert made.one("Lambda::Function")["Architectures"] == [architecture]
+    (image,) = json.loads((made.folder / "clip-classifier.assets.json").read_text(encoding="utf-8"))["dockerImages"].values()
+    assert image["source"]["platform"] == platform
+    assert image["source"]["dockerBuildArgs"] == {"BUNDLE": "models/demo"}
+    assert image["source"]["dockerFile"] == "lambdas/classifier/Dockerfile"
+
+
+def test_kept_warm_environments_stand_behind_an_alias_that_the_api_calls(synth: Synth) -> None:
+    made = synth(provisioned_concurrency=2)
+    (alias,) = [name for name, one in made.template["Resources"].items() if one["Type"] == "AWS::Lambda::Alias"]
+    assert made.one("Lambda::Alias")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
+    assert alias in json.dumps(made.methods()["POST /"]["Integration"]["Uri"])
+    assert alias in json.dumps(made.one("Lambda::Permission")["FunctionName"])
+
+
+def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth) -> None:
+    role, policy = synth().one("IAM::Role"), synth().one("IAM::Policy")
+    assert "ManagedPolicyArns" not in role
+    granted = {tuple(sorted(one["Action"])): one["Resource"] for one in policy["PolicyDocument"]["Statement"]}
+    log = synth().one("Lambda::Function")["LoggingConfig"]["LogGroup"]["Ref"]
+    assert granted == {
+        ("logs:CreateLogStream", "logs:PutLogEvents"): {"Fn::GetAtt": [log, "Arn"]},
+        ("xray:PutTelemetryRecords", "xray:PutTraceSegments"): "*",
+    }
+
+
+def test_the_api_is_regional_and_takes_each_binary_type_of_the_local_front_by_name(synth: Synth) -> None:
+    rest = synth().one("ApiGateway::RestApi")
+    assert rest["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+    assert set(rest["BinaryMediaTypes"]) == gateway.BINARY
+
+
+def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
+    made = synth()
+    assert {name: method["ApiKeyRequired"] for name, method in made.methods().items()} == {"POST /": True, "OPTIONS /": False}
+    assert (
+        made.one("ApiGateway::UsagePlan")["ApiStages"][0]["Stage"] == made.one("ApiGateway::ApiKey")["StageKeys"][0]["StageName"]
+    )
+    assert made.one("ApiGateway::UsagePlanKey")["KeyType"] == "API_KEY"
+    assert made.outputs() == {"Url", "ApiKeyCommand", "Dashboard"}
+
+
+def test_without_authentication_there_is_no_key(synth: Synth) -> None:
+    made = synth(authentication="none")
+    assert made.methods()["POST /"]["ApiKeyRequired"] is False
+    assert not made.all("ApiGateway::ApiKey") + made.all("ApiGateway::UsagePlan")
+    assert made.outputs() == {"Url", "Dashboard"}
+
+
+def test_the_function_s_time_ends_before_the_api_s(synth: Synth) -> None:
+    assert (
+        synth().one("Lambda::Function")["Timeout"] * 1000 < synth().methods()["POST /"]["Integration"]["TimeoutInMillis"] <= 29000
+    )
+    assert Settings.model_fields["timeout"].metadata[-1].le < gateway.TIMEOUT_S
+
+
+def test_the_throttle_holds_for_the_stage(synth: Synth) -> None:
+    assert synth().throttles() == {"/* *": (10, 20)}
+    assert synth(throttle_rate="0.5", throttle_burst="2").throttles() == {"/* *": (0.5, 2)}
+
+
+def test_the_playground_is_open_and_throttled_on_its_own(synth: Synth) -> None:
+    made = synth(playground="true")
+    keys = {name: method.get("ApiKeyRequired", False) for name, method in made.methods().items()}
+    assert keys == {"POST /": True, "OPTIONS /": False, "GET /": False, "GET /openapi.json": False}
+    assert made.throttles() == {"/* *": (10, 20), "/ GET": (2, 5), "/~1openapi.json GET": (2, 5)}
+
+
+@pytest.mark.parametrize("origin", ["*", "https://example.org"])
+def test_one_origin_is_everywhere_the_same(synth: Synth, origin: str) -> None:
+    made = synth(cors_origin=origin)
+    assert made.one("Lambda::Function")["Environment"]["Variables"]["CORS_ORIGIN"] == origin
+    headers = [answer["ResponseParameters"] for answer in made.all("ApiGateway::GatewayResponse")]
+    assert headers == [{"gatewayresponse.header.Access-Control-Allow-Origin": f"'{origin}'"}] * len(headers)
+    assert preflight(made)[1]["access-control-allow-origin"] == origin
+
+
+def preflight(made: Synthesized) -> tuple[int, dict[str, str]]:
+    """What the gateway answers by itself."""
+    integration = made.methods()["OPTIONS /"]["Integration"]
+    assert integration["Type"] == "MOCK"
+    (response,) = integration["IntegrationResponses"]
+    prefix = "method.response.header."
+    headers = {name.removeprefix(prefix).lower(): value.strip("'") for name, value in response["ResponseParameters"].items()}
+    return int(response["StatusCode"]), headers
+
+
+def test_the_gateway_answers_a_preflight_as_the_handler_would(synth: Synth, handler: Handler) -> None:
+    status, headers = preflight(synth())
+    answer = handler({"httpMethod": "OPTIONS", "resource": "/", "headers": {}}, Context())
+    theirs = {name.lower(): value for name, value in answer["headers"].items()}
+    assert status == answer["statusCode"]
+    for name in ("access-control-allow-origin", "access-control-allow-headers"):
+        assert headers[name].replace(",", ", ") == theirs[name], name
+    # What can be read with GET needs no preflight, and is on AWS with the playground alone.
+    assert set(headers["access-control-allow-methods"].split(",")) == set(theirs["access-control-allow-methods"].split(", ")) - {
+        "GET"
+    }
+    assert "X-Api-Key" in headers["access-control-allow-headers"]
+
+
+def test_the_gateway_s_own_answers_have_a_message_and_a_code(synth: Synth) -> None:
+    said = {}
+    for answer in synth().all("ApiGateway::GatewayResponse"):
+        text = answer["ResponseTemplates"]["application/json"].replace("$context.error.messageString", '"…"')
+        body = json.loads(text)
+        assert set(body) == {"message", "code"}
+        said[answer["ResponseType"]] = (answer.get("StatusCode"), body["code"])
+    assert said == {
+        "DEFAULT_4XX": (None, "invalid_request"),
+        "INVALID_API_KEY": ("403", "forbidden"),
+        "MISSING_AUTHENTICATION_TOKEN": ("404", "not_found"),
+        "REQUEST_TOO_LARGE": ("413", "too_large"),
+        "UNSUPPORTED_MEDIA_TYPE": ("415", "unsupported_media_type"),
+        "THROTTLED": ("429", "too_many_requests"),
+        "DEFAULT_5XX": (None, "unavailable"),
+        "INTEGRATION_TIMEOUT": ("504", "out_of_time"),
+    }
+
+
+def test_the_local_front_has_the_gateway_s_routes_key_and_answers(synth: Synth) -> None:
+    made = synth(playground="true")
+    methods = {tuple(name.split()): method for name, method in made.methods().items()}
+    assert {path for _, path in methods} == set(gateway.PATHS)
+    assert {route for route, method in methods.items() if method.get("ApiKeyRequired")} == gateway.KEYED
+    answers = {answer["ResponseType"]: answer for answer in made.all("ApiGateway::GatewayResponse")}
+    for name, (status, message, code) in gateway.ANSWERS.items():
+        assert json.loads(answers[name]["ResponseTemplates"]["application/json"]) == {"message": message, "code": code}
+        assert answers[name].get("StatusCode") in (None, str(status))
+
+
+def test_no_log_of_the_gateway_can_hold_a_label(synth: Synth) -> None:
+    stage = synth(**EVERYTHING).one("ApiGateway::Stage")
+    logged = json.loads(stage["AccessLogSetting"]["Format"])
+    assert "requestId" in logged
+    # Neither the path as sent nor query, header or body; the resource's path is the stack's own.
+    own = {"requestId", "requestTime", "httpMethod", "resourcePath", "status", "error.responseType"}
+    own |= {"responseLength", "responseLatency", "integrationLatency", "integrationStatus"}
+    caller = {"identity.sourceIp", "identity.apiKeyId"}
+    assert set(logged.values()) <= {f"$context.{name}" for name in own | caller}
+    (everywhere,) = [one for one in stage["MethodSettings"] if one["ResourcePath"] == "/*"]
+    assert (everywhere["LoggingLevel"], everywhere["DataTraceEnabled"]) == ("OFF", False)
+    for one in stage["MethodSettings"]:
+        assert one.get("LoggingLevel", "OFF") == "OFF"
+        assert not one.get("DataTraceEnabled")
+
+
+@pytest.mark.parametrize("days", [30, 365])
+def test_both_logs_are_kept_as_long_as_asked_and_go_with_the_stack(synth: Synth, days: int) -> None:
+    made = synth(log_retention=str(days))
+    groups = [one for one in made.template["Resources"].values() if one["Type"] == "AWS::Logs::LogGroup"]
+    assert [(group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups] == [(days, "Delete")] * 2
+
+
+def test_alarms_are_on_errors_throttles_and_lasting_slowness(synth: Synth) -> None:
+    alarms = {alarm["MetricName"]: alarm for alarm in synth().all("CloudWatch::Alarm")}
+    assert {name: (one["DatapointsToAlarm"], one["EvaluationPeriods"]) for name, one in alarms.items()} == {
+        "5XXError": (2, 3),
+        "Throttles": (1, 1),
+        "Latency": (3, 3),
+    }
+    assert alarms["Latency"]["ExtendedStatistic"] == "p99"
+    assert alarms["Latency"]["Threshold"] == 14000
+    assert {alarm["TreatMissingData"] for alarm in alarms.values()} == {"notBreaching"}
+    assert not any("AlarmActions" in alarm for alarm in alarms.values())
+    assert not synth().all("SNS::Topic")
+
+
+def test_an_address_hears_of_every_alarm(synth: Synth) -> None:
+    made = synth(alarm_email="ops@example.org")
+    subscription = made.one("SNS::Subscription")
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ops@example.org")
+    assert [alarm["AlarmActions"] for alarm in made.all("CloudWatch::Alarm")] == [[subscription["TopicArn"]]] * 3
+    statements = made.one("SNS::TopicPolicy")["PolicyDocument"]["Statement"]
+    (publish,) = [one for one in statements if one["Effect"] == "Allow"]
+    assert (publish["Action"], publish["Principal"]) == ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
+    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_the_dashboard_asks_for_what_the_handler_logs(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    picture = b64encode((ROOT / "examples" / "images" / "dog.jpg").read_bytes()).decode()
+    for body in (json.dumps({"image_data": picture, "labels": ["a dog", "a cat"]}), "{"):
+        handler({"httpMethod": "POST", "resource": "/", "headers": {}, "body": body}, Context())
+    lines = [record for record in caplog.records if record.getMessage() == "request"]
+    logged = {key for record in lines for key in vars(record)}
+    for _, _, queries in QUERIES:
+        words = set(re.findall(r"\b[a-z]+_ms\b|\b(?:start|status|code|cache_hits|labels)\b", " ".join(queries)))
+        assert words, queries
+        assert words <= logged
+    assert {vars(record)["start"] for record in lines} == {"cold", "warm"}
+
+
+def test_the_dashboard_shows_every_query_on_the_function_s_log(synth: Synth) -> None:
+    body = "".join(
+        part if isinstance(part, str) else "…" for part in synth().one("CloudWatch::Dashboard")["DashboardBody"]["Fn::Join"][1]
+    )
+    widgets = json.loads(body)["widgets"]
+    asked = [widget["properties"]["query"] for widget in widgets if widget["type"] == "log"]
+    assert asked == ["SOURCE '…' | " + "\n| ".join(['filter message = "request"', *lines]) for _, _, lines in QUERIES]
+
+
+def test_two_deployments_differ_in_their_names_and_share_nothing(synth: Synth) -> None:
+    made = synth(name="clip-staging")
+    assert (made.folder / "clip-staging.template.json").exists()
+    assert made.one("ApiGateway::RestApi")["Name"] == "clip-staging"
+    assert "clip-classifier" not in json.dumps(made.all("CloudWatch::Alarm"))
+    fixed = re.compile(r"^(Function|Role|LogGroup|Dashboard|Alarm|Topic|UsagePlan)Name$")
+    for one in synth(**EVERYTHING).template["Resources"].values():
+        assert not [key for key, value in one.get("Properties", {}).items() if fixed.match(key) and isinstance(value, str)], one
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["default", "everything"])
+def test_cdk_nag_finds_nothing_that_is_not_explained(synth: Synth, settings: dict[str, str]) -> None:
+    report = synth(**settings).report
+    assert {plugin["pluginName"] for plugin in report} == {"AwsSolutions", "Serverless"}
+    for plugin in report:
+        assert (plugin["conclusion"], plugin["violations"]) == ("success", [])
+        for explained in plugin["suppressedViolations"]:
+            assert len(explained["reason"].split()) > 4, explained
+
+
+def lint(template: Path) -> str:
+    """cfn-lint's errors and warnings; W3005 is about a dependency that CDK itself writes twice."""
+    program = Path(sys.executable).parent / "cfn-lint"
+    done = subprocess.run([program, "-i", "W3005", "--", template], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["default", "everything"])
+def test_cfn_lint_finds_nothing(synth: Synth, settings: dict[str, str]) -> None:
+    assert lint(synth(**settings).folder / "clip-classifier.template.json") == ""
+
+
+def test_the_account_s_role_for_logs_outlives_every_stack_and_is_in_none(synth: Synth) -> None:
+    template = ROOT / "stacks" / "logging_role.yaml"
+    assert lint(template) == ""
+    assert template.read_text(encoding="utf-8").count("DeletionPolicy: Retain") == 2
+    assert not synth(**EVERYTHING).all("ApiGateway::Account")
+
+
+def test_every_run_time_requirement_has_an_arm64_wheel(tmp_path: Path) -> None:
+    platforms = [f"--platform={name}_aarch64" for name in ("manylinux_2_28", "manylinux2014")]
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    wanted = ["--only-binary=:all:", "--python-version=3.13", *platforms, f"--target={tmp_path}"]
+    requirements = ROOT / "lambdas" / "classifier" / "requirements.txt"
+    done = subprocess.run([*pip, *wanted, "-r", requirements], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def app(folder: Path, context: dict[str, object]) -> subprocess.CompletedProcess[str]:
+    """app.py as cdk runs it, where there is Node and nothing else: no Docker, no credentials."""
+    node = shutil.which("node")
+    assert node
+    (folder / "bin").mkdir()
+    (folder / "bin" / "node").symlink_to(node)
+    environment = {
+        "PATH": str(folder / "bin"),
+        "HOME": os.environ["HOME"],
+        "AWS_CONFIG_FILE": "/nowhere",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+        "CDK_OUTDIR": str(folder / "out"),
+        "CDK_CONTEXT_JSON": json.dumps(context),
+    }
+    return subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_synthesis_needs_neither_docker_nor_credentials(tmp_path: Path) -> None:
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    done = app(tmp_path, context | {"bundle": "models/demo", "synth_only": "true", "memory": "1769"})
+    assert done.returncode == 0, done.stderr
+    template = json.loads((tmp_path / "out" / "clip-classifier.template.json").read_text(encoding="utf-8"))
+    (function,) = [one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::Function"]
+    assert function["Properties"]["MemorySize"] == 1769
+
+
+def test_a_refused_setting_ends_synthesis_with_its_message(tmp_path: Path) -> None:
+    done = app(tmp_path, {"bundle": "models/demo"})
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: bundle=models/demo is the demo model")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """What an image could be made of, and much that must not matter."""
+    shutil.copytree(ROOT / "lambdas", tmp_path / "lambdas", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(DEMO, tmp_path / "models" / "demo")
+    return tmp_path
+
+
+def image(root: Path, outdir: Path | None = None) -> str:
+    """The image's asset hash, which is its tag."""
+    cdk.AssetStaging.clear_asset_hash_cache()
+    context = {} if outdir else {"aws:cdk:disable-asset-staging": True}
+    app = cdk.App(outdir=str(outdir or root / "build" / "cdk.out"), context=context)
+    settings = Settings.read({"bundle": "models/demo", "synth_only": True})
+    bundle = Bundle(
+        "models/demo", tuple(f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json"))
+    )
+    stack = cdk.Stack(app, "stack")
+    Function(stack, "Function", settings=settings, bundle=bundle, root=root)
+    template = app.synth().get_stack_by_name("stack").template
+    (function,) = [one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::Function"]
+    return str(function["Properties"]["Code"]["ImageUri"]["Fn::Sub"].rpartition(":")[2])
+
+
+def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(repository: Path) -> None:
+    def touched(path: str) -> str:
+        file = repository / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = file.read_bytes() if file.exists() else None
+        file.write_bytes((before or b"") + b"\n")
+        tag = image(repository)
+        if before is None:
+            file.unlink()
+        else:
+            file.write_bytes(before)
+        return tag
+
+    tag = image(repository)
+    package = "lambdas/classifier"
+    matters = [f"{package}/{name}" for name in ("handler.py", "playground.html", "new.py", "requirements.txt", "Dockerfile")]
+    for path in [*matters, *(f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json"))]:
+        assert touched(path) != tag, path
+    for path in (
+        f"{package}/__pycache__/handler.cpython-311.pyc",
+        "export/__main__.py",
+        "export/requirements.txt",
+        "models/demo/README.md",
+        "models/other/image.onnx",
+        "lambdas/other/handler.py",
+        "tests/stacks/test_stack.py",
+        "stacks/api.py",
+        "app.py",
+        "cdk.json",
+        "README.md",
+        "requirements.txt",
+        ".venv/lib/handler.py",
+        "node_modules/aws-cdk/package.json",
+        "build/notes.txt",
+        ".git/index",
+    ):
+        assert touched(path) == tag, path
+    assert image(repository) == tag
+
+
+def test_the_image_s_context_is_the_package_and_one_bundle(repository: Path) -> None:
+    tag = image(repository, repository / "out")
+    context = repository / "out" / f"asset.{tag}"
+    found = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lambdas" / "classifier").iterdir() if path.is_file()}
+    assert found == package | {f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")}

@@ -1,0 +1,39 @@
+"""Requests to a handler as Lambda makes them, and answers as tests read them."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifier.handler import Handler
+
+ROOT = Path(__file__).parent.parent.parent
+DEMO = ROOT / "models" / "demo"
+
+
+@dataclass
+class Context:
+    """Stands in for Lambda's context: a request with so many milliseconds left."""
+
+    left: int = 29_000
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left
+
+
+def event(body: object, method: str = "POST", resource: str = "/", **more: Any) -> dict[str, Any]:
+    text = body if isinstance(body, str) or body is None else json.dumps(body)
+    headers = more.pop("headers", {"Content-Type": "application/json"})
+    return {"httpMethod": method, "resource": resource, "headers": headers, "body": text, "isBase64Encoded": False, **more}
+
+
+def ask(handler: Handler, event: dict[str, Any], left: int = 29_000) -> tuple[int, Any, dict[str, str]]:
+    answer = handler(event, Context(left))
+    assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
+    return answer["statusCode"], json.loads(answer["body"] or "null"), answer["headers"]
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,43 @@
+"""What the document's formats and words mean to schemathesis, which draws the requests."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+
+from tests.support.pictures import encoded, picture
+
+DIMENSION = json.loads((Path(__file__).parent.parent.parent / "models" / "demo" / "bundle.json").read_text(encoding="utf-8"))[
+    "dimension"
+]
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+IMAGES = st.builds(
+    lambda w, h, kind: encoded(picture(w, h), kind), st.integers(1, 40), st.integers(1, 40), st.sampled_from(KINDS)
+)
+WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
+
+schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))
+schemathesis.openapi.format("label", WORDS)
+schemathesis.openapi.format("template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just("")))
+schemathesis.openapi.format("negative template", WORDS)
+for kind in (*(f"image/{kind.lower()}" for kind in KINDS), "application/octet-stream"):
+    schemathesis.openapi.media_type(kind, IMAGES)
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """A query belongs to a body that is an image, needs labels there, and a negative template only beside multi_label."""
+    if case.meta is not None and not case.meta.generation.mode.is_positive:
+        return
+    if case.media_type == "application/json":
+        case.query = {}
+        if isinstance(case.body, dict) and "image_embedding" in case.body:
+            # Of the model's own dimension and of length 1, which no schema can say.
+            case.body["image_embedding"] = [1.0] + [0.0] * (DIMENSION - 1)
+    elif case.media_type:
+        case.query = {"labels": ["a dog"], **(case.query or {})}
+        if "negative_template" in case.query:
+            case.query["multi_label"] = "true"

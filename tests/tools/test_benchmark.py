@@ -1,0 +1,54 @@
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from classifier.handler import Handler
+from tests.support.requests import ROOT
+from tools.benchmark.endpoint import cost_per_1000, measure
+from tools.benchmark.plot import draw
+from tools.local.serve import running
+
+
+def test_an_endpoint_is_measured_by_number_of_labels(handler: Handler) -> None:
+    with running(handler) as url:
+        found = measure(url, "key", calls=2, memory=3008)
+    for kind in ("seen", "new"):
+        for count in (1, 5, 9):
+            p50, p99 = (float(found[f"{kind}_{count}_labels_{share}_ms"]) for share in ("p50", "p99"))
+            assert 0 < p50 <= p99
+            assert float(found[f"{kind}_{count}_labels_image_p50_ms"]) > 0
+            assert float(found[f"{kind}_{count}_labels_estimated_cost_per_1000_images_usd"]) > 0.0037
+    assert not [name for name in found if name.startswith("errors")]
+
+
+def test_an_endpoint_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="check URL and KEY"):
+        measure("http://127.0.0.1:9/", "key", calls=1, memory=3008)
+
+
+def test_the_cost_is_compute_and_request_and_gateway() -> None:
+    # 100 ms at 1,024 MB: 0.1 GB-seconds a call.
+    assert cost_per_1000(100, 1024) == pytest.approx(1000 * (0.1 * 0.0000133334 + 0.0000002 + 0.0000035))
+
+
+def test_the_plot_is_an_svg_with_every_bar() -> None:
+    figures: dict[str, float | str] = {"machine": "two & a half cores"}
+    for n in (1, 5, 9):
+        for key in ("original", "original_without_duplicate", "new", "cached"):
+            figures[f"{key}_{n}_labels_ms"] = 10.0 * n
+    figures |= {
+        "image_int8_ms": 12.0,
+        "outside_encoders_ms": 3.0,
+        "start_to_first_answer_s": 0.7,
+        "original_start_to_first_answer_s": 4,
+    }
+    root = ET.fromstring(draw(figures))
+    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 1 + 12 + 3 + 2
+
+
+def test_the_benchmark_itself_loads_without_torch() -> None:
+    # Its memory and start-up are the handler's only where the measuring process brings nothing of its own.
+    program = "import sys; sys.modules['torch'] = None; sys.path[:0] = ['tools', 'lambdas']; import benchmark"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,0 +1,94 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import openapi_spec_validator
+import pytest
+from jsonschema import Draft202012Validator
+
+from classifier.handler import Handler
+from classifier.schema import IMAGE_TYPES
+from tests.support.requests import ROOT, ask, event
+from tools import generate_docs
+from tools.local.serve import running
+
+COMMITTED = json.loads((ROOT / generate_docs.DOCUMENT).read_text(encoding="utf-8"))
+
+
+def nearly(value: Any, within: float = 0.05) -> Any:
+    """Probabilities differ a little from machine to machine."""
+    if isinstance(value, dict):
+        return {key: nearly(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [nearly(one) for one in value]
+    return pytest.approx(value, abs=within) if isinstance(value, float) else value
+
+
+def test_the_committed_document_is_current() -> None:
+    assert generate_docs.document() == nearly(COMMITTED), "run: make document"
+
+
+def test_the_readmes_table_is_current() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert generate_docs.table() in readme, "run: make document"
+
+
+def test_the_readmes_commands_print_what_stands_below_them(handler: Handler) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [
+        found[0].rpartition("\n```\n")[0].rpartition(f"```{found[2]}\n")[2] for found in generate_docs.ASKED.finditer(readme)
+    ]
+    assert len(shown) >= 12
+    with running(handler) as url:
+        printed = generate_docs.answers(readme, url)
+    for found, expected in zip(printed, shown, strict=True):
+        assert rounded(found) == rounded(expected)
+
+
+def rounded(text: str) -> Any:
+    """JSON, line by line, with its numbers nearly equal; the words of a text, without its numbers and the order that they give."""
+    if text.startswith("{"):
+        return [nearly(json.loads(line)) for line in text.splitlines()]
+    return sorted(re.findall(r"[A-Za-z/_.-]{2,}", text))
+
+
+def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -> None:
+    openapi_spec_validator.validate(COMMITTED)
+    assert ask(handler, event(None, "GET", "/openapi.json"))[:2] == (200, COMMITTED)
+    assert set(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]) == {"application/json", *IMAGE_TYPES}
+
+
+def test_every_code_that_the_program_can_give_is_described() -> None:
+    said = " ".join(response["description"] for response in COMMITTED["paths"]["/"]["post"]["responses"].values())
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(ROOT, "lambdas", "classifier").glob("*.py"))
+    codes = set(re.findall(r'ClientError\(\s*\d{3},\s*"(\w+)"', sources))
+    assert len(codes) > 8
+    assert [code for code in codes if f"`{code}`" not in said] == []
+
+
+@pytest.mark.parametrize("name", list(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["examples"]))
+def test_the_examples_are_what_they_are_examples_of(handler: Handler, name: str) -> None:
+    post = COMMITTED["paths"]["/"]["post"]
+    asked, answered = (part["content"]["application/json"] for part in (post["requestBody"], post["responses"]["200"]))
+    body = asked["examples"][name]["value"]
+    schemas = {"components": COMMITTED["components"]}
+    Draft202012Validator(asked["schema"] | schemas).validate(body)
+    status, answer, _ = ask(handler, event(body))
+    Draft202012Validator(answered["schema"] | schemas).validate(answer)
+    assert (status, answer) == (200, nearly(answered["examples"][name]["value"]))
+
+
+def test_schemathesis_finds_nothing(handler: Handler) -> None:
+    with running(handler) as url:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("schemathesis")), "run", str(ROOT / generate_docs.DOCUMENT), "--url", url, "--checks", "all", "-n", "40",
+             "--suppress-health-check", "all", "--continue-on-failure", "--seed", "1"],
+            cwd=ROOT, env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "POST" not in done.stdout.partition("FAILURES")[2]

@@ -1,0 +1,219 @@
+import base64
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifier.handler import Handler
+from tests.support.pictures import encoded, picture
+from tests.support.requests import DEMO, ROOT
+from tools.local.demo import ask
+from tools.local.gateway import Limits
+from tools.local.serve import choose, running
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Recorder:
+    """A handler that keeps the events and answers what it is told, or fails with it."""
+
+    def __init__(self, answer: dict[str, Any] | Exception | None = None, seconds: float = 0) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.answer, self.seconds = answer or said("{}"), seconds
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        self.events.append(event)
+        time.sleep(self.seconds)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def said(body: str) -> dict[str, Any]:
+    return {"statusCode": 200, "headers": JSON, "body": body, "isBase64Encoded": False}
+
+
+def post(
+    url: str, body: bytes | None, headers: dict[str, str] = JSON, method: str | None = None
+) -> tuple[int, Any, dict[str, str]]:
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer), dict(answer.headers)
+    except urllib.error.HTTPError as err:
+        with err:
+            text = err.read().decode()
+            return err.code, json.loads(text) if text.startswith("{") else text, dict(err.headers)
+
+
+def test_a_question_is_answered_over_http(handler: Handler) -> None:
+    body = json.dumps({"image_data": base64.b64encode(encoded(picture(80, 60))).decode(), "labels": ["собака", "cat"]})
+    with running(handler) as url:
+        status, answer, headers = post(url, body.encode())
+        assert (status, list(answer["result"])) == (200, ["собака", "cat"])
+        assert {"X-Model", "Server-Timing", "Access-Control-Allow-Origin"} <= {name.title() for name in headers}
+        assert post(url, b"{}")[0] == 400
+        status, _, headers = post(url, body.encode(), method="PUT")
+        assert (status, "POST" in headers["Allow"]) == (405, True)
+        assert post(url, body.encode(), {"Content-Type": ""})[0] == 415
+        assert post(url, body.encode(), {})[1]["code"] == "unsupported_media_type"  # urllib then says what curl says
+
+
+def test_http_becomes_a_rest_event() -> None:
+    recorder = Recorder()
+    with running(recorder) as url:
+        post(url + "?labels=a+cat&labels=a%20dog&empty=", b'{"a": 1}', JSON | {"X-Odd": "1"})
+        post(url, b"\xff\xd8", {"Content-Type": "image/jpeg"})
+        post(url, None, {})
+    first, binary, empty = recorder.events
+    assert (first["httpMethod"], first["resource"], first["body"], first["isBase64Encoded"]) == ("POST", "/", '{"a": 1}', False)
+    assert first["multiValueQueryStringParameters"] == {"labels": ["a cat", "a dog"], "empty": [""]}
+    assert first["queryStringParameters"] == {"labels": "a dog", "empty": ""}
+    assert first["headers"]["x-odd"] == "1"
+    assert (binary["body"], binary["isBase64Encoded"]) == (base64.b64encode(b"\xff\xd8").decode(), True)
+    assert (empty["httpMethod"], empty["body"], empty["multiValueQueryStringParameters"]) == ("GET", None, None)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "path", "body", "status", "code"),
+    [
+        (Recorder(), "nowhere", b"{}", 404, "not_found"),
+        (Recorder(), "", b" " * (10 * 2**20 + 1), 413, "too_large"),
+        (Recorder(), "", b" " * (6 * 2**20), 413, "Request Too Long"),
+        (Recorder(), "?templates={}", b"{}", 400, "Bad Request"),
+        (Recorder(seconds=0.5), "", b"{}", 504, "out_of_time"),
+        (Recorder(RuntimeError("crash")), "", b"{}", 502, "unavailable"),
+        (Recorder(TimeoutError("a service behind the handler was late")), "", b"{}", 502, "unavailable"),
+        (Recorder({"body": "no status"}), "", b"{}", 502, "unavailable"),
+        (Recorder(said("x" * 6 * 2**20)), "", b"{}", 502, "unavailable"),
+    ],
+    ids=["path", "payload", "event", "query", "time", "crash", "late", "malformed", "answer"],
+)
+def test_the_gateways_limits_and_errors_are_kept(recorder: Recorder, path: str, body: bytes, status: int, code: str) -> None:
+    with running(recorder, Limits(timeout=0.3)) as url:
+        got, answer, headers = post(url + path, body)
+        assert (got, answer["code"] if isinstance(answer, dict) else answer) == (status, code)
+        assert ("Access-Control-Allow-Origin" in headers) == isinstance(answer, dict)
+        time.sleep(recorder.seconds)
+        recorder.answer, recorder.seconds = said("{}"), 0
+        assert post(url, b"{}")[0] == 200
+    assert (status < 500) == (len(recorder.events) == 1)
+
+
+def test_the_demo_passes_on_what_lambda_says_of_a_picture_over_six_megabytes(tmp_path: Path) -> None:
+    picture = tmp_path / "large.jpg"
+    picture.write_bytes(bytes(5 * 2**20))
+    with running(Recorder()) as url, pytest.raises(SystemExit, match=r"large\.jpg: Request Too Long"):
+        ask(url, picture, ["a"])
+
+
+def test_text_counts_in_utf_8_towards_the_six_megabytes() -> None:
+    recorder = Recorder()
+    with running(recorder) as url:
+        assert post(url, "я".encode() * (3 * 2**20 - 2000))[0] == 200
+        assert post(url, "я".encode() * (3 * 2**20))[0] == 413
+    assert len(recorder.events) == 1
+
+
+def test_where_a_key_is_asked_for_a_post_without_it_never_reaches_the_handler() -> None:
+    recorder = Recorder()
+    with running(recorder, Limits(api_key="secret")) as url:
+        for headers in (JSON, JSON | {"x-api-key": "guess"}):
+            status, answer, _ = post(url, b"{}", headers)
+            assert (status, answer["code"]) == (403, "forbidden")
+        assert post(url, b"{}", JSON | {"X-Api-Key": "secret"})[0] == 200
+        assert post(url, None)[0] == 200
+    assert [event["httpMethod"] for event in recorder.events] == ["POST", "GET"]
+
+
+def test_over_the_throttle_requests_are_refused_until_the_bucket_fills() -> None:
+    recorder = Recorder()
+    with running(recorder, Limits(throttle=(5, 2))) as url:
+        assert [post(url, b"{}")[0] for _ in range(3)] == [200, 200, 429]
+        time.sleep(0.25)
+        assert post(url, b"{}")[0] == 200
+        status, answer, _ = post(url, b"{}")
+        assert (status, answer["code"]) == (429, "too_many_requests")
+
+
+def test_with_no_environment_free_a_request_is_refused_at_once() -> None:
+    recorder = Recorder(seconds=1)
+    with running(recorder, Limits(waits=False)) as url:
+        first = threading.Thread(target=post, args=(url, b"{}"))
+        first.start()
+        while not recorder.events:
+            time.sleep(0.01)
+        status, answer, _ = post(url, b"{}")
+        assert (status, answer["code"], len(recorder.events)) == (500, "unavailable", 1)
+        first.join()
+        assert post(url, b"{}")[0] == 200
+
+
+def test_one_request_at_a_time_reaches_the_handler() -> None:
+    inside, most = 0, 0
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        inside -= 1
+        return {"statusCode": 200, "headers": JSON, "body": "{}"}
+
+    with running(handler) as url:
+        callers = [threading.Thread(target=post, args=(url, b"{}")) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert most == 1
+
+
+def test_the_only_real_bundle_is_taken_and_several_are_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert choose(tmp_path, None) == tmp_path / "demo"
+    for name in ("demo", "one"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").touch()
+    assert choose(tmp_path, None) == tmp_path / "one"
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "bundle.json").touch()
+    with pytest.raises(SystemExit) as caught:
+        choose(tmp_path, None)
+    assert caught.value.code == 2
+    assert f"BUNDLE={tmp_path / 'two'}" in capsys.readouterr().err
+    assert choose(tmp_path, tmp_path / "two") == tmp_path / "two"
+
+
+def test_serve_says_what_it_serves_and_ends_on_ctrl_c() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = str(sock.getsockname()[1])
+    command = [sys.executable, "-m", "tools.local.serve", "--bundle", str(DEMO), "--port"]
+    environment = {"PYTHONPATH": "lambdas"}
+    with subprocess.Popen([*command, port], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            said = [process.stdout.readline() for _ in range(5)]
+            assert f"demo answers at http://127.0.0.1:{port}/" in said[0]
+            assert "nothing about photographs" in said[1]
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                try:
+                    assert post(f"http://127.0.0.1:{port}/", b"{}")[0] == 400
+                    break
+                except urllib.error.URLError:
+                    time.sleep(0.05)
+            taken = subprocess.run([*command, port], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert taken.returncode == 1
+            assert "take another: make serve PORT=" in taken.stderr
+        finally:
+            process.send_signal(2)
+        assert process.wait(timeout=10) == 0

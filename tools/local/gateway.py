@@ -1,0 +1,212 @@
+"""What API Gateway and Lambda do by themselves around a handler: HTTP to REST (v1) events, their limits, their refusals."""
+
+import asyncio
+import base64
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from classifier.schema import IMAGE_TYPES
+
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html: payload and time;
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB a synchronous event and answer.
+MAX_PAYLOAD = 10 * 1024 * 1024
+MAX_EVENT = 6 * 1024 * 1024
+TIMEOUT_S = 29.0
+BINARY = set(IMAGE_TYPES)
+PATHS = ("/", "/openapi.json")
+KEYED = {("POST", "/")}
+# The gateway's own answers by its name for them, worded as the stack has them: status, message, code.
+ANSWERS = {
+    "INVALID_API_KEY": (403, "The API key is missing or wrong; send it in the header x-api-key.", "forbidden"),
+    "MISSING_AUTHENTICATION_TOKEN": (404, "There is nothing at this path with this method; POST to /.", "not_found"),
+    "REQUEST_TOO_LARGE": (413, "The body is too large; keep it below 6 MB, which is 4.5 MB of image.", "too_large"),
+    "THROTTLED": (429, "Too many requests; try again later, each time after a longer pause.", "too_many_requests"),
+    "DEFAULT_5XX": (502, "No answer this time; try again, each time after a longer pause.", "unavailable"),
+    "INTEGRATION_TIMEOUT": (504, "Out of time; ask for less at once, or try again.", "out_of_time"),
+}
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+Response = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the handler uses of Lambda's context."""
+
+    deadline: float
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a deployment may ask of its callers. `throttle`: requests a second, and at once; `waits`: whether a request waits for
+    the one environment, or is refused as by Lambda where none is free."""
+
+    api_key: str | None = None
+    throttle: tuple[float, float] | None = None
+    waits: bool = True
+    timeout: float = TIMEOUT_S
+
+
+class Throttle:
+    """A bucket of `burst` tokens that fills at `rate` a second."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst, self._tokens, self._at = rate, burst, burst, time.monotonic()
+
+    def admits(self) -> bool:
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Gateway:
+    """An ASGI application in front of one execution environment: a handler that serves one request after the other."""
+
+    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+        self._handler, self._limits, self._busy = handler, limits or Limits(), threading.Lock()
+        self._throttle = Throttle(*self._limits.throttle) if self._limits.throttle else None
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+            if len(body) > MAX_PAYLOAD:
+                return await _send(send, _refusal("REQUEST_TOO_LARGE"))
+        await _send(send, await self._answer(scope, body))
+
+    async def _answer(self, scope: dict[str, Any], body: bytes) -> Response:
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html: these must come encoded.
+        if set(b"|{}") & set(scope["query_string"]):
+            return _in_other_words(400, "Bad Request")
+        event = event_of(scope, body)
+        if event["path"] not in PATHS:
+            return _refusal("MISSING_AUTHENTICATION_TOKEN")
+        keyed = self._limits.api_key is not None and (event["httpMethod"], event["path"]) in KEYED
+        if keyed and event["headers"].get("x-api-key") != self._limits.api_key:
+            return _refusal("INVALID_API_KEY")
+        if self._throttle and not self._throttle.admits():
+            return _refusal("THROTTLED")
+        if _size(event) > MAX_EVENT:
+            return _in_other_words(413, "Request Too Long")
+        context = Context(time.monotonic() + self._limits.timeout, event["requestContext"]["requestId"])
+        # Not wait_for: a TimeoutError of the handler's own is a failure, not the gateway's patience.
+        task = asyncio.create_task(asyncio.to_thread(self._invoke, event, context))
+        await asyncio.wait({task}, timeout=self._limits.timeout)
+        if not task.done():
+            task.cancel()
+            return _refusal("INTEGRATION_TIMEOUT")
+        try:
+            return task.result()
+        except Exception:
+            logging.getLogger(__name__).exception("the handler failed")
+            return _refusal("DEFAULT_5XX")
+
+    def _invoke(self, event: dict[str, Any], context: Context) -> Response:
+        if not self._busy.acquire(blocking=self._limits.waits):
+            return _refusal("DEFAULT_5XX", 500)
+        try:
+            answer = self._handler(event, context)
+        finally:
+            self._busy.release()
+        if _size(answer) > MAX_EVENT:
+            raise ValueError("the answer passes Lambda's 6 MB")
+        return _response(answer)
+
+
+def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """The REST (v1) event of an ASGI request; a missing content type counts as JSON, and only BINARY comes in base64."""
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    query: dict[str, list[str]] = {}
+    # A semicolon splits, as on AWS.
+    for key, value in parse_qsl(scope["query_string"].decode("latin-1").replace(";", "&"), keep_blank_values=True):
+        query.setdefault(key, []).append(value)
+    path, identity, now = unquote(scope["raw_path"].decode("latin-1")), str(uuid.uuid4()), time.time()
+    kind = headers.get("content-type", ["application/json"])[-1].partition(";")[0].strip().lower()
+    binary = kind in BINARY
+    return {
+        "resource": path,
+        "path": path,
+        "httpMethod": scope["method"],
+        "headers": {name: values[-1] for name, values in headers.items()},
+        "multiValueHeaders": headers,
+        "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
+        "multiValueQueryStringParameters": query or None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "local",
+            "domainName": headers.get("host", ["localhost"])[-1],
+            "extendedRequestId": identity,
+            "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
+            "requestTimeEpoch": int(now * 1000),
+            "resourceId": "local",
+            "resourcePath": path,
+            "httpMethod": scope["method"],
+            "path": path,
+            "stage": "local",
+            "requestId": identity,
+            "protocol": f"HTTP/{scope['http_version']}",
+            "identity": {
+                "sourceIp": (scope.get("client") or ["127.0.0.1"])[0],
+                "userAgent": headers.get("user-agent", [""])[-1],
+            },
+        },
+        "body": (base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace")) if body else None,
+        "isBase64Encoded": binary and bool(body),
+    }
+
+
+def _size(payload: dict[str, Any]) -> int:
+    """Bytes of an event or an answer between gateway and function: UTF-8, nothing escaped that needn't be."""
+    return len(json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _refusal(name: str, status: int | None = None) -> Response:
+    usual, message, code = ANSWERS[name]
+    headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
+    return _response({"statusCode": status or usual, "headers": headers, "body": json.dumps({"message": message, "code": code})})
+
+
+def _in_other_words(status: int, text: str) -> Response:
+    """A refusal that no gateway response shapes: not JSON, and nothing that lets a browser read it."""
+    return _response({"statusCode": status, "headers": {"Content-Type": "text/plain"}, "body": text})
+
+
+def _response(answer: dict[str, Any]) -> Response:
+    """Raises for an answer that API Gateway would call malformed."""
+    status, text = int(answer["statusCode"]), answer.get("body") or ""
+    body: bytes = base64.b64decode(text, validate=True) if answer.get("isBase64Encoded") else text.encode()
+    headers = [(name.encode("latin-1"), str(value).encode("latin-1")) for name, value in (answer.get("headers") or {}).items()]
+    if status != 204:
+        headers.append((b"content-length", str(len(body)).encode()))
+    return status, headers, body
+
+
+async def _send(send: Callable[[Any], Awaitable[None]], response: Response) -> None:
+    status, headers, body = response
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
