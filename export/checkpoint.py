@@ -50,7 +50,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _open_archive(path)
     try:
         file = safe_open(path, framework="numpy")
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118: the file is no dict
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as err:
         raise CheckpointError(f"{path.name} is neither a whole safetensors file nor a torch archive ({err})") from err
     strange = {part.get_dtype() for part in slices.values()} - {"F64", "F32", "F16", "I64", "I32", "U8", "BOOL"}

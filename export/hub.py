@@ -27,13 +27,20 @@ class Fetched:
 
 
 def fetch(
-    repository: str, files: Sequence[str], revision: str | None, licence: str | None, accepted: str | None, say: Callable[[str], None]
+    repository: str,
+    files: Sequence[str],
+    revision: str | None,
+    licence: str | None,
+    accepted: str | None,
+    say: Callable[[str], None],
 ) -> Fetched:
     """The first of `files` that the repository has, from the cache where it is there. Raises ExportError."""
     try:
         info = huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS, files_metadata=True)
     except (RepositoryNotFoundError, GatedRepoError) as err:
-        raise ExportError(f"The hub doesn't give {repository}: it isn't there or wants a token (HF_TOKEN). {_reason(err)}") from err
+        raise ExportError(
+            f"The hub doesn't give {repository}: it isn't there or wants a token (HF_TOKEN). {_reason(err)}"
+        ) from err
     except Exception as err:  # the client raises its HTTP library's own errors too
         if isinstance(err, HfHubHTTPError) and err.response.status_code in (404, 422):
             raise ExportError(f"The hub has no revision {revision} of {repository}.") from err
@@ -41,7 +48,9 @@ def fetch(
     sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
     file = next((name for name in files if name in sizes), None)
     if file is None:
-        raise ExportError(f"{repository} has none of {', '.join(files)} at revision {info.sha}; it has {', '.join(sizes) or 'nothing'}.")
+        raise ExportError(
+            f"{repository} has none of {', '.join(files)} at revision {info.sha}; it has {', '.join(sizes) or 'nothing'}."
+        )
     licence = licence or licence_of(info.card_data)
     check_licence(repository, licence, accepted)
     if (size := sizes[file]) is not None:

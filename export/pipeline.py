@@ -199,11 +199,16 @@ def _check_with_numpy(
     ids = [tokenizer.encode(text) for text in sentences]
     images = [row for square in progress(pixels, "pictures") for row in encoders.encode_images([square])]
     texts = encoders.encode_text(ids)
-    few, architecture, mean, std = ids[:: max(1, len(ids) // CHECKED_TEXTS)], source.architecture, source.settings["mean"], source.settings["std"]
+    few, architecture, mean, std = (
+        ids[:: max(1, len(ids) // CHECKED_TEXTS)],
+        source.architecture,
+        source.settings["mean"],
+        source.settings["std"],
+    )
     say("checking the encoders with a forward pass in numpy")
     expected_images = forward.embed_images(architecture, source.arrays, mean, std, np.stack(pixels[:CHECKED_PICTURES]))
     expected_texts = forward.embed_texts(architecture, source.arrays, few)
-    got_texts = [row for row in encoders.encode_text(few)]
+    got_texts = list(encoders.encode_text(few))
     cosines = {
         "fp32_least_image_cosine": float((np.stack(images[:CHECKED_PICTURES]) * expected_images).sum(1).min()),
         "fp32_least_text_cosine": float((np.stack(got_texts) * expected_texts).sum(1).min()),

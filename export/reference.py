@@ -22,9 +22,7 @@ from export.verify import Pixels, Reference, strings
 STRINGS = 20_000
 
 
-def make_reference(
-    source: Source, pictures: list[Image.Image], sentences: list[str]
-) -> Reference:
+def make_reference(source: Source, pictures: list[Image.Image], sentences: list[str]) -> Reference:
     model, settings = source.model, source.settings
     size = model.visual.image_size
     preprocess = open_clip.image_transform(
@@ -33,7 +31,9 @@ def make_reference(
     )  # fmt: skip
     say(f"open_clip encodes {len(pictures)} pictures and {len(sentences)} sentences")
     with torch.inference_mode():
-        images = [model.encode_image(preprocess(picture).unsqueeze(0), normalize=True)[0] for picture in progress(pictures, "pictures")]
+        images = [
+            model.encode_image(preprocess(picture).unsqueeze(0), normalize=True)[0] for picture in progress(pictures, "pictures")
+        ]
         ids = open_clip.get_tokenizer(source.name)(sentences)
         texts = [model.encode_text(batch, normalize=True) for batch in progress(ids.split(32), "batches of sentences")]
     return Reference(

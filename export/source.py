@@ -88,7 +88,9 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     if is_file and settings is None:
         settings = named_settings(name, request.trained_with, tags)
     if settings is None or name not in table["architectures"]:
-        raise NeedsTorchError(f"{name} {request.pretrained} is none of the plain vision transformers that are made without torch.")
+        raise NeedsTorchError(
+            f"{name} {request.pretrained} is none of the plain vision transformers that are made without torch."
+        )
     if not is_file:
         name = with_right_activation(name, settings, table["architectures"], say)
     architecture = Architecture.model_validate(table["architectures"][name])

@@ -24,7 +24,12 @@ ROWS_A_RUN = 400
 
 def write_encoder(source: Source, encoder: str, precision: str, folder: Path, shown: Sequence[Image.Image] = ()) -> None:
     """image.onnx or text.onnx, in fp32 or int8. `shown`: pictures to calibrate an int8 image encoder on."""
-    path, architecture, mean, std = folder / f"{encoder}.onnx", source.architecture, source.settings["mean"], source.settings["std"]
+    path, architecture, mean, std = (
+        folder / f"{encoder}.onnx",
+        source.architecture,
+        source.settings["mean"],
+        source.settings["std"],
+    )
     if encoder == "text":
         return _write_text(architecture, source.arrays, precision, path)
     if architecture.image is None:

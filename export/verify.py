@@ -5,10 +5,8 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -36,6 +34,8 @@ TEMPLATES = ("{}", "a photo of a {}", "a blurry picture of one {} in bad light",
 
 def crops(count: int, names: Sequence[str] = PHOTOGRAPHS) -> list[Image.Image]:
     """The photographs, and random regions of them, from a tenth of their side to all of it."""
+    import skimage
+
     found = [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
     rng = np.random.default_rng(5)
     while len(found) < count:
