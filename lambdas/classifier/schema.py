@@ -151,7 +151,10 @@ Label = Annotated[
     Field(json_schema_extra={"format": "label", "maxLength": MAX_CHARACTERS}),
 ]
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS), AfterValidator(_whole), Field(json_schema_extra={"format": "label"})
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
+    AfterValidator(_whole),
+    Field(json_schema_extra={"format": "label"}),
 ]
 Labels = Annotated[
     list[Label],
