@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -23,7 +24,6 @@ from classifier.encoders import Encoders
 from classifier.prompt_cache import PromptCache, Templates
 from classifier.schema import SLOT
 from export.pipeline import export
-from export.towers import text_features
 from tools.demo_model.world import (
     ABSENCES,
     HELD_OUT_PAIRS,
@@ -53,6 +53,18 @@ SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATAS
 BUNDLE = Path("models/demo")
 open_clip.add_model_config(Path(__file__).with_name("config.json"))
 TOKENIZER = open_clip.get_tokenizer("demo")
+
+
+def text_features(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The text embedding [n, d], not normalised, at the ids' own length [n, length <= context length].
+
+    Exact for a causal mask and pooling at the end token, the highest id: nothing behind it can matter.
+    """
+    length = ids.shape[1]
+    x = model.token_embedding(ids) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    features: torch.Tensor = x[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)] @ model.text_projection
+    return features
 
 
 class Batches(IterableDataset[dict[str, torch.Tensor]]):
