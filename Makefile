@@ -29,6 +29,7 @@ help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install what everything needs except torch
+	@echo "Ready: make test, make check, make demo."
 
 $(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -165,5 +166,6 @@ format: $(READY) ## format in place
 	$(VENV)/bin/ruff format .
 
 examples-setup: $(SERVES) ## install what the examples need
+	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
 .PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
