@@ -102,6 +102,9 @@ demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes
 golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python -m tests.golden.make_golden
 
+golden-answers: $(READY) ## answers the recorded requests in tests/golden again, prints what changed and records the new answers
+	@$(VENV)/bin/python -m tests.golden.answers
+
 document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
 	$(VENV)/bin/python -m tools.generate_docs
 
@@ -162,4 +165,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
