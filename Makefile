@@ -106,6 +106,9 @@ demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and writ
 golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python -m tests.golden.make_golden
 
+golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, record the new answers
+	@$(VENV)/bin/python -m tests.golden.answers
+
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
 	$(VENV)/bin/python -m tools.generate_docs
 
@@ -166,4 +169,4 @@ format: $(READY) ## format in place
 
 examples-setup: $(SERVES) ## install what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
