@@ -63,7 +63,11 @@ def write_response(event: object, response: Response) -> Any:
 
 def _headers(event: Event) -> dict[str, str]:
     headers = {
-        **{name: values[-1] for name, values in _object(event, "multiValueHeaders").items() if isinstance(values, list) and values},
+        **{
+            name: values[-1]
+            for name, values in _object(event, "multiValueHeaders").items()
+            if isinstance(values, list) and values
+        },
         **_object(event, "headers"),
     }
     return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
@@ -72,7 +76,9 @@ def _headers(event: Event) -> dict[str, str]:
 def _query(event: Event) -> dict[str, list[str]]:
     query = {
         **{name: [value] for name, value in _object(event, "queryStringParameters").items()},
-        **{name: values for name, values in _object(event, "multiValueQueryStringParameters").items() if isinstance(values, list)},
+        **{
+            name: values for name, values in _object(event, "multiValueQueryStringParameters").items() if isinstance(values, list)
+        },
     }
     # A load balancer leaves the percent-encoding to the function.
     decode = unquote_plus if "elb" in _object(event, "requestContext") else str

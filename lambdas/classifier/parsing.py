@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from classifier.body import no_constant
 from classifier.errors import ClientError, quoted, shortened
 from classifier.schema import (
+    OTHER_NAMES,
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
@@ -28,10 +29,6 @@ HUGGING_FACE_FIELDS = {
     "labels": "parameters.candidate_labels",
     "templates": "parameters.hypothesis_template",
 }
-# What other APIs call our fields.
-OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
-    ("candidate_labels", "classes", "texts", "prompts"), "labels"
-)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,15 @@ from classifier.context import RequestContext
 from classifier.errors import ClientError, quoted
 from classifier.parsing import ParsedRequest
 from classifier.prompt_cache import Prompt, PromptCache, Templates
-from classifier.schema import MAX_ANSWER_BYTES, MAX_CHARACTERS, MAX_PROMPTS, MAX_TOTAL_CHARACTERS, MAX_TOTAL_LINES, SLOT, ClassifyRequest
+from classifier.schema import (
+    MAX_ANSWER_BYTES,
+    MAX_CHARACTERS,
+    MAX_PROMPTS,
+    MAX_TOTAL_CHARACTERS,
+    MAX_TOTAL_LINES,
+    SLOT,
+    ClassifyRequest,
+)
 
 # The longest float64 in JSON, and what separates two of them.
 _NUMBER_BYTES = 26
@@ -106,7 +114,9 @@ def _check_lengths(texts: Sequence[str], fields: Sequence[str]) -> None:
     """Raises ClientError for a label that no model reads, before anything takes time for its characters."""
     for text, field in zip(texts, fields, strict=True):
         if len(text) > MAX_CHARACTERS:
-            message = f"The label has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
+            message = (
+                f"The label has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
+            )
             raise ClientError(400, "label_too_long", message, field)
 
 

@@ -151,7 +151,10 @@ Label = Annotated[
     Field(json_schema_extra={"format": "label", "maxLength": MAX_CHARACTERS}),
 ]
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS), AfterValidator(_whole), Field(json_schema_extra={"format": "label"})
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
+    AfterValidator(_whole),
+    Field(json_schema_extra={"format": "label"}),
 ]
 Labels = Annotated[
     list[Label],
@@ -302,6 +305,11 @@ class HuggingFaceRequest(Strict):
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
 QUERY_PARAMETERS = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
+
+# What other APIs call our fields.
+OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
+    ("candidate_labels", "classes", "texts", "prompts"), "labels"
+)
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

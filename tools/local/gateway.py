@@ -82,9 +82,7 @@ class Gateway:
         self._handler, self._limits, self._busy = handler, limits or Limits(), threading.Lock()
         self._throttle = Throttle(*self._limits.throttle) if self._limits.throttle else None
 
-    async def __call__(
-        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         if scope["type"] != "http":
             return
         body, more = bytearray(), True

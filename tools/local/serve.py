@@ -142,7 +142,9 @@ def main() -> None:
     try:
         sock = listener(arguments.port)
     except (OSError, OverflowError) as err:
-        sys.exit(f"Port {arguments.port} can't be used ({err}); take another: make serve PORT={8001 if arguments.port == 8000 else 8000}")
+        sys.exit(
+            f"Port {arguments.port} can't be used ({err}); take another: make serve PORT={8001 if arguments.port == 8000 else 8000}"
+        )
     handler = load(bundle)
     limits = Limits(arguments.api_key, arguments.throttle, waits=not arguments.refuse_when_busy)
     name = read_manifest(bundle, verify_hashes=False).name
