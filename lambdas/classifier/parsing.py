@@ -107,7 +107,7 @@ def _check_combinations(request: ClassifyRequest) -> None:
         (
             "combine",
             multi_label and request.combine == "sum",
-            'must be "max" with multi_label, which adds nothing up; or remove it.',
+            'must be "max" with multi_label, which adds nothing; or remove it.',
         ),
         ("negative_template", not multi_label, "needs multi_label; send multi_label: true, or remove it."),
         ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
