@@ -104,11 +104,7 @@ def _check_combinations(request: ClassifyRequest) -> None:
     multi_label, embedding = request.multi_label, request.image_embedding
     contradictions = (
         ("combine", request.categories is None, "needs categories; send them, or remove it."),
-        (
-            "combine",
-            multi_label and request.combine == "sum",
-            'must be "max" with multi_label, which adds nothing; or remove it.',
-        ),
+        ("combine", multi_label and request.combine == "sum", 'must be "max" with multi_label; send that, or remove it.'),
         ("negative_template", not multi_label, "needs multi_label; send multi_label: true, or remove it."),
         ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
     )
@@ -131,8 +127,7 @@ def _check_joined_labels(request: ClassifyRequest, field: str) -> None:
 
 
 def _check_exactly_one(request: ClassifyRequest, names: tuple[str, ...], missing: str) -> None:
-    sent = [name for name in names if getattr(request, name) is not None]
-    if not sent:
+    if not (sent := [name for name in names if getattr(request, name) is not None]):
         raise ClientError(400, "invalid_request", f"{names[0]} {missing}", names[0])
     if len(sent) > 1:
         raise ClientError(400, "invalid_request", f"{sent[0]} and {sent[1]} exclude each other; send one of them.", sent[1])

@@ -122,7 +122,7 @@ def test_what_is_not_base64_is_refused_not_skipped(text: object) -> None:
         (categories({"a": "b"}), "invalid_request", "categories.a", "list"),
         (categories({"": ["b"]}), "invalid_request", "categories.", "empty"),
         (categories({"a": ["b"]}, combine="mean"), "invalid_request", "combine", "'sum' or 'max'"),
-        (categories({"a": ["b"]}, combine="sum", multi_label=True), "invalid_request", "combine", "adds nothing"),
+        (categories({"a": ["b"]}, combine="sum", multi_label=True), "invalid_request", "combine", 'must be "max"'),
         (changed(combine="max"), "invalid_request", "combine", "needs categories"),
         (changed(templates=[]), "invalid_request", "templates", "at least 1"),
         (changed(templates=["a photo"]), "invalid_request", "templates.0", "exactly one {}"),
