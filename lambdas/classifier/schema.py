@@ -306,6 +306,11 @@ class HuggingFaceRequest(Strict):
 QUERY_LISTS = ("labels", "templates")
 QUERY_PARAMETERS = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
 
+# What other APIs call our fields.
+OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
+    ("candidate_labels", "classes", "texts", "prompts"), "labels"
+)
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
