@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
-PYTHON ?= python3.11
 VENV := .venv
+# The environment's own Python once there is one, else the first that runs and is new enough.
+PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 EXPORT := .venv-export
 # The environments are made once and again whenever what they are made from changes.
 # What serves is enough to see it work; READY adds what tests, checks and deploys it.
@@ -15,13 +17,17 @@ PRETRAINED ?= openai
 PRECISION ?= auto
 MINUTES ?= 100
 
-# The CDK's command line, in this folder alone. Settings on top of cdk.json's: SETTINGS="memory=4096 playground=true".
+# The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
 CDK := node_modules/.bin/cdk
-# What is deployed: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or what cdk.json says.
+# Which changes of permissions the CDK asks about: never, broadening or any-change.
+APPROVAL ?= never
+# A builder in a container leaves no image in Docker's store, where the CDK looks for it.
+unexport BUILDX_BUILDER
+# The bundle to deploy: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or cdk.json's.
 NAMED = $(or $(BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),models/$(MODEL)-$(PRETRAINED)))
-DEPLOYED = $(or $(NAMED),$(shell $(PYTHON) -c 'import json; print(json.load(open("cdk.json"))["context"]["bundle"])'))
+DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
 CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
-# Where the bundle's content doesn't matter, the demo stands in.
+# Where the bundle doesn't matter, the demo is enough.
 STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
 
 help: ## this list
@@ -30,7 +36,7 @@ help: ## this list
 setup: $(READY) ## the environment for everything but making models: no torch
 
 $(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "Python 3.11 or newer is needed: install it, or name one: make setup PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
@@ -65,33 +71,35 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
-	npm ci --silent --no-audit --no-fund
+	npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-deploy-cdk: $(READY) ## puts it on AWS, makes the bundle first where there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
-	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region logging-role
+deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
+	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
-	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
-	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json
+	$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
+	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-synth: $(READY) $(CDK) ## the CloudFormation template in build/cdk.out; no AWS account, no Docker; the demo where no bundle is
-	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
+synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out; no AWS account, no Docker; uses the demo if there is no bundle
+	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
 	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
-diff: $(READY) $(CDK) ## what a deployment would change
-	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
+diff: $(READY) $(CDK) ## show what a deployment would change
+	@$(VENV)/bin/python -m tools.deploy check node aws credentials region $(CONTEXT)
 	$(CDK) diff $(CONTEXT)
 
-destroy: $(READY) $(CDK) ## takes it off AWS, after a question
+destroy: $(READY) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	$(CDK) destroy $(STAND_IN)
+	$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
-bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs where there is none
+bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) bootstrap $(STAND_IN)
-	@$(VENV)/bin/python -m tools.deploy check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
-		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
+	@$(VENV)/bin/python -m tools.deploy logging-role
+
+update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; then deploy
+	@$(VENV)/bin/python -m tools.deploy update-base
 
 demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
 	$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
@@ -112,7 +120,7 @@ benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
-	@$(VENV)/bin/python -m tools.deploy check node
+	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
 	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
 
 classifier-lambda-test: test ## the same
@@ -162,4 +170,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

@@ -30,6 +30,8 @@ SLOT = "{}"
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 # The content types of a body that is an image.
 IMAGE_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
+# What API Gateway hands over in base64. Listed one by one: with */* JSON would arrive in base64 as well.
+BINARY_TYPES = IMAGE_TYPES
 JsonObject = dict[str, Any]
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URI = re.compile(r"\s*data:[\w/.+-]*(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
