@@ -13,10 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import requests
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 
 from classifier.bundle import read_manifest
 from stacks.settings import Settings, SettingsError
@@ -36,7 +33,6 @@ MIN_BOOTSTRAP = 6
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: what must stay unreserved.
 MIN_UNRESERVED = 100
 LOGGING_STACK = "api-gateway-logging"
-DOCKER = os.environ.get("CDK_DOCKER", "docker")
 # Error codes of AWS that have a remedy of their own.
 REMEDIES = {
     "ExpiredToken": "Sign in again (aws login, aws sso login).",
@@ -86,6 +82,11 @@ def aws(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def docker() -> str:
+    """The program that the CDK builds images with."""
+    return os.environ.get("CDK_DOCKER", "docker")
+
+
 def context() -> dict[str, Any]:
     """The context in cdk.json."""
     found: dict[str, Any] = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]
@@ -101,13 +102,13 @@ def check_node(_: Settings) -> None:
 
 
 def check_docker(_: Settings) -> None:
-    run([DOCKER, "info"], "install Docker and start it: https://docs.docker.com/get-started/get-docker/")
+    run([docker(), "info"], "install Docker and start it: https://docs.docker.com/get-started/get-docker/")
 
 
 def check_buildx(_: Settings) -> None:
     """Docker alone needs the plug-in; finch and podman build with what they bring."""
-    if Path(DOCKER).name == "docker":
-        run([DOCKER, "buildx", "version"], "install Docker's buildx: https://github.com/docker/buildx#installing")
+    if Path(docker()).name == "docker":
+        run([docker(), "buildx", "version"], "install Docker's buildx: https://github.com/docker/buildx#installing")
 
 
 def check_aws(_: Settings) -> None:
@@ -286,7 +287,7 @@ def update_base() -> str:
     remedy = (
         "Docker with buildx and a way to the registry are needed; a stale login is removed with: docker logout public.ecr.aws"
     )
-    text = run([DOCKER, "buildx", "imagetools", "inspect", image, "--format", "{{json .Manifest}}"], remedy)
+    text = run([docker(), "buildx", "imagetools", "inspect", image, "--format", "{{json .Manifest}}"], remedy)
     manifest = json.loads(text)
     if not {"amd64", "arm64"} <= {part.get("platform", {}).get("architecture") for part in manifest.get("manifests", [])}:
         raise CheckError(f"{image} is not made for both arm64 and x86_64\n  set base_image to an image that is")
@@ -300,6 +301,11 @@ class Signed(requests.auth.AuthBase):
     """Signs requests for API Gateway with the credentials and the region of the AWS CLI."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Takes a second to import, and few deployments need it.
+        import botocore.session
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
         session = botocore.session.get_session()
         host = re.search(r"\.execute-api\.([a-z0-9-]+)\.", str(request.url))
         region = host[1] if host else os.environ.get("AWS_REGION") or session.get_config_variable("region")
@@ -379,7 +385,7 @@ def call_deployment(outputs: Mapping[str, str], bundle: Path) -> bool:
     return False
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     checks = commands.add_parser("check", help="report what is missing")
@@ -390,7 +396,7 @@ def main() -> None:
     waiting = commands.add_parser("wait", help="call a new deployment until it answers")
     waiting.add_argument("outputs", type=Path, help="cdk's --outputs-file")
     waiting.add_argument("bundle", type=Path, help="the bundle that was deployed")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         if arguments.command == "check":
             settings = Settings.read(context() | dict(text.partition("=")[::2] for text in arguments.settings))
