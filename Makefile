@@ -63,6 +63,12 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
+pack: $(SERVES) ## a bundle as one file to keep or share, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
+	@$(VENV)/bin/python -m tools.archive pack "$(BUNDLE)" $(if $(OUTPUT),--output "$(OUTPUT)")
+
+fetch-bundle: $(SERVES) ## such a file into models/, once and checked: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
+	@$(VENV)/bin/python -m tools.archive fetch "$(FROM)" "$(SHA256)" $(if $(NAME),--name "$(NAME)")
+
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
 	npm ci --silent --no-audit --no-fund
@@ -162,4 +168,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model pack fetch-bundle deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
