@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.base_image import BASE, reduce
+from tests.support.emulator import LAMBDA
 from tests.support.requests import ROOT
 from tests.support.synthesis import image_source, synthesize
 
@@ -138,33 +139,11 @@ def mounted(name: str) -> Iterator[Path]:
         run(*BUILDAH, "rm", container)
 
 
-# What Lambda sets: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html. The keys are AWS's own examples.
-LAMBDA = {
-    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    "AWS_SESSION_TOKEN": "example",
-    "AWS_DEFAULT_REGION": "eu-central-1",
-    "AWS_REGION": "eu-central-1",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "2048",
-    "AWS_LAMBDA_FUNCTION_NAME": "clip",
-    "AWS_LAMBDA_FUNCTION_TIMEOUT": "60",
-    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-    "AWS_LAMBDA_LOG_FORMAT": "JSON",
-    "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/clip",
-    "AWS_LAMBDA_LOG_LEVEL": "INFO",
-    "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/25/[$LATEST]0",
-    "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
-    "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
-    "CORS_ORIGIN": "*",
-}
-
-
 @contextmanager
 def running(name: str) -> Iterator[str]:
-    """A container in a sandbox like Lambda's, and without a network: read-only but for /tmp, no /dev/shm and no processors in /sys, few
+    """A container in a sandbox like Lambda's, without a network.
 
-    file descriptors and processes, a user without rights, 2 GB of memory.
+    Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes; a user without rights; 2 GB.
     """
     needs(podman="podman", runc="runc")
     container = f"classifier-{uuid.uuid4()}"
