@@ -81,7 +81,7 @@ def make_models() -> None:
     import torch
 
     from export.pipeline import export
-    from export.source import load
+    from export.torch_source import load
     from export.towers import write_encoder
 
     FP32.mkdir(parents=True, exist_ok=True)

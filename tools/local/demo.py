@@ -1,4 +1,4 @@
-"""Classifies three samples, or an image and labels of your own, over HTTP: by default with the embedded demo model."""
+"""Classifies three pictures, or one of your own with your labels, over HTTP: drawings for the demo model, photographs for a real one."""
 
 import argparse
 import base64
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import requests
 
+from classifier.bundle import read_manifest
 from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
 
-IMAGES = Path("examples/images")
-# The first label is the right one.
+DRAWINGS_FOLDER, PHOTOGRAPHS_FOLDER = Path("examples/images"), Path("examples/photographs")
+# The first label of each is the right one.
 SAMPLES = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
     "pizza.jpg": ["a pizza", "a hamburger", "a cake", "a dog", "a flower"],
@@ -22,9 +23,14 @@ SAMPLES = {
         "something else",
     ],
 }
-REAL_MODEL = """For photographs, make a bundle of a real model once and serve it:
-  make model MODEL=ViT-B-32-quickgelu PRETRAINED=openai
-  make serve"""
+PHOTOGRAPHS = {
+    "cat.jpg": ["a cat", "a dog", "a tiger", "a person", "a landscape"],
+    "coffee.jpg": ["a cup of coffee", "a glass of beer", "a plate of food", "a flower", "a laptop"],
+    "rocket.jpg": ["a rocket launch", "fireworks", "a lighthouse at night", "an aeroplane", "a car"],
+}
+REAL_MODEL = """For photographs, make a bundle of a real model once and try it:
+  make model
+  make demo BUNDLE=models/ViT-B-32-quickgelu-openai"""
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,12 @@ def main() -> None:
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.labels):
-        sys.exit('For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
+        sys.exit('For a picture of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
     handler = load(arguments.bundle)
+    demo = read_manifest(arguments.bundle, verify_hashes=False).name == "demo"
+    folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
     images = (
-        {arguments.image: arguments.labels} if arguments.image else {IMAGES / name: labels for name, labels in SAMPLES.items()}
+        {arguments.image: arguments.labels} if arguments.image else {folder / name: labels for name, labels in samples.items()}
     )
     wrong = []
     with running(handler) as url:
