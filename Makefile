@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
-# The first of these that is there, under whatever name.
-PYTHON ?= $(firstword $(shell for name in python3.11 python3.12 python3.13 python3; do command -v $$name; done))
 VENV := .venv
+# The environment's own Python once there is one, else the first that runs and is new enough.
+PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 EXPORT := .venv-export
 # Each environment is made once, and again when its requirements change. SERVES is what the demo and the local server need; READY adds
 # what tests, checks and deployments need.
@@ -16,11 +17,15 @@ PRETRAINED ?= openai
 PRECISION ?= auto
 MINUTES ?= 82
 
-# The CDK's command line, in this folder alone. Settings on top of cdk.json's: SETTINGS="memory=4096 playground=true".
+# The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
 CDK := node_modules/.bin/cdk
-# What is deployed: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or what cdk.json says.
+# Which changes of permissions the CDK asks about: never, broadening or any-change.
+APPROVAL ?= never
+# A builder in a container leaves no image in Docker's store, where the CDK looks for it.
+unexport BUILDX_BUILDER
+# The bundle to deploy: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or cdk.json's.
 NAMED = $(or $(BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),models/$(MODEL)-$(PRETRAINED)))
-DEPLOYED = $(or $(NAMED),$(shell $(PYTHON) -c 'import json; print(json.load(open("cdk.json"))["context"]["bundle"])'))
+DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
 CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
 # The demo bundle stands in where the bundle's content doesn't matter.
 STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
@@ -67,35 +72,43 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
+pack: $(SERVES) ## write a bundle into one file, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
+	@$(VENV)/bin/python -m tools.archive pack "$(BUNDLE)" $(if $(OUTPUT),--output "$(OUTPUT)")
+
+fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
+	@$(VENV)/bin/python -m tools.archive fetch "$(FROM)" "$(SHA256)" $(if $(NAME),--name "$(NAME)")
+
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
-	npm ci --silent --no-audit --no-fund
+	npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-deploy-cdk: $(READY) ## deploy to AWS, making the bundle first if there is none: SETTINGS="memory=4096 …" BUNDLE=models/…
-	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region logging-role
+deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
+	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
-	$(CDK) deploy $(CONTEXT) --require-approval never --outputs-file build/outputs.json
-	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json
+	$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
+	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
-	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) isn't there: the demo bundle stands in."
+synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out; no AWS account, no Docker; uses the demo if there is no bundle
+	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
 	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
 diff: $(READY) $(CDK) ## show what a deployment would change
-	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
+	@$(VENV)/bin/python -m tools.deploy check node aws credentials region $(CONTEXT)
 	$(CDK) diff $(CONTEXT)
 
-destroy: $(READY) $(CDK) ## delete the stack (asks first)
+destroy: $(READY) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	$(CDK) destroy $(STAND_IN)
+	$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
 bootstrap: $(READY) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) bootstrap $(STAND_IN)
-	@$(VENV)/bin/python -m tools.deploy check logging-role >/dev/null 2>&1 || aws cloudformation deploy \
-		--stack-name api-gateway-logging --template-file stacks/logging_role.yaml --capabilities CAPABILITY_IAM
+	@$(VENV)/bin/python -m tools.deploy logging-role
+
+update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; then deploy
+	@$(VENV)/bin/python -m tools.deploy update-base
 
 demo-model: $(EXPORT_READY) ## train the demo model again from nothing: MINUTES=82
 	$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
@@ -106,7 +119,7 @@ demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and writ
 golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python -m tests.golden.make_golden
 
-golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, and record it
+golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, record the new answers
 	@$(VENV)/bin/python -m tests.golden.answers
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
@@ -119,7 +132,7 @@ benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors an
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
-	@$(VENV)/bin/python -m tools.deploy check node
+	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
 	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
 
 classifier-lambda-test: test ## the same
@@ -169,4 +182,4 @@ format: $(READY) ## format in place
 
 examples-setup: $(SERVES) ## install what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from classifier.schema import (
+    BINARY_TYPES,
     IMAGE_TYPES,
     MAX_ANSWER_BYTES,
     MAX_CHARACTERS,
@@ -147,6 +148,8 @@ def document() -> JsonObject:
     return {
         "openapi": "3.1.0",
         "info": {"title": "clip-classifier-lambda", "version": "1.0.0", "description": DESCRIPTION},
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-binary-media-types.html
+        "x-amazon-apigateway-binary-media-types": list(BINARY_TYPES),
         "security": [{}, {"key": []}],
         "paths": {
             "/": {

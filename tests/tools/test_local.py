@@ -1,5 +1,9 @@
 import base64
+import http.client
 import json
+import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +23,7 @@ from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import classify
 from tools.local.gateway import Limits
-from tools.local.serve import choose, running
+from tools.local.serve import Protocol, choose, running
 
 JSON = {"Content-Type": "application/json"}
 
@@ -62,10 +66,8 @@ def test_a_request_is_answered_over_http(handler: Handler) -> None:
         assert post(url, b"{}")[0] == 400
         status, _, headers = post(url, body.encode(), method="PUT")
         assert (status, "POST" in headers["Allow"]) == (405, True)
-        assert post(url, body.encode(), {"Content-Type": ""})[0] == 415
-        assert (
-            post(url, body.encode(), {"Content-Type": "application/x-www-form-urlencoded"})[1]["code"] == "unsupported_media_type"
-        )
+        assert post(url, body.encode(), {"Content-Type": ""})[0] == 200
+        assert post(url, body.encode(), {})[1]["code"] == "unsupported_media_type"  # urllib then says what curl says
 
 
 def test_http_becomes_a_rest_event() -> None:
@@ -201,6 +203,92 @@ def test_the_only_real_bundle_is_chosen_and_several_are_listed(tmp_path: Path, c
     assert caught.value.code == 2
     assert f"BUNDLE={tmp_path / 'two'}" in capsys.readouterr().err
     assert choose(tmp_path, tmp_path / "two") == tmp_path / "two"
+
+
+def test_bytes_that_are_no_utf_8_are_lost_without_a_binary_content_type() -> None:
+    recorder, sent = Recorder(), b"\xff\xd8\xff\xe0"
+    with running(recorder) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"))
+        connection.request("POST", "/", sent)
+        connection.getresponse().read()
+        connection.close()
+        for kind in ("image/jpg", "image/heic", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"):
+            post(url, sent, {"Content-Type": kind})
+    missing, *named = recorder.events
+    assert (missing["body"], missing["isBase64Encoded"], "content-type" in missing["headers"]) == ("\ufffd" * 4, False, False)
+    assert {(event["body"], event["isBase64Encoded"]) for event in named} == {(base64.b64encode(sent).decode(), True)}
+
+
+class Impatient(Protocol):
+    receive_timeout_s = 0.3
+
+
+@pytest.mark.parametrize("start", [b"", b"POST / HTT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{"])
+def test_a_connection_that_stalls_is_closed_and_others_are_served(start: bytes) -> None:
+    with running(Recorder(seconds=0.5), protocol=Impatient) as url:
+        host, port = url.removeprefix("http://").rstrip("/").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as stalled:
+            stalled.sendall(start)
+            # Half a second in the handler is no stall.
+            assert post(url, b"{}")[0] == 200
+            assert stalled.recv(100) == b""
+
+
+def test_what_the_gateway_refuses_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with running(Recorder(), Limits(api_key="secret")) as url:
+        post(url, b"{}")
+        post(url + "nowhere", b"{}")
+        post(url, b" " * (6 * 2**20), JSON | {"x-api-key": "secret"})
+    lines = [(record.__dict__["path"], record.__dict__["status"]) for record in caplog.records if record.message == "refused"]
+    assert lines == [("/", 403), ("/nowhere", 404), ("/", 413)]
+
+
+def start_serving(*options: str) -> tuple[subprocess.Popen[str], str, list[str]]:
+    """A server of its own, its URL and the lines that it printed."""
+    command = [sys.executable, "-m", "tools.local.serve", "--bundle", str(DEMO), "--port", "0", *options]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": "lambdas"}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(5)]
+    url = lines[0].partition(" answers at ")[2].split()[0]
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), 1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    return process, url, lines
+
+
+@pytest.mark.parametrize("options", [[], ["--api-key", "my secret's"]], ids=["open", "keyed"])
+def test_what_serve_says_to_try_works(options: list[str]) -> None:
+    process, _, lines = start_serving(*options)
+    with process:
+        command = "".join(lines[3:])
+        assert "base64" not in command
+        answer = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+        assert list(json.loads(answer.stdout)["result"]) == ["a dog", "a cat"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+
+
+def test_ctrl_c_ends_the_server_in_three_seconds_whatever_is_running() -> None:
+    process, url, _ = start_serving()
+    host, port = url.removeprefix("http://").rstrip("/").split(":")
+    # 2,000 prompts take the demo model seconds.
+    labels = [f"{i} " + "dog " * 60 for i in range(1000)]
+    body = json.dumps({"image_data": base64.b64encode(encoded(picture(8, 8))).decode(), "labels": labels}).encode()
+    with process, socket.create_connection((host, int(port))) as busy, socket.create_connection((host, int(port))) as stalled:
+        busy.sendall(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        stalled.sendall(b"POST / HTT")
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - began < 3
 
 
 def test_serve_prints_its_url_and_ends_on_ctrl_c() -> None:

@@ -12,7 +12,7 @@ from classifier.bundle import read_manifest
 from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
 
 DRAWINGS_FOLDER, PHOTOGRAPHS_FOLDER = Path("examples/images"), Path("examples/photographs")
-# The first label of each is the right one.
+# The first label is the right one.
 SAMPLES = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
     "pizza.jpg": ["a pizza", "a hamburger", "a cake", "a dog", "a flower"],
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.labels):
-        sys.exit('For a picture of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
+        sys.exit('For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
     handler = load(arguments.bundle)
     demo = read_manifest(arguments.bundle, verify_hashes=False).name == "demo"
     folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)

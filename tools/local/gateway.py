@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from classifier.schema import BINARY_TYPES
+from stacks.gateway_responses import GATEWAY_RESPONSES
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html: payload and time;
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB a synchronous event and answer.
@@ -22,15 +23,8 @@ TIMEOUT_S = 29.0
 BINARY = set(BINARY_TYPES)
 PATHS = ("/", "/openapi.json")
 KEYED = {("POST", "/")}
-# The gateway's own answers by its name for them, worded as the stack has them: status, message, code.
-ANSWERS = {
-    "INVALID_API_KEY": (403, "The API key is missing or wrong; send it in the header x-api-key.", "forbidden"),
-    "MISSING_AUTHENTICATION_TOKEN": (404, "There is nothing at this path with this method; POST to /.", "not_found"),
-    "REQUEST_TOO_LARGE": (413, "The body is too large; keep it below 6 MB, which is 4.5 MB of image.", "too_large"),
-    "THROTTLED": (429, "Too many requests; try again later, each time after a longer pause.", "too_many_requests"),
-    "DEFAULT_5XX": (502, "No answer this time; try again, each time after a longer pause.", "unavailable"),
-    "INTEGRATION_TIMEOUT": (504, "Out of time; ask for less at once, or try again.", "out_of_time"),
-}
+# What API Gateway answers on AWS where the stack leaves the status to it.
+UNAVAILABLE = 502
 logger = logging.getLogger(__name__)
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 Scope = dict[str, Any]
@@ -188,10 +182,12 @@ def _size(payload: dict[str, Any]) -> int:
 
 
 def _refusal(scope: Scope, name: str, status: int | None = None) -> Response:
-    usual, message, code = ANSWERS[name]
-    _log(scope, status or usual, message)
+    usual, message, code = GATEWAY_RESPONSES[name]
+    _log(scope, status or usual or UNAVAILABLE, message)
     headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
-    return _response({"statusCode": status or usual, "headers": headers, "body": json.dumps({"message": message, "code": code})})
+    return _response(
+        {"statusCode": status or usual or UNAVAILABLE, "headers": headers, "body": json.dumps({"message": message, "code": code})}
+    )
 
 
 def _plain_refusal(scope: Scope, status: int, text: str) -> Response:
