@@ -51,26 +51,26 @@ $(READY): $(SERVES) requirements.txt tests/requirements.txt
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
-setup-export: $(EXPORT_READY) ## the environment for making models, with torch
+setup-export: $(EXPORT_READY) ## install what making models needs, with torch
 
 $(EXPORT_READY): export/requirements.txt $(RUNTIME) tests/requirements.txt
 	@echo "The export environment holds torch: on Linux 5.6 GB with CUDA libraries, which nothing here uses."
 	@echo "For the smaller CPU build name PyTorch's CPU index: make $(MAKECMDGOALS) TORCH_INDEX=…"
-	$(PYTHON) -m venv --clear $(EXPORT)
-	$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r export/requirements.txt \
+	@$(PYTHON) -m venv --clear $(EXPORT)
+	@$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
+	@$(EXPORT)/bin/pip install -q --disable-pip-version-check -r export/requirements.txt \
 		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
+	@$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
 	@touch $@
 
-demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
+demo: $(SERVES) ## classify three samples with the demo model, or your own image: IMAGE=… LABELS="a dog,a cat" BUNDLE=models/…
 	@$(VENV)/bin/python -m tools.local.demo $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
-	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
+model: $(EXPORT_READY) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
+	@$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
 pack: $(SERVES) ## write a bundle into one file, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
@@ -81,105 +81,106 @@ fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models
 
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
-	npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
 	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
-	$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
+	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
 synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out; no AWS account, no Docker; uses the demo if there is no bundle
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
-	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
 diff: $(READY) $(CDK) ## show what a deployment would change
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region $(CONTEXT)
-	$(CDK) diff $(CONTEXT)
+	@$(CDK) diff $(CONTEXT)
 
 destroy: $(READY) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
+	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
 bootstrap: $(READY) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	$(CDK) bootstrap $(STAND_IN)
+	@$(CDK) bootstrap $(STAND_IN)
 	@$(VENV)/bin/python -m tools.deploy logging-role
 
 update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; then deploy
 	@$(VENV)/bin/python -m tools.deploy update-base
 
 demo-model: $(EXPORT_READY) ## train the demo model again from nothing: MINUTES=82
-	$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
+	@$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and write the figures to models/demo/README.md
-	$(EXPORT)/bin/python -m tools.demo_model measure
+	@$(EXPORT)/bin/python -m tools.demo_model measure
 
 golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
-	$(EXPORT)/bin/python -m tests.golden.make_golden
+	@$(EXPORT)/bin/python -m tests.golden.make_golden
 
 golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, record the new answers
 	@$(VENV)/bin/python -m tests.golden.answers
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
-	$(VENV)/bin/python -m tools.generate_docs
+	@$(VENV)/bin/python -m tools.generate_docs
 
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
-	$(EXPORT)/bin/python -m tools.benchmark
+	@$(EXPORT)/bin/python -m tools.benchmark
 
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
+	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
 
-classifier-lambda-test: test ## the same
+classifier-lambda-test: test ## the same as make test
 
 test-export: $(EXPORT_READY) ## export real architectures with random weights and verify them; needs torch
-	$(EXPORT)/bin/python -m pytest tests/export
+	@$(EXPORT)/bin/python -m pytest tests/export
 
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 
 $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(EXPORT_READY)
 	@mkdir -p build
-	$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
-	$(EXPORT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
+	@$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
+	@$(EXPORT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.pt
 
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
-	$(VENV)/bin/python -m pytest tests/integration/test_container.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_container.py
 
 test-arm64: $(READY) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
-	$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
 test-browser: $(BROWSES) ## test the playground in Chromium; root on Debian or Ubuntu if there is no chromium
-	$(VENV)/bin/python -m pytest tests/integration/test_browser.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
 $(BROWSES): tests/integration/requirements.txt $(READY)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	@echo "Installing what the browser's test needs into $(VENV) …"
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 test-sam: $(READY) build/sam/ready ## compare the local server's events with those of SAM's local API Gateway
-	$(VENV)/bin/python -m pytest tests/integration/test_sam.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_sam.py
 
 build/sam/ready: tests/integration/sam-requirements.txt
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@echo "Installing SAM, 342 MB, into $(@D) …"
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-check: $(READY) ## lint, format and types, changing nothing
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
+check: $(READY) ## check lint, format and types, changing nothing
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
+	@$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
 
 format: $(READY) ## format in place
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
 
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"

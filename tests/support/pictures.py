@@ -14,7 +14,7 @@ SIZES = [(64, 64), (65, 64), (64, 67), (97, 64), (100, 75), (75, 101), (440, 248
 
 
 def picture(width: int, height: int, bands: int = 3, seed: int = 0) -> Image.Image:
-    """Soft colours with some noise: like a photograph, every pixel matters and none of its neighbours is alike."""
+    """Soft colours with some noise: as in a photograph, neighbouring pixels are similar but never equal."""
     rng = np.random.default_rng([seed, width, height])
     soft = Image.fromarray(rng.integers(0, 256, (5, 6, bands), dtype=np.uint8).squeeze()).resize(
         (width, height), Image.Resampling.BICUBIC
