@@ -10,7 +10,7 @@ import torch
 
 from classifier.encoders import Encoders
 from export.pipeline import export
-from export.source import ExportError
+from export.errors import ExportError
 
 
 def random_weights(model: str, folder: Path) -> str:
