@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from classifier.encoders import Encoders
-from export.pipeline import export
 from export.errors import ExportError
+from export.pipeline import export
 
 
 def random_weights(model: str, folder: Path) -> str:
