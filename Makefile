@@ -49,10 +49,11 @@ TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.o
 setup-export: $(EXPORT_READY) ## the environment with torch and open_clip, for what is tested or made with them: TORCH_INDEX=…
 
 $(EXPORT_READY): export/requirements-torch.txt export/requirements.txt $(RUNTIME) tests/requirements.txt
-	@echo "This environment holds torch: $(if $(TORCH_INDEX),1.3 GB from $(TORCH_INDEX),on Linux 5.6 GB with CUDA libraries that nothing here uses)."
+	@echo "Installing torch and open_clip: with CUDA libraries, as in pip's index for Linux, 5.6 GB; less from PyTorch's CPU index."
 	$(PYTHON) -m venv --clear $(EXPORT)
-	$(if $(TORCH_INDEX),@$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<) || { \
-		echo "$(TORCH_INDEX) doesn't give these. Take pip's own index, 5.6 GB on Linux: make $(or $(MAKECMDGOALS),setup-export) TORCH_INDEX="; exit 1; })
+	@test -z "$(TORCH_INDEX)" || \
+		$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url "$(TORCH_INDEX)" $$(grep -E '^torch(vision)?==' $<) || \
+		{ echo "$(TORCH_INDEX) doesn't give torch. For pip's own index, run it again with TORCH_INDEX= (empty)."; exit 1; }
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r $< -r export/requirements.txt \
 		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .

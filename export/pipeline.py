@@ -36,7 +36,7 @@ MIN_COSINE = 0.99999
 REPLACEABLE = {*FILES, MANIFEST, "README.md"}
 # CLIP's tokenizer, the same for every model of the table: the demo bundle holds it.
 DEMO = Path(__file__).parent.parent / "models" / "demo"
-TORCH_SIZE = "about 1.3 GB on the disk with PyTorch's CPU build, 5.6 GB with CUDA's libraries"
+TORCH_SIZE = "5.6 GB with CUDA libraries, less from PyTorch's CPU index"
 
 
 def export(
