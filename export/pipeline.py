@@ -29,6 +29,7 @@ from export.towers import max_batch, write_encoder
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
 MADE_WITH_NUMPY = ("numpy", "onnx", "onnxruntime")
 CROPS, CALIBRATING = 100, 64
+BATCH = 8
 # How many pictures and texts the slow forward pass in numpy checks.
 CHECKED_PICTURES, CHECKED_TEXTS = 4, 8
 MIN_COSINE = 0.99999
@@ -82,7 +83,7 @@ def export(
         if (output / "README.md").exists():
             shutil.copy(output / "README.md", folder)
         folder.chmod(0o755)
-        _swap(folder, output)
+        swap(folder, output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return settings
@@ -102,7 +103,7 @@ def check_output(output: Path) -> None:
         )
 
 
-def _swap(folder: Path, output: Path) -> None:
+def swap(folder: Path, output: Path) -> None:
     """Puts the folder in place by renaming: at any moment there is the old bundle or the new one."""
     old = folder.with_name(f"{folder.name}-old")
     replaces = output.exists()
@@ -197,7 +198,8 @@ def _check_with_numpy(
     say(f"encoding {len(pictures)} pictures and {len(sentences)} sentences")
     pixels = [_prepared(picture, manifest.image) for picture in pictures]
     ids = [tokenizer.encode(text) for text in sentences]
-    images = [row for square in progress(pixels, "pictures") for row in encoders.encode_images([square])]
+    batches = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
+    images = [row for batch in progress(batches, "batches of pictures") for row in encoders.encode_images(batch)]
     texts = encoders.encode_text(ids)
     few, architecture, mean, std = (
         ids[:: max(1, len(ids) // CHECKED_TEXTS)],
