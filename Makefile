@@ -59,7 +59,7 @@ demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a 
 serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
+model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|search|fp32|…] [TARGET=arm64|x86_64|x86_64-vnni] [PICTURES=folder LABELS="a dog,a cat"]
 	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 

@@ -22,13 +22,14 @@ from classifier.image import open_image
 from classifier.tokenizer import Tokenizer
 from export import forward, source, verify
 from export.errors import ExportError
+from export.ladder import Ladder
 from export.progress import progress, say
 from export.source import NeedsTorchError, Request, Source
 from export.towers import max_batch, write_encoder
 
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
 MADE_WITH_NUMPY = ("numpy", "onnx", "onnxruntime")
-CROPS, CALIBRATING = 100, 64
+CROPS = 200
 # How many pictures and texts the slow forward pass in numpy checks.
 CHECKED_PICTURES, CHECKED_TEXTS = 4, 8
 MIN_COSINE = 0.99999
@@ -51,15 +52,16 @@ def export(
     revision: str | None = None,
     accepted: str | None = None,
     origin: str | None = None,
-    pictures: Sequence[NDArray[Any]] | None = None,
+    pictures: Sequence[NDArray[Any] | Image.Image] | None = None,
     sentences: Sequence[str] | None = None,
     crops: int = CROPS,
+    target: str = "arm64",
     with_torch: bool = False,
 ) -> BundleManifest:
     """Loads, exports, verifies, and only then puts the bundle in place; on failure nothing is left.
 
     `name` is the bundle's pretrained tag, `origin` what to say instead of a file name, `pictures` and `sentences` what decisions
-    are judged on instead of photographs, `with_torch` the way through open_clip for models that don't need it. Raises ExportError.
+    are judged on instead of photographs, `target` the processor that will serve, a key of LADDERS, `with_torch` the way through open_clip for models that don't need it. Raises ExportError.
     """
     output = output.expanduser().resolve()
     check_output(output)
@@ -68,16 +70,19 @@ def export(
     loaded = _load(request, with_torch)
     if origin:
         loaded = replace(loaded, weights=loaded.weights.model_copy(update={"source": origin}))
-    shown = verify.crops(crops) if pictures is None else [Image.fromarray(picture) for picture in pictures]
+    shown = (
+        verify.pictures(crops)
+        if pictures is None
+        else [picture if isinstance(picture, Image.Image) else Image.fromarray(picture) for picture in pictures]
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         say("writing the encoders")
-        for encoder in ("image", "text"):
-            write_encoder(loaded, encoder, "fp32", folder)
+        inputs = {encoder: write_encoder(loaded, encoder, "fp32", folder) for encoder in ("image", "text")}
         settings = _settings(loaded, name, folder)
         _write_settings(folder, settings)
-        settings = _judged(folder, settings, loaded, shown, list(sentences or verify.sentences()), precision)
+        settings = _judged(folder, settings, loaded, shown, list(sentences or verify.sentences()), inputs, precision, target)
         _check_batch_invariance(folder, settings, shown, sentences or verify.sentences())
         if (output / "README.md").exists():
             shutil.copy(output / "README.md", folder)
@@ -130,41 +135,21 @@ def _load(request: Request, with_torch: bool) -> Source:
 
 
 def _judged(
-    folder: Path, settings: BundleManifest, source: Source, pictures: list[Image.Image], sentences: list[str], precision: str
-) -> BundleManifest:
-    """Verifies fp32, then quantises each encoder to int8 where asked for and where decisions hold."""
+    folder: Path, settings: BundleManifest, source: Source, pictures: list[Image.Image], sentences: list[str],
+    inputs: dict[str, dict[str, str]], precision: str, target: str,
+) -> BundleManifest:  # fmt: skip
+    """Verifies fp32, then takes each encoder's fastest precision that holds."""
     encoders = Encoders.load(folder, threads=os.cpu_count() or 1)
     check = _check_with_open_clip if source.model is not None else _check_with_numpy
-    reference, current, fidelity = check(encoders, source, pictures, sentences)
+    reference, served, fidelity = check(encoders, source, pictures, sentences)
     del encoders  # the fp32 sessions hold the weights once more
-    chosen: dict[str, str] = {"image": "fp32", "text": "fp32"}
-    for encoder in ("image", "text") if precision != "fp32" else ():
-        path, kept = folder / f"{encoder}.onnx", folder / f"{encoder}.fp32"
-        path.rename(kept)
-        write_encoder(
-            source, encoder, "int8", folder, verify.crops(CALIBRATING, verify.CALIBRATION) if encoder == "image" else ()
-        )
+
+    def load() -> Encoders:
         _write_settings(folder, settings)
-        tried = verify.Served.make(Encoders.load(folder, threads=os.cpu_count() or 1), reference)
-        figures = verify.decisions(tried, reference)
-        said = f"{encoder} encoder in 8 bits: best label equal in {figures[0]:.2%}, 99th percentile of change {figures[1]:.4f}"
-        takes = precision == "int8" or verify.within_tolerance(figures)
-        say(
-            f"{said}: {'taken' if takes else 'fp32 is kept'}{'' if verify.within_tolerance(figures) else ' (the bound is missed)'}"
-        )
-        fidelity |= {
-            f"{encoder}_int8_best_label_equal": figures[0],
-            f"{encoder}_int8_change_99th_percentile": round(figures[1], 5),
-        }
-        if takes:
-            chosen[encoder], current = "int8", tried
-            kept.unlink()
-        else:
-            kept.replace(path)
-    best, change = verify.decisions(current, reference)
-    fidelity |= {"pairs": verify.PAIRS, "best_label_equal": best, "change_99th_percentile": round(change, 5)}
-    say(f"as it serves: best label equal in {best:.2%} of {verify.PAIRS} pairs, 99th percentile of change {change:.4f}")
-    return _write_settings(folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity}))
+        return Encoders.load(folder, threads=os.cpu_count() or 1)
+
+    chosen, figures = Ladder(folder, source, settings.text, inputs, load, reference, served, target).take(precision)
+    return _write_settings(folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity | figures}))
 
 
 def _check_with_open_clip(
