@@ -72,14 +72,15 @@ demo: $(SERVES) ## three pictures classified by the demo model, or by BUNDLE=mod
 serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-MAKE_BUNDLE = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
+EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 	$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)') $(if $(REVISION),--revision "$(REVISION)") \
-	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)")
+	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
+	$(if $(PICTURES),--pictures "$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
 
 # Status 3 says that the model needs torch.
-model: $(CONVERT_READY) ## a bundle from an open_clip model, most without torch: MODEL=… PRETRAINED=… [PRETRAINED_CFG=… REVISION=… PRECISION=auto|int8|fp32]
-	@$(CONVERT)/bin/python $(MAKE_BUNDLE) || { test $$? = 3 && \
-		$(MAKE) --no-print-directory setup-export && $(EXPORT)/bin/python $(MAKE_BUNDLE); }
+model: $(CONVERT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md names all options
+	@$(CONVERT)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
+		$(MAKE) --no-print-directory setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
 model-table: $(EXPORT_READY) ## writes export/models.json again, from open_clip
 	$(EXPORT)/bin/python -m export.make_table
@@ -146,7 +147,7 @@ RANDOM := build/ViT-B-32-random/bundle.json
 
 $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVERT_READY)
 	@mkdir -p build
-	$(CONVERT)/bin/python -m export.random_weights ViT-B-32-quickgelu build/random.safetensors
+	$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
 	$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors

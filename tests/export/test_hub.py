@@ -16,8 +16,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from export.architecture import Architecture
-from export.random_weights import random_weights
 from export.source import read_table
+from tests.support.weights import plain
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL, TAG = "ViT-B-32-quickgelu", "openai"
@@ -230,7 +230,7 @@ NO_TORCH = "import runpy, sys; sys.modules.update(torch=None, open_clip=None); r
 
 def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path) -> None:
     file = tmp_path / FILE
-    save_file(random_weights(Architecture.model_validate(read_table()["architectures"][MODEL])), file)
+    save_file(plain(Architecture.model_validate(read_table()["architectures"][MODEL])), file)
     for hub in serving(Hub(file.read_bytes())):
         arguments = ["--model", "ViT-B-32", "--pretrained", TAG, "--precision", "fp32", "--crops", "4"]
         done = run(
