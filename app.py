@@ -1,5 +1,6 @@
-"""The CDK app: settings from cdk.json or -c name=value, and one stack of them."""
+"""The CDK app: settings from cdk.json or -c name=value, and one stack made from them."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ def main() -> None:
     app = cdk.App()
     try:
         settings = Settings.read(app.node.get_all_context())
+        # The CDK's command line sets this. A template to look at may be made without a region: the CDK then names one.
+        if (region := os.environ.get("CDK_DEFAULT_REGION")) and not settings.synth_only:
+            settings.check_region(region)
         bundle = Bundle.read(ROOT, settings)
     except SettingsError as err:
         sys.exit(f"error: {err}")

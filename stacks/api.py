@@ -1,19 +1,23 @@
-"""The REST API: one resource, and the gateway's own answers in the same shape as the handler's."""
+"""The REST API: one resource, who may call it, and API Gateway's own error responses in the handler's format."""
 
 import json
+from pathlib import Path
 from typing import cast
 
 from aws_cdk import Acknowledgment, Duration, Validations
 from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
-from stacks.function import log_group
+from stacks.function import PACKAGE, log_group
+from stacks.gateway_responses import ACCESS_RESPONSES, GATEWAY_RESPONSES, IAM_RESPONSES, QUOTA_RESPONSES
 from stacks.settings import Settings
 
-# Each one by name: with */* a JSON body would arrive in base64 as well.
-BINARY = [f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "bmp", "avif")] + ["application/octet-stream"]
-# A stranger's visit to the playground starts the function.
+# Anyone can open the playground, and that starts the function: it gets a low throttle of its own.
 PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(throttling_rate_limit=2, throttling_burst_limit=5)
 ACCESS_LOG = {
     "requestId": "$context.requestId",
@@ -29,43 +33,40 @@ ACCESS_LOG = {
     "integrationStatus": "$context.integrationStatus",
     "refusal": "$context.error.responseType",
 }
-# Of the answers that API Gateway gives by itself: status (None: each keeps its own), message (None: the gateway's), code.
-ANSWERS: dict[str, tuple[int | None, str | None, str]] = {
-    "DEFAULT_4XX": (None, None, "invalid_request"),
-    "INVALID_API_KEY": (403, "The API key is missing or wrong; send it in the header x-api-key.", "forbidden"),
-    # What the gateway says of every unknown path and method.
-    "MISSING_AUTHENTICATION_TOKEN": (404, "There is nothing at this path with this method; POST to /.", "not_found"),
-    "REQUEST_TOO_LARGE": (413, "The body is too large; keep it below 6 MB, which is 4.5 MB of image.", "too_large"),
-    "UNSUPPORTED_MEDIA_TYPE": (415, "Send JSON or an image, and say so in Content-Type.", "unsupported_media_type"),
-    "THROTTLED": (429, "Too many requests; try again later, each time after a longer pause.", "too_many_requests"),
-    # No environment free, one that failed to start, or a function that was idle for weeks.
-    "DEFAULT_5XX": (None, "No answer this time; try again, each time after a longer pause.", "unavailable"),
-    "INTEGRATION_TIMEOUT": (504, "Out of time; ask for less at once, or try again.", "out_of_time"),
-}
-# What cdk-nag finds and why it stays.
+# What a signed request of a browser carries.
+SIGNATURE_HEADERS = ["Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
+# What cdk-nag reports, and why it stays.
 NAG_ACKNOWLEDGEMENTS = {
     "APIG2": "The handler checks every field and says what is wrong with it.",
-    "APIG3": "A web ACL costs by the month; the key and the throttle guard.",
-    "APIG4": "POST asks for an API key unless the settings say none.",
+    "APIG3": "A web ACL costs money every month; the key and the throttle protect the API.",
+    "APIG4": "POST needs an API key or a signature unless the settings say none.",
     "APIG6": "The execution log would record images and labels.",
     "COG4": "Callers are programs with a key; there are no users to sign in.",
 }
 
 
 class Api(Construct):
-    """`url` ends in a slash; `key` is None where everyone may call."""
+    """`url` ends in a slash; `key` is None where callers need none."""
 
-    def __init__(self, scope: Construct, id: str, *, settings: Settings, target: lambda_.IFunction) -> None:
+    def __init__(self, scope: Construct, id: str, *, settings: Settings, target: lambda_.IFunction, root: Path) -> None:
         super().__init__(scope, id)
+        document = json.loads((root / PACKAGE / "openapi.json").read_text(encoding="utf-8"))
+        endpoint = settings.vpc_endpoint and ec2.InterfaceVpcEndpoint.from_interface_vpc_endpoint_attributes(
+            self, "VpcEndpoint", vpc_endpoint_id=settings.vpc_endpoint, port=443
+        )
         self.rest = apigateway.RestApi(
             self,
             "Rest",
-            # Its metrics go by name: one a stack.
+            # CloudWatch keeps an API's metrics by its name: one per stack.
             rest_api_name=settings.name,
             description="How likely each label is for an image",
-            endpoint_types=[apigateway.EndpointType.REGIONAL],
-            binary_media_types=BINARY,
-            # The role that lets API Gateway write logs is the account's: make bootstrap sees to it.
+            endpoint_configuration=apigateway.EndpointConfiguration(
+                types=[apigateway.EndpointType.PRIVATE if endpoint else apigateway.EndpointType.REGIONAL],
+                vpc_endpoints=[endpoint] if endpoint else None,
+            ),
+            policy=_policy(settings),
+            binary_media_types=document["x-amazon-apigateway-binary-media-types"],
+            # The role that lets API Gateway write logs belongs to the account: `make bootstrap` makes it.
             cloud_watch_role=False,
             deploy_options=apigateway.StageOptions(
                 throttling_rate_limit=settings.throttle_rate,
@@ -75,7 +76,7 @@ class Api(Construct):
                 else None,
                 access_log_destination=apigateway.LogGroupLogDestination(log_group(self, "AccessLog", settings)),
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(ACCESS_LOG)),
-                # Would hold bodies and query strings, so labels.
+                # The execution log would hold bodies and query strings, and so labels.
                 logging_level=apigateway.MethodLoggingLevel.OFF,
                 data_trace_enabled=False,
                 tracing_enabled=True,
@@ -83,14 +84,24 @@ class Api(Construct):
         )
         self.rest.node.try_remove_child("Endpoint")
         self.url, self.stage = self.rest.url, self.rest.deployment_stage
+        if settings.vpc_endpoint:
+            # This name works with and without the endpoint's private DNS:
+            # https://docs.aws.amazon.com/apigateway/latest/developerguide/associate-private-api-with-vpc-endpoint.html
+            self.url = self.url.replace(self.rest.rest_api_id, f"{self.rest.rest_api_id}-{settings.vpc_endpoint}", 1)
         integration = apigateway.LambdaIntegration(target, allow_test_invoke=False, timeout=Duration.seconds(29))
         needs_key = settings.authentication == "api_key"
-        self.rest.root.add_method("POST", integration, api_key_required=needs_key)
-        # Answered by the gateway: a preflight neither waits for the function nor starts it.
+        signed = settings.authentication == "iam"
+        self.rest.root.add_method(
+            "POST",
+            integration,
+            api_key_required=needs_key,
+            authorization_type=apigateway.AuthorizationType.IAM if signed else None,
+        )
+        # Answered by API Gateway: a preflight neither waits for the function nor starts it.
         self.rest.root.add_cors_preflight(
             allow_origins=[settings.cors_origin],
             allow_methods=["POST", "OPTIONS"],
-            allow_headers=["Content-Type", "X-Api-Key"],
+            allow_headers=["Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
         )
         if settings.playground:
             # CloudFormation calls the root a slash alone, where CDK writes /~1:
@@ -99,19 +110,86 @@ class Api(Construct):
             stage.add_property_override("MethodSettings.1.ResourcePath", "/")
             self.rest.root.add_method("GET", integration)
             self.rest.root.add_resource("openapi.json").add_method("GET", integration)
-        for name, (status, message, code) in ANSWERS.items():
-            said = json.dumps(message) if message else "$context.error.messageString"
+        responses = GATEWAY_RESPONSES | (ACCESS_RESPONSES if _policy(settings) else {})
+        responses |= (IAM_RESPONSES if signed else {}) | (QUOTA_RESPONSES if settings.quota else {})
+        for name, (status, message, code) in responses.items():
+            text = json.dumps(message) if message else "$context.error.messageString"
             self.rest.add_gateway_response(
                 name,
                 type=apigateway.ResponseType.of(name),
                 status_code=str(status) if status else None,
                 response_headers={"Access-Control-Allow-Origin": f"'{settings.cors_origin}'"},
-                templates={"application/json": f'{{"message": {said}, "code": "{code}"}}'},
+                templates={"application/json": f'{{"message": {text}, "code": "{code}"}}'},
             )
         self.key: apigateway.IApiKey | None = None
         if needs_key:
-            plan = self.rest.add_usage_plan("Plan", api_stages=[apigateway.UsagePlanPerApiStage(stage=self.stage)])
+            plan = self.rest.add_usage_plan(
+                "Plan",
+                api_stages=[apigateway.UsagePlanPerApiStage(stage=self.stage)],
+                quota=apigateway.QuotaSettings(limit=settings.quota, period=apigateway.Period.MONTH) if settings.quota else None,
+            )
             self.key = self.rest.add_api_key("Key")
             plan.add_api_key(self.key)
+        if settings.domain:
+            self.url = f"https://{settings.domain}/"
+            self._add_domain(settings)
         for rule, reason in NAG_ACKNOWLEDGEMENTS.items():
             Validations.of(self).acknowledge(Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason))
+
+    def _add_domain(self, settings: Settings) -> None:
+        """The domain with its certificate, and its records for IPv4 and IPv6 in the hosted zone."""
+        domain = self.rest.add_domain_name(
+            "Domain",
+            domain_name=str(settings.domain),
+            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", str(settings.certificate)),
+            endpoint_type=apigateway.EndpointType.REGIONAL,
+            security_policy=apigateway.SecurityPolicy.TLS_1_2,
+        )
+        # Without the zone's name, which would take a look-up at synthesis.
+        for kind in ("A", "AAAA"):
+            route53.CfnRecordSet(
+                self,
+                f"Record{kind}",
+                hosted_zone_id=settings.hosted_zone,
+                name=str(settings.domain),
+                type=kind,
+                alias_target=route53.CfnRecordSet.AliasTargetProperty(
+                    dns_name=domain.domain_name_alias_domain_name, hosted_zone_id=domain.domain_name_alias_hosted_zone_id
+                ),
+            )
+
+
+def _policy(settings: Settings) -> iam.PolicyDocument | None:
+    """Who may call, or None where everyone may try.
+
+    Networks are kept out by a Deny: with authentication=iam an Allow for a network would let in every AWS account there.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
+    """
+    conditions: dict[str, dict[str, object]] = {}
+    if settings.allowed_ips:
+        conditions = {"NotIpAddress": {"aws:SourceIp": list(settings.allowed_ips)}}
+    elif settings.vpc_endpoint:
+        conditions = {"StringNotEquals": {"aws:SourceVpce": settings.vpc_endpoint}}
+    elif settings.authentication != "iam":
+        return None
+
+    def statement(effect: iam.Effect, principal: iam.IPrincipal, path: str, **options: object) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            effect=effect,
+            principals=[principal],
+            actions=["execute-api:Invoke"],
+            resources=[f"execute-api:/*{path}"],
+            conditions=options or None,
+        )
+
+    anyone = iam.AnyPrincipal()
+    if settings.authentication == "iam":
+        statements = [
+            statement(iam.Effect.ALLOW, iam.AccountRootPrincipal(), "/POST/"),
+            statement(iam.Effect.ALLOW, anyone, "/OPTIONS/"),
+        ]
+    else:
+        statements = [statement(iam.Effect.ALLOW, anyone, "")]
+    if conditions:
+        statements.append(statement(iam.Effect.DENY, anyone, "", **conditions))
+    return iam.PolicyDocument(statements=statements)

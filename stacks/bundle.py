@@ -30,7 +30,7 @@ class Bundle:
             raise SettingsError(f"{setting}: {err}") from err
         if manifest.model == "demo" and not settings.synth_only:
             raise SettingsError(
-                f"{setting} is the demo model, which knows nothing about photographs and is not deployed. Allowed: a real model's "
-                "bundle (make model MODEL=… PRETRAINED=…); to look at the template alone: make synth."
+                f"{setting} is the demo model, which knows nothing about photographs and can't be deployed. Allowed: a real model's "
+                "bundle (make model MODEL=… PRETRAINED=…). For the template alone: make synth."
             )
         return cls(path.as_posix(), tuple((path / name).as_posix() for name in (MANIFEST, *FILES)))

@@ -1,4 +1,4 @@
-"""The whole deployment: a function, the API in front of it, and eyes on both."""
+"""The whole deployment: a function, the API in front of it, and monitoring of both."""
 
 from pathlib import Path
 
@@ -13,16 +13,22 @@ from stacks.settings import Settings
 
 
 class ClassifierStack(Stack):
-    """Several stand in one account side by side: nothing in it has a fixed name, and nothing in it is the account's."""
+    """An account can hold several: nothing in the stack has a fixed name or belongs to the account."""
 
     def __init__(self, scope: Construct, *, settings: Settings, bundle: Bundle, root: Path) -> None:
         super().__init__(scope, settings.name, description="clip-classifier-lambda: how likely each label is for an image")
         function = Function(self, "Function", settings=settings, bundle=bundle, root=root)
-        api = Api(self, "Api", settings=settings, target=function.target)
+        api = Api(self, "Api", settings=settings, target=function.target, root=root)
         monitoring = Monitoring(
             self, "Monitoring", settings=settings, stage=api.stage, function=function.function, log_group=function.log_group
         )
         CfnOutput(self, "Url", value=api.url)
+        CfnOutput(self, "FunctionName", value=function.function.function_name)
+        # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from anywhere and without a signature.
+        if settings.authentication == "iam":
+            CfnOutput(self, "Authentication", value=settings.authentication)
+        if settings.vpc_endpoint:
+            CfnOutput(self, "VpcEndpoint", value=settings.vpc_endpoint)
         if api.key:
             command = f"aws apigateway get-api-key --region {self.region} --api-key {api.key.key_id} --include-value"
             CfnOutput(self, "ApiKeyCommand", value=f"{command} --query value --output text")

@@ -1,4 +1,4 @@
-"""The function: the image of the package and one bundle, its role and its log."""
+"""The function: its image (the package and one bundle), its role and its log."""
 
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from stacks.bundle import Bundle
 from stacks.settings import Settings
 
 PACKAGE = "lambdas/classifier"
-# Everything is left out, then the package and the bundle's own files are let in: so the asset's hash is theirs alone.
+# Leaves everything out, then lets in the package and the bundle's own files: the asset's hash depends on them alone.
 CONTEXT = ("*", f"!{PACKAGE}", "**/__pycache__", "**/*.pyc")
 ARCHITECTURES = {
     "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
@@ -23,7 +23,7 @@ ARCHITECTURES = {
 
 
 class Function(Construct):
-    """`target` is what the API calls: the function, or its warm alias where environments are kept warm."""
+    """`target` is what the API calls: the function, or an alias where environments are kept warm."""
 
     def __init__(self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path) -> None:
         super().__init__(scope, id)
@@ -38,7 +38,8 @@ class Function(Construct):
             code=lambda_.DockerImageCode.from_image_asset(
                 str(root),
                 file=f"{PACKAGE}/Dockerfile",
-                build_args={"BUNDLE": bundle.path},
+                # Part of the asset's hash: a new base image is a new image.
+                build_args={"BUNDLE": bundle.path, "BASE_IMAGE": settings.base_image},
                 platform=platform,
                 exclude=[*CONTEXT, *(f"!{file}" for file in bundle.files)],
                 ignore_mode=IgnoreMode.DOCKER,
@@ -63,14 +64,16 @@ class Function(Construct):
                 provisioned_concurrent_executions=settings.provisioned_concurrency,
             )
         Validations.of(self).acknowledge(
-            Acknowledgment(id="AwsSolutions::AwsSolutions-IAM5[Resource::*]", reason="X-Ray's actions know no resources."),
+            Acknowledgment(
+                id="AwsSolutions::AwsSolutions-IAM5[Resource::*]", reason="X-Ray's actions can't be limited to a resource."
+            ),
             Acknowledgment(id="Serverless::Serverless-LambdaDLQ", reason="The API waits for every answer; nothing is queued."),
         )
 
 
 def log_group(scope: Construct, id: str, settings: Settings) -> logs.LogGroup:
-    """Goes with the stack; kept for as many days as the settings say."""
+    """Deleted with the stack; keeps lines for as many days as the settings say."""
     group = logs.LogGroup(scope, id, removal_policy=RemovalPolicy.DESTROY)
-    # The enumeration of the construct has names for these numbers, nothing more.
+    # The construct takes only its own names for these numbers.
     cast(logs.CfnLogGroup, group.node.default_child).retention_in_days = settings.log_retention
     return group

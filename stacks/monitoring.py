@@ -1,4 +1,4 @@
-"""A dashboard and alarms on what AWS measures anyway and on the one log line a request."""
+"""A dashboard and alarms, made from AWS's own metrics and the handler's one log line per request."""
 
 from aws_cdk import Acknowledgment, Aws, Duration, Validations
 from aws_cdk import aws_apigateway as apigateway
@@ -15,18 +15,18 @@ from stacks.settings import Settings
 
 LINE, TABLE = cloudwatch.LogQueryVisualizationType.LINE, cloudwatch.LogQueryVisualizationType.TABLE
 STAGES = "avg(decode_ms) as decode, avg(image_ms) as image, avg(text_ms) as text, pct(total_ms, 99) as total_p99"
-# title, kind, what is asked of the log lines of requests
+# Title, kind of widget, query over the log lines of requests.
 QUERIES = (
     ("Milliseconds by stage", LINE, [f"stats {STAGES} by bin(5m)"]),
     ("Cold starts", LINE, ['stats sum(strcontains(start, "cold")) as cold, count(*) as requests by bin(5m)']),
     ("Labels from the cache (%)", LINE, ["stats 100 * sum(cache_hits) / sum(labels) as percent by bin(5m)"]),
-    ("Refusals and errors", TABLE, ["filter status >= 400", "stats count(*) as requests by status, code", "sort requests desc"]),
+    ("Error responses", TABLE, ["filter status >= 400", "stats count(*) as requests by status, code", "sort requests desc"]),
 )
 PERIOD = Duration.minutes(5)
 
 
 class Monitoring(Construct):
-    """`dashboard`, three alarms, and who hears of them where the settings name someone."""
+    """`dashboard`, three alarms, and an SNS topic where the settings name an address."""
 
     def __init__(
         self,
@@ -39,29 +39,30 @@ class Monitoring(Construct):
         log_group: logs.ILogGroup,
     ) -> None:
         super().__init__(scope, id)
-        slow = settings.timeout * 1000 / 2
         errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
         throttles = function.metric_throttles(statistic="Sum", period=PERIOD)
         alarms = [
-            # One can be the first call after weeks, which Lambda rejects while it prepares the image again.
-            self._alarm("ServerErrors", "5XX answers in two of three spans of five minutes", errors, 1, periods=3, of=2),
-            self._alarm("Throttles", "Calls found no environment: raise concurrency or lower the throttle", throttles, 1),
-            # The slowest call of one span can be a cold start; of three in a row it isn't.
+            # One error can be the first call after weeks, which Lambda rejects while it prepares the image again.
+            self._alarm("ServerErrors", "5XX answers in two of three periods of five minutes", errors, 1, periods=3, of=2),
+            self._alarm(
+                "Throttles", "Calls found no free environment: raise the concurrency or lower the throttle", throttles, 1
+            ),
+            # With few calls, the slowest of five minutes can be a cold start; three times in a row it isn't.
             self._alarm(
                 "Slow",
-                f"The slowest percent took over {slow:.0f} ms, half the timeout, for a quarter of an hour",
+                f"The slowest percent of answers took {settings.slow_ms} ms or more for 15 minutes",
                 stage.metric_latency(statistic="p99", period=PERIOD),
-                slow,
+                settings.slow_ms,
                 periods=3,
             ),
         ]
         if settings.alarm_email:
             topic = sns.Topic(self, "Topic", enforce_ssl=True)
             topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
-            # The policy that asks for TLS takes the place of the one by which alarms may publish.
+            # The policy that requires TLS replaces the default one, which lets alarms publish.
             account = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
             topic.grant_publish(iam.ServicePrincipal("cloudwatch.amazonaws.com", conditions=account))
-            mail = "A mail that can't be delivered waits for nobody; the dashboard shows the alarm."
+            mail = "An alarm that can't be mailed needs no queue; the dashboard shows it too."
             Validations.of(topic).acknowledge(Acknowledgment(id="Serverless::Serverless-SNSRedrivePolicy", reason=mail))
             for alarm in alarms:
                 alarm.add_alarm_action(actions.SnsAction(topic))
@@ -80,7 +81,7 @@ class Monitoring(Construct):
         )
         self.dashboard.add_widgets(
             cloudwatch.GraphWidget(
-                title="Environments at work",
+                title="Environments in use",
                 left=[function.metric("ConcurrentExecutions", statistic="Maximum"), throttles],
                 width=12,
             ),
@@ -106,7 +107,7 @@ class Monitoring(Construct):
     def _alarm(
         self, id: str, description: str, metric: cloudwatch.Metric, threshold: float, *, periods: int = 1, of: int | None = None
     ) -> cloudwatch.Alarm:
-        """Rings when `of` of the last `periods` reach the threshold; no traffic is fine."""
+        """Goes off when `of` of the last `periods` reach the threshold; no traffic is fine."""
         return cloudwatch.Alarm(
             self,
             id,

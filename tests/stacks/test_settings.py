@@ -1,16 +1,24 @@
+import difflib
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from stacks.bundle import Bundle
 from stacks.settings import Settings, SettingsError
 from tests.support.requests import DEMO, ROOT
 
-# as cdk.json or the command line has it, and what it means
-TAKEN = [
+# The only setting without a default.
+BUNDLE = {"bundle": "models/demo"}
+CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d-0000-4444-8888-aabbccddeeff"
+DOMAIN = {"domain": "clip.example.org", "certificate": CERTIFICATE, "hosted_zone": "Z0123456789ABC"}
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+# Key, the value in cdk.json or on the command line, the setting.
+ACCEPTED = [
     ("name", "clip-staging", "clip-staging"),
     ("architecture", "x86_64", "x86_64"),
     ("memory", "4096", 4096),
@@ -31,6 +39,21 @@ TAKEN = [
     ("playground", "true", True),
     ("playground", False, False),
     ("memory", None, 3008),
+    ("authentication", "iam", "iam"),
+    ("base_image", f"public.ecr.aws/lambda/python:3.13@{DIGEST}", f"public.ecr.aws/lambda/python:3.13@{DIGEST}"),
+    (
+        "base_image",
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/python:3.13",
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/python:3.13",
+    ),
+    ("allowed_ips", "203.0.113.0/24, 2001:db8::/32", ("203.0.113.0/24", "2001:db8::/32")),
+    ("allowed_ips", ["198.51.100.7"], ("198.51.100.7/32",)),
+    ("allowed_ips", "none", None),
+    ("vpc_endpoint", "vpce-0123456789abcdef0", "vpce-0123456789abcdef0"),
+    ("quota", "100000", 100000),
+    ("quota", "none", None),
+    ("slow_ms", "1000", 1000),
+    ("domain", "none", None),
 ]
 REFUSED = [
     ("name", "9lives"),
@@ -51,50 +74,141 @@ REFUSED = [
     ("log_retention", "31"),
     ("alarm_email", "ops"),
     ("playground", "perhaps"),
+    ("base_image", "python"),
+    ("base_image", "public.ecr.aws/lambda/python:3.13@sha256:12"),
+    ("base_image", "public.ecr.aws/lambda/python:3.13 --push"),
+    ("allowed_ips", "203.0.113.7/24"),
+    ("allowed_ips", "203.0.113.0/33"),
+    ("allowed_ips", "203.0.113.0/24,"),
+    ("allowed_ips", "example.org"),
+    ("allowed_ips", ",".join(["203.0.113.0/24"] * 101)),
+    ("vpc_endpoint", "vpc-0123456789abcdef0"),
+    ("quota", "0"),
+    ("quota", "many"),
+    ("slow_ms", 0),
+    ("slow_ms", 29001),
+    ("domain", "https://clip.example.org"),
+    ("domain", "clip"),
+    ("certificate", "arn:aws:acm:eu-central-1:1:certificate/x"),
+    ("certificate", "arn:aws:iam::123456789012:server-certificate/x"),
+    ("hosted_zone", "example.org"),
+]
+IMPOSSIBLE = [
+    ({"quota": 5, "authentication": "none"}, "quota=5 counts the calls of an API key, and authentication=none has none."),
+    ({"quota": 5, "authentication": "iam"}, "quota=5 counts the calls of an API key, and authentication=iam has none."),
+    (
+        {**DOMAIN, "vpc_endpoint": "vpce-01234567"},
+        "vpc_endpoint=vpce-01234567 makes the API private, and domain=clip.example.org is",
+    ),
+    (
+        {"allowed_ips": "10.0.0.0/8", "vpc_endpoint": "vpce-01234567"},
+        "vpc_endpoint=vpce-01234567 makes the API private: callers then",
+    ),
+    ({"playground": True, "authentication": "iam"}, "playground=true is a page for browsers, which can't sign requests"),
+    *(
+        (
+            {key: value for key, value in DOMAIN.items() if key in names},
+            f"{names[0]}={DOMAIN[names[0]]} also needs {rest}: set all",
+        )
+        for names, rest in [
+            (("domain",), "certificate and hosted_zone"),
+            (("certificate",), "domain and hosted_zone"),
+            (("hosted_zone",), "domain and certificate"),
+            (("domain", "certificate"), "hosted_zone"),
+            (("certificate", "hosted_zone"), "domain"),
+        ]
+    ),
 ]
 
 
-@pytest.mark.parametrize(("key", "given", "meant"), TAKEN)
-def test_a_setting_is_taken_from_text_and_from_json(key: str, given: object, meant: object) -> None:
-    assert getattr(Settings.read({key: given}), key) == meant
+def settings(**values: object) -> Settings:
+    return Settings.read(BUNDLE | values)
 
 
-@pytest.mark.parametrize(("key", "given"), REFUSED)
-def test_a_wrong_setting_is_refused_with_its_key_its_value_and_what_is_allowed(key: str, given: object) -> None:
-    with pytest.raises(SettingsError) as refused:
-        Settings.read({key: given})
-    assert str(refused.value) == f"{key}={given} is not allowed. Allowed: {Settings.model_fields[key].description}."
+def refused(values: dict[str, object]) -> str:
+    with pytest.raises(SettingsError) as raised:
+        settings(**values)
+    return str(raised.value)
 
 
-def test_a_misspelt_setting_is_refused_with_the_right_spelling() -> None:
-    with pytest.raises(SettingsError, match=r"^memroy=4096 is no setting\. Did you mean memory\?$"):
-        Settings.read({"memroy": 4096})
-    with pytest.raises(SettingsError, match=r"^colour=red is no setting\. There are: name, bundle, "):
-        Settings.read({"colour": "red"})
+@pytest.mark.parametrize(("key", "value", "expected"), ACCEPTED)
+def test_a_setting_is_read_from_text_and_from_json(key: str, value: object, expected: object) -> None:
+    assert getattr(settings(**{key: value}), key) == expected
 
 
-def test_keys_of_the_cdk_itself_are_left_alone() -> None:
-    theirs = {"@aws-cdk/aws-iam:minimizePolicies": True, "aws:cdk:enable-asset-metadata": True, "cli-telemetry": False}
-    assert Settings.read(theirs) == Settings()
+@pytest.mark.parametrize(("key", "value"), REFUSED)
+def test_a_wrong_setting_is_refused_with_its_key_its_value_and_what_is_allowed(key: str, value: object) -> None:
+    assert refused({key: value}) == f"{key}={value} is not allowed. Allowed: {Settings.model_fields[key].description}."
+
+
+@pytest.mark.parametrize(("values", "reason"), IMPOSSIBLE, ids=lambda value: None if isinstance(value, dict) else value[:40])
+def test_settings_that_contradict_each_other_are_refused_with_the_reason(values: dict[str, object], reason: str) -> None:
+    assert refused(values).startswith(reason)
+
+
+def test_a_certificate_of_another_region_is_refused_with_both_regions() -> None:
+    settings(**DOMAIN).check_region("eu-central-1")
+    with pytest.raises(
+        SettingsError, match=r"is in eu-central-1, and the deployment goes to us-east-1\..*AWS_REGION=eu-central-1"
+    ):
+        settings(**DOMAIN).check_region("us-east-1")
+    settings().check_region("us-east-1")
+
+
+def test_the_bundle_has_no_default() -> None:
+    with pytest.raises(SettingsError, match=r"^bundle is not set\. Allowed: the model: a folder"):
+        Settings.read({})
+
+
+@given(name=st.sampled_from([*Settings.model_fields]), data=st.data())
+def test_a_setting_with_one_wrong_letter_is_refused_with_the_right_spelling(name: str, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(name) - 1))
+    letters = "abcdefghijklmnopqrstuvwxyz" if len(name) > 5 else ""
+    misspelt = name[:place] + data.draw(st.sampled_from(["", name[place] * 2, name[place].upper(), *letters])) + name[place + 1 :]
+    assume(misspelt not in Settings.model_fields)
+    assume(difflib.SequenceMatcher(None, misspelt, name).ratio() >= 0.8)
+    assert refused({misspelt: 1}).startswith(f"{misspelt}=1 is no setting. Did you mean ")
+
+
+def test_misspelt_settings_are_refused_with_the_right_spelling() -> None:
+    assert refused({"memroy": 4096}) == "memroy=4096 is no setting. Did you mean memory?"
+    assert refused({"reserved-concurrency": 1}).endswith("Did you mean reserved_concurrency?")
+
+
+def test_context_of_others_gets_a_warning_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert settings(vpcId="vpc-1", team="search", colour="red") == settings()
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["vpcId", "team", "colour"]
+
+
+def test_keys_of_the_cdk_itself_pass_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    # The last one is what `cdk acknowledge 30000` writes.
+    keys = {"@aws-cdk/aws-iam:minimizePolicies": True, "aws:cdk:enable-asset-metadata": True, "cli-telemetry": False}
+    assert settings(**keys, **{"acknowledged-issue-numbers": [30000]}) == settings()
+    assert not caplog.records
 
 
 def test_no_more_environments_are_kept_warm_than_are_reserved() -> None:
-    assert Settings.read({"reserved_concurrency": 2, "provisioned_concurrency": "2"}).provisioned_concurrency == 2
-    with pytest.raises(SettingsError, match=r"^provisioned_concurrency=3 is more than reserved_concurrency=2; at most"):
-        Settings.read({"reserved_concurrency": 2, "provisioned_concurrency": "3"})
+    assert settings(reserved_concurrency=2, provisioned_concurrency="2").provisioned_concurrency == 2
+    message = refused({"reserved_concurrency": 2, "provisioned_concurrency": "3"})
+    assert message.startswith("provisioned_concurrency=3 is more than reserved_concurrency=2; at most")
 
 
-def test_cdk_json_holds_every_setting_with_its_default() -> None:
+def test_cdk_json_holds_the_cdks_own_keys_and_what_has_no_default() -> None:
     context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
-    assert Settings.read(context) == Settings()
-    assert {key for key in context if "@" not in key} == set(Settings.model_fields) - {"synth_only"}
+    required = {key for key, field in Settings.model_fields.items() if field.is_required()}
+    assert {key for key in context if "@" not in key} - {"base_image"} == required == {"bundle"}
+    assert Settings.read(context).name == "clip-classifier"
 
 
-def test_the_readme_has_every_setting_with_its_default_and_what_is_allowed() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    shown = {None: "none", True: "true", False: "false"}
-    fields = Settings.model_fields.items()
-    assert rows == [(key, str(shown.get(field.default, field.default)), field.description) for key, field in fields]
+def test_the_deployment_guide_has_every_setting_with_its_default_and_what_is_allowed() -> None:
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (?:`([^`]*)`|) \| (.*) \|$", guide, re.MULTILINE)
+    texts = {None: "none", True: "true", False: "false"}
+    defaults = {
+        key: "" if field.is_required() else str(texts.get(field.default, field.default))
+        for key, field in Settings.model_fields.items()
+    }
+    assert rows == [(key, defaults[key], field.description) for key, field in Settings.model_fields.items()]
 
 
 @pytest.fixture
@@ -110,15 +224,15 @@ def described(root: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
-def read(root: Path, path: str = "models/real", **settings: object) -> Bundle:
-    return Bundle.read(root, Settings.read({"bundle": path, **settings}))
+def read(root: Path, path: str = "models/real", **values: object) -> Bundle:
+    return Bundle.read(root, Settings.read({"bundle": path, **values}))
 
 
 def refusal(root: Path, path: str = "models/real") -> str:
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as raised:
         read(root, path)
-    assert str(refused.value).startswith(f"bundle={path}")
-    return str(refused.value)
+    assert str(raised.value).startswith(f"bundle={path}")
+    return str(raised.value)
 
 
 def test_a_bundle_is_its_path_from_the_root_and_its_own_files(root: Path) -> None:
@@ -135,7 +249,7 @@ def test_the_demo_bundle_is_refused_unless_only_the_template_is_wanted() -> None
 
 
 def test_a_bundle_that_is_not_there_is_refused_with_what_to_run(root: Path) -> None:
-    assert "make model MODEL=… PRETRAINED=…" in refusal(root, "models/other")
+    assert "make model MODEL=... PRETRAINED=..." in refusal(root, "models/other")
     (root / "models" / "real" / "text.onnx").unlink()
     assert "text.onnx is missing; make the bundle again with: make model" in refusal(root)
 
@@ -151,10 +265,12 @@ def test_a_bundle_with_changed_bytes_of_the_same_length_is_refused(root: Path) -
     assert "tokenizer.json is not the file that bundle.json describes" in refusal(root)
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "can't be read"), ("[]", "can't be read"), ('{"format": 3}', "can't be read")])
-def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "can't be read"), ("[]", "can't be read"), ('{"format": 3}', "can't be read")]
+)
+def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, message: str) -> None:
     (root / "models" / "real" / "bundle.json").write_text(text, encoding="utf-8")
-    assert said in refusal(root)
+    assert message in refusal(root)
 
 
 def test_a_bundle_of_another_format_is_refused(root: Path) -> None:
