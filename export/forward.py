@@ -20,7 +20,7 @@ def embed_images(
     """Normalised embeddings [n, d] of squares uint8 [n, S, S, 3]."""
     tower = architecture.image
     assert tower
-    images: Floats = (pixels.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
+    images = ((pixels / np.float32(255) - np.array(mean)) / np.array(std)).astype(np.float32)
     grid, patch = tower.image_size // tower.patch_size, tower.patch_size
     patches = images.reshape(len(pixels), grid, patch, grid, patch, 3).transpose(0, 1, 3, 5, 2, 4)
     kernel = arrays["visual.conv1.weight"].reshape(tower.width, -1)
