@@ -4,11 +4,13 @@ VENV := .venv
 PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 EXPORT := .venv-export
+CONVERT := .venv-model
 # Each environment is made once, and again when its requirements change. SERVES is what the demo and the local server need; READY adds
 # what tests, checks and deployments need.
 SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
+CONVERT_READY := $(CONVERT)/ready
 BROWSES := $(VENV)/browses
 RUNTIME := lambdas/classifier/requirements.txt
 
@@ -51,27 +53,48 @@ $(READY): $(SERVES) requirements.txt tests/requirements.txt
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
-setup-export: $(EXPORT_READY) ## install what making models needs, with torch
+# PyTorch's CPU build lies in an index of its own on Linux; macOS has no other. TORCH_INDEX= (empty) takes pip's, with CUDA libraries.
+TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
 
-$(EXPORT_READY): export/requirements.txt $(RUNTIME) tests/requirements.txt
-	@echo "The export environment holds torch: on Linux 5.6 GB with CUDA libraries, which nothing here uses."
-	@echo "For the smaller CPU build name PyTorch's CPU index: make $(MAKECMDGOALS) TORCH_INDEX=…"
-	@$(PYTHON) -m venv --clear $(EXPORT)
-	@$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
-	@$(EXPORT)/bin/pip install -q --disable-pip-version-check -r export/requirements.txt \
+setup-export: $(EXPORT_READY) ## install torch and open_clip, for the models and tests that need them: TORCH_INDEX=…
+
+$(EXPORT_READY): export/requirements-torch.txt export/requirements.txt $(RUNTIME) tests/requirements.txt
+	@echo "Installing torch and open_clip: with CUDA libraries, as in pip's index for Linux, 5.6 GB; less from PyTorch's CPU index."
+	@"$(PYTHON)" -m venv --clear $(EXPORT)
+	@test -z "$(TORCH_INDEX)" || \
+		$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url "$(TORCH_INDEX)" $$(grep -E '^torch(vision)?==' $<) || \
+		{ echo "$(TORCH_INDEX) doesn't give torch. For pip's own index, run it again with TORCH_INDEX= (empty)."; exit 1; }
+	@$(EXPORT)/bin/pip install -q --disable-pip-version-check -r $< -r export/requirements.txt \
 		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
 	@$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
 	@touch $@
 
-demo: $(SERVES) ## classify three samples with the demo model, or your own image: IMAGE=… LABELS="a dog,a cat" BUNDLE=models/…
+$(CONVERT_READY): export/requirements.txt $(RUNTIME)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. If yours has another name or place: make PYTHON=…"; exit 1; }
+	@echo "Installing what makes a bundle into $(CONVERT) …"
+	@"$(PYTHON)" -m venv --clear $(CONVERT)
+	@$(CONVERT)/bin/pip install -q --disable-pip-version-check -r $<
+	@$(CONVERT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
+	@touch $@
+
+demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS="a dog,a cat"
 	@$(VENV)/bin/python -m tools.local.demo $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-model: $(EXPORT_READY) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
-	@$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
-		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
+EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
+	$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)') $(if $(REVISION),--revision "$(REVISION)") \
+	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
+	$(if $(PICTURES),--pictures "$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
+
+# Status 3 says that the model needs torch.
+model: $(CONVERT_READY) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
+	@$(CONVERT)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
+		$(MAKE) --no-print-directory setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
+
+model-table: $(EXPORT_READY) ## write export/models.json again, from open_clip
+	@$(EXPORT)/bin/python -m export.make_table
 
 pack: $(SERVES) ## write a bundle into one file, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
 	@$(VENV)/bin/python -m tools.archive pack "$(BUNDLE)" $(if $(OUTPUT),--output "$(OUTPUT)")
@@ -144,12 +167,12 @@ test-export: $(EXPORT_READY) ## export real architectures with random weights an
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 
-$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(EXPORT_READY)
+$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVERT_READY)
 	@mkdir -p build
-	@$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
-	@$(EXPORT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
+	@$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
+	@$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
-	@rm build/random.pt
+	@rm build/random.safetensors
 
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_container.py
@@ -185,4 +208,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

@@ -201,6 +201,7 @@ def export_bundle(checkpoint: Path, seed: int) -> None:
         licence="the project's own; drawings of Noto Color Emoji (SIL Open Font License 1.1)",
         origin=f"make demo-model MINUTES={trained['minutes']:g} (seed {trained['seed']}, {trained['steps']} steps)",
         name=None,
+        with_torch=True,
         pictures=[picture_of(rng, one) for one in facts],
         sentences=sorted({word(random_concept(rng, one), rng) for one in facts}),
     )  # fmt: skip
