@@ -2,11 +2,13 @@
 PYTHON ?= python3.11
 VENV := .venv
 EXPORT := .venv-export
+CONVERT := .venv-model
 # The environments are made once and again whenever what they are made from changes.
 # What serves is enough to see it work; READY adds what tests, checks and deploys it.
 SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
+CONVERT_READY := $(CONVERT)/ready
 BROWSES := $(VENV)/browses
 RUNTIME := lambdas/classifier/requirements.txt
 
@@ -41,27 +43,47 @@ $(READY): $(SERVES) requirements.txt tests/requirements.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
-setup-export: $(EXPORT_READY) ## the environment for making models, with torch
+# PyTorch's CPU build lies in an index of its own on Linux; macOS has no other. TORCH_INDEX= (empty) takes pip's, with CUDA libraries.
+TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
 
-$(EXPORT_READY): export/requirements.txt $(RUNTIME) tests/requirements.txt
-	@echo "The export environment holds torch: on Linux 5.6 GB with CUDA libraries, which nothing here uses."
-	@echo "For the smaller CPU build name PyTorch's CPU index: make $(MAKECMDGOALS) TORCH_INDEX=…"
+setup-export: $(EXPORT_READY) ## the environment with torch and open_clip, for what is tested or made with them: TORCH_INDEX=…
+
+$(EXPORT_READY): export/requirements-torch.txt export/requirements.txt $(RUNTIME) tests/requirements.txt
+	@echo "Installing torch and open_clip: with CUDA libraries, as in pip's index for Linux, 5.6 GB; less from PyTorch's CPU index."
 	$(PYTHON) -m venv --clear $(EXPORT)
-	$(if $(TORCH_INDEX),$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' $<))
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r export/requirements.txt \
+	@test -z "$(TORCH_INDEX)" || \
+		$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url "$(TORCH_INDEX)" $$(grep -E '^torch(vision)?==' $<) || \
+		{ echo "$(TORCH_INDEX) doesn't give torch. For pip's own index, run it again with TORCH_INDEX= (empty)."; exit 1; }
+	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r $< -r export/requirements.txt \
 		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
 	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
 	@touch $@
 
-demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
+$(CONVERT_READY): export/requirements.txt $(RUNTIME)
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.13 …"; exit 1; }
+	$(PYTHON) -m venv --clear $(CONVERT)
+	$(CONVERT)/bin/pip install -q --disable-pip-version-check -r $<
+	$(CONVERT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
+	@touch $@
+
+demo: $(SERVES) ## three pictures classified by the demo model, or by BUNDLE=models/…; IMAGE=… LABELS="a dog,a cat" takes your own
 	@$(VENV)/bin/python -m tools.local.demo $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
 serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|search|fp32|…] [TARGET=arm64|x86_64|x86_64-vnni] [PICTURES=folder LABELS="a dog,a cat"]
-	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
-		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
+EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
+	$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)') $(if $(REVISION),--revision "$(REVISION)") \
+	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
+	$(if $(PICTURES),--pictures "$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
+
+# Status 3 says that the model needs torch.
+model: $(CONVERT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md names all options
+	@$(CONVERT)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
+		$(MAKE) --no-print-directory setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
+
+model-table: $(EXPORT_READY) ## writes export/models.json again, from open_clip
+	$(EXPORT)/bin/python -m export.make_table
 
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
@@ -123,12 +145,12 @@ test-export: $(EXPORT_READY) ## exports and verifies true architectures with ran
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 
-$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(EXPORT_READY)
+$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVERT_READY)
 	@mkdir -p build
-	$(EXPORT)/bin/python -c 'import open_clip, torch; torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), "build/random.pt")'
-	$(EXPORT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.pt --pretrained-cfg openai \
+	$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
+	$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
-	@rm build/random.pt
+	@rm build/random.safetensors
 
 test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs the one, looks into the other, weighs; root on Debian or Ubuntu, x86_64
 	$(VENV)/bin/python -m pytest tests/integration/test_container.py
@@ -162,4 +184,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

@@ -188,9 +188,14 @@ class Graph:
         self._nodes[-1].output[0] = "embeddings"
         inputs = [helper.make_tensor_value_info(*entry)]
         outputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dimension])]
-        graph = helper.make_graph(self._nodes, "encoder", inputs, outputs, self._constants)
+        graph = helper.make_graph(self._nodes, "encoder", inputs, outputs)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString(deterministic=True))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        # The weights move into the model one by one: two copies of them are in memory at most.
+        self._constants.reverse()
+        while self._constants:
+            model.graph.initializer.append(self._constants.pop())
+        path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def calibrate(path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Floats]:

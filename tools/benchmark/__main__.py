@@ -81,14 +81,14 @@ def make_models() -> None:
     import torch
 
     from export.pipeline import export
-    from export.torch_source import load
+    from export.source import Request, load
     from export.towers import write_encoder
 
     FP32.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     torch.save(open_clip.create_model(MODEL).state_dict(), CHECKPOINT)
     export(MODEL, str(CHECKPOINT), TAG, "int8", BUNDLE, name="random", licence="none", crops=8)
-    write_encoder(load(MODEL, str(CHECKPOINT), TAG, "none"), "image", "fp32", FP32)
+    write_encoder(load(Request(MODEL, str(CHECKPOINT), TAG, "none"), print), "image", "fp32", FP32)
 
 
 def ours(data: bytes) -> Operations:

@@ -89,3 +89,15 @@ def _deviation(name: str, tower: ImageTower | TextTower) -> float:
         # torch's default for a convolution: uniform within one over the root of its inputs.
         return float((3 * 3 * getattr(tower, "patch_size", 1) ** 2) ** -0.5)
     return float(tower.width**-0.5)
+
+
+if __name__ == "__main__":
+    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL PATH
+    import sys
+
+    from safetensors.numpy import save_file
+
+    from export.source import read_table
+
+    model, path = sys.argv[1:]
+    save_file(plain(Architecture.model_validate(read_table()["architectures"][model])), path)

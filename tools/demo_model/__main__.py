@@ -200,6 +200,7 @@ def export_bundle(checkpoint: Path, seed: int) -> None:
         licence="the project's own; drawings of Noto Color Emoji (SIL Open Font License 1.1)",
         origin=f"tools/train_demo_model.py --seed {trained['seed']}: {trained['steps']} steps in {trained['minutes']:g} minutes",
         name=None,
+        with_torch=True,
         pictures=[picture_of(rng, one) for one in facts],
         sentences=sorted({word(random_concept(rng, one), rng) for one in facts}),
     )  # fmt: skip

@@ -87,7 +87,7 @@ def main() -> None:
             if answered.model == "demo" and arguments.image:
                 print(ONLY_DRAWINGS)
             show(image, answered)
-            if not arguments.image and max(answered.result, key=answered.result.__getitem__) != labels[0]:
+            if demo and not arguments.image and max(answered.result, key=answered.result.__getitem__) != labels[0]:
                 wrong.append(image)
     if answered.model == "demo":
         print(f"\n{ONLY_DRAWINGS}\n{A_REAL_ONE}")
