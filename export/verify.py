@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from classifier.decoder import open_image
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
-from classifier.image import open_image
 from classifier.schema import MAX_CHARACTERS
 from classifier.scoring import similarities, softmax
 from classifier.tokenizer import Tokenizer

@@ -31,6 +31,10 @@ class RequestContext:
     def has_time(self) -> bool:
         return self._remaining_ms() > RESERVE_MS
 
+    def seconds_left(self) -> float:
+        """What the request may still spend, the reserve apart."""
+        return (self._remaining_ms() - RESERVE_MS) / 1000
+
     def check_deadline(self, advice: str) -> None:
         """Raises a 503 ClientError once the request is out of time; `advice` says what to do about it."""
         if not self.has_time():

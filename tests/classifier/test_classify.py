@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.bundle import BundleManifest
+from classifier.decoder import open_image
 from classifier.encoders import Encoders
 from classifier.handler import Handler
-from classifier.image import open_image
 from classifier.schema import MAX_ANSWER_BYTES
 from classifier.scoring import rank
 from tests.support.golden import golden_demo

@@ -1,26 +1,31 @@
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import PIL
 import pytest
 
 PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.glob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
-    "main": {"encoders", "handler"},
+    "main": {"decoder", "encoders", "handler"},
     "handler": {"classify", "encoders", "events", "parsing"},
-    "classify": {"encoders", "image", "parsing", "prompt_cache", "prompt_set", "scoring"},
+    "classify": {"decoder", "encoders", "parsing", "prompt_cache", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
     "parsing": {"events"},
-    "image": {"bundle"},
+    "decoder": {"bundle", "containers", "messages"},
+    "decoder_worker": {"containers", "image", "messages"},
+    "image": {"containers"},
     "tokenizer": {"bundle"},
     "encoders": {"bundle"},
 }
 SHARED = {"context", "errors", "schema"}
-ALONE = {"onnxruntime": "encoders", "PIL": "image", "os": "main"}
+# The decoder's two sides start, limit and end processes.
+ALONE = {"onnxruntime": {"encoders"}, "PIL": {"image"}, "os": {"main", "decoder", "decoder_worker"}}
 BUILD_TIME = {"torch", "open_clip", "onnx", "aws_cdk", "stacks", "export", "tools", "tests"}
 
 
@@ -39,9 +44,9 @@ def test_imports_go_one_way_and_heavy_libraries_stay_in_their_module(module: Pat
     names = imported(module)
     roots = {name.partition(".")[0] for name in names}
     assert not roots & BUILD_TIME
-    for library, owner in ALONE.items():
-        assert library not in roots or module.stem == owner
-    own = {name.partition(".")[2] for name in names if name.startswith("classifier.")}
+    for library, owners in ALONE.items():
+        assert library not in roots or module.stem in owners
+    own = {name.partition(".")[2] for name in names if name.startswith("classifier.")} - {""}
     shared = {"errors"} if module.stem == "context" else set() if module.stem in SHARED else SHARED
     assert own <= ALLOWED.get(module.stem, set()) | shared
 
@@ -69,3 +74,10 @@ def test_the_handler_runs_where_torch_cannot_be_imported() -> None:
     root, path = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-c", program], cwd=root, env=path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_decoders_process_loads_pillow_and_the_standard_library_alone() -> None:
+    program = "import sys; before = set(sys.modules); import classifier.decoder_worker; print(*(set(sys.modules) - before))"
+    path = {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(Path(PIL.__file__).parent.parent)])}
+    done = subprocess.run([sys.executable, "-S", "-c", program], env=path, capture_output=True, text=True, check=True)
+    assert {name.partition(".")[0] for name in done.stdout.split()} - set(sys.stdlib_module_names) == {"classifier", "PIL"}
