@@ -208,6 +208,8 @@ def _jpeg(data: bytes) -> Container:
         if match.end() + 2 > len(data):
             break
         end = match.end() + struct.unpack_from(">H", data, match.end())[0]
+        if end > len(data):
+            break
         body = data[match.end() + 2 : end]
         if marker in _SOF:
             if size:

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import warnings
 from typing import Any
 
@@ -17,8 +18,8 @@ from classifier.containers import Container
 from classifier.image import UnusableError, squares
 from classifier.messages import receive, send
 
-# Address space: Python with Pillow takes 60 MB; see MAX_BYTES in decoder.py for what a picture takes.
-MAX_ADDRESS_SPACE = 1000 << 20
+# Address space: Python with Pillow takes 40 MB, the largest permitted picture 620 more (docs/security.md has the table).
+MAX_ADDRESS_SPACE = 720 << 20
 # A worker that has taken more ends, and a fresh one is forked: what a large picture leaves in the heap isn't kept.
 MAX_KEPT = 200 << 20
 
@@ -59,8 +60,8 @@ def _work(connection: socket.socket) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
         answer, parts = _answer(header["container"], header["target"], body)
         del body
-        # Kilobytes on Linux, bytes on macOS, where memory isn't limited either.
-        answer["last"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MAX_KEPT >> 10
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        answer["last"] = peak > MAX_KEPT
         try:
             send(connection, answer, parts)
         except OSError:
@@ -70,8 +71,14 @@ def _work(connection: socket.socket) -> None:
 
 
 def _answer(header: dict[str, Any], target: tuple[int, str, str], body: memoryview) -> tuple[dict[str, Any], list[bytes]]:
-    data, exif = header.pop("data"), header.pop("exif")
-    container = Container(data=bytes(body[:data]), exif=bytes(body[data : data + exif]), xmp=bytes(body[data + exif :]), **header)
+    data, exif, frame = header.pop("data"), header.pop("exif"), header.pop("frame")
+    container = Container(
+        data=bytes(body[:data]),
+        exif=bytes(body[data : data + exif]),
+        xmp=bytes(body[data + exif :]),
+        frame=frame and tuple(frame),
+        **header,
+    )
     try:
         size, parts = squares(container, *target)
     except UnusableError as err:
