@@ -50,7 +50,7 @@ class Classifier:
         request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest)
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
-        job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left))
+        job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()))
         if request.images is not None:
             return {"results": list(self._results(job, request.images))}
         if request.image_embedding is not None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,15 +45,15 @@ Squares = list[NDArray[np.uint8]]
 
 
 class Allowance:
-    """How long the pictures of one request may take; `left` tells the seconds that the request has."""
+    """How long the pictures of one request may take, which has so many seconds left; one picture takes at most `most`."""
 
-    def __init__(self, left: Callable[[], float] = lambda: MAX_SECONDS) -> None:
-        self._left, self.lost = left, 0.0
+    def __init__(self, left: float = 2 * MAX_SECONDS, most: float = MAX_SECONDS) -> None:
+        self._deadline, self._most, self.lost = time.monotonic() + left, most, 0.0
 
     def seconds(self) -> tuple[float, float]:
         """For the next picture: of the processor, and by the clock."""
-        most = MAX_SECONDS if self.lost < MAX_LOST_SECONDS else MIN_SECONDS
-        left = max(MIN_SECONDS, self._left())
+        most = self._most if self.lost < MAX_LOST_SECONDS else MIN_SECONDS
+        left = max(MIN_SECONDS, self._deadline - time.monotonic())
         return min(most, left), min(2 * most, left)
 
 
@@ -65,7 +65,11 @@ class Decoder:
         self._parent: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._worker: socket.socket | None = None
-        self._pid = 0
+        self.worker_id = 0
+
+    @property
+    def parent_id(self) -> int:
+        return self._parent.pid if self._parent else 0
 
     def start(self) -> None:
         """Starts the process and doesn't wait for it."""
@@ -114,9 +118,9 @@ class Decoder:
 
     def _wait(self, worker: socket.socket, start: float, seconds: float, clock: float) -> None:
         """Until the answer begins. Raises TimeoutError."""
-        used, patience = _processor_seconds(self._pid), seconds
+        used, patience = _processor_seconds(self.worker_id), seconds
         while not select.select([worker], [], [], patience)[0]:
-            now = _processor_seconds(self._pid)
+            now = _processor_seconds(self.worker_id)
             spent = now - used if now and used else seconds
             patience = min(seconds - spent, start + clock - time.monotonic())
             if patience < 0.001:
@@ -127,11 +131,11 @@ class Decoder:
         for _ in range(2):
             self._connect()
             assert self._worker is not None
-            if self._pid:
+            if self.worker_id:
                 return self._worker
             with contextlib.suppress(EOFError, OSError):
                 hello, _ = receive(self._worker, time.monotonic() + START_SECONDS)
-                self._pid = hello["pid"]
+                self.worker_id = hello["pid"]
                 return self._worker
             self._drop()
             self._end_parent()
@@ -178,10 +182,10 @@ class Decoder:
     def _drop(self, *, kill: bool = False) -> None:
         if self._worker is not None:
             self._worker.close()
-        if kill and self._pid:
+        if kill and self.worker_id:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        self._worker, self._pid = None, 0
+                os.kill(self.worker_id, signal.SIGKILL)
+        self._worker, self.worker_id = None, 0
 
 
 # One process serves all that runs in this one. At exit it would end by itself; waiting for it leaves nothing behind.

@@ -344,7 +344,7 @@ def test_images_that_would_run_out_of_time_are_told_in_good_time(handler: Handle
     assert (status, body["code"], headers["Retry-After"]) == (503, "out_of_time", "1")
 
 
-@pytest.mark.parametrize(("looks", "encoded"), [(2, []), (4, []), (5, [4])])
+@pytest.mark.parametrize(("looks", "encoded"), [(3, []), (5, []), (6, [4])])
 def test_the_clock_is_looked_at_after_every_decoding_and_before_every_run(
     encoders: Encoders, looks: int, encoded: list[int]
 ) -> None:
