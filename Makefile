@@ -113,7 +113,7 @@ benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed
 
 test: $(READY) ## all tests that need no torch; Node.js for the stack's
 	@$(VENV)/bin/python -m tools.deploy check node
-	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
+	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/clients
 
 classifier-lambda-test: test ## the same
 
@@ -156,10 +156,38 @@ check: $(READY) ## lint, format and types; changes nothing
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
 
+lock: $(SERVES) ## what the image installs, with hashes for both architectures: lambdas/classifier/requirements.lock
+	$(VENV)/bin/python -m tools.lock
+
+audit: build/audit/ready ## looks up known vulnerabilities of what the image installs; needs an index of advisories
+	build/audit/bin/pip-audit --disable-pip --require-hashes -r lambdas/classifier/requirements.lock
+
+build/audit/ready: tools/audit-requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+soak: $(READY) ## good and hostile requests in AWS's runtime client, with the memory they leave; MINUTES=10; Linux
+	PYTHONPATH=.:lambdas $(VENV)/bin/python -m tests.robustness.soak --minutes $(if $(filter command,$(origin MINUTES)),$(MINUTES),10)
+
+fuzz: build/fuzz/ready ## coverage-guided fuzzing of bodies and events; MINUTES=60; Linux
+	@mkdir -p build/fuzz-corpus
+	PYTHONPATH=.:lambdas build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
+
+build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $<
+	@touch $@
+
+test-clients: $(READY) ## Hugging Face's official clients on the API; Node.js
+	cd tests/clients && npm ci --silent --no-audit --no-fund
+	$(VENV)/bin/python -m pytest tests/clients
+
 format: $(READY) ## formats in place
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients lock audit soak fuzz check format examples-setup
