@@ -157,7 +157,7 @@ benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors an
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
+	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/clients
 
 classifier-lambda-test: test ## the same as make test
 
@@ -201,6 +201,34 @@ check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
 	@$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
 
+lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
+	@$(VENV)/bin/python -m tools.lock
+
+audit: build/audit/ready ## look up known vulnerabilities of what the image installs; needs an index of advisories
+	@build/audit/bin/pip-audit --disable-pip --require-hashes -r lambdas/classifier/requirements.lock
+
+build/audit/ready: tools/audit-requirements.txt
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+soak: $(READY) ## send good and hostile requests to AWS's runtime client and watch its memory: MINUTES=10; Linux
+	@$(VENV)/bin/python -m tests.robustness.soak --minutes $(if $(filter command,$(origin MINUTES)),$(MINUTES),10)
+
+fuzz: build/fuzz/ready ## fuzz bodies and events, guided by coverage: MINUTES=60; Linux
+	@mkdir -p build/fuzz-corpus
+	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
+
+build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $<
+	@touch $@
+
+test-clients: $(READY) ## run Hugging Face's official clients against the API; needs Node.js
+	@cd tests/clients && npm ci --silent --no-audit --no-fund
+	@$(VENV)/bin/python -m pytest tests/clients
+
 format: $(READY) ## format in place
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
@@ -208,4 +236,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients lock audit soak fuzz check format examples-setup
