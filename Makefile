@@ -4,8 +4,8 @@ VENV := .venv
 PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 EXPORT := .venv-export
-# The environments are made once and again whenever what they are made from changes.
-# What serves is enough to see it work; READY adds what tests, checks and deploys it.
+# Each environment is made once, and again when its requirements change. SERVES is what the demo and the local server need; READY adds
+# what tests, checks and deployments need.
 SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
@@ -15,7 +15,7 @@ RUNTIME := lambdas/classifier/requirements.txt
 MODEL ?= ViT-B-32-quickgelu
 PRETRAINED ?= openai
 PRECISION ?= auto
-MINUTES ?= 100
+MINUTES ?= 82
 
 # The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
 CDK := node_modules/.bin/cdk
@@ -27,24 +27,27 @@ unexport BUILDX_BUILDER
 NAMED = $(or $(BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),models/$(MODEL)-$(PRETRAINED)))
 DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
 CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
-# Where the bundle doesn't matter, the demo is enough.
+# The demo bundle stands in where the bundle's content doesn't matter.
 STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
-setup: $(READY) ## the environment for everything but making models: no torch
+setup: $(READY) ## install what everything needs except torch
 
 $(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
-	@command -v "$(PYTHON)" >/dev/null || { echo "Python 3.11 or newer is needed: install it, or name one: make setup PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --editable .
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
+	@echo "Installing what the demo and the local server need into $(VENV) …"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(READY): $(SERVES) requirements.txt tests/requirements.txt
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	@echo "Installing what tests, checks and deployments need into $(VENV) …"
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $@
 
 setup-export: $(EXPORT_READY) ## the environment for making models, with torch
@@ -62,7 +65,7 @@ $(EXPORT_READY): export/requirements.txt $(RUNTIME) tests/requirements.txt
 demo: $(SERVES) ## the main job on the embedded demo model; IMAGE=… LABELS="a dog,a cat" takes your own
 	@$(VENV)/bin/python -m tools.local.demo $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
 
-serve: $(SERVES) ## the API on this machine; PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
+serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED=… [PRETRAINED_CFG=…] [PRECISION=auto|int8|fp32]
@@ -81,7 +84,7 @@ deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: 
 	$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out; no AWS account, no Docker; uses the demo if there is no bundle
+synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
 	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
@@ -93,7 +96,7 @@ destroy: $(READY) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
-bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, and API Gateway's role for logs if there is none
+bootstrap: $(READY) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	$(CDK) bootstrap $(STAND_IN)
 	@$(VENV)/bin/python -m tools.deploy logging-role
@@ -101,31 +104,31 @@ bootstrap: $(READY) $(CDK) ## once per AWS account and region: CDK's own stack, 
 update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; then deploy
 	@$(VENV)/bin/python -m tools.deploy update-base
 
-demo-model: $(EXPORT_READY) ## trains the demo model again from nothing: MINUTES=100
+demo-model: $(EXPORT_READY) ## train the demo model again from nothing: MINUTES=82
 	$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
 
-demo-figures: $(EXPORT_READY) ## measures models/demo on new drawings and writes its table
+demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and write the figures to models/demo/README.md
 	$(EXPORT)/bin/python -m tools.demo_model measure
 
-golden: $(EXPORT_READY) ## writes tests/golden again, from open_clip and the demo model's checkpoint
+golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python -m tests.golden.make_golden
 
-document: $(READY) ## writes the OpenAPI document, and the README's table and answers, again
+document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
 	$(VENV)/bin/python -m tools.generate_docs
 
-benchmark: $(EXPORT_READY) ## ViT-B/32 against the original method: writes build/benchmark.json, docs/benchmark.svg; eight quiet minutes
+benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
 	$(EXPORT)/bin/python -m tools.benchmark
 
-benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed endpoint: URL=… KEY=… [CALLS=30]
+benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
-test: $(READY) ## all tests that need no torch; Node.js for the stack's
+test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
 	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
 
 classifier-lambda-test: test ## the same
 
-test-export: $(EXPORT_READY) ## exports and verifies true architectures with random weights; needs torch
+test-export: $(EXPORT_READY) ## export real architectures with random weights and verify them; needs torch
 	$(EXPORT)/bin/python -m pytest tests/export
 
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
@@ -138,20 +141,20 @@ $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(EXPOR
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.pt
 
-test-image: $(READY) $(RANDOM) ## builds the image for both architectures, runs the one, looks into the other, weighs; root on Debian or Ubuntu, x86_64
+test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
 	$(VENV)/bin/python -m pytest tests/integration/test_container.py
 
-test-arm64: $(READY) ## the ARM64 image on an emulated Graviton2; root on Debian or Ubuntu, x86_64
+test-arm64: $(READY) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
 	$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
-test-browser: $(BROWSES) ## the playground in Chromium; root on Debian or Ubuntu where there is no chromium
+test-browser: $(BROWSES) ## test the playground in Chromium; root on Debian or Ubuntu if there is no chromium
 	$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
 $(BROWSES): tests/integration/requirements.txt $(READY)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-test-sam: $(READY) build/sam/ready ## the local front's events against those of SAM's local API Gateway
+test-sam: $(READY) build/sam/ready ## compare the local server's events with those of SAM's local API Gateway
 	$(VENV)/bin/python -m pytest tests/integration/test_sam.py
 
 build/sam/ready: tests/integration/sam-requirements.txt
@@ -159,15 +162,15 @@ build/sam/ready: tests/integration/sam-requirements.txt
 	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-check: $(READY) ## lint, format and types; changes nothing
+check: $(READY) ## lint, format and types, changing nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
 
-format: $(READY) ## formats in place
+format: $(READY) ## format in place
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-examples-setup: $(SERVES) ## what the examples need
+examples-setup: $(SERVES) ## install what the examples need
 
 .PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

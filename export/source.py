@@ -1,105 +1,176 @@
-"""Where weights come from: an open_clip tag or a checkpoint file, with the settings that they were trained with."""
+"""Where weights come from: a model and tag of the table, fetched from the hub, or a checkpoint file. No torch.
 
-import hashlib
+`models.json` holds what open_clip knows of its plain vision transformers: `python -m export.make_table` writes it.
+"""
+
 import json
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-import open_clip
-from huggingface_hub.errors import EntryNotFoundError
-from open_clip.pretrained import (
-    HF_WEIGHTS_NAME,
-    _get_safe_alternatives,
-    download_pretrained,
-    download_pretrained_from_hf,
-    get_pretrained_cfg,
-    list_pretrained_tags_by_model,
-)
-from open_clip.transformer import TextTransformer
+import numpy as np
+from numpy.typing import NDArray
 
-from classifier.bundle import Weights
+from classifier.bundle import Weights, sha256
+from export import hub
+from export.architecture import Architecture
+from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from export.errors import ExportError
+
+TABLE = Path(__file__).with_name("models.json")
+# What a checkpoint may hold beside the two towers: OpenAI's archives carry their sizes and masks along.
+EXTRAS = re.compile(r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias")
+# A protobuf message can't be larger, and an encoder is one.
+MAX_ENCODER_BYTES = 2**31 - 2**20
+FLOAT_BYTES = 4
+SETTINGS = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
 
 
-class ExportError(Exception):
-    """An export that can't be made; the message says why and what would do."""
+class NeedsTorchError(ExportError):
+    """A model that only torch can read."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded model in eval mode, and what its weights don't say."""
+    """A model's weights, and what they don't say."""
 
-    model: Any
+    name: str
+    architecture: Architecture
+    arrays: Mapping[str, NDArray[np.float32]]  # by open_clip's names
     settings: dict[str, Any]  # mean, std, interpolation, resize_mode, quick_gelu
     weights: Weights
     licence: str
+    model: Any = None  # open_clip's own, in eval mode, where the weights came through torch
+
+    @property
+    def logit_scale(self) -> float:
+        return float(np.exp(self.arrays["logit_scale"]).item())
+
+    @property
+    def image_size(self) -> int:
+        """The side of the image encoder's square, in pixels."""
+        if self.architecture.image:
+            return self.architecture.image.image_size
+        size = self.model.visual.image_size
+        return int(size[0] if isinstance(size, tuple) else size)
 
 
-def refuse_inexpressible(name: str) -> dict[str, Any]:
-    """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle can't express."""
-    # A name with a scheme (hf-hub:, local-dir:) would make open_clip fetch or read a config of its own.
-    config = open_clip.get_model_config(name) if ":" not in name else None
-    if config is None:
-        near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
-        raise ExportError(
-            f"{name} is no model of open_clip {open_clip.__version__}; there are {', '.join(near or ['ViT-B-32'])}, …"
+@dataclass(frozen=True)
+class Request:
+    """What to make a bundle from.
+
+    `trained_with`: for a file, the tag or the settings that it was trained with. `accepted`: a licence that the user accepts.
+    """
+
+    model: str
+    pretrained: str
+    trained_with: str | dict[str, Any] | None = None
+    licence: str | None = None
+    revision: str | None = None
+    accepted: str | None = None
+
+
+def read_table() -> dict[str, Any]:
+    """`architectures` by model, `pretrained` settings by model and tag."""
+    table: dict[str, Any] = json.loads(TABLE.read_text())
+    return table
+
+
+def load(request: Request, say: Callable[[str], None]) -> Source:
+    """Without torch. Raises NeedsTorchError for what isn't in the table, ExportError for what is wrong."""
+    table = read_table()
+    name, path = request.model, Path(request.pretrained).expanduser()
+    tags, is_file = table["pretrained"].get(name, {}), path.is_file()
+    tag = request.trained_with if is_file else request.pretrained.lower().replace("-", "_")
+    settings = tags.get(tag) if isinstance(tag, str) else None
+    if is_file and settings is None:
+        settings = named_settings(name, request.trained_with, tags)
+    if settings is None or name not in table["architectures"]:
+        raise NeedsTorchError(
+            f"{name} {request.pretrained} is none of the plain vision transformers that are made without torch."
         )
-    text, vision = config["text_cfg"], config["vision_cfg"]
-    reasons = {
-        "CoCa has a second text decoder": "multimodal_cfg" in config,
-        "its text tower is a Hugging Face model": "hf_model_name" in text,
-        "its tokenizer is a Hugging Face one": bool(text.get("hf_tokenizer_name")),
-        "SigLIP has a tokenizer of its own": "siglip" in name.lower(),
-        "its image tower is a timm model": "timm_model_name" in vision,
-        "its text tower appends a class token": bool(text.get("embed_cls")),
-        "its text mask is not causal, so that a text's length matters": bool(text.get("no_causal_mask")),
-        f"its text is pooled by {text.get('pool_type')!r}, not at the end token": text.get("pool_type", "argmax") != "argmax",
-        "its tokenizer has options": bool(text.get("tokenizer_kwargs")),
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            raise ExportError(f"{name} can't be made into a bundle yet: {reason}.")
-    return dict(config)
-
-
-def load(name: str, pretrained: str, trained_with: str | dict[str, Any] | None, licence: str | None) -> Source:
-    """Loads the model. Raises ExportError, for any warning of open_clip too: a wrong activation passes every later comparison."""
-    config = refuse_inexpressible(name)
-    tag = get_pretrained_cfg(name, pretrained)
-    if tag:
-        settings, path = dict(tag), _download(name, pretrained, tag)
-        origin = tag.get("hf_hub") or tag.get("url") or pretrained
-        weights = Weights(source=origin.rstrip("/"), revision=_revision(path), sha256=sha256(path))
-        licence = licence or _licence(tag)
-    elif Path(pretrained).is_file():
-        settings, path = _named_settings(name, trained_with), Path(pretrained)
-        weights = Weights(source=path.name, revision=None, sha256=sha256(path))
+    if not is_file:
+        name = with_right_activation(name, settings, table["architectures"], say)
+    architecture = Architecture.model_validate(table["architectures"][name])
+    check_activation(name, settings, architecture.text.quick_gelu)
+    check_settings(name, settings)
+    check_size(name, architecture)
+    if is_file:
+        weights, licence = Weights(source=path.name, revision=None, sha256=sha256(path)), request.licence
     else:
-        tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
-        raise ExportError(f"{pretrained} is neither a file nor a tag of {name}; its tags: {tags}.")
-    if bool(settings.get("quick_gelu")) != bool(config.get("quick_gelu")):
-        other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
-        said = "with" if settings.get("quick_gelu") else "without"
-        raise ExportError(f"These weights were trained {said} QuickGELU and {name} is not; take MODEL={other}.")
+        fetched = hub.fetch(settings["repository"], settings["files"], request.revision, request.licence, request.accepted, say)
+        path, licence = fetched.path, fetched.licence
+        weights = Weights(source=settings["repository"], revision=fetched.revision, sha256=fetched.sha256)
+    arrays = read_checkpoint(path, name, architecture)
+    return Source(name, architecture, arrays, settings, weights, licence or f"unknown: see where {weights.source} came from")
+
+
+def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkpoint:
+    """Raises ExportError where a weight is missing, has another shape, or has no place."""
+    try:
+        checkpoint = open_checkpoint(path)
+    except CheckpointError as err:
+        raise ExportError(f"The weights don't fit {name}: {err}.") from err
+    shapes = architecture.shapes()
+    positions = checkpoint.shapes.get("visual.positional_embedding", ())
+    if positions and positions[0] != shapes["visual.positional_embedding"][0]:
+        raise ExportError(
+            f"The weights don't fit {name}: they have positions for {positions[0] - 1} patches, and {name} has "
+            f"{shapes['visual.positional_embedding'][0] - 1}. Name the model that they were trained as."
+        )
+    missing = [part for part in shapes if part not in checkpoint.shapes]
+    strange = [part for part in checkpoint.shapes if part not in shapes and not EXTRAS.fullmatch(part)]
+    wrong = [part for part in shapes if part not in missing and squeezed(checkpoint.shapes[part]) != squeezed(shapes[part])]
+    for parts, problem in ((missing, "lack"), (strange, "have no place for"), (wrong, "have another shape of")):
+        if parts:
+            raise ExportError(f"The weights don't fit {name}: they {problem} {', '.join(parts[:3])}.")
+    return checkpoint
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return () if shape == (1,) else shape  # a logit scale may be either
+
+
+def with_right_activation(name: str, settings: dict[str, Any], known: Mapping[str, Any], say: Callable[[str], None]) -> str:
+    """open_clip lists weights trained with QuickGELU under the name without it too; there they would be silently wrong."""
+    right = f"{name}-quickgelu"
+    if not settings.get("quick_gelu") or name.endswith("-quickgelu") or right not in known:
+        return name
+    say(f"These weights were trained with QuickGELU: taking {right}.")
+    return right
+
+
+def check_activation(name: str, settings: dict[str, Any], quick_gelu: bool) -> None:
+    if bool(settings.get("quick_gelu")) != quick_gelu:
+        other = name.removesuffix("-quickgelu") if quick_gelu else f"{name}-quickgelu"
+        trained = "with" if settings.get("quick_gelu") else "without"
+        raise ExportError(f"These weights were trained {trained} QuickGELU and {name} is not; take MODEL={other}.")
+
+
+def check_settings(name: str, settings: dict[str, Any]) -> None:
     if settings.get("resize_mode", "shortest") not in ("shortest", "squash"):
         raise ExportError(f"{name} pads pictures (resize_mode {settings['resize_mode']!r}), which a bundle can't express yet.")
     if settings.get("interpolation", "bicubic") not in ("bicubic", "bilinear"):
         raise ExportError(f"{name} resizes by {settings['interpolation']!r}; a bundle can express bicubic and bilinear.")
-    with _warnings_are_errors(name):
-        model = open_clip.create_model(name, pretrained=str(path), weights_only=True).eval()
-    text = model.text if hasattr(model, "text") else model
-    if hasattr(model, "text") and type(text) is not TextTransformer:
-        raise ExportError(f"{name} can't be made into a bundle yet: its text tower is a {type(text).__name__}.")
-    return Source(model, settings, weights, licence or f"unknown: see where {weights.source} came from")
 
 
-def _named_settings(name: str, trained_with: str | dict[str, Any] | None) -> dict[str, Any]:
+def check_size(name: str, architecture: Architecture) -> None:
+    """Raises ExportError before anything is downloaded."""
+    sizes = dict.fromkeys(("image", "text"), 0)
+    for part, shape in architecture.shapes().items():
+        sizes["image" if part.startswith("visual.") else "text"] += FLOAT_BYTES * int(np.prod(shape))
+    encoder, size = max(sizes.items(), key=lambda item: item[1])
+    if size > MAX_ENCODER_BYTES:
+        raise ExportError(
+            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and an ONNX file holds at most 2.1 GB. "
+            "The largest models that can be made are the ViT-L ones."
+        )
+
+
+def named_settings(name: str, trained_with: str | dict[str, Any] | None, tags: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint file; `tags` are those that the model is known with. Raises ExportError."""
     if isinstance(trained_with, dict):
         settings = trained_with
     elif trained_with and trained_with.lstrip().startswith("{"):
@@ -108,20 +179,21 @@ def _named_settings(name: str, trained_with: str | dict[str, Any] | None) -> dic
         except ValueError as err:
             raise ExportError(f"PRETRAINED_CFG is no JSON object: {err}.") from err
     elif trained_with:
-        settings = dict(get_pretrained_cfg(name, trained_with))
+        settings = dict(tags.get(trained_with, {}))
         if not settings:
-            raise ExportError(f"{trained_with} is no tag of {name}; its tags: {', '.join(list_pretrained_tags_by_model(name))}.")
+            raise ExportError(f"{trained_with} is no tag of {name}; its tags: {', '.join(tags) or 'none'}.")
     else:
-        tags = list_pretrained_tags_by_model(name)
-        example = tags[0] if tags else '{"mean": […], "std": […], "interpolation": "bicubic", "quick_gelu": false}'
+        example = next(iter(tags), '{"mean": […], "std": […], "interpolation": "bicubic", "quick_gelu": false}')
         raise ExportError(
             "A checkpoint file doesn't know its mean, standard deviation and activation, and a wrong one is silently wrong. "
             f"Name the tag or the settings that it was trained with: PRETRAINED_CFG={example}."
         )
+    if isinstance(trained_with, str) and trained_with in tags:
+        return settings
     missing = {"mean", "std"} - settings.keys()
     if missing:
         raise ExportError(f"PRETRAINED_CFG lacks {' and '.join(sorted(missing))}.")
-    unknown = settings.keys() - {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
+    unknown = settings.keys() - SETTINGS
     if unknown:
         raise ExportError(f"PRETRAINED_CFG has {', '.join(sorted(unknown))}, which mean nothing here.")
     for key in ("mean", "std"):
@@ -129,77 +201,3 @@ def _named_settings(name: str, trained_with: str | dict[str, Any] | None) -> dic
         if not isinstance(values, list | tuple) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
             raise ExportError(f"PRETRAINED_CFG's {key} must be three numbers, one a colour.")
     return settings
-
-
-def _download(name: str, pretrained: str, tag: dict[str, Any]) -> Path:
-    """open_clip's own download, with its progress bars; then the file is held against the hash that the hub gave."""
-    try:
-        path = _fetch(tag)
-    except Exception as err:
-        cause = err.__context__ or err
-        raise ExportError(f"The weights of {name} {pretrained} could not be downloaded: {' '.join(str(cause).split())}") from err
-    blob = path.resolve()
-    # The hub names a large file by its sha256, and its client checks the size alone.
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and sha256(blob) != blob.name:
-        path.unlink()
-        blob.unlink(missing_ok=True)
-        raise ExportError(f"The downloaded weights of {name} {pretrained} have the wrong sha256 and were deleted; run it again.")
-    return path
-
-
-def _fetch(tag: dict[str, Any]) -> Path:
-    """One file after the other: asked for its default, open_clip tells only why the last one that it tried failed."""
-    repository, _, file = str(tag.get("hf_hub", "")).rpartition("/")
-    if not repository:
-        return Path(download_pretrained(tag))
-    for safe in _get_safe_alternatives(file or HF_WEIGHTS_NAME):
-        try:
-            return Path(download_pretrained_from_hf(repository, filename=safe))
-        except FileNotFoundError as err:
-            if not isinstance(err.__context__, EntryNotFoundError):
-                raise
-    return Path(download_pretrained(tag))
-
-
-def _revision(path: Path) -> str | None:
-    return path.parent.name if path.parent.parent.name == "snapshots" else None
-
-
-def _licence(tag: dict[str, Any]) -> str | None:
-    """What the model card says, where it can be asked."""
-    repository = "/".join(str(tag.get("hf_hub", "")).split("/")[:2])
-    if not repository:
-        return None
-    try:
-        card = huggingface_hub.model_info(repository).card_data
-    except Exception:  # the hub's client raises its HTTP library's own errors too, and a licence is no reason to fail
-        return None
-    return str(card.license) if card and card.license else None
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _warnings_are_errors(name: str) -> Iterator[None]:
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    listener = Listener(logging.WARNING)
-    logging.getLogger().addHandler(listener)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    except Exception as err:  # a file that is no checkpoint makes torch and safetensors raise nearly everything
-        raise ExportError(f"The weights don't fit {name}: {' '.join(str(err).split())[:300]}") from err
-    finally:
-        logging.getLogger().removeHandler(listener)
-    said += [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
-    if said:
-        raise ExportError(f"open_clip warns while it loads {name}: {said[0]}")

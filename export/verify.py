@@ -5,29 +5,22 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import open_clip
-import skimage
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.encoders import Encoders
-from classifier.errors import ClientError
 from classifier.image import open_image
-from classifier.schema import MAX_CHARACTERS
 from classifier.scoring import similarities, softmax
 from classifier.tokenizer import Tokenizer
-from export.source import ExportError, Source
+from export.errors import ExportError
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 # Others, to learn from what activations reach, so that judging stays on what was never seen.
 CALIBRATION = ("camera", "hubble_deep_field", "retina", "coins", "page", "grass", "moon", "colorwheel", "immunohistochemistry")
-STRINGS = 20_000
 PAIRS = 2_400
 LABELS = 5
 # A bundle of 8 bits must decide as open_clip does: bounds on what changes for the caller, not on a cosine.
@@ -41,6 +34,8 @@ TEMPLATES = ("{}", "a photo of a {}", "a blurry picture of one {} in bad light",
 
 def crops(count: int, names: Sequence[str] = PHOTOGRAPHS) -> list[Image.Image]:
     """The photographs, and random regions of them, from a tenth of their side to all of it."""
+    import skimage
+
     found = [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
     rng = np.random.default_rng(5)
     while len(found) < count:
@@ -65,32 +60,6 @@ class Reference:
     images: Floats
     texts: Floats
     scale: float
-
-    @classmethod
-    def make(
-        cls, source: Source, name: str, pictures: list[Image.Image], sentences: list[str], say: Callable[[str], None]
-    ) -> "Reference":
-        model, settings = source.model, source.settings
-        size = model.visual.image_size
-        preprocess = open_clip.image_transform(
-            size, is_train=False, mean=settings["mean"], std=settings["std"],
-            resize_mode=settings.get("resize_mode"), interpolation=settings.get("interpolation"),
-        )  # fmt: skip
-        say(f"open_clip encodes {len(pictures)} pictures and {len(sentences)} sentences")
-        with torch.inference_mode():
-            images = [model.encode_image(preprocess(one).unsqueeze(0), normalize=True)[0] for one in pictures]
-            ids = open_clip.get_tokenizer(name)(sentences)
-            texts = [model.encode_text(some, normalize=True) for some in ids.split(32)]
-        return cls(
-            pictures, sentences, [_before_normalising(preprocess, one) for one in pictures],
-            torch.stack(images).numpy(), torch.cat(texts).numpy(), float(model.logit_scale.detach().exp()),
-        )  # fmt: skip
-
-
-def _before_normalising(preprocess: Any, image: Any) -> Pixels:
-    for step in preprocess.transforms[:-2]:
-        image = step(image)
-    return np.asarray(image)
 
 
 @dataclass(frozen=True)
@@ -117,27 +86,6 @@ def check_pixels(encoders: Encoders, reference: Reference) -> int:
             worst = int(np.abs(got.astype(int) - expected.astype(int)).max())
             raise ExportError(f"Picture {i} of {picture.size} pixels is prepared differently from open_clip, by up to {worst}.")
     return len(reference.pictures)
-
-
-def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[str, int]:
-    """How many strings of all kinds gave open_clip's ids, at least `count`, and how many were rightly refused. Raises ExportError."""
-    mine, theirs = Tokenizer(encoders.folder, encoders.manifest.text), open_clip.get_tokenizer(name)
-    settings, equal, refused = encoders.manifest.text, 0, 0
-    for text in strings():
-        if equal >= count:
-            break
-        inside = theirs.encode(text)
-        expected = [settings.start_id, *inside, settings.end_id]
-        try:
-            agrees = mine.encode(text) == expected
-            equal += agrees
-        except ClientError:
-            spelled = any(token in theirs.clean_fn(text) for token in settings.special_tokens)
-            agrees = not inside or spelled or len(expected) > settings.context_length or len(text) > MAX_CHARACTERS
-            refused += agrees
-        if not agrees:
-            raise ExportError(f"The text {text!r} gets other token ids than open_clip's.")
-    return {"strings_with_equal_ids": equal, "strings_rightly_refused": refused}
 
 
 def strings() -> Iterator[str]:

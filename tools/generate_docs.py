@@ -1,12 +1,13 @@
-"""Writes lambdas/classifier/openapi.json and the README's table of fields from the models, and the answers below the README's
-commands from the demo model: `make document`."""
+"""Writes what the docs say from what the code does: `make document`.
+
+lambdas/classifier/openapi.json and the tables in docs/api.md come from the models, the answers below the commands in README.md and
+docs/api.md from the demo model."""
 
 import base64
 import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,30 +34,31 @@ from tools.local.serve import load, running
 
 DOCUMENT = Path("lambdas/classifier/openapi.json")
 README = Path("README.md")
+API = Path("docs/api.md")
 DEMO = Path("models/demo")
-# A command, and the answer below it.
-ASKED = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n.*?\n```\n", re.S)
+# A command, and its answer below it.
+COMMAND = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n(.*?)\n```\n", re.S)
 STARS = Path("examples/images/stars-small.png")
 LABELS = ["a star", "a circle"]
 DESCRIPTION = """Send a picture and a few labels in plain words; get back how likely each label is.
 
-A request may say `x-api-key: …` where the deployment asks for a key. Every answer carries `Server-Timing` (milliseconds to decode, for
-the image, for the text) and `X-Model`. At most 50 million pixels an image, 100 million and 2,000 distinct prompts a request."""
-# Status, code where it is ours, when.
+Send the header `x-api-key: …` if the deployment asks for a key. Every answer carries `Server-Timing` (milliseconds spent on decoding, on
+the image and on the text) and `X-Model`. An image may have 50 million pixels; a request, 100 million pixels and 2,000 distinct prompts."""
+# By status: the codes and what they mean.
 ERRORS = {
     "400": "`invalid_json`, `invalid_request`, `invalid_image`, `too_many_prompts`, `label_too_long` or `answer_too_large`: not JSON; a "
-    "missing, unknown, mistyped, out-of-range or contradictory field; an image that can't be decoded; over a count.",
+    "missing, unknown, mistyped, out-of-range or contradictory field; an image that can't be decoded; more than a limit allows.",
     "403": "`forbidden`: no API key or a wrong one. API Gateway's own answer.",
     "404": "`not_found`: there is nothing at this path.",
-    "405": "`not_found`: another method; `Allow` says which are taken.",
+    "405": "`not_found`: this path takes other methods; `Allow` lists them.",
     "413": "`too_large`: too many pixels; and, in the gateway's own words, a body over about 6 MB.",
     "415": "`unsupported_media_type`: neither JSON nor an image of a known format.",
     "429": "`too_many_requests`: over the throttle. API Gateway's own answer.",
-    "500": "`internal_error`: ours; the log has the rest. `unavailable`: API Gateway's own, no environment was free.",
+    "500": "`internal_error`: a fault of the service; its log has the details. `unavailable`: no environment was free, API Gateway's own answer.",
     "502": "`unavailable`: the function failed to start. API Gateway's own answer.",
-    "503": "`out_of_time`: time ran out; `Retry-After` says when to come again, labels done so far are kept. `unavailable`: API "
-    "Gateway's own.",
-    "504": "`out_of_time`: the gateway's patience ended. API Gateway's own answer.",
+    "503": "`out_of_time`: time ran out; `Retry-After` says when to try again, and the labels encoded so far stay cached. `unavailable`: "
+    "API Gateway's own answer.",
+    "504": "`out_of_time`: no answer within 29 seconds. API Gateway's own answer.",
 }
 
 
@@ -73,7 +75,7 @@ class Published(GenerateJsonSchema):
 def _without_titles(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_titles(v) for k, v in value.items() if not (k == "title" and isinstance(v, str))}
-    return [_without_titles(one) for one in value] if isinstance(value, list) else value
+    return [_without_titles(item) for item in value] if isinstance(value, list) else value
 
 
 def _reference(model: type[BaseModel]) -> JsonObject:
@@ -84,20 +86,20 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
     """Requests and what the demo model answers, probabilities to four digits."""
     handler = load(DEMO)
     image = base64.b64encode(STARS.read_bytes()).decode()
-    asked: dict[str, JsonObject] = {
+    requests: dict[str, JsonObject] = {
         "labels": {"image_data": image, "labels": LABELS},
         "multi_label": {"image_data": image, "labels": LABELS, "multi_label": True, "details": True},
         "categories": {"image_data": image, "categories": {"shapes": LABELS, "animals": ["a dog", "a cat"]}, "combine": "max"},
         "images": {"images": [image, "AAAA"], "labels": LABELS, "templates": ["{}", "a picture of {}"], "top_k": 1},
         "hugging_face": {"inputs": image, "parameters": {"candidate_labels": LABELS}},
     }
-    found = {}
-    for name, body in asked.items():
+    pairs = {}
+    for name, body in requests.items():
         event = {"httpMethod": "POST", "resource": "/", "body": json.dumps(body)}
         answer = handler(event, Context(time.monotonic() + 60, name))
         assert answer["statusCode"] == 200, answer
-        found[name] = body, json.loads(answer["body"], parse_float=lambda text: round(float(text), 4))
-    return found
+        pairs[name] = body, json.loads(answer["body"], parse_float=lambda text: round(float(text), 4))
+    return pairs
 
 
 def document() -> JsonObject:
@@ -119,8 +121,8 @@ def document() -> JsonObject:
     shown = examples()
     headers = {name: {"schema": {"type": "string"}} for name in ("Server-Timing", "X-Model")}
     refusals = {
-        status: {"description": said, "content": {"application/json": {"schema": _reference(ErrorBody)}}}
-        for status, said in ERRORS.items()
+        status: {"description": description, "content": {"application/json": {"schema": _reference(ErrorBody)}}}
+        for status, description in ERRORS.items()
     }
     schemas["ErrorBody"]["required"] = ["message"]
     return {
@@ -187,36 +189,41 @@ def document() -> JsonObject:
     }
 
 
-def table() -> str:
-    """The README's table of the fields of a request."""
-    rows = ["| field | meaning | default |", "|---|---|---|"]
+def tables() -> dict[str, str]:
+    """The tables in docs/api.md by the name in their marks: the fields of a request, and the errors."""
+    fields = ["| field | meaning | default |", "|---|---|---|"]
     for name, field in ClassifyRequest.model_fields.items():
         default = "" if field.default is None else f"`{json.dumps(field.default)}`"
-        rows.append(f"| `{name}` | {field.description} | {default} |")
-    return "\n".join(rows)
+        fields.append(f"| `{name}` | {field.description} | {default} |")
+    errors = ["| status | code and meaning |", "|---|---|", *(f"| {status} | {meaning} |" for status, meaning in ERRORS.items())]
+    return {"fields": "\n".join(fields), "errors": "\n".join(errors)}
 
 
-def with_table(readme: str) -> str:
-    """The README's text with the table put between its marks."""
-    marks = r"(<!-- fields -->\n).*?(<!-- /fields -->)"
-    return re.sub(marks, lambda found: f"{found[1]}{table()}\n{found[2]}", readme, flags=re.S)
+def with_tables(text: str) -> str:
+    """The text with each table between its marks."""
+    parts = tables()
+    return re.sub(
+        r"<!-- (\w+) -->\n.*?<!-- /\1 -->", lambda m: f"<!-- {m[1]} -->\n{parts[m[1]]}\n<!-- /{m[1]} -->", text, flags=re.S
+    )
 
 
-def answers(readme: str, url: str) -> list[str]:
-    """What each command of the README that is followed by an answer prints, with $URL the API there."""
-    environment = os.environ | {"URL": url, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    commands = [found[1] for found in ASKED.finditer(readme)]
-    runs = [subprocess.run(["bash", "-ec", one], env=environment, capture_output=True, text=True, check=True) for one in commands]
-    return [run.stdout.strip() for run in runs]
+def with_answers(text: str, url: str) -> str:
+    """The text with, below each command that has an answer, what it prints; $URL is the API at `url`."""
+
+    def answered(match: re.Match[str]) -> str:
+        run = subprocess.run(
+            ["bash", "-ec", match[1]], env=os.environ | {"URL": url}, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return f"```sh\n{match[1]}```\n\n```{match[2]}\n{run.stdout.strip()}\n```\n"
+
+    return COMMAND.sub(answered, text)
 
 
 def main() -> None:
     DOCUMENT.write_text(json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    readme = with_table(README.read_text(encoding="utf-8"))
     with running(load(DEMO)) as url:
-        printed = iter(answers(readme, url))
-    readme = ASKED.sub(lambda found: f"```sh\n{found[1]}```\n\n```{found[2]}\n{next(printed)}\n```\n", readme)
-    README.write_text(readme, encoding="utf-8")
+        for path in (README, API):
+            path.write_text(with_answers(with_tables(path.read_text(encoding="utf-8")), url), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Classifier:
 
     def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
         """{"result": …}, or {"results": […]} for several images. Raises ClientError."""
-        request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest)
+        request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest, context)
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
         job = _Job(parsed, prompt_set, context)

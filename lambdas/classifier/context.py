@@ -6,16 +6,22 @@ from contextlib import contextmanager
 
 from classifier.errors import ClientError
 
-# Time kept back for scoring, the response, and one more batch of images or prompts.
-RESERVE_MS = 1500
+# Time kept back for scoring and the response, and for the next round of images or prompts, which may take as long as the longest one did.
+RESERVE_MS = 500
+MIN_ROUND_MS = 1000
 STAGES = ("decode", "image", "text")
 
 
 class RequestContext:
-    """`remaining_ms` tells how many milliseconds the request has left; `stages` collects milliseconds by stage."""
+    """`remaining_ms` tells how many milliseconds the request has left; `stages` collects milliseconds by stage.
+
+    Every loop over what a caller sends calls `check_deadline` once a round.
+    """
 
     def __init__(self, remaining_ms: Callable[[], int]) -> None:
-        self._remaining_ms = remaining_ms
+        self.remaining_ms = remaining_ms
+        self._last_ms: int | None = None
+        self._longest_ms = MIN_ROUND_MS
         self.stages = dict.fromkeys(STAGES, 0.0)
         self.log: dict[str, object] = {}
 
@@ -28,10 +34,11 @@ class RequestContext:
         finally:
             self.stages[name] += (time.perf_counter() - start) * 1000
 
-    def has_time(self) -> bool:
-        return self._remaining_ms() > RESERVE_MS
-
     def check_deadline(self, advice: str) -> None:
-        """Raises a 503 ClientError once the request is out of time; `advice` says what to do about it."""
-        if not self.has_time():
+        """Raises a 503 ClientError where the time left may not do for another round; `advice` says what to do about it."""
+        left = self.remaining_ms()
+        if self._last_ms is not None:
+            self._longest_ms = max(self._longest_ms, self._last_ms - left)
+        self._last_ms = left
+        if left <= RESERVE_MS + self._longest_ms:
             raise ClientError(503, "out_of_time", f"Time ran out; {advice}")

@@ -20,7 +20,11 @@ class ClientError(Exception):
         return {"message": self.message, "code": self.code} | ({"field": self.field} if self.field else {})
 
 
+def shortened(text: str) -> str:
+    """The caller's text, cut to what a message or a path can hold."""
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 3] + "…"
+
+
 def quoted(text: str) -> str:
-    """The caller's text in quotation marks, cut to what a message can hold."""
-    cut = text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 3] + "…"
-    return json.dumps(cut, ensure_ascii=False)
+    """The same in quotation marks."""
+    return json.dumps(shortened(text), ensure_ascii=False)

@@ -31,11 +31,11 @@ class Request:
 def read_event(event: object) -> Request:
     """Raises ClientError for an HTTP event whose body can't be read."""
     if not _is_http(event):
-        return Request("POST", "/", {"content-type": "application/json"}, body=json.dumps(event))
+        return Request("POST", "/", {"content-type": "application/json"}, body=_dumped(event))
     context = _object(event, "requestContext")
     if http := _object(context, "http"):
         query = parse_qs(_text(event, "rawQueryString"), keep_blank_values=True)
-        path, stage = _text(http, "path"), f"/{context.get('stage')}"
+        path, stage = _text(http, "path"), f"/{_text(context, 'stage')}"
         # A stage other than $default is part of the path.
         path = path.removeprefix(stage) or "/" if f"{path}/".startswith(f"{stage}/") else path
         return Request(_text(http, "method"), path, _headers(event), query, _body(event))
@@ -62,34 +62,47 @@ def write_response(event: object, response: Response) -> Any:
 
 
 def _headers(event: Event) -> dict[str, str]:
-    last = {
-        name: values[-1] for name, values in _object(event, "multiValueHeaders").items() if isinstance(values, list) and values
+    headers = {
+        **{
+            name: values[-1]
+            for name, values in _object(event, "multiValueHeaders").items()
+            if isinstance(values, list) and values
+        },
+        **_object(event, "headers"),
     }
-    return {str(name).lower(): str(value) for name, value in (last | _object(event, "headers")).items()}
+    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
 
 
 def _query(event: Event) -> dict[str, list[str]]:
-    query = {name: [value] for name, value in _object(event, "queryStringParameters").items()}
-    query |= {
-        name: values for name, values in _object(event, "multiValueQueryStringParameters").items() if isinstance(values, list)
+    query = {
+        **{name: [value] for name, value in _object(event, "queryStringParameters").items()},
+        **{
+            name: values for name, values in _object(event, "multiValueQueryStringParameters").items() if isinstance(values, list)
+        },
     }
-    text = {str(name): [str(value) for value in values] for name, values in query.items()}
-    if "elb" not in _object(event, "requestContext"):
-        return text
     # A load balancer leaves the percent-encoding to the function.
-    return {unquote_plus(name): [unquote_plus(value) for value in values] for name, values in text.items()}
+    decode = unquote_plus if "elb" in _object(event, "requestContext") else str
+    texts = {decode(name): [decode(value) for value in values if isinstance(value, str)] for name, values in query.items()}
+    return {name: values for name, values in texts.items() if values}
 
 
 def _body(event: Event) -> bytes | str:
     body = event.get("body") or ""
     if not isinstance(body, str):
         raise ClientError(400, "invalid_request", "The event's body must be a string.")
-    if not event.get("isBase64Encoded"):
+    if event.get("isBase64Encoded") is not True:
         return body
     try:
         return base64.b64decode(body, validate=True)
     except ValueError as err:
         raise ClientError(400, "invalid_request", "The event's body says that it is base64 and isn't.") from err
+
+
+def _dumped(event: object) -> str:
+    try:
+        return json.dumps(event)
+    except (RecursionError, TypeError, ValueError) as err:
+        raise ClientError(400, "invalid_json", "The event is nested too deep or not JSON; send a flat object.") from err
 
 
 def _object(event: Event, name: str) -> dict[str, Any]:

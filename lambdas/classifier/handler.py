@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from classifier.body import read_body
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
 from classifier.events import Request, Response, read_event, write_response
-from classifier.parsing import is_hugging_face, parse, read_body
+from classifier.parsing import is_hugging_face, parse
 
 RETRY_AFTER_S = 1
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Handler:
     def _preflight(self, request: Request, context: RequestContext) -> Response:
         headers = {
             "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-            "Access-Control-Allow-Headers": "Content-Type, X-Api-Key",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
         }
         return {"statusCode": 204, "headers": headers, "body": "", "isBase64Encoded": False}
 

@@ -1,18 +1,17 @@
-"""Bodies and query strings to checked requests. Every error is in our own words, never a library's."""
+"""JSON objects and query strings to checked requests. Every error is in our own words, never a library's."""
 
 import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from classifier.errors import ClientError, quoted
-from classifier.events import Request
+from classifier.body import no_constant
+from classifier.errors import ClientError, quoted, shortened
 from classifier.schema import (
-    IMAGE_TYPES,
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
@@ -22,14 +21,17 @@ from classifier.schema import (
 )
 
 M = TypeVar("M", bound=BaseModel)
-EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'
+COMMAS = frozenset(",，、،")
 # What Hugging Face's form calls our fields.
 HUGGING_FACE_FIELDS = {
     "image_data": "inputs",
     "labels": "parameters.candidate_labels",
     "templates": "parameters.hypothesis_template",
 }
-JSON_HINT, IMAGE_HINT = '-H "Content-Type: application/json"', '-H "Content-Type: image/jpeg"'
+# What other APIs call our fields.
+OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
+    ("candidate_labels", "classes", "texts", "prompts"), "labels"
+)
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,8 @@ class ParsedRequest:
     hugging_face: bool = False
 
     def path(self, name: str, *rest: object) -> str:
-        """The caller's own path of a part of the request, such as `labels.3`."""
-        return ".".join((self.field_names.get(name, name), *map(str, rest)))
-
-
-def read_body(request: Request) -> JsonObject | bytes:
-    """The JSON object, or the image file, that the body holds. Raises ClientError."""
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if content_type in IMAGE_TYPES:
-        return request.body if isinstance(request.body, bytes) else request.body.encode()
-    if content_type != "application/json":
-        message = (
-            f"The content type {quoted(content_type)} is not supported; for JSON add {JSON_HINT}, for an image {IMAGE_HINT}."
-        )
-        raise ClientError(415, "unsupported_media_type", message)
-    if request.query:
-        name = quoted(next(iter(request.query)))
-        message = f"The query parameter {name} can't be combined with a JSON body; put everything in the body."
-        raise ClientError(400, "invalid_request", message)
-    return read_json(request.body)
+        """The caller's own path of a part of the request, such as `labels.3`, each step cut to what an error can hold."""
+        return ".".join((self.field_names.get(name, name), *(shortened(str(step)) for step in rest)))
 
 
 def is_hugging_face(body: JsonObject | bytes) -> bool:
@@ -70,24 +55,6 @@ def is_hugging_face(body: JsonObject | bytes) -> bool:
 def parse(body: JsonObject | bytes, query: Mapping[str, Sequence[str]]) -> ParsedRequest:
     """Raises ClientError."""
     return parse_query(query, body) if isinstance(body, bytes) else parse_json(body)
-
-
-def read_json(body: str | bytes) -> JsonObject:
-    """The JSON object of a body. Raises ClientError."""
-    try:
-        value = json.loads(body, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except RecursionError as err:
-        raise ClientError(400, "invalid_json", "The body is nested too deep; send a flat object.") from err
-    except UnicodeDecodeError as err:
-        raise ClientError(400, "invalid_json", "The body is not UTF-8; send JSON in UTF-8.") from err
-    except json.JSONDecodeError as err:
-        message = f"The body is not JSON from line {err.lineno}, column {err.colno} on; send a JSON object."
-        raise ClientError(400, "invalid_json", message) from err
-    except ValueError as err:
-        raise ClientError(400, "invalid_json", "The body has a number that is too long to read.") from err
-    if not isinstance(value, dict):
-        raise ClientError(400, "invalid_request", f"The body must be a JSON object: {EXAMPLE}.")
-    return value
 
 
 def parse_json(value: JsonObject) -> ParsedRequest:
@@ -123,16 +90,19 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedReque
 
 
 def _parse_hugging_face(value: JsonObject) -> ClassifyRequest:
-    request = _validate(HuggingFaceRequest, value)
-    return ClassifyRequest.model_construct(
-        image_data=request.inputs,
-        labels=request.parameters.candidate_labels,
-        templates=[request.parameters.hypothesis_template],
+    hugging_face = _validate(HuggingFaceRequest, value)
+    request = ClassifyRequest.model_construct(
+        image_data=hugging_face.inputs,
+        labels=hugging_face.parameters.candidate_labels,
+        templates=[hugging_face.parameters.hypothesis_template],
     )
+    _check_joined_labels(request, HUGGING_FACE_FIELDS["labels"])
+    return request
 
 
 def _check_combinations(request: ClassifyRequest) -> None:
     """Checks what no field can check alone. Raises ClientError."""
+    _check_joined_labels(request, "labels")
     _check_exactly_one(request, ("labels", "categories"), "is missing; say what to look for: labels or categories.")
     multi_label, embedding = request.multi_label, request.image_embedding
     contradictions = (
@@ -150,6 +120,19 @@ def _check_combinations(request: ClassifyRequest) -> None:
             raise ClientError(400, "invalid_request", f"{name} {message}", name)
 
 
+def _check_joined_labels(request: ClassifyRequest, field: str) -> None:
+    """Raises ClientError for a single label that is several: it would get 1.0, and nobody would notice."""
+    if request.labels is None or len(request.labels) > 1 or request.multi_label or request.embedding:
+        return
+    [label] = request.labels
+    if not COMMAS.isdisjoint(label) or (label.startswith("[") and label.endswith("]")):
+        message = (
+            f"{field} has one entry, {quoted(label)}, with a comma or brackets, and one label alone always gets 1.0; send each label by "
+            'itself: "labels": ["a dog", "a cat"] in JSON, ?labels=a+dog&labels=a+cat in the URL.'
+        )
+        raise ClientError(400, "invalid_request", message, field)
+
+
 def _check_exactly_one(request: ClassifyRequest, names: tuple[str, ...], missing: str) -> None:
     sent = [name for name in names if getattr(request, name) is not None]
     if not sent:
@@ -159,50 +142,48 @@ def _check_exactly_one(request: ClassifyRequest, names: tuple[str, ...], missing
 
 
 def _number_or_boolean(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError, ClientError):
         return text
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
-    value: JsonObject = {}
-    for key, item in pairs:
-        if key in value:
-            raise ClientError(400, "invalid_json", f"The key {quoted(key)} appears twice in one object; send it once.")
-        value[key] = item
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ClientError(400, "invalid_json", f"{name} is not JSON; send a number.")
-
-
 def _validate(model: type[M], value: JsonObject) -> M:
-    for name in model.model_fields:
-        if name in value and value[name] is None:
-            raise ClientError(400, "invalid_request", f"{name} is null; give it a value, or leave it out.", name)
+    _check_names(model, value)
+    if model is HuggingFaceRequest and isinstance(value.get("parameters"), dict):
+        _check_names(HuggingFaceParameters, value["parameters"], "parameters.")
     try:
         return model.model_validate(value)
     except ValidationError as err:
-        raise _explain(err.errors(include_url=False)[0], model) from err
+        raise _explain(err.errors(include_url=False, include_input=False)[0]) from err
 
 
-def _unknown(name: str, known: Sequence[str], kind: str) -> ClientError:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}."
-    return ClientError(400, "invalid_request", f"The {kind} {quoted(name)} is unknown.{hint}", quoted(name)[1:-1])
+def _check_names(model: type[BaseModel], value: JsonObject, prefix: str = "") -> None:
+    """Raises ClientError for the first unknown field, before a million of them become errors, and for null."""
+    known = model.model_fields
+    for name, item in value.items():
+        if name not in known:
+            raise _unknown(name, list(known), "field", prefix)
+        if item is None:
+            raise ClientError(400, "invalid_request", f"{prefix}{name} is null; give it a value, or leave it out.", prefix + name)
 
 
-def _explain(error: ErrorDetails, model: type[BaseModel]) -> ClientError:
+def _unknown(name: str, known: Sequence[str], kind: str, prefix: str = "") -> ClientError:
+    # difflib takes memory and time for every character.
+    near = [OTHER_NAMES[name]] if name in OTHER_NAMES else difflib.get_close_matches(shortened(name), known, 1)
+    if kind == "field" and "url" in name.lower():
+        hint = "Nothing is fetched from the web; send the file itself, in base64, as image_data."
+    else:
+        hint = f"Did you mean {near[0]}?" if near and near[0] in known else f"Known: {', '.join(known)}."
+    return ClientError(400, "invalid_request", f"The {kind} {quoted(name)} is unknown. {hint}", prefix + shortened(name))
+
+
+def _explain(error: ErrorDetails) -> ClientError:
     """One message for each kind of error."""
-    path = [quoted(str(part))[1:-1] for part in error["loc"] if part != "[key]"]
+    path = [shortened(str(part)) for part in error["loc"] if part != "[key]"]
     kind, context, name = error["type"], error.get("ctx", {}), ".".join(path)
-    if kind == "extra_forbidden":
-        parent = HuggingFaceParameters if len(path) > 1 else model
-        unknown = _unknown(str(error["loc"][-1]), list(parent.model_fields), "field")
-        unknown.field = name
-        return unknown
     minimum, maximum = (context.get(key, context.get(f"{key}_length")) for key in ("min", "max"))
     message = {
         "missing": "is missing.",

@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from itertools import chain
 
 from classifier.bundle import BundleManifest
+from classifier.context import RequestContext
 from classifier.errors import ClientError, quoted
 from classifier.parsing import ParsedRequest
 from classifier.prompt_cache import Prompt, PromptCache, Templates
-from classifier.schema import MAX_ANSWER_BYTES, MAX_PROMPTS, SLOT, ClassifyRequest
+from classifier.schema import (
+    MAX_ANSWER_BYTES,
+    MAX_CHARACTERS,
+    MAX_PROMPTS,
+    MAX_TOTAL_CHARACTERS,
+    MAX_TOTAL_LINES,
+    SLOT,
+    ClassifyRequest,
+)
 
 # The longest float64 in JSON, and what separates two of them.
 _NUMBER_BYTES = 26
@@ -29,8 +38,8 @@ class PromptSet:
         return [*self.positives, *self.negatives]
 
 
-def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleManifest) -> PromptSet:
-    """Raises ClientError for too many or too long prompts, two that are the same to the model, or too large an answer."""
+def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleManifest, context: RequestContext) -> PromptSet:
+    """Raises ClientError for too many or too long prompts, two that are the same to the model, too large an answer, or lack of time."""
     request = parsed.request
     if request.categories is None:
         assert request.labels is not None
@@ -39,13 +48,26 @@ def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleM
         names, texts = list(request.categories), list(chain.from_iterable(request.categories.values()))
     # Before the negatives are written out: a body holds a million short prompts, and a template can make each a thousand characters.
     _check_count(len(texts) * len(request.templates))
+    groups, fields = _group(parsed)
+    _check_lengths(texts, fields)
     negative_texts = _negative_texts(request, texts, manifest)
     _check_count(len({*texts, *negative_texts}) * len(request.templates))
-    groups, fields = _group(parsed)
+    _check_total([*texts, *negative_texts], request.templates)
     templates = Templates(request.templates)
-    positives = [cache.lookup(text, templates, field) for text, field in zip(texts, fields, strict=True)]
+
+    def look_up(texts: Sequence[str], fields: Sequence[str], subject: str) -> list[Prompt]:
+        prompts = []
+        for text, field in zip(texts, fields, strict=False):
+            context.check_deadline("send fewer labels or templates in one request.")
+            prompts.append(cache.lookup(text, templates, field, subject))
+        return prompts
+
+    positives = look_up(texts, fields, "The label")
     _check_duplicates(positives, fields)
-    negatives = _look_up_negatives(request, negative_texts, templates, fields, cache)
+    if SLOT in request.negative_template:
+        negatives = look_up(negative_texts, fields, "The label in negative_template")
+    else:
+        negatives = look_up(negative_texts, ["negative_template"], "The text")
     _check_negatives(positives, negatives, fields)
     prompt_set = PromptSet(names, groups, positives, negatives)
     _check_answer_size(request, prompt_set, manifest.dimension)
@@ -80,21 +102,35 @@ def _negative_texts(request: ClassifyRequest, texts: Sequence[str], manifest: Bu
     return [request.negative_template.replace(SLOT, text) for text in texts]
 
 
-def _look_up_negatives(
-    request: ClassifyRequest, texts: Sequence[str], templates: Templates, fields: Sequence[str], cache: PromptCache
-) -> list[Prompt]:
-    if SLOT not in request.negative_template:
-        return [cache.lookup(text, templates, "negative_template", "The text") for text in texts]
-    subject = "The label in negative_template"
-    return [cache.lookup(text, templates, field, subject) for text, field in zip(texts, fields, strict=False)]
-
-
 def _check_count(count: int) -> None:
     if count > MAX_PROMPTS:
         message = (
             f"These are {count:,} prompts (labels and their negatives, times templates); at most {MAX_PROMPTS:,} are allowed."
         )
         raise ClientError(400, "too_many_prompts", message)
+
+
+def _check_lengths(texts: Sequence[str], fields: Sequence[str]) -> None:
+    """Raises ClientError for a label that no model reads, before anything takes time for its characters."""
+    for text, field in zip(texts, fields, strict=True):
+        if len(text) > MAX_CHARACTERS:
+            message = (
+                f"The label has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
+            )
+            raise ClientError(400, "label_too_long", message, field)
+
+
+def _check_total(texts: Sequence[str], templates: Sequence[str]) -> None:
+    """Raises ClientError for more characters or lines than cleaning has time for, all texts in all templates together."""
+    for unit, maximum, counts in (
+        ("characters", MAX_TOTAL_CHARACTERS, [[len(text) for text in group] for group in (texts, templates)]),
+        ("line breaks", MAX_TOTAL_LINES, [[text.count("\n") for text in group] for group in (texts, templates)]),
+    ):
+        of_texts, of_templates = map(sum, counts)
+        total = of_texts * len(templates) + of_templates * len(texts)
+        if total > maximum:
+            message = f"The labels and their negatives, in all templates, have {total:,} {unit}; at most {maximum:,} are allowed."
+            raise ClientError(400, "too_many_prompts", message)
 
 
 def _check_duplicates(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:

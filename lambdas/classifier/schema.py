@@ -3,6 +3,7 @@
 import binascii
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote_to_bytes
 
 from pydantic import (
     AfterValidator,
@@ -14,44 +15,72 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 MAX_LABELS = 1000
 MAX_IMAGES = 64
 MAX_TEMPLATES = 100
 MAX_PROMPTS = 2000
-# Cleaning a text takes time for each character; a text that fits the context is far shorter.
-MAX_CHARACTERS = 10_000
-MAX_TEMPLATE_CHARACTERS = 1_000
+# A text that fits the context is far shorter. Categories' names and templates may be as long.
+MAX_CHARACTERS = 1_000
+# Cleaning takes up to 5 µs a character and 35 µs a line (measured on two cores of an AMD EPYC). These count every label and negative,
+# in every template.
+MAX_TOTAL_CHARACTERS = 300_000
+MAX_TOTAL_LINES = 10_000
+# The largest embeddings of open_clip's models have 1,280 numbers.
+MAX_DIMENSION = 4_096
 # Lambda fails on a response over 6 MB, after all the work was done.
 MAX_ANSWER_BYTES = 5_500_000
 SLOT = "{}"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-# The content types of a body that is an image.
-IMAGE_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
-# What API Gateway hands over in base64. Listed one by one: with */* JSON would arrive in base64 as well.
-BINARY_TYPES = IMAGE_TYPES
+# The content types of a body that is an image: by their registered names, and as some clients call them.
+IMAGE_TYPES = (
+    *(f"image/{name.lower()}" for name in IMAGE_FORMATS),
+    *(f"image/{name}" for name in ("jpg", "pjpeg", "x-png")),
+    "application/octet-stream",
+    "binary/octet-stream",
+)
+# What curl says where nobody names the type: an image is taken, a form is not.
+FORM_TYPE = "application/x-www-form-urlencoded"
+# What API Gateway must pass on as bytes; a type that isn't listed here arrives as text, and an image with it is lost. Those that are
+# refused are listed too, so that the refusal can say what the bytes are.
+BINARY_TYPES = (
+    *IMAGE_TYPES,
+    FORM_TYPE,
+    "multipart/form-data",
+    *(f"image/{name}" for name in ("heic", "heif", "tiff", "jxl", "jp2", "svg+xml")),
+)
+# The replacement character: what is left of bytes that were not UTF-8.
+LOST_CHARACTER = "\ufffd"
 JsonObject = dict[str, Any]
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_DATA_URI = re.compile(r"\s*data:[\w/.+-]*(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
+_DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
+# Neither character occurs in base64, so whatever parameters stand before it, this ends them.
+_BASE64_MARK = re.compile(r";\s*base64\s*,", re.IGNORECASE)
 
 
 def from_base64(text: str) -> bytes:
-    """Accepts standard and URL-safe base64, padded or not, with white space and a data: prefix. Raises ValueError for anything else."""
-    prefix = _DATA_URI.match(text[:200])
-    encoded = text[prefix.end() if prefix else 0 :].encode("ascii")
+    """Accepts standard and URL-safe base64, padded or not, with white space, and a data: URI with any parameters.
+
+    Raises ValueError for anything else.
+    """
+    mark = _BASE64_MARK.search(text) if _DATA_URI.match(text) else None
+    encoded = text[mark.end() if mark else 0 :].encode("ascii")
     try:
         # Nearly all callers send this form, and on 6 MB each further pass takes milliseconds.
         return binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
+        if mark:
+            # A URI may hold +, / and = percent-encoded.
+            encoded = unquote_to_bytes(encoded)
         encoded = encoded.translate(_URL_SAFE, b" \t\r\n\f\v")
         if b"=" not in encoded[-2:]:
             encoded += b"=" * (-len(encoded) % 4)
         return binascii.a2b_base64(encoded, strict_mode=True)
 
 
-NOT_BASE64 = "is not base64; encode the image file's bytes, for instance with: base64 < FILE."
+NOT_BASE64 = "is not base64; encode the image file's bytes, for instance with: base64 < FILE. Addresses are not fetched."
 
 
 def _decode_or_none(value: object) -> bytes | None:
@@ -69,6 +98,23 @@ def _decode(value: object) -> bytes:
     if file is None:
         raise PydanticCustomError("custom", NOT_BASE64)
     return file
+
+
+def _at_most(maximum: int) -> BeforeValidator:
+    """Checks a size before the elements: of a million wrong ones each would become an error."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list | dict) and len(value) > maximum:
+            raise PydanticKnownError("too_long", {"field_type": "List", "max_length": maximum, "actual_length": len(value)})
+        return value
+
+    return BeforeValidator(check)
+
+
+def _whole(text: str) -> str:
+    if LOST_CHARACTER in text:
+        raise PydanticCustomError("custom", "has U+FFFD, what is left of a character that was not UTF-8; send UTF-8.")
+    return text
 
 
 def _template(text: str) -> str:
@@ -97,11 +143,28 @@ def _unique(texts: list[str]) -> list[str]:
 _BASE64_SCHEMA: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "format": "image"}
 Image = Annotated[bytes, PlainValidator(_decode), WithJsonSchema(_BASE64_SCHEMA)]
 ImageOrNone = Annotated[bytes | None, PlainValidator(_decode_or_none), WithJsonSchema(_BASE64_SCHEMA)]
-Label = Annotated[str, StringConstraints(min_length=1), Field(json_schema_extra={"format": "label"})]
-Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True})]
+# The tokenizer refuses a longer label, with a code of its own.
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    AfterValidator(_whole),
+    Field(json_schema_extra={"format": "label", "maxLength": MAX_CHARACTERS}),
+]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
+    AfterValidator(_whole),
+    Field(json_schema_extra={"format": "label"}),
+]
+Labels = Annotated[
+    list[Label],
+    Field(min_length=1, max_length=MAX_LABELS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
+    _at_most(MAX_LABELS),
+]
 Template = Annotated[
     str,
-    StringConstraints(max_length=MAX_TEMPLATE_CHARACTERS),
+    StringConstraints(max_length=MAX_CHARACTERS),
+    AfterValidator(_whole),
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
@@ -138,12 +201,14 @@ class ClassifyRequest(Strict):
     image_data: Image | None = Field(
         None, description="One image file in base64: standard or URL-safe alphabet, white space and a `data:` prefix are fine."
     )
-    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES)] | None = Field(
+    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), _at_most(MAX_IMAGES)] | None = Field(
         None,
         description=f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry for each, in order; '
         "a bad image fails only its own entry.",
     )
-    image_embedding: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+    image_embedding: (
+        Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), _at_most(MAX_DIMENSION)] | None
+    ) = Field(
         None,
         description="The vector that an earlier answer gave, instead of the image: new labels without sending or encoding it again.",
         json_schema_extra={"format": "embedding"},
@@ -151,9 +216,9 @@ class ClassifyRequest(Strict):
     labels: Labels | None = Field(
         None,
         description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
-        "as the model reads (75 tokens for CLIP).",
+        "as the model reads (75 tokens for CLIP). One that stands alone may hold no comma: it is mostly several that were joined.",
     )
-    categories: Annotated[dict[Label, Labels], Field(min_length=1, max_length=MAX_LABELS)] | None = Field(
+    categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None = Field(
         None,
         description='`{"gaming": ["a thumbnail of a casual gaming stream", …], …}`: several prompts for one answer. `result` is by category, in '
         "order. A prompt stands in one category only.",
@@ -165,7 +230,8 @@ class ClassifyRequest(Strict):
     )
     templates: Annotated[
         list[Template],
-        Field(min_length=1, max_length=MAX_TEMPLATES, json_schema_extra={"uniqueItems": True}),
+        Field(min_length=1, max_length=MAX_TEMPLATES, fail_fast=True, json_schema_extra={"uniqueItems": True}),
+        _at_most(MAX_TEMPLATES),
         AfterValidator(_unique),
     ] = Field(
         [SLOT],
@@ -177,7 +243,8 @@ class ClassifyRequest(Strict):
     )
     negative_template: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MAX_TEMPLATE_CHARACTERS),
+        StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
+        AfterValidator(_whole),
         AfterValidator(_negative_template),
         Field(json_schema_extra={"format": "negative template"}),
     ] = Field(
@@ -199,15 +266,39 @@ class ClassifyRequest(Strict):
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
 
 
+def _split(value: object) -> object:
+    """Hugging Face's examples join labels with commas. What looks like a JSON list is refused later, as it is anywhere."""
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return [value] if isinstance(value, str) else value
+    return [label.strip() for label in value.split(",")]
+
+
+def _decode_input(value: object) -> bytes:
+    """Hugging Face's client for JavaScript puts the image into an object."""
+    return _decode(value["image"] if isinstance(value, dict) and value.keys() == {"image"} else value)
+
+
+_INPUT_SCHEMA = {
+    "anyOf": [
+        _BASE64_SCHEMA,
+        {"type": "object", "properties": {"image": _BASE64_SCHEMA}, "required": ["image"], "additionalProperties": False},
+    ]
+}
+
+
 class HuggingFaceParameters(Strict):
-    candidate_labels: Labels
+    candidate_labels: Annotated[Labels, BeforeValidator(_split, json_schema_input_type=Labels | str)] = Field(
+        description="A list, or one string with commas between the labels."
+    )
     hypothesis_template: Template = "This is a photo of {}."
 
 
 class HuggingFaceRequest(Strict):
     """The form of Hugging Face's zero-shot-image-classification task."""
 
-    inputs: Image = Field(description="One image file in base64.")
+    inputs: Annotated[bytes, PlainValidator(_decode_input), WithJsonSchema(_INPUT_SCHEMA)] = Field(
+        description='One image file in base64, or `{"image": …}` with it.'
+    )
     parameters: HuggingFaceParameters
 
 

@@ -9,7 +9,6 @@ import tokenizers
 
 from classifier.bundle import TextSettings
 from classifier.errors import ClientError
-from classifier.schema import MAX_CHARACTERS
 
 
 class Tokenizer:
@@ -31,11 +30,6 @@ class Tokenizer:
         Raises ClientError for `field`, with a message about `subject`.
         """
         settings = self._settings
-        if len(text) > MAX_CHARACTERS:
-            message = (
-                f"{subject} has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
-            )
-            raise ClientError(400, "label_too_long", message, field)
         clean = self.clean(text)
         if not clean:
             message = f"{subject} is empty without its white space; say what to look for."

@@ -20,8 +20,8 @@ def pixels(data: bytes, settings: ImageSettings = SETTINGS) -> NDArray[np.uint8]
     return square
 
 
-def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+def distance(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> float:
+    return float(np.abs(left.astype(int) - right.astype(int)).mean())
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -61,15 +61,15 @@ def test_squashing_takes_the_whole_picture() -> None:
     [((70, 64), 2), ((128, 64), 2), ((64, 130), 3), ((192, 64), 3), ((64, 200), 3), ((900, 20), 3), ((1, 64), 3)],
 )
 def test_tiles_lose_nothing_of_the_picture(size: tuple[int, int], count: int) -> None:
-    """A mark anywhere on the long side is seen in some tile."""
+    """A mark anywhere on the long side changes at least one tile."""
     width, height = size
     plain = [square.astype(int) for square in squares(encoded(Image.new("RGB", size, (90, 90, 90))), "tiles")]
     assert len(plain) == count
     long = max(size)
     mark = max(2, long // 20)
-    for at in np.linspace(0, long - mark, 15).astype(int).tolist():
+    for start in np.linspace(0, long - mark, 15).astype(int).tolist():
         marked = Image.new("RGB", size, (90, 90, 90))
-        box = (at, 0, at + mark, height) if width > height else (0, at, width, at + mark)
+        box = (start, 0, start + mark, height) if width > height else (0, start, width, start + mark)
         marked.paste((250, 250, 250), box)
         seen = [np.abs(s.astype(int) - p).max() for s, p in zip(squares(encoded(marked), "tiles"), plain, strict=True)]
         assert max(seen) > 60
@@ -146,9 +146,9 @@ def test_a_large_jpeg_decoded_smaller_shows_the_same() -> None:
 
 def test_a_strip_costs_no_more_than_its_middle() -> None:
     strip = encoded(picture(10_000, 1))
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     assert pixels(strip, SETTINGS.model_copy(update={"size": 224})).shape == (224, 224, 3)
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - start_time < 0.5
 
 
 def refusal(data: bytes) -> ClientError:
@@ -181,8 +181,8 @@ def test_garbled_files_are_refused_or_seen_but_never_break() -> None:
         good = bytearray(encoded(picture(70, 66), kind))
         for _ in range(40):
             bad = bytearray(good)
-            for at in rng.integers(0, len(bad), 6):
-                bad[at] = rng.integers(256)
+            for position in rng.integers(0, len(bad), 6):
+                bad[position] = rng.integers(256)
             try:
                 assert pixels(bytes(bad)).shape == (64, 64, 3)
             except ClientError as err:

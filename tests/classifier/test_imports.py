@@ -10,11 +10,12 @@ MODULES = sorted(PACKAGE.glob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
     "main": {"encoders", "handler"},
-    "handler": {"classify", "encoders", "events", "parsing"},
+    "handler": {"body", "classify", "encoders", "events", "parsing"},
     "classify": {"encoders", "image", "parsing", "prompt_cache", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
-    "parsing": {"events"},
+    "parsing": {"body"},
+    "body": {"events"},
     "image": {"bundle"},
     "tokenizer": {"bundle"},
     "encoders": {"bundle"},

@@ -22,9 +22,9 @@ COMMITTED = json.loads((ROOT / generate_docs.DOCUMENT).read_text(encoding="utf-8
 def nearly(value: Any, within: float = 0.05) -> Any:
     """Probabilities differ a little from machine to machine."""
     if isinstance(value, dict):
-        return {key: nearly(one) for key, one in value.items()}
+        return {key: nearly(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [nearly(one) for one in value]
+        return [nearly(item) for item in value]
     return pytest.approx(value, abs=within) if isinstance(value, float) else value
 
 
@@ -32,21 +32,26 @@ def test_the_committed_document_is_current() -> None:
     assert generate_docs.document() == nearly(COMMITTED), "run: make document"
 
 
-def test_the_readmes_table_is_current() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert generate_docs.table() in readme, "run: make document"
+def test_the_tables_of_the_api_page_are_current() -> None:
+    page = (ROOT / generate_docs.API).read_text(encoding="utf-8")
+    assert generate_docs.with_tables(page) == page, "run: make document"
+    assert [name for name, table in generate_docs.tables().items() if table not in page] == []
 
 
-def test_the_readmes_commands_print_what_stands_below_them(handler: Handler) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = [
-        found[0].rpartition("\n```\n")[0].rpartition(f"```{found[2]}\n")[2] for found in generate_docs.ASKED.finditer(readme)
-    ]
-    assert len(shown) >= 12
+@pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 2), (generate_docs.API, 14)])
+def test_a_documents_commands_print_what_stands_below_them(handler: Handler, path: Path, number: int) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    shown = generate_docs.COMMAND.findall(text)
+    assert len(shown) >= number
     with running(handler) as url:
-        printed = generate_docs.answers(readme, url)
-    for found, expected in zip(printed, shown, strict=True):
-        assert rounded(found) == rounded(expected)
+        printed = generate_docs.COMMAND.findall(generate_docs.with_answers(text, url))
+    for (command, _, expected), (_, _, answer) in zip(shown, printed, strict=True):
+        assert rounded(answer) == rounded(expected), command
+
+
+def test_every_command_of_the_api_page_has_an_answer() -> None:
+    page = (ROOT / generate_docs.API).read_text(encoding="utf-8")
+    assert page.count("```sh\n") == len(generate_docs.COMMAND.findall(page))
 
 
 def rounded(text: str) -> Any:
@@ -63,23 +68,23 @@ def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -
 
 
 def test_every_code_that_the_program_can_give_is_described() -> None:
-    said = " ".join(response["description"] for response in COMMITTED["paths"]["/"]["post"]["responses"].values())
+    descriptions = " ".join(response["description"] for response in COMMITTED["paths"]["/"]["post"]["responses"].values())
     sources = "".join(path.read_text(encoding="utf-8") for path in Path(ROOT, "lambdas", "classifier").glob("*.py"))
     codes = set(re.findall(r'ClientError\(\s*\d{3},\s*"(\w+)"', sources))
     assert len(codes) > 8
-    assert [code for code in codes if f"`{code}`" not in said] == []
+    assert [code for code in codes if f"`{code}`" not in descriptions] == []
 
 
 @pytest.mark.parametrize("name", list(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["examples"]))
 def test_the_examples_are_what_they_are_examples_of(handler: Handler, name: str) -> None:
     post = COMMITTED["paths"]["/"]["post"]
-    asked, answered = (part["content"]["application/json"] for part in (post["requestBody"], post["responses"]["200"]))
-    body = asked["examples"][name]["value"]
+    request, response = (part["content"]["application/json"] for part in (post["requestBody"], post["responses"]["200"]))
+    body = request["examples"][name]["value"]
     schemas = {"components": COMMITTED["components"]}
-    Draft202012Validator(asked["schema"] | schemas).validate(body)
+    Draft202012Validator(request["schema"] | schemas).validate(body)
     status, answer, _ = ask(handler, event(body))
-    Draft202012Validator(answered["schema"] | schemas).validate(answer)
-    assert (status, answer) == (200, nearly(answered["examples"][name]["value"]))
+    Draft202012Validator(response["schema"] | schemas).validate(answer)
+    assert (status, answer) == (200, nearly(response["examples"][name]["value"]))
 
 
 def test_schemathesis_finds_nothing(handler: Handler) -> None:

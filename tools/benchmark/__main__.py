@@ -81,7 +81,7 @@ def make_models() -> None:
     import torch
 
     from export.pipeline import export
-    from export.source import load
+    from export.torch_source import load
     from export.towers import write_encoder
 
     FP32.mkdir(parents=True, exist_ok=True)
@@ -92,10 +92,12 @@ def make_models() -> None:
 
 
 def ours(data: bytes) -> Operations:
-    from classifier.main import build
+    from classifier.encoders import Encoders
+    from classifier.handler import Handler
 
-    handler, words = build(BUNDLE, threads=os.cpu_count() or 1), itertools.count()
-    image, clip, spent = base64.b64encode(data).decode(), handler._classifier._encoders, [""]
+    encoders = Encoders.load(BUNDLE, threads=os.cpu_count() or 1)
+    handler, words = Handler(encoders), itertools.count()
+    image, spent = base64.b64encode(data).decode(), [""]
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
 
     def answer(**body: object) -> None:
@@ -127,7 +129,7 @@ def ours(data: bytes) -> Operations:
         "batch": lambda count: answer(images=[image] * count, labels=LABELS),
         "singles": singles,
         "outside": outside,
-        "image": lambda _: clip.encode_images([pixels]),
+        "image": lambda _: encoders.encode_images([pixels]),
     }
 
 

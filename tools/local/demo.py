@@ -1,4 +1,4 @@
-"""The main job on the embedded demo model: three samples, or a picture and labels of one's own, over HTTP."""
+"""Classifies three pictures, or one of your own with your labels, over HTTP: drawings for the demo model, photographs for a real one."""
 
 import argparse
 import base64
@@ -9,10 +9,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifier.bundle import read_manifest
 from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
 
-IMAGES = Path("examples/images")
-# The label that comes first is the right one.
+DRAWINGS_FOLDER, PHOTOGRAPHS_FOLDER = Path("examples/images"), Path("examples/photographs")
+# The first label of each is the right one.
 SAMPLES = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
     "pizza.jpg": ["a pizza", "a hamburger", "a cake", "a dog", "a flower"],
@@ -23,9 +24,14 @@ SAMPLES = {
         "something else",
     ],
 }
-A_REAL_ONE = """For photographs make a real model, once, and serve it:
-  make model MODEL=ViT-B-32-quickgelu PRETRAINED=openai
-  make serve"""
+PHOTOGRAPHS = {
+    "cat.jpg": ["a cat", "a dog", "a tiger", "a person", "a landscape"],
+    "coffee.jpg": ["a cup of coffee", "a glass of beer", "a plate of food", "a flower", "a laptop"],
+    "rocket.jpg": ["a rocket launch", "fireworks", "a lighthouse at night", "an aeroplane", "a car"],
+}
+A_REAL_ONE = """For photographs make a real model, once, and try it:
+  make model
+  make demo BUNDLE=models/ViT-B-32-quickgelu-openai"""
 
 
 @dataclass(frozen=True)
@@ -64,20 +70,24 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=MODELS / "demo")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
-    asked = parser.parse_args()
-    if bool(asked.image) != bool(asked.labels):
+    arguments = parser.parse_args()
+    if bool(arguments.image) != bool(arguments.labels):
         sys.exit('A picture of your own takes both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
-    handler = load(asked.bundle)
-    questions = {asked.image: asked.labels} if asked.image else {IMAGES / name: labels for name, labels in SAMPLES.items()}
+    handler = load(arguments.bundle)
+    demo = read_manifest(arguments.bundle, verify_hashes=False).name == "demo"
+    folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
+    requests = (
+        {arguments.image: arguments.labels} if arguments.image else {folder / name: labels for name, labels in samples.items()}
+    )
     wrong = []
     with running(handler) as url:
         print(f"POST {url}")
-        for image, labels in questions.items():
+        for image, labels in requests.items():
             answered = ask(url, image, labels)
-            if answered.model == "demo" and asked.image:
+            if answered.model == "demo" and arguments.image:
                 print(ONLY_DRAWINGS)
             show(image, answered)
-            if not asked.image and max(answered.result, key=answered.result.__getitem__) != labels[0]:
+            if not arguments.image and max(answered.result, key=answered.result.__getitem__) != labels[0]:
                 wrong.append(image)
     if answered.model == "demo":
         print(f"\n{ONLY_DRAWINGS}\n{A_REAL_ONE}")

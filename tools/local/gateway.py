@@ -25,7 +25,9 @@ PATHS = ("/", "/openapi.json")
 KEYED = {("POST", "/")}
 # What API Gateway answers on AWS where the stack leaves the status to it.
 UNAVAILABLE = 502
+logger = logging.getLogger(__name__)
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+Scope = dict[str, Any]
 Response = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
@@ -74,51 +76,51 @@ class Gateway:
         self._handler, self._limits, self._busy = handler, limits or Limits(), threading.Lock()
         self._throttle = Throttle(*self._limits.throttle) if self._limits.throttle else None
 
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         if scope["type"] != "http":
             return
-        body, more = b"", True
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
             if len(body) > MAX_PAYLOAD:
-                return await _send(send, _refusal("REQUEST_TOO_LARGE"))
-        await _send(send, await self._answer(scope, body))
+                return await _send(send, _refusal(scope, "REQUEST_TOO_LARGE"))
+        await _send(send, await self._answer(scope, bytes(body)))
 
-    async def _answer(self, scope: dict[str, Any], body: bytes) -> Response:
+    async def _answer(self, scope: Scope, body: bytes) -> Response:
         # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html: these must come encoded.
         if set(b"|{}") & set(scope["query_string"]):
-            return _in_other_words(400, "Bad Request")
+            return _plain_refusal(scope, 400, "Bad Request")
         event = event_of(scope, body)
         if event["path"] not in PATHS:
-            return _refusal("MISSING_AUTHENTICATION_TOKEN")
+            return _refusal(scope, "MISSING_AUTHENTICATION_TOKEN")
         keyed = self._limits.api_key is not None and (event["httpMethod"], event["path"]) in KEYED
         if keyed and event["headers"].get("x-api-key") != self._limits.api_key:
-            return _refusal("INVALID_API_KEY")
+            return _refusal(scope, "INVALID_API_KEY")
         if self._throttle and not self._throttle.admits():
-            return _refusal("THROTTLED")
+            return _refusal(scope, "THROTTLED")
         if _size(event) > MAX_EVENT:
-            return _in_other_words(413, "Request Too Long")
+            return _plain_refusal(scope, 413, "Request Too Long")
         context = Context(time.monotonic() + self._limits.timeout, event["requestContext"]["requestId"])
-        # Not wait_for: a TimeoutError of the handler's own is a failure, not the gateway's patience.
+        # Not wait_for: a TimeoutError of the handler's own is a failure, not the gateway's timeout.
         task = asyncio.create_task(asyncio.to_thread(self._invoke, event, context))
         await asyncio.wait({task}, timeout=self._limits.timeout)
         if not task.done():
             task.cancel()
-            return _refusal("INTEGRATION_TIMEOUT")
+            return _refusal(scope, "INTEGRATION_TIMEOUT")
         try:
-            return task.result()
+            return task.result() or _refusal(scope, "DEFAULT_5XX", 500)
         except Exception:
-            logging.getLogger(__name__).exception("the handler failed")
-            return _refusal("DEFAULT_5XX")
+            logger.exception("the handler failed")
+            return _refusal(scope, "DEFAULT_5XX")
 
-    def _invoke(self, event: dict[str, Any], context: Context) -> Response:
+    def _invoke(self, event: dict[str, Any], context: Context) -> Response | None:
+        """None where no environment is free."""
         if not self._busy.acquire(blocking=self._limits.waits):
-            return _refusal("DEFAULT_5XX", 500)
+            return None
         try:
             answer = self._handler(event, context)
         finally:
@@ -128,7 +130,7 @@ class Gateway:
         return _response(answer)
 
 
-def event_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
+def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
     """The REST (v1) event of an ASGI request; a missing content type counts as JSON, and only BINARY comes in base64."""
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
@@ -179,17 +181,23 @@ def _size(payload: dict[str, Any]) -> int:
     return len(json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _refusal(name: str, status: int | None = None) -> Response:
+def _refusal(scope: Scope, name: str, status: int | None = None) -> Response:
     usual, message, code = GATEWAY_RESPONSES[name]
+    status = status or usual or UNAVAILABLE
+    _log(scope, status, message or "")
     headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
-    return _response(
-        {"statusCode": status or usual or UNAVAILABLE, "headers": headers, "body": json.dumps({"message": message, "code": code})}
-    )
+    return _response({"statusCode": status, "headers": headers, "body": json.dumps({"message": message, "code": code})})
 
 
-def _in_other_words(status: int, text: str) -> Response:
+def _plain_refusal(scope: Scope, status: int, text: str) -> Response:
     """A refusal that no gateway response shapes: not JSON, and nothing that lets a browser read it."""
+    _log(scope, status, text)
     return _response({"statusCode": status, "headers": {"Content-Type": "text/plain"}, "body": text})
+
+
+def _log(scope: Scope, status: int, message: str) -> None:
+    """The handler logs what reaches it; this logs what doesn't."""
+    logger.info("refused", extra={"method": scope["method"], "path": scope["path"][:100], "status": status, "reason": message})
 
 
 def _response(answer: dict[str, Any]) -> Response:

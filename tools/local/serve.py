@@ -1,8 +1,10 @@
 """The API on this machine, with the answers that API Gateway and Lambda give by themselves."""
 
 import argparse
+import asyncio
 import logging
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -10,14 +12,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from classifier.bundle import BundleError, read_manifest
 from classifier.main import build
 from tools.local.gateway import Gateway, Handler, Limits
 
 MODELS = Path("models")
+# Ctrl-C ends the process at the latest after so many seconds.
+EXIT_S = 2.5
 ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
 
 
@@ -29,16 +36,53 @@ def listener(port: int) -> socket.socket:
     return sock
 
 
-def server(app: Gateway) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", lifespan="off", server_header=False, timeout_graceful_shutdown=2)
+class Protocol(H11Protocol):
+    """Closes a connection whose request isn't complete in time; uvicorn itself would wait for ever."""
+
+    receive_timeout_s = 30.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
+        is_waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if is_waiting and self._timer is None:
+            self._timer = self.loop.call_later(self.receive_timeout_s, self._close)
+        elif not is_waiting and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self) -> None:
+        if not self.transport.is_closing():
+            logging.getLogger(__name__).info("closed a connection that stalled")
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the process even where a request is still running: its thread can't be stopped."""
+        super().handle_exit(sig, frame)
+        ending = threading.Timer(EXIT_S, os._exit, [0])
+        ending.daemon = True
+        ending.start()
+
+
+def server(app: Gateway, protocol: type[Protocol] = Protocol) -> Server:
+    return Server(
+        uvicorn.Config(app, http=protocol, log_level="warning", lifespan="off", server_header=False, timeout_graceful_shutdown=1)
     )
 
 
 @contextmanager
-def running(handler: Handler, limits: Limits | None = None) -> Iterator[str]:
+def running(handler: Handler, limits: Limits | None = None, protocol: type[Protocol] = Protocol) -> Iterator[str]:
     """The API on a free loopback port while the block runs; its URL."""
-    sock, runner = listener(0), server(Gateway(handler, limits))
+    sock, runner = listener(0), server(Gateway(handler, limits), protocol)
     thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]})
     thread.start()
     try:
@@ -51,10 +95,10 @@ def running(handler: Handler, limits: Limits | None = None) -> Iterator[str]:
         sock.close()
 
 
-def choose(models: Path, asked: Path | None) -> Path:
-    """The bundle that was asked for, else the only real one, else the demo. Exits where there are several."""
-    if asked:
-        return asked
+def choose(models: Path, requested: Path | None) -> Path:
+    """The requested bundle, else the only real one, else the demo. Exits where there are several."""
+    if requested:
+        return requested
     real = sorted(path.parent for path in models.glob("*/bundle.json") if path.parent.name != "demo")
     if len(real) > 1:
         names = "".join(f"\n  BUNDLE={path}" for path in real)
@@ -90,25 +134,28 @@ def main() -> None:
     parser.add_argument("--api-key", help="refuses a POST without this key")
     parser.add_argument("--throttle", nargs=2, type=float, metavar=("RATE", "BURST"), help="requests a second, and at once")
     parser.add_argument("--refuse-when-busy", action="store_true", help="500 instead of waiting for the request before")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     handling = logging.StreamHandler()
     handling.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handling])
-    bundle = choose(MODELS, asked.bundle)
+    bundle = choose(MODELS, arguments.bundle)
     try:
-        sock = listener(asked.port)
+        sock = listener(arguments.port)
     except (OSError, OverflowError) as err:
-        sys.exit(f"Port {asked.port} can't be used ({err}); take another: make serve PORT={8001 if asked.port == 8000 else 8000}")
+        sys.exit(
+            f"Port {arguments.port} can't be used ({err}); take another: make serve PORT={8001 if arguments.port == 8000 else 8000}"
+        )
     handler = load(bundle)
-    limits = Limits(asked.api_key, asked.throttle, waits=not asked.refuse_when_busy)
+    limits = Limits(arguments.api_key, arguments.throttle, waits=not arguments.refuse_when_busy)
     name = read_manifest(bundle, verify_hashes=False).name
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
+    key = f" -H {shlex.quote(f'x-api-key: {arguments.api_key}')}" if arguments.api_key else ""
     print(f"{name} answers at {url} (Ctrl-C ends it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nTry it:")
-    print('  echo "{\\"image_data\\": \\"$(base64 -w0 examples/images/dog.jpg)\\", \\"labels\\": [\\"a dog\\", \\"a cat\\"]}" |')
-    print(f'    curl {url} -H "Content-Type: application/json" -d @-', flush=True)
+    print(f'  curl --data-binary @examples/images/dog.jpg -H "Content-Type: image/jpeg"{key} \\')
+    print(f'    "{url}?labels=a+dog&labels=a+cat"', flush=True)
     with suppress(KeyboardInterrupt):
         server(Gateway(handler, limits)).run(sockets=[sock])
-    print("Ended.")
+    print("Ended.", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""What a model's weights don't say: the shape of its two towers, as data. Names of weights are open_clip's."""
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Transformer(_Part):
+    """`hidden` is the width of the two-layer perceptrons, `epsilon` that of every LayerNorm."""
+
+    layers: int
+    width: int
+    heads: int
+    hidden: int
+    quick_gelu: bool
+    layer_scale: bool
+    epsilon: float
+
+    def shapes(self, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        width, hidden = self.width, self.hidden
+        for i in range(self.layers):
+            block = f"{prefix}.resblocks.{i}"
+            for norm in ("ln_1", "ln_2"):
+                yield from norm_shapes(f"{block}.{norm}", width)
+            yield f"{block}.attn.in_proj_weight", (3 * width, width)
+            yield f"{block}.attn.in_proj_bias", (3 * width,)
+            for linear, inputs, outputs in (
+                ("attn.out_proj", width, width), ("mlp.c_fc", width, hidden), ("mlp.c_proj", hidden, width),
+            ):  # fmt: skip
+                yield f"{block}.{linear}.weight", (outputs, inputs)
+                yield f"{block}.{linear}.bias", (outputs,)
+            if self.layer_scale:
+                yield f"{block}.ls_1.gamma", (width,)
+                yield f"{block}.ls_2.gamma", (width,)
+
+
+class ImageTower(Transformer):
+    """open_clip's VisionTransformer, pooled by its class token. Sizes are in pixels."""
+
+    image_size: int
+    patch_size: int
+    ln_pre: bool
+
+    @property
+    def positions(self) -> int:
+        return 1 + (self.image_size // self.patch_size) ** 2
+
+
+class TextTower(Transformer):
+    """open_clip's TextTransformer: causal mask, pooled at the end token, projected by a matrix."""
+
+    context_length: int
+    vocabulary: int
+
+
+class Architecture(_Part):
+    """`image` is None for a tower that only torch can trace."""
+
+    image: ImageTower | None
+    text: TextTower
+    dimension: int
+
+    def shapes(self) -> Shapes:
+        """Every weight of both towers, by name."""
+        image, text = self.image, self.text
+        shapes: Shapes = {
+            "logit_scale": (),
+            "token_embedding.weight": (text.vocabulary, text.width),
+            "positional_embedding": (text.context_length, text.width),
+            "text_projection": (text.width, self.dimension),
+            **dict(text.shapes("transformer")),
+            **dict(norm_shapes("ln_final", text.width)),
+        }
+        if image:
+            shapes |= {
+                "visual.conv1.weight": (image.width, 3, image.patch_size, image.patch_size),
+                "visual.class_embedding": (image.width,),
+                "visual.positional_embedding": (image.positions, image.width),
+                "visual.proj": (image.width, self.dimension),
+                **dict(image.shapes("visual.transformer")),
+                **dict(norm_shapes("visual.ln_post", image.width)),
+                **(dict(norm_shapes("visual.ln_pre", image.width)) if image.ln_pre else {}),
+            }
+        return shapes
+
+
+def norm_shapes(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)

@@ -1,0 +1,90 @@
+"""CLIP's forward pass in numpy, written from its definition and not from the graphs, to check the graphs where torch isn't.
+
+Slow and plain: a few pictures and texts are enough to see that every weight found its place.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.architecture import Architecture, Transformer
+
+Floats = NDArray[np.float32]
+Arrays = Mapping[str, Floats]
+
+
+def embed_images(
+    architecture: Architecture, arrays: Arrays, mean: Sequence[float], std: Sequence[float], pixels: NDArray[np.uint8]
+) -> Floats:
+    """Normalised embeddings [n, d] of squares uint8 [n, S, S, 3]."""
+    tower = architecture.image
+    assert tower
+    images = (pixels.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    grid, patch = tower.image_size // tower.patch_size, tower.patch_size
+    patches = images.reshape(len(pixels), grid, patch, grid, patch, 3).transpose(0, 1, 3, 5, 2, 4)
+    kernel = arrays["visual.conv1.weight"].reshape(tower.width, -1)
+    x = patches.reshape(len(pixels), grid * grid, -1) @ kernel.T
+    first = np.broadcast_to(arrays["visual.class_embedding"], (len(pixels), 1, tower.width))
+    x = np.concatenate([first, x], axis=1) + arrays["visual.positional_embedding"]
+    if tower.ln_pre:
+        x = _norm(arrays, "visual.ln_pre", tower.epsilon, x)
+    x = _transformer(tower, arrays, "visual.transformer", x)
+    return _normalised(_norm(arrays, "visual.ln_post", tower.epsilon, x[:, 0]) @ arrays["visual.proj"])
+
+
+def embed_texts(architecture: Architecture, arrays: Arrays, ids: Sequence[Sequence[int]]) -> Floats:
+    """Normalised embeddings [n, d]; ids run from the start to the end token, padded here to the context length as open_clip does."""
+    tower = architecture.text
+    padded = np.zeros((len(ids), tower.context_length), np.int64)
+    for row, text in zip(padded, ids, strict=True):
+        row[: len(text)] = text
+    x = arrays["token_embedding.weight"][padded] + arrays["positional_embedding"]
+    mask = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
+    x = _transformer(tower, arrays, "transformer", x, mask)
+    x = _norm(arrays, "ln_final", tower.epsilon, x)[np.arange(len(ids)), padded.argmax(1)]
+    return _normalised(x @ arrays["text_projection"])
+
+
+def _transformer(tower: Transformer, arrays: Arrays, prefix: str, x: Floats, mask: Floats | float = 0.0) -> Floats:
+    for i in range(tower.layers):
+        block = f"{prefix}.resblocks.{i}"
+        scales = [arrays[f"{block}.ls_{j}.gamma"] if tower.layer_scale else np.float32(1) for j in (1, 2)]
+        x = x + scales[0] * _attention(tower, arrays, f"{block}.attn", _norm(arrays, f"{block}.ln_1", tower.epsilon, x), mask)
+        y = _linear(arrays, f"{block}.mlp.c_fc", _norm(arrays, f"{block}.ln_2", tower.epsilon, x))
+        y = y / (1 + np.exp(-1.702 * y)) if tower.quick_gelu else y * (1 + _erf(y / np.sqrt(np.float32(2)))) / 2
+        x = x + scales[1] * _linear(arrays, f"{block}.mlp.c_proj", y)
+    return x
+
+
+def _attention(tower: Transformer, arrays: Arrays, name: str, x: Floats, mask: Floats | float) -> Floats:
+    parts = np.split(x @ arrays[f"{name}.in_proj_weight"].T + arrays[f"{name}.in_proj_bias"], 3, axis=-1)
+    queries, keys, values = (
+        part.reshape(*x.shape[:2], tower.heads, tower.width // tower.heads).transpose(0, 2, 1, 3) for part in parts
+    )
+    scores = queries @ keys.transpose(0, 1, 3, 2) / np.sqrt(np.float32(tower.width // tower.heads)) + mask
+    shares = np.exp(scores - scores.max(-1, keepdims=True))
+    attended = (shares / shares.sum(-1, keepdims=True)) @ values
+    return _linear(arrays, f"{name}.out_proj", attended.transpose(0, 2, 1, 3).reshape(x.shape))
+
+
+def _linear(arrays: Arrays, name: str, x: Floats) -> Floats:
+    return x @ arrays[f"{name}.weight"].T + arrays[f"{name}.bias"]
+
+
+def _norm(arrays: Arrays, name: str, epsilon: float, x: Floats) -> Floats:
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(epsilon)) * arrays[f"{name}.weight"] + arrays[f"{name}.bias"]
+
+
+def _normalised(x: Floats) -> Floats:
+    result: Floats = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return result
+
+
+def _erf(x: Floats) -> Floats:
+    """Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: at most 1.5e-7 off."""
+    t = 1 / (1 + np.float32(0.3275911) * np.abs(x))
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    result: Floats = np.sign(x) * (1 - series * np.exp(-x * x))
+    return result

@@ -1,0 +1,92 @@
+"""open_clip's own pixels, token ids and embeddings: what a bundle is held against."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import tokenizers
+import torch
+from PIL import Image
+
+from classifier.bundle import TextSettings
+from classifier.encoders import Encoders
+from classifier.errors import ClientError
+from classifier.schema import MAX_CHARACTERS
+from classifier.tokenizer import Tokenizer
+from export.errors import ExportError
+from export.progress import progress, say
+from export.source import Source
+from export.verify import Pixels, Reference, strings
+
+STRINGS = 20_000
+
+
+def make_reference(source: Source, pictures: list[Image.Image], sentences: list[str]) -> Reference:
+    model, settings = source.model, source.settings
+    size = model.visual.image_size
+    preprocess = open_clip.image_transform(
+        size, is_train=False, mean=settings["mean"], std=settings["std"],
+        resize_mode=settings.get("resize_mode"), interpolation=settings.get("interpolation"),
+    )  # fmt: skip
+    say(f"open_clip encodes {len(pictures)} pictures and {len(sentences)} sentences")
+    with torch.inference_mode():
+        images = [
+            model.encode_image(preprocess(picture).unsqueeze(0), normalize=True)[0] for picture in progress(pictures, "pictures")
+        ]
+        ids = open_clip.get_tokenizer(source.name)(sentences)
+        texts = [model.encode_text(batch, normalize=True) for batch in progress(ids.split(32), "batches of sentences")]
+    return Reference(
+        pictures, sentences, [_before_normalising(preprocess, picture) for picture in pictures],
+        torch.stack(images).numpy(), torch.cat(texts).numpy(), source.logit_scale,
+    )  # fmt: skip
+
+
+def _before_normalising(preprocess: Any, image: Any) -> Pixels:
+    for step in preprocess.transforms[:-2]:
+        image = step(image)
+    return np.asarray(image)
+
+
+def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[str, int]:
+    """How many strings of all kinds gave open_clip's ids, at least `count`, and how many were rightly refused. Raises ExportError."""
+    mine, theirs = Tokenizer(encoders.folder, encoders.manifest.text), open_clip.get_tokenizer(name)
+    settings, equal, refused = encoders.manifest.text, 0, 0
+    for text in strings():
+        if equal >= count:
+            break
+        inside = theirs.encode(text)
+        expected = [settings.start_id, *inside, settings.end_id]
+        try:
+            agrees = mine.encode(text) == expected
+            equal += agrees
+        except ClientError:
+            spelled = any(token in theirs.clean_fn(text) for token in settings.special_tokens)
+            agrees = not inside or spelled or len(expected) > settings.context_length or len(text) > MAX_CHARACTERS
+            refused += agrees
+        if not agrees:
+            raise ExportError(f"The text {text!r} gets other token ids than open_clip's.")
+    return {"strings_with_equal_ids": equal, "strings_rightly_refused": refused}
+
+
+def text_settings(name: str) -> TextSettings:
+    tokenizer = open_clip.get_tokenizer(name)
+    return TextSettings(
+        cleaning="lower",
+        pattern=tokenizer.pat.pattern,
+        special_tokens=["<start_of_text>", "<end_of_text>"],
+        context_length=tokenizer.context_length,
+        start_id=tokenizer.sot_token_id,
+        end_id=tokenizer.eot_token_id,
+        pad_id=0,
+        dynamic_length=True,
+    )
+
+
+def write_tokenizer(name: str, folder: Path) -> None:
+    """open_clip's BPE in the form of the tokenizers library; cleaning and splitting are the run time's."""
+    original = open_clip.get_tokenizer(name)
+    merges = sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__)
+    written = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=original.encoder, merges=merges, end_of_word_suffix="</w>"))
+    written.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    written.save(str(folder / "tokenizer.json"), pretty=False)

@@ -1,0 +1,170 @@
+"""Loads weights through torch and open_clip: what the table of plain vision transformers doesn't hold."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
+from torch import nn
+
+from classifier.bundle import Weights, sha256
+from export import hub
+from export.architecture import Architecture, ImageTower, TextTower
+from export.errors import ExportError
+from export.source import Request, Source, check_activation, check_settings, check_size, named_settings, with_right_activation
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle can't express."""
+    # A name with a scheme (hf-hub:, local-dir:) would make open_clip fetch or read a config of its own.
+    config = open_clip.get_model_config(name) if ":" not in name else None
+    if config is None:
+        near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
+        raise ExportError(
+            f"{name} is no model of open_clip {open_clip.__version__}; there are {', '.join(near or ['ViT-B-32'])}, …"
+        )
+    text, vision = config["text_cfg"], config["vision_cfg"]
+    reasons = {
+        "CoCa has a second text decoder": "multimodal_cfg" in config,
+        "its text tower is a Hugging Face model": "hf_model_name" in text,
+        "its tokenizer is a Hugging Face one": bool(text.get("hf_tokenizer_name")),
+        "SigLIP has a tokenizer of its own": "siglip" in name.lower(),
+        "its image tower is a timm model": "timm_model_name" in vision,
+        "its text tower appends a class token": bool(text.get("embed_cls")),
+        "its text mask is not causal, so that a text's length matters": bool(text.get("no_causal_mask")),
+        f"its text is pooled by {text.get('pool_type')!r}, not at the end token": text.get("pool_type", "argmax") != "argmax",
+        "its tokenizer has options": bool(text.get("tokenizer_kwargs")),
+        "its text projection has a bias": bool(text.get("proj_bias")),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise ExportError(f"{name} can't be made into a bundle yet: {reason}.")
+    return dict(config)
+
+
+def load(request: Request, say: Callable[[str], None]) -> Source:
+    """Raises ExportError, for any warning of open_clip too: a wrong activation passes every later comparison."""
+    name, path = request.model, Path(request.pretrained).expanduser()
+    model_config(name)
+    settings = dict(get_pretrained_cfg(name, request.pretrained))
+    from_file = not settings
+    if from_file and not path.is_file():
+        tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
+        raise ExportError(f"{request.pretrained} is neither a file nor a tag of {name}; its tags: {tags}.")
+    if from_file:
+        settings = named_settings(name, request.trained_with, {tag: get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)})  # fmt: skip
+    else:
+        name = with_right_activation(name, settings, dict.fromkeys(open_clip.list_models()), say)
+    check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
+    check_settings(name, settings)
+    with torch.device("meta"):
+        check_size(name, describe(open_clip.CLIP(**_arguments(name))))
+    if from_file:
+        weights, licence = Weights(source=path.name, revision=None, sha256=sha256(path)), request.licence
+    elif settings.get("hf_hub"):
+        repository, files = repository_and_files(settings)
+        fetched = hub.fetch(repository, files, request.revision, request.licence, request.accepted, say)
+        path, licence = fetched.path, fetched.licence
+        weights = Weights(source=repository, revision=fetched.revision, sha256=fetched.sha256)
+    else:
+        path, licence = _download(settings), request.licence
+        weights = Weights(source=settings["url"], revision=None, sha256=sha256(path))
+    with _warnings_are_errors(name):
+        model = open_clip.create_model(name, pretrained=str(path), weights_only=True).eval()
+    text = model.text if hasattr(model, "text") else model
+    if hasattr(model, "text") and type(text) is not TextTransformer:
+        raise ExportError(f"{name} can't be made into a bundle yet: its text tower is a {type(text).__name__}.")
+    architecture = describe(model)
+    licence = licence or f"unknown: see where {weights.source} came from"
+    return Source(name, architecture, arrays(model, architecture), settings, weights, licence, model)
+
+
+def _arguments(name: str) -> dict[str, Any]:
+    return {key: value for key, value in model_config(name).items() if key != "custom_text"}
+
+
+def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
+    """Where a tag's weights are: open_clip prefers safetensors to its default name."""
+    repository, _, file = str(settings["hf_hub"]).rpartition("/")
+    return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+
+
+def describe(model: Any) -> Architecture:
+    """The shape of a model's towers. Raises ExportError for what can't be expressed."""
+    visual, text = model.visual, model.text if hasattr(model, "text") else model
+    image = None
+    if type(visual) is VisionTransformer:
+        if visual.attn_pool is not None or visual.pool_type != "tok":
+            raise ExportError("The image tower pools otherwise than by its class token, which a bundle can't express yet.")
+        image = ImageTower(
+            image_size=visual.image_size[0], patch_size=visual.patch_size[0], ln_pre=not isinstance(visual.ln_pre, nn.Identity),
+            **_transformer(visual),
+        )  # fmt: skip
+    context_length, vocabulary = text.positional_embedding.shape[0], text.token_embedding.weight.shape[0]
+    text_tower = TextTower(context_length=context_length, vocabulary=vocabulary, **_transformer(text))
+    return Architecture(image=image, text=text_tower, dimension=visual.output_dim)
+
+
+def _transformer(tower: Any) -> dict[str, Any]:
+    blocks = list(tower.transformer.resblocks)
+    for block in blocks:
+        if type(block) is not ResidualAttentionBlock:
+            raise ExportError(f"The model's blocks are of the kind {type(block).__name__}, which a bundle can't express yet.")
+    first = blocks[0]
+    return {
+        "layers": len(blocks),
+        "width": first.attn.embed_dim,
+        "heads": first.attn.num_heads,
+        "hidden": first.mlp.c_fc.out_features,
+        "quick_gelu": isinstance(first.mlp.gelu, QuickGELU),
+        "layer_scale": not isinstance(first.ls_1, nn.Identity),
+        "epsilon": first.ln_1.eps,
+    }
+
+
+def arrays(model: Any, architecture: Architecture) -> dict[str, Any]:
+    """The weights that the towers are written from, as views of the model's own."""
+    tensors = {name.removeprefix("text."): tensor.detach() for name, tensor in model.state_dict().items()}
+    return {name: tensors[name].float().numpy() for name in architecture.shapes()}
+
+
+def _download(settings: dict[str, Any]) -> Path:
+    try:
+        return Path(download_pretrained(settings))
+    except Exception as err:  # urllib and open_clip raise many kinds
+        raise ExportError(f"{settings['url']} could not be downloaded: {' '.join(str(err).split())}. {hub.ADVICE}") from err
+
+
+@contextmanager
+def _warnings_are_errors(name: str) -> Iterator[None]:
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # Positions of another grid are interpolated with no more than an information.
+            if record.levelno >= logging.WARNING or record.getMessage().startswith("Resizing"):
+                messages.append(record.getMessage())
+
+    listener, root = Listener(), logging.getLogger()
+    level = root.level
+    root.addHandler(listener)
+    root.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    except Exception as err:  # a file that is no checkpoint makes torch and safetensors raise nearly everything
+        raise ExportError(f"The weights don't fit {name}: {' '.join(str(err).split())[:300]}") from err
+    finally:
+        root.removeHandler(listener)
+        root.setLevel(level)
+    messages += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    if messages:
+        raise ExportError(f"open_clip warns while it loads {name}: {messages[0]}")

@@ -1,0 +1,30 @@
+"""The real encoders, counting their work."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.encoders import Encoders
+
+
+class CountingEncoders:
+    """Encodes with the real encoders, under a manifest that may differ in some fields.
+
+    `images`: how many squares each call encoded; `lengths`: how many tokens each encoded prompt had.
+    """
+
+    def __init__(self, real: Encoders, **manifest_fields: Any) -> None:
+        self.folder, self.manifest = real.folder, real.manifest.model_copy(update=manifest_fields)
+        self.real = real
+        self.images: list[int] = []
+        self.lengths: list[int] = []
+
+    def encode_images(self, squares: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        self.images.append(len(squares))
+        return self.real.encode_images(squares)
+
+    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+        self.lengths += map(len, prompts)
+        return self.real.encode_text(prompts)
