@@ -72,6 +72,12 @@ model: $(EXPORT_READY) ## a bundle from an open_clip model: MODEL=… PRETRAINED
 	$(EXPORT)/bin/python -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 		$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)')
 
+pack: $(SERVES) ## write a bundle into one file, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
+	@$(VENV)/bin/python -m tools.archive pack "$(BUNDLE)" $(if $(OUTPUT),--output "$(OUTPUT)")
+
+fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
+	@$(VENV)/bin/python -m tools.archive fetch "$(FROM)" "$(SHA256)" $(if $(NAME),--name "$(NAME)")
+
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
 	npm ci --no-audit --no-fund --loglevel=error >/dev/null
@@ -112,6 +118,9 @@ demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and writ
 
 golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
 	$(EXPORT)/bin/python -m tests.golden.make_golden
+
+golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, record the new answers
+	@$(VENV)/bin/python -m tests.golden.answers
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
 	$(VENV)/bin/python -m tools.generate_docs
@@ -173,4 +182,4 @@ format: $(READY) ## format in place
 
 examples-setup: $(SERVES) ## install what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup

@@ -1,4 +1,4 @@
-"""Sorts pictures by labels of your own: files and folders in, a table, CSV or JSON out."""
+"""Classifies image files and folders by labels of your own and prints a table, CSV or JSON."""
 
 import argparse
 import csv
@@ -16,12 +16,12 @@ import client
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif"}
 MAX_IMAGES = 64
 MAX_PIXELS = 100_000_000
-BAR = 30
+PROGRESS_WIDTH = 30
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file as it will be sent, in base64; or why it can't be."""
+    """A file in base64, ready to send, or the reason why it can't be sent."""
 
     name: str
     encoded: str = ""
@@ -36,8 +36,8 @@ class Row:
     error: str = ""
 
 
-def files_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they were named, folders as the pictures anywhere in them."""
+def find_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files themselves, and the images anywhere in the folders."""
     for path in paths:
         if path.is_dir():
             yield from sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
@@ -46,27 +46,26 @@ def files_in(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
-    # A name need not be UTF-8, and what prints it insists.
+    # A file name needn't be UTF-8, but output must be.
     name = os.fsencode(path).decode(errors="backslashreplace")
     try:
-        data, pixels = client.shrunk(path.read_bytes(), side)
+        data, pixels = client.shrink(path.read_bytes(), side)
     except OSError as err:
         return Picture(name, error=f"can't be read: {err.strerror}")
     encoded = b64encode(data).decode()
     if len(encoded) > client.MAX_BASE64:
-        most = client.MAX_BASE64 * 3 // 4 / 1e6
-        return Picture(
-            name, error=f"has {len(data) / 1e6:.1f} MB, couldn't be shrunk here, and at most {most} MB are sent; shrink it."
-        )
+        maximum = client.MAX_BASE64 * 3 // 4 / 1e6
+        message = f"has {len(data) / 1e6:.1f} MB and couldn't be shrunk here; at most {maximum} MB can be sent. Shrink it first."
+        return Picture(name, error=message)
     return Picture(name, encoded, pixels)
 
 
-def batches(pictures: Iterable[Picture], most: int = MAX_IMAGES) -> Iterator[list[Picture]]:
-    """What fits into one call each, in order."""
+def batches(pictures: Iterable[Picture], maximum: int = MAX_IMAGES) -> Iterator[list[Picture]]:
+    """Pictures in order, grouped so that each group fits into one call."""
     batch: list[Picture] = []
     size = pixels = 0
     for picture in pictures:
-        full = len(batch) >= most or size + len(picture.encoded) > client.MAX_BASE64 or pixels + picture.pixels > MAX_PIXELS
+        full = len(batch) >= maximum or size + len(picture.encoded) > client.MAX_BASE64 or pixels + picture.pixels > MAX_PIXELS
         if batch and full:
             yield batch
             batch, size, pixels = [], 0, 0
@@ -77,14 +76,14 @@ def batches(pictures: Iterable[Picture], most: int = MAX_IMAGES) -> Iterator[lis
 
 
 def progress(text: str) -> None:
-    """In place of the last, where somebody watches."""
+    """Replaces the last progress line, if standard error is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 @dataclass
 class Run:
-    """The rows of all files, a call at a time; counts what is done and what failed."""
+    """Makes the rows of all files, one call at a time, and counts the finished and the failed ones."""
 
     call: Callable[[list[str]], list[dict[str, Any]]]
     total: int
@@ -102,88 +101,97 @@ class Run:
                     row = Row(picture.name, answer.get("result", {}), answer.get("error", {}).get("message", ""))
                     self.done, self.failed = self.done + 1, self.failed + bool(row.error)
                     yield row
-                filled = BAR * self.done // self.total
-                progress(f"[{'#' * filled:<{BAR}}] {self.done}/{self.total}")
+                filled = PROGRESS_WIDTH * self.done // self.total
+                progress(f"[{'#' * filled:<{PROGRESS_WIDTH}}] {self.done}/{self.total}")
         finally:
             progress("")
 
 
-def as_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    width, wide = max(len(str(file)) for file in files), max(map(len, labels))
+def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
+    file_width, label_width = max(len(str(file)) for file in files), max(map(len, labels))
     for row in rows:
         ranked = sorted(row.result.items(), key=lambda pair: -pair[1])
-        said = "   ".join(f"{label:<{wide}} {share:7.2%}" for label, share in ranked)
-        print(f"{row.file:<{width}}  {f'error: {row.error}' if row.error else said}")
+        shares = "   ".join(f"{label:<{label_width}} {share:7.2%}" for label, share in ranked)
+        print(f"{row.file:<{file_width}}  {f'error: {row.error}' if row.error else shares}")
 
 
-def as_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
+def print_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["file", *labels, "error"])
     out.writerows([row.file, *(row.result.get(label, "") for label in labels), row.error] for row in rows)
 
 
-def as_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    """A list with one object a line, whole even where it ends early."""
-    before = "["
+def print_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
+    """A list with one object a line. It is valid JSON even if the run ends early."""
+    separator = "["
     try:
         for row in rows:
-            told: dict[str, object] = {"error": row.error} if row.error else {"result": row.result}
-            print(before, json.dumps({"file": row.file} | told), sep="", end="")
-            before = ",\n "
+            outcome: dict[str, object] = {"error": row.error} if row.error else {"result": row.result}
+            print(separator, json.dumps({"file": row.file} | outcome), sep="", end="")
+            separator = ",\n "
     finally:
-        print("]" if before != "[" else "[]")
+        print("]" if separator != "[" else "[]")
 
 
-FORMS = {"table": as_table, "csv": as_csv, "json": as_json}
+OUTPUTS = {"table": print_table, "csv": print_csv, "json": print_json}
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = client.arguments(__doc__)
+def argument_parser() -> argparse.ArgumentParser:
+    parser = client.argument_parser(__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help=f"in folders: {' '.join(sorted(SUFFIXES))}")
-    parser.add_argument("--labels", type=client.listed, default=[], help='separated by commas: "a dog,a cat"')
-    parser.add_argument("--label", action="append", default=[], help="one more, which may hold commas; repeat it for several")
-    parser.add_argument("--templates", action="append", help='such as "a photo of {}"; repeat it for several')
+    parser.add_argument("--labels", type=client.split_labels, default=[], help='separated by commas: "a dog,a cat"')
+    parser.add_argument("--label", action="append", default=[], help="one label, which may contain commas; repeat for several")
+    parser.add_argument("--templates", action="append", help='such as "a photo of {}"; repeat for several')
+    multi_label_help = "judge each label on its own, for images that may show several"
+    parser.add_argument("--multi-label", action="store_true", default=None, help=multi_label_help)
     parser.add_argument(
-        "--multi-label", action="store_true", default=None, help="judge every label alone: a picture may show several"
+        "--negative-template", help='with --multi-label, the text that stands for the absence of a label; default: "no {}"'
     )
-    parser.add_argument("--negative-template", help='with --multi-label, what stands for absence; default: "no {}"')
-    parser.add_argument("--fit", choices=("crop", "pad", "squash", "tiles"), help="how a picture that isn't square is seen")
-    parser.add_argument("--top-k", type=int, help="keep the best so many labels")
+    parser.add_argument("--fit", choices=("crop", "pad", "squash", "tiles"), help="how to make an image square")
+    parser.add_argument("--top-k", type=int, help="keep this many labels, the most likely first")
     parser.add_argument("--min-probability", type=float, help="drop labels below this, such as 0.2")
-    parser.add_argument("--output", choices=FORMS, default="table")
-    parser.add_argument("--batch", type=int, default=MAX_IMAGES, help=f"most pictures a call; default: {MAX_IMAGES}")
-    side = f"pixels that large pictures are shrunk to; default: {client.SHORT_SIDE}; at least twice what the model sees"
-    parser.add_argument("--short-side", type=int, default=client.SHORT_SIDE, help=side)
+    parser.add_argument("--output", choices=OUTPUTS, default="table")
+    parser.add_argument(
+        "--batch", type=int, default=MAX_IMAGES, help=f"maximum number of images in a call; default: {MAX_IMAGES}"
+    )
+    side_help = (
+        f"large images are resized to this many pixels; default: {client.SHORT_SIDE}; use at least twice what the model sees"
+    )
+    parser.add_argument("--short-side", type=int, default=client.SHORT_SIDE, help=side_help)
     return parser
 
 
-def main(words: Sequence[str] | None = None, patience: type[client.Patience] = client.Patience) -> None:
-    parser = arguments()
-    asked = parser.parse_args(words)
-    labels, files = [*asked.labels, *asked.label], list(dict.fromkeys(files_in(asked.paths)))
+def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
+    parser = argument_parser()
+    arguments = parser.parse_args(argv)
+    labels, files = [*arguments.labels, *arguments.label], list(dict.fromkeys(find_files(arguments.paths)))
     if not labels:
-        parser.error('say what to look for: --labels "a dog,a cat", or --label for one that holds a comma')
+        parser.error('labels are missing: add --labels "a dog,a cat", or --label for one that contains a comma')
     if not files:
-        parser.error(f"there is no picture in {', '.join(map(str, asked.paths))}; looked for {' '.join(sorted(SUFFIXES))}")
+        parser.error(
+            f"there is no image in {', '.join(map(str, arguments.paths))}; these suffixes count: {' '.join(sorted(SUFFIXES))}"
+        )
     options = ("templates", "multi_label", "negative_template", "fit", "top_k", "min_probability")
-    question = {"labels": labels} | {name: getattr(asked, name) for name in options if getattr(asked, name) is not None}
-    opened, warned = client.session(asked.api_key, patience), False
+    fields = {"labels": labels} | {name: getattr(arguments, name) for name in options if getattr(arguments, name) is not None}
+    session, warned = client.open_session(arguments.api_key, backoff), False
 
     def call(images: list[str]) -> list[dict[str, Any]]:
         nonlocal warned
-        results, model = client.ask(opened, asked.endpoint, question | {"images": images}, "results")
+        results, model = client.post(session, arguments.endpoint, fields | {"images": images}, "results")
         if model == "demo" and not warned:
             warned = True
             progress("")
-            print(client.ONLY_DRAWINGS, file=sys.stderr)
-        found: list[dict[str, Any]] = results
-        return found
+            print(client.DEMO_WARNING, file=sys.stderr)
+        answers: list[dict[str, Any]] = results
+        return answers
 
     run = Run(call, len(files))
     try:
-        FORMS[asked.output](run.rows(batches((read(file, asked.short_side) for file in files), asked.batch)), files, labels)
+        OUTPUTS[arguments.output](
+            run.rows(batches((read(file, arguments.short_side) for file in files), arguments.batch)), files, labels
+        )
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the rows, such as `head`, has enough
+    except BrokenPipeError:  # The reader, such as `head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What the examples share: the endpoint's arguments, a POST that is tried again, and pictures made small enough to send."""
+"""Shared by the examples: arguments for the endpoint, a POST with retries, and images made small enough to send."""
 
 import argparse
 import io
@@ -18,97 +18,100 @@ from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
 from urllib3.util import Retry
 
-ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
-# Over the throttle; a start that failed, or no environment free, which Lambda's own throttling reports as a 500.
-PASSING = (429, 500, 502, 503, 504)
-# The endpoint takes 64 pictures a call and about 6 MB a body: 64 files of this size fit with room for the labels.
+DEMO_WARNING = "This is the demo model, trained on drawings: it says nothing about photographs."
+# Throttled, a failed start, or no free environment, which Lambda's own throttling reports as a 500.
+RETRYABLE = (429, 500, 502, 503, 504)
+# The endpoint takes 64 images a call and about 6 MB a body: 64 files of this size fit with room for the labels.
 MAX_BASE64 = 4_000_000
-SMALL_FILE = MAX_BASE64 * 3 // 4 // 64
+SMALL_FILE_BYTES = MAX_BASE64 * 3 // 4 // 64
 # A 64th of the 100 million pixels that a call may have.
-SMALL_PICTURE = 100_000_000 // 64
-# More than twice the 224 pixels that CLIP sees a side.
+SMALL_IMAGE_PIXELS = 100_000_000 // 64
+# In pixels: more than twice the 224 of a side that CLIP sees.
 SHORT_SIDE = 512
 
 
-class Patience(Retry):
-    """Waits as long as Retry-After says, else 1, 2, 4, … seconds, up to half of it left out by chance so that clients spread."""
+class Backoff(Retry):
+    """Waits as long as Retry-After says, else 1, 2, 4, … seconds minus up to half at random, so that clients don't retry together."""
 
-    nap: Callable[[float], None] = staticmethod(time.sleep)
+    wait: Callable[[float], None] = staticmethod(time.sleep)
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
-        asked = self.get_retry_after(response) if response else None
-        self.nap(asked or 2 ** (len(self.history) - 1) * random.uniform(0.5, 1))  # noqa: S311
+        retry_after = self.get_retry_after(response) if response else None
+        self.wait(retry_after or 2 ** (len(self.history) - 1) * random.uniform(0.5, 1))  # noqa: S311
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser that knows the endpoint and its key."""
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the arguments for the endpoint and its key."""
     parser = argparse.ArgumentParser(description=description)
     endpoint = os.environ.get("CLIP_ENDPOINT")
-    known = "the URL that `make serve` or the deployment printed; default: CLIP_ENDPOINT"
-    parser.add_argument("--endpoint", default=endpoint, required=not endpoint, help=known)
-    parser.add_argument(
-        "--api-key", default=os.environ.get("CLIP_API_KEY"), help="default: CLIP_API_KEY, which no process list shows"
-    )
+    endpoint_help = "the URL that `make serve` or the deployment printed; default: CLIP_ENDPOINT"
+    parser.add_argument("--endpoint", default=endpoint, required=not endpoint, help=endpoint_help)
+    key_help = "default: CLIP_API_KEY, which doesn't show up in a list of processes"
+    parser.add_argument("--api-key", default=os.environ.get("CLIP_API_KEY"), help=key_help)
     return parser
 
 
-def listed(text: str) -> list[str]:
-    """The labels of `a dog, a cat`."""
+def split_labels(text: str) -> list[str]:
+    """The labels in `a dog, a cat`."""
     return [label.strip() for label in text.split(",") if label.strip()]
 
 
-def session(key: str | None, patience: type[Patience] = Patience) -> requests.Session:
-    """Connections that stay open; five more tries for what passes, two where nobody answers at all."""
-    retries = patience(5, connect=2, status_forcelist=PASSING, allowed_methods=None, retry_after_max=60, raise_on_status=False)
-    opened = requests.Session()
+def open_session(api_key: str | None, backoff: type[Backoff] = Backoff) -> requests.Session:
+    """A session that keeps connections open. It retries RETRYABLE answers five times and failed connections twice."""
+    retries = backoff(5, connect=2, status_forcelist=RETRYABLE, allowed_methods=None, retry_after_max=60, raise_on_status=False)
+    session = requests.Session()
     for scheme in ("http://", "https://"):
-        opened.mount(scheme, HTTPAdapter(max_retries=retries))
-    opened.headers.update({"x-api-key": key} if key else {})
-    return opened
+        session.mount(scheme, HTTPAdapter(max_retries=retries))
+    session.headers.update({"x-api-key": api_key} if api_key else {})
+    return session
 
 
-def ask(opened: requests.Session, endpoint: str, question: dict[str, Any], field: str) -> tuple[Any, str]:
+def post(session: requests.Session, endpoint: str, body: dict[str, Any], field: str) -> tuple[Any, str]:
     """That field of the answer, and the model's name. Raises SystemExit with a readable message."""
     try:
-        # A redirect would carry the key to who knows where.
-        answer = opened.post(endpoint, json=question, timeout=60, allow_redirects=False)
+        # A redirect could carry the key to another server.
+        response = session.post(endpoint, json=body, timeout=60, allow_redirects=False)
     except requests.RequestException as err:
         reason = getattr(err.args[0] if err.args else None, "reason", None) or err
         sys.exit(f"{endpoint} can't be reached: {reason}")
-    if answer.status_code != HTTPStatus.OK:
-        sys.exit(refusal(answer.status_code, answer.text))
+    if response.status_code != HTTPStatus.OK:
+        sys.exit(error_message(response.status_code, response.text))
     try:
-        return answer.json()[field], answer.headers.get("X-Model", "")
+        return response.json()[field], response.headers.get("X-Model", "")
     except (ValueError, KeyError, TypeError):
-        sys.exit(f"{endpoint} answered, but not as this API does: {answer.text[:200]}")
+        sys.exit(f"{endpoint} answered, but not as this API does: {response.text[:200]}")
 
 
-def refusal(status: int, text: str) -> str:
-    """What the endpoint said is wrong, from the API, its gateway or whatever stands between."""
+def error_message(status: int, text: str) -> str:
+    """What went wrong, in the words of the API, its gateway or whatever else answered."""
     try:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = text[:200] or "nothing more"
-    hints = {403: " Is the key right? Give it with --api-key or in CLIP_API_KEY."} | dict.fromkeys(PASSING, " Try again later.")
+    hints = {403: " Is the key right? Give it with --api-key or in CLIP_API_KEY."} | dict.fromkeys(RETRYABLE, " Try again later.")
     return f"The endpoint answered {status}: {message}{hints.get(status, '')}"
 
 
-def shrunk(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
-    """A file to send and its number of pixels: upright, `side` pixels along its short side; or the file as it is, where that is small."""
+def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
+    """The file to send and its number of pixels.
+
+    A large image is turned upright and resized to `side` pixels along its short side. A small one, or a file that Pillow can't read,
+    is returned unchanged.
+    """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
             pixels = image.width * image.height
-            small = len(data) <= SMALL_FILE and pixels <= SMALL_PICTURE
-            # Of 16 bits a pixel Pillow would clip the light ones instead of scaling.
+            small = len(data) <= SMALL_FILE_BYTES and pixels <= SMALL_IMAGE_PIXELS
+            # Pillow clips images of 16 bits a pixel instead of scaling them.
             if small or min(image.size) <= side or image.mode[0] in "IF":
                 return data, pixels
             # Lets a JPEG be decoded at a fraction of its size.
             image.draft(None, (2 * side, 2 * side))
             upright = ImageOps.exif_transpose(image)
-            clear = upright.has_transparency_data
-            ready = ImageOps.cover(upright.convert("RGBA" if clear else "RGB"), (side, side))
+            transparent = upright.has_transparency_data
+            resized = ImageOps.cover(upright.convert("RGBA" if transparent else "RGB"), (side, side))
             file = io.BytesIO()
-            ready.save(file, "PNG" if clear else "JPEG", quality=90)
-            return file.getvalue(), ready.width * ready.height
-    except Exception:  # Pillow raises nearly everything for garbled files, of which the API says what is wrong
+            resized.save(file, "PNG" if transparent else "JPEG", quality=90)
+            return file.getvalue(), resized.width * resized.height
+    except Exception:  # Pillow raises nearly every type for a damaged file; the API's answer says what is wrong with it.
         return data, 0

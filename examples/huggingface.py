@@ -1,4 +1,4 @@
-"""The endpoint through Hugging Face's own client, as code that already uses that client would call it."""
+"""Calls the endpoint with Hugging Face's own client, for code that already uses it."""
 
 import sys
 from collections.abc import Sequence
@@ -13,26 +13,30 @@ import client
 SAMPLE = Path(__file__).parent / "images" / "dog.jpg"
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    parser = client.arguments(__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = client.argument_parser(__doc__)
     parser.add_argument("--image", type=Path, default=SAMPLE)
-    parser.add_argument("--labels", type=client.listed, default=["dog", "cat", "pizza"], help='separated by commas: "dog,cat"')
+    parser.add_argument(
+        "--labels", type=client.split_labels, default=["dog", "cat", "pizza"], help='separated by commas: "dog,cat"'
+    )
     parser.add_argument("--template", help='with one {}; default: "This is a photo of {}."')
-    asked = parser.parse_args(words)
-    # A token of any kind, or the client would send the one that `hf auth login` saved to this endpoint.
-    headers = {"x-api-key": asked.api_key} if asked.api_key else {}
-    inference = InferenceClient(model=asked.endpoint, headers=headers, token="unused", timeout=60)  # noqa: S106
+    arguments = parser.parse_args(argv)
+    # Any token will do: without one the client would send this endpoint the token that `hf auth login` saved.
+    headers = {"x-api-key": arguments.api_key} if arguments.api_key else {}
+    inference = InferenceClient(model=arguments.endpoint, headers=headers, token="unused", timeout=60)  # noqa: S106
     try:
-        found = inference.zero_shot_image_classification(asked.image, asked.labels, hypothesis_template=asked.template)
+        scores = inference.zero_shot_image_classification(
+            arguments.image, arguments.labels, hypothesis_template=arguments.template
+        )
     except HfHubHTTPError as err:
-        sys.exit(client.refusal(err.response.status_code, err.response.text))
+        sys.exit(client.error_message(err.response.status_code, err.response.text))
     except HTTPError as err:
-        sys.exit(f"{asked.endpoint} can't be reached: {err}")
+        sys.exit(f"{arguments.endpoint} can't be reached: {err}")
     except OSError as err:
-        sys.exit(f"{asked.image} can't be read: {err.strerror}")
+        sys.exit(f"{arguments.image} can't be read: {err.strerror}")
     except ValueError as err:
         sys.exit(str(err))
-    for element in found:
+    for element in scores:
         print(f"{element.score:7.2%}  {element.label}")
 
 

@@ -1,4 +1,4 @@
-"""Sorts one picture into moderation categories, several prompts each, in one call."""
+"""Sorts an image into moderation categories of one or more prompts, in one call."""
 
 import sys
 from base64 import b64encode
@@ -19,19 +19,19 @@ CATEGORIES = {
 SAMPLE = Path(__file__).parent / "images" / "dog.jpg"
 
 
-def main(words: Sequence[str] | None = None, patience: type[client.Patience] = client.Patience) -> None:
-    parser = client.arguments(__doc__)
+def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
+    parser = client.argument_parser(__doc__)
     parser.add_argument("--image", type=Path, default=SAMPLE)
-    asked = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     try:
-        data, _ = client.shrunk(asked.image.read_bytes())
+        data, _ = client.shrink(arguments.image.read_bytes())
     except OSError as err:
-        sys.exit(f"{asked.image} can't be read: {err.strerror}")
-    # "max", not "sum": a category must not look likelier because more prompts describe it, and thresholds outlive a new prompt.
-    question = {"image_data": b64encode(data).decode(), "categories": CATEGORIES, "combine": "max"}
-    result, model = client.ask(client.session(asked.api_key, patience), asked.endpoint, question, "result")
+        sys.exit(f"{arguments.image} can't be read: {err.strerror}")
+    # "max", not "sum": more prompts must not make a category likelier, and a new prompt must not shift your thresholds.
+    body = {"image_data": b64encode(data).decode(), "categories": CATEGORIES, "combine": "max"}
+    result, model = client.post(client.open_session(arguments.api_key, backoff), arguments.endpoint, body, "result")
     if model == "demo":
-        print(client.ONLY_DRAWINGS)
+        print(client.DEMO_WARNING)
     print("Category probabilities:")
     for category, share in sorted(result.items(), key=lambda item: -item[1]):
         print(f"  {category:<10}  {share:7.2%}")

@@ -19,6 +19,14 @@ from pydantic_core import core_schema
 from classifier.schema import (
     BINARY_TYPES,
     IMAGE_TYPES,
+    MAX_ANSWER_BYTES,
+    MAX_CHARACTERS,
+    MAX_IMAGES,
+    MAX_LABELS,
+    MAX_PROMPTS,
+    MAX_TEMPLATES,
+    MAX_TOTAL_CHARACTERS,
+    MAX_TOTAL_LINES,
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
@@ -59,6 +67,18 @@ ERRORS = {
     "503": "`out_of_time`: time ran out; `Retry-After` says when to try again, and the labels encoded so far stay cached. `unavailable`: "
     "API Gateway's own answer.",
     "504": "`out_of_time`: no answer within 29 seconds. API Gateway's own answer.",
+}
+
+LIMITS = {
+    "body": "about 6 MB, which is 4.5 MB of images before base64",
+    "images": f"{MAX_IMAGES} a request; 50 million pixels each, 100 million together",
+    "labels": f"{MAX_LABELS:,}, each as long as the model reads: 75 tokens for CLIP",
+    "templates": f"{MAX_TEMPLATES}",
+    "distinct prompts": f"{MAX_PROMPTS:,}: labels and their negatives, times templates",
+    "text": f"{MAX_CHARACTERS:,} characters a label, name or template; {MAX_TOTAL_CHARACTERS:,} characters and {MAX_TOTAL_LINES:,} lines in "
+    "all labels and negatives, times templates",
+    "answer": f"{MAX_ANSWER_BYTES / 1e6} MB; a larger one is refused before any work, with the number of images that fit",
+    "time": "28 seconds, unless the deployment's `timeout` is shorter",
 }
 
 
@@ -190,13 +210,14 @@ def document() -> JsonObject:
 
 
 def tables() -> dict[str, str]:
-    """The tables in docs/api.md by the name in their marks: the fields of a request, and the errors."""
+    """The tables in docs/api.md by the name in their marks: the fields of a request, its limits, and the errors."""
     fields = ["| field | meaning | default |", "|---|---|---|"]
     for name, field in ClassifyRequest.model_fields.items():
         default = "" if field.default is None else f"`{json.dumps(field.default)}`"
         fields.append(f"| `{name}` | {field.description} | {default} |")
     errors = ["| status | code and meaning |", "|---|---|", *(f"| {status} | {meaning} |" for status, meaning in ERRORS.items())]
-    return {"fields": "\n".join(fields), "errors": "\n".join(errors)}
+    limits = ["| what | limit |", "|---|---|", *(f"| {what} | {limit} |" for what, limit in LIMITS.items())]
+    return {"fields": "\n".join(fields), "errors": "\n".join(errors), "limits": "\n".join(limits)}
 
 
 def with_tables(text: str) -> str:

@@ -1,6 +1,7 @@
 """The body of a request: a JSON object or an image, by its content type and by what its first characters say."""
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from classifier.errors import ClientError, quoted
@@ -11,7 +12,6 @@ EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'
 JSON_HINT, IMAGE_HINT = '-H "Content-Type: application/json"', '-H "Content-Type: image/jpeg"'
 HINT = f"for an image add {IMAGE_HINT}, for JSON {JSON_HINT}"
 _BYTE_ORDER_MARK = "\ufeff"
-_JSON_STARTS = '{["-0123456789tfnNI'
 # Files of images and archives have some of these among their first characters; text doesn't.
 _START = 64
 _BINARY = {chr(code) for code in range(32)} - set("\t\n\r\f\x1b") | {LOST_CHARACTER}
@@ -33,7 +33,7 @@ def read_body(request: Request) -> JsonObject | bytes:
         )
     if content_type not in ("", "application/json"):
         raise _unsupported(f"The content type {quoted(content_type)} is not supported; {HINT}.")
-    if not content_type and start.strip()[:1] not in ("", *_JSON_STARTS) and not _is_utf_16(start):
+    if not content_type and start and not _may_be_json(start):
         raise _unsupported(f"The header Content-Type is missing, and the body is not JSON; {HINT}.")
     if request.query and start:
         name = quoted(next(iter(request.query)))
@@ -49,7 +49,7 @@ def read_json(body: str | bytes) -> JsonObject:
         raise ClientError(400, "invalid_json", f"The body is empty, which is not JSON; send {EXAMPLE}, or an image.")
     if _is_utf_16(start):
         raise ClientError(400, "invalid_json", "The body is UTF-16; send JSON in UTF-8.")
-    if start.strip()[:1] not in ("", *_JSON_STARTS) and _is_binary(start):
+    if _is_binary(start) and not _may_be_json(start):
         raise ClientError(400, "invalid_json", f"The body is not JSON but binary data; {HINT}.")
     try:
         text = (body if isinstance(body, str) else body.decode()).removeprefix(_BYTE_ORDER_MARK)
@@ -94,6 +94,11 @@ def _is_binary(start: str) -> bool:
     return not _BINARY.isdisjoint(start)
 
 
+def _may_be_json(start: str) -> bool:
+    first = start.strip()[:1]
+    return first in ("", *'{["') or _is_utf_16(start) or (first in tuple("-0123456789tfn") and not _is_binary(start))
+
+
 def _is_utf_16(start: str) -> bool:
     """Whether a zero byte stands beside the first character, behind a byte order mark or not. UTF-32 counts as well."""
     start = start.lstrip(LOST_CHARACTER)[:4]
@@ -107,7 +112,6 @@ def _unsupported(message: str) -> ClientError:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     value: JsonObject = dict(pairs)
     if len(value) < len(pairs):
-        seen: set[str] = set()
-        key = next(key for key, _ in pairs if key in seen or seen.add(key))
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ClientError(400, "invalid_json", f"The key {quoted(key)} appears twice in one object; send it once.")
     return value

@@ -10,7 +10,8 @@ FORMAT = 3
 MANIFEST = "bundle.json"
 FILES = ("image.onnx", "text.onnx", "tokenizer.json")
 Precision = Literal["fp32", "int8"]
-REMEDY = "make the bundle again with: make model MODEL=… PRETRAINED=…"
+# ASCII alone: Lambda's runtime fails to report a start that failed with another character in its message.
+REMEDY = "make the bundle again with: make model MODEL=... PRETRAINED=..."
 
 
 class BundleError(Exception):

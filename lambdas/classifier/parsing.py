@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from classifier.body import no_constant
 from classifier.errors import ClientError, quoted, shortened
 from classifier.schema import (
+    OTHER_NAMES,
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
@@ -28,10 +29,6 @@ HUGGING_FACE_FIELDS = {
     "labels": "parameters.candidate_labels",
     "templates": "parameters.hypothesis_template",
 }
-# What other APIs call our fields.
-OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
-    ("candidate_labels", "classes", "texts", "prompts"), "labels"
-)
 
 
 @dataclass(frozen=True)
@@ -107,11 +104,7 @@ def _check_combinations(request: ClassifyRequest) -> None:
     multi_label, embedding = request.multi_label, request.image_embedding
     contradictions = (
         ("combine", request.categories is None, "needs categories; send them, or remove it."),
-        (
-            "combine",
-            multi_label and request.combine == "sum",
-            'must be "max" with multi_label, which adds nothing up; or remove it.',
-        ),
+        ("combine", multi_label and request.combine == "sum", 'must be "max" with multi_label; send that, or remove it.'),
         ("negative_template", not multi_label, "needs multi_label; send multi_label: true, or remove it."),
         ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
     )
@@ -134,8 +127,7 @@ def _check_joined_labels(request: ClassifyRequest, field: str) -> None:
 
 
 def _check_exactly_one(request: ClassifyRequest, names: tuple[str, ...], missing: str) -> None:
-    sent = [name for name in names if getattr(request, name) is not None]
-    if not sent:
+    if not (sent := [name for name in names if getattr(request, name) is not None]):
         raise ClientError(400, "invalid_request", f"{names[0]} {missing}", names[0])
     if len(sent) > 1:
         raise ClientError(400, "invalid_request", f"{sent[0]} and {sent[1]} exclude each other; send one of them.", sent[1])

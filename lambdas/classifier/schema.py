@@ -43,7 +43,8 @@ IMAGE_TYPES = (
 )
 # What curl says where nobody names the type: an image is taken, a form is not.
 FORM_TYPE = "application/x-www-form-urlencoded"
-# What API Gateway must pass on as bytes; a type that isn't listed here arrives as text, and an image with it is lost. Those that are
+# What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is lost; with */* JSON would arrive in
+# base64. Those that are
 # refused are listed too, so that the refusal can say what the bytes are.
 BINARY_TYPES = (
     *IMAGE_TYPES,
@@ -305,6 +306,11 @@ class HuggingFaceRequest(Strict):
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
 QUERY_PARAMETERS = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
+
+# What other APIs call our fields.
+OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
+    ("candidate_labels", "classes", "texts", "prompts"), "labels"
+)
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

@@ -112,7 +112,7 @@ def test_the_playground_is_a_page_that_fetches_nothing_from_elsewhere(handler: H
 def test_preflight_lets_the_key_and_json_through(handler: Handler) -> None:
     status, _, headers = ask(handler, event(None, method="OPTIONS"))
     assert status == 204
-    assert headers["Access-Control-Allow-Headers"] == "Content-Type, X-Api-Key"
+    assert headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, X-Api-Key"
     assert headers["Access-Control-Allow-Methods"] == "GET, POST, OPTIONS"
 
 
@@ -150,19 +150,76 @@ def test_an_image_body_is_recognised_by_its_content_and_answered_like_base64(han
         (upload_event(b"", labels=["a"]), 400, "image_data"),
         (upload_event(b"text", labels=["a"]), 415, "image_data"),
         (upload_event(SMALL, "image/tiff", labels=["a"]), 415, None),
-        (upload_event(SMALL, "application/x-www-form-urlencoded", labels=["a"]), 415, None),
+        (upload_event(b"a=1&b=2", "application/x-www-form-urlencoded", labels=["a"]), 415, None),
+        (upload_event(SMALL, labels=["a dog, a cat"]), 400, "labels"),
+        (upload_event(SMALL, labels=['["a dog"]']), 400, "labels"),
+        (upload_event(SMALL, labels=["caf\ufffd", "b"]), 400, "labels.0"),
     ],
-    ids=["no labels", "unknown parameter", "empty", "no image", "another format", "no content type in curl"],
+    ids=[
+        "no labels",
+        "unknown parameter",
+        "empty",
+        "no image",
+        "another format",
+        "a form",
+        "joined labels",
+        "a JSON list",
+        "Latin-1",
+    ],
 )
 def test_a_wrong_upload_is_refused(handler: Handler, request_event: dict[str, Any], status: int, field: str | None) -> None:
     result, body, _ = ask(handler, request_event)
     assert (result, body.get("field")) == (status, field)
 
 
-def test_the_error_for_a_missing_content_type_shows_the_header_to_add(handler: Handler) -> None:
-    message = ask(handler, upload_event(SMALL, "application/x-www-form-urlencoded"))[1]["message"]
-    assert '-H "Content-Type: image/jpeg"' in message
-    assert '-H "Content-Type: application/json"' in message
+def test_an_image_that_curl_sends_as_a_form_is_taken(handler: Handler) -> None:
+    answer = ask(handler, upload_event(SMALL, "application/x-www-form-urlencoded", labels=LABELS))[:2]
+    assert answer == ask(handler, upload_event(SMALL, labels=LABELS))[:2]
+    assert answer[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "AVIF", "TIFF"])
+def test_an_image_without_a_content_type_is_told_the_missing_header(handler: Handler, kind: str) -> None:
+    # API Gateway takes a body without a content type for text.
+    text = encoded(picture(80, 60), kind).decode("utf-8", "replace")
+    for query in ({}, {"labels": LABELS}):
+        status, body, _ = ask(handler, event(text, headers={}, multiValueQueryStringParameters=query))
+        assert (status, body["code"]) == (415, "unsupported_media_type")
+        assert "Content-Type is missing" in body["message"]
+        assert '-H "Content-Type: image/jpeg"' in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "words"),
+    [
+        (b"--b\r\n", {"content-type": "multipart/form-data; boundary=b"}, 415, "Form uploads are not taken"),
+        (b"\x1f\x8b\x08\0", {"content-type": "application/json", "content-encoding": "gzip"}, 415, 'Content-Encoding "gzip"'),
+        (SMALL, {"content-type": "image/jpeg", "content-encoding": "br"}, 415, 'Content-Encoding "br"'),
+        (SMALL, {"content-type": "application/json"}, 400, "not JSON but binary"),
+        ("{}".encode("utf-16"), {"content-type": "application/json"}, 400, "UTF-16"),
+        ("{}".encode("utf-16-be"), {}, 400, "UTF-16"),
+        ('{"labels": ["café"]}'.encode("latin-1"), {}, 400, "UTF-8"),
+        (b"", {}, 400, "is empty"),
+    ],
+    ids=["form upload", "gzip", "compressed image", "image as JSON", "UTF-16", "UTF-16 without a type", "Latin-1", "empty"],
+)
+@pytest.mark.parametrize("is_text", [False, True], ids=["bytes", "text"])
+def test_a_body_of_another_kind_is_named(
+    handler: Handler, body: bytes, headers: dict[str, str], status: int, words: str, is_text: bool
+) -> None:
+    asked = event(body.decode("utf-8", "replace") if is_text else base64_of(body), headers=headers) | {
+        "isBase64Encoded": not is_text
+    }
+    got, answer, _ = ask(handler, asked)
+    assert (got, words in answer["message"]) == (status, True), answer
+
+
+def test_json_with_a_byte_order_mark_is_read(handler: Handler) -> None:
+    asked = classify_event(SMALL, LABELS)
+    expected = ask(handler, asked)[1]
+    assert ask(handler, asked | {"body": "\ufeff" + asked["body"]})[1] == expected
+    marked = base64_of(b"\xef\xbb\xbf" + asked["body"].encode())
+    assert ask(handler, asked | {"body": marked, "isBase64Encoded": True})[1] == expected
 
 
 def hugging_face_event(data: bytes, **parameters: Any) -> dict[str, Any]:
@@ -184,8 +241,11 @@ def test_hugging_faces_form_gets_a_list_of_scores_best_first(handler: Handler) -
         (hugging_face_event(SMALL), 400, "parameters.candidate_labels"),
         (hugging_face_event(SMALL, candidate_labels=["Cat", "cat "]), 400, "parameters.candidate_labels.1"),
         (hugging_face_event(b"text", candidate_labels=["a"]), 415, "inputs"),
+        (hugging_face_event(SMALL, candidate_labels=["a dog, a cat"]), 400, "parameters.candidate_labels"),
+        (hugging_face_event(SMALL, candidate_labels='["a dog", "a cat"]'), 400, "parameters.candidate_labels"),
+        (event({"inputs": {"image": "AAAA", "url": ""}, "parameters": {"candidate_labels": ["a"]}}), 400, "inputs"),
     ],
-    ids=["no labels", "same labels", "no image"],
+    ids=["no labels", "same labels", "no image", "joined labels", "a JSON list", "unknown input"],
 )
 def test_errors_in_hugging_faces_form_repeat_the_message_under_error(
     handler: Handler, request_event: dict[str, Any], status: int, field: str
@@ -193,6 +253,13 @@ def test_errors_in_hugging_faces_form_repeat_the_message_under_error(
     result, body, _ = ask(handler, request_event)
     assert (result, body["field"], body["error"]) == (status, field, body["message"])
     assert "error" not in ask(handler, event({"labels": ["a"]}))[1]
+
+
+def test_hugging_faces_other_ways_to_say_it_get_the_same_answer(handler: Handler) -> None:
+    expected = ask(handler, hugging_face_event(SMALL, candidate_labels=LABELS))[1]
+    assert ask(handler, hugging_face_event(SMALL, candidate_labels=", ".join(LABELS)))[1] == expected
+    wrapped = event({"inputs": {"image": base64_of(SMALL)}, "parameters": {"candidate_labels": LABELS}})
+    assert ask(handler, wrapped)[1] == expected
 
 
 def test_no_thread_stays_busy_after_an_answer(handler: Handler) -> None:

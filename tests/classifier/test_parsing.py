@@ -1,7 +1,9 @@
 import base64
 import json
 import re
+import tracemalloc
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -58,8 +60,12 @@ def test_a_request_is_read() -> None:
         base64.urlsafe_b64encode(IMAGE).decode().rstrip("="),
         base64.encodebytes(IMAGE).decode(),
         "data:image/jpeg;base64," + base64.b64encode(IMAGE).decode(),
+        "data:;base64," + base64.b64encode(IMAGE).decode(),
+        " DATA:image/png;charset=utf-8;name=фото%20(1).png;BASE64," + base64.urlsafe_b64encode(IMAGE).decode(),
+        'data:image/png;name="a, b.png"; base64,' + base64.encodebytes(IMAGE).decode(),
+        "data:image/png;name=" + "x" * 5000 + ";base64," + quote(base64.b64encode(IMAGE), safe=""),
     ],
-    ids=["standard", "url-safe", "unpadded", "with line ends", "data URI"],
+    ids=["standard", "url-safe", "unpadded", "with line ends", "data URI", "no type", "parameters", "quoted", "percent-encoded"],
 )
 def test_base64_is_taken_in_its_usual_forms(text: str) -> None:
     assert from_base64(text) == IMAGE
@@ -86,6 +92,18 @@ def test_text_that_is_not_base64_is_refused(text: object) -> None:
         (changed(label=["a"]), "invalid_request", "label", "Did you mean labels?"),
         (changed(zzz=1), "invalid_request", "zzz", "Known: image_data, images,"),
         (changed(topk=1), "invalid_request", "topk", "Did you mean top_k?"),
+        (changed(image="AAAA"), "invalid_request", "image", "Did you mean image_data?"),
+        (changed(image_url="https://example.org"), "invalid_request", "image_url", "Nothing is fetched from the web"),
+        (changed(imageURL="https://example.org"), "invalid_request", "imageURL", "image_data"),
+        (changed(candidate_labels=["a"]), "invalid_request", "candidate_labels", "Did you mean labels?"),
+        (changed(image_data="https://example.org/a.jpg"), "invalid_request", "image_data", "Addresses are not fetched"),
+        (changed(labels=["a dog, a cat"]), "invalid_request", "labels", "?labels=a+dog&labels=a+cat"),
+        (changed(labels=['["a dog","a cat"]']), "invalid_request", "labels", '"labels": ["a dog", "a cat"]'),
+        (changed(labels=["狗，猫"], details=True), "invalid_request", "labels", "comma"),
+        (changed(labels=["a", "caf\ufffd"]), "invalid_request", "labels.1", "send UTF-8"),
+        (changed(templates=["\ufffd {}"]), "invalid_request", "templates.0", "send UTF-8"),
+        (categories({"n" * 1001: ["a"]}), "invalid_request", "categories." + "n" * 57 + "…", "at most 1000 characters"),
+        ('{"labels": ["a"], "image_embedding": [' + "1," * 5000 + "1]}", "invalid_request", "image_embedding", "at most 4096"),
         (changed(multi_label=None), "invalid_request", "multi_label", "null"),
         (changed(images=[]), "invalid_request", "images", "at least 1"),
         (json.dumps({"images": [7], "labels": ["a"]}), "invalid_request", "images.0", "string"),
@@ -104,7 +122,7 @@ def test_text_that_is_not_base64_is_refused(text: object) -> None:
         (categories({"a": "b"}), "invalid_request", "categories.a", "list"),
         (categories({"": ["b"]}), "invalid_request", "categories.", "empty"),
         (categories({"a": ["b"]}, combine="mean"), "invalid_request", "combine", "'sum' or 'max'"),
-        (categories({"a": ["b"]}, combine="sum", multi_label=True), "invalid_request", "combine", "adds nothing up"),
+        (categories({"a": ["b"]}, combine="sum", multi_label=True), "invalid_request", "combine", 'must be "max"'),
         (changed(combine="max"), "invalid_request", "combine", "needs categories"),
         (changed(templates=[]), "invalid_request", "templates", "at least 1"),
         (changed(templates=["a photo"]), "invalid_request", "templates.0", "exactly one {}"),
@@ -150,6 +168,55 @@ def test_a_wrong_request_is_refused_with_its_field(body: str | bytes, code: str,
     error = refusal(body)
     assert (error.status, error.code, error.field) == (400, code, field)
     assert expected in error.message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"labels": ["yes, it is", "no"]}, {"labels": ["a, b"], "multi_label": True}, {"labels": ["a, b"], "embedding": True}],
+)
+def test_a_comma_is_normal_where_it_can_be_no_list(fields: dict[str, Any]) -> None:
+    assert read(json.dumps({"image_data": "AAAA"} | fields)).labels == fields["labels"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"labels": ["a"], "image_embedding": [""] * 1_000_000},
+        {"labels": [""] * 1_000_000},
+        {"labels": ["a"], "images": [7] * 1_000_000},
+        {"image_data": "AAAA", "categories": dict.fromkeys(map(str, range(300_000)), 7)},
+        {"image_data": "AAAA", "categories": {str(i): [7] * 1000 for i in range(1000)}},
+        {"image_data": "AAAA", "labels": ["a"], "templates": [7] * 1_000_000},
+        dict.fromkeys(map(str, range(300_000))),
+        {"inputs": "AAAA", "parameters": dict.fromkeys(map(str, range(300_000)))},
+        {"inputs": "AAAA", "parameters": {"candidate_labels": "a," * 1_000_000}},
+        {"k" * 5_900_000: 1},
+        {"image_data": "AAAA", "categories": {"n" * 1_500_000: [f"p{i}" for i in range(500)]}},
+    ],
+    ids=[
+        "embedding",
+        "labels",
+        "images",
+        "names",
+        "prompts",
+        "templates",
+        "keys",
+        "parameters",
+        "joined labels",
+        "a long key",
+        "a long name",
+    ],
+)
+def test_a_million_wrong_parts_cost_no_more_than_one(value: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClientError) as caught:
+            parse_json(value)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000_000
+    assert len(json.dumps(caught.value.body())) < 2000
 
 
 def test_a_whole_number_may_be_written_with_a_point() -> None:

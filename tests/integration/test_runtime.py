@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.emulator import emulator_path, free_port
+from tests.support.emulator import LAMBDA, emulator_path, free_port
 from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT
 
@@ -31,30 +31,34 @@ def emulator() -> Path:
 
 
 @contextmanager
-def environment(emulator: Path, handler: str, timeout: int = 29, **variables: str) -> Iterator[Callable[[object], Any]]:
-    """One execution environment; yields what invokes it. The emulator takes one call at a time."""
+def environment(
+    emulator: Path, handler: str, timeout: int = 29, log: Path | None = None, **variables: str
+) -> Iterator[Callable[[object], Any]]:
+    """One execution environment; yields what invokes it with an object, or with bytes as they are. It takes one call at a time."""
     front, runtime = free_port(), free_port()
-    settings = {
+    # The base image's bootstrap sets AWS_EXECUTION_ENV, and awslambdaric then writes answers and logs without escapes.
+    settings = LAMBDA | {
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout),
-        "AWS_LAMBDA_FUNCTION_NAME": "clip",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008",
         "LAMBDA_TASK_ROOT": str(ROOT),
     }
     command = [str(emulator), "--runtime-interface-emulator-address", f"127.0.0.1:{front}", "--runtime-api-address", f"127.0.0.1:{runtime}",
                sys.executable, "-m", "awslambdaric", handler]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | settings | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with open(log or os.devnull, "w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | settings | variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     url = f"http://127.0.0.1:{front}/2015-03-31/functions/function/invocations"
 
     def invoke(event: object) -> Any:
         try:
-            with urllib.request.urlopen(url, json.dumps(event).encode(), timeout=60) as answer:
+            data = event if isinstance(event, bytes) else json.dumps(event).encode()
+            with urllib.request.urlopen(url, data, timeout=60) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as err:  # a failed start comes as a 502 with the error in its body
             text = err.read().decode()
@@ -115,3 +119,49 @@ def test_a_missing_bundle_fails_the_start_with_its_message(emulator: Path, tmp_p
     with environment(emulator, "classifier.main.handler", CLIP_BUNDLE=str(tmp_path)) as invoke:
         answer = invoke(question(b"", ["a"]))
         assert "bundle.json is missing" in json.dumps(answer)
+
+
+HALF = "\\ud83d"  # half of a surrogate pair, as JSON writes it: no encoding can hold it
+IMAGE = base64.b64encode(encoded(picture(8, 8))).decode()
+HTTP = '{"httpMethod": "POST", "resource": "/", "headers": {"content-type": "application/json"}, "body": %s}'
+# Each event with the status or the runtime's error that answers it.
+ODD = {
+    "null": ("null", 400),
+    "an empty object": ("{}", 400),
+    "a list": ("[]", 400),
+    "a number": ("1", 400),
+    "a string": ('"text"', 400),
+    "not a number": ("NaN", "Runtime.UnmarshalError"),
+    "half a character in a label": (f'{{"image_data": "{IMAGE}", "labels": ["{HALF}", "cat"]}}', None),
+    "half a character in a field": (f'{{"{HALF}": "{HALF}"}}', 400),
+    "half a character in a body": (HTTP % json.dumps(f'{{"{HALF}": "{HALF}"}}'), 400),
+    "half a character in the event's body": (HTTP % f'"{HALF}"', 400),
+    "half a character in a header": (
+        f'{{"httpMethod": "POST", "resource": "/", "headers": {{"{HALF}": "{HALF}"}}, "body": "{HALF}"}}',
+        None,
+    ),
+    "half a character in the path": (f'{{"httpMethod": "{HALF}", "path": "/{HALF}"}}', 404),
+    "a method that is a number": ('{"httpMethod": 1}', 404),
+    "a body that is a number": (HTTP % "5", 400),
+    "headers that are a list": ('{"httpMethod": "POST", "resource": "/", "headers": [], "body": "{}"}', None),
+    "a deep list": ("[" * 100_000 + "]" * 100_000, "Runtime.UnmarshalError"),
+    "a long number": ("1" * 10_000, "Runtime.UnmarshalError"),
+    "no JSON": ("{", "Runtime.UnmarshalError"),
+}
+
+
+def test_no_event_ends_the_runtime(emulator: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    good = question(encoded(picture(80, 60)), ["a dog", "кошка"])
+    with environment(emulator, "classifier.main.handler", log=log, CLIP_BUNDLE=str(DEMO)) as invoke:
+        expected = invoke(good)["body"]
+        for name, (event, result) in ODD.items():
+            answer = invoke(event.encode())
+            if isinstance(result, str):
+                assert answer["errorType"] == result, name
+            else:
+                assert result in (answer.get("statusCode"), None), f"{name}: {answer}"
+                assert answer.get("statusCode", 200) < 500, f"{name}: {answer}"
+            assert invoke(good)["body"] == expected, name
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert [line["start"] for line in lines if line.get("message") == "request"].count("cold") == 1

@@ -249,7 +249,7 @@ def test_the_demo_bundle_is_refused_unless_only_the_template_is_wanted() -> None
 
 
 def test_a_bundle_that_is_not_there_is_refused_with_what_to_run(root: Path) -> None:
-    assert "make model MODEL=… PRETRAINED=…" in refusal(root, "models/other")
+    assert "make model MODEL=... PRETRAINED=..." in refusal(root, "models/other")
     (root / "models" / "real" / "text.onnx").unlink()
     assert "text.onnx is missing; make the bundle again with: make model" in refusal(root)
 

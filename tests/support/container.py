@@ -5,17 +5,17 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tests.support.emulator import emulator_path
+from tests.support.base_image import BASE, reduce
+from tests.support.emulator import LAMBDA
 from tests.support.requests import ROOT
 from tests.support.synthesis import image_source, synthesize
 
@@ -24,7 +24,6 @@ STAND_IN = "localhost/stand-in"
 # Runs here, but says that it is for the target: that is how buildah before 1.30, whose FROM --platform goes on to the last stage,
 # can have two bases.
 BUILDER = "localhost/builder"
-AWS_BASE = "public.ecr.aws/lambda/python:3.13"
 # Not in the repository: CDK walks all of that when it synthesizes, and follows links in a root file system to the end.
 HOME = Path(tempfile.mkdtemp(prefix="classifier-images-", dir="/var/tmp"))
 STORE = ("--root", f"{HOME}/store", "--runroot", f"{HOME}/run", "--storage-driver", "overlay")
@@ -34,9 +33,6 @@ PODMAN = ("podman", *STORE, "--runtime", "runc")
 # A function's architecture, as Docker and Debian call it, and as wheels and the emulator do.
 NAMES = {"x86_64": ("amd64", "x86_64"), "arm64": ("arm64", "aarch64")}
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-ENTRYPOINT = """#!/bin/sh
-exec /usr/local/bin/aws-lambda-rie /usr/bin/python3 -m awslambdaric "$@"
-"""
 
 
 def run(*command: str | Path, **options: object) -> str:
@@ -75,7 +71,7 @@ def stand_in() -> None:
 
 
 def _base(architecture: str) -> None:
-    """Debian 13 has the Python that AWS's image has. For ARM64 its packages are only unpacked: nothing of it runs here."""
+    """Debian 13 has the Python that AWS's image has. Its packages are only unpacked, then reduced to what AWS's image holds."""
     debian, cpu = NAMES[architecture]
     archive = DEBIAN / f"{debian}.tar"
     container = run(*BUILDAH, "from", "--arch", debian, "scratch")
@@ -83,25 +79,18 @@ def _base(architecture: str) -> None:
     if archive.exists():
         run("tar", "-xf", archive, "-C", root)
     else:
-        options = ["--variant=minbase", "--include=ca-certificates,python3,python3-pip", f"--arch={debian}"]
-        run("debootstrap", *options, *(["--download-only"] if architecture == "arm64" else []), "trixie", root)
-        packages = [*(root / "var/cache/apt/archives").glob("*.deb")]
-        for package in packages if architecture == "arm64" else []:
+        include = "--include=ca-certificates,python3,python3-pip"
+        run("debootstrap", "--download-only", "--variant=minbase", include, f"--arch={debian}", "trixie", root)
+        for package in (root / "var/cache/apt/archives").glob("*.deb"):
             run("dpkg-deb", "--extract", package, root)
-        for package in packages:
             package.unlink()
         DEBIAN.mkdir(parents=True, exist_ok=True)
         run("tar", "-cf", f"{archive}.part", "-C", root, ".")
         Path(f"{archive}.part").rename(archive)
-    wheels = ["--only-binary=:all:", "--python-version", "3.13", "--platform", f"manylinux2014_{cpu}"]
-    site = root / "usr/lib/python3/dist-packages"
-    run(sys.executable, "-m", "pip", "install", "-q", *wheels, "--target", site, f"awslambdaric=={version('awslambdaric')}")
-    (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
-    shutil.copy(emulator_path(cpu), root / "usr/local/bin/aws-lambda-rie")
-    (root / "lambda-entrypoint.sh").write_text(ENTRYPOINT)
-    (root / "lambda-entrypoint.sh").chmod(0o755)
-    settings = ["--arch", debian, "--workingdir", "/var/task", "--entrypoint", '["/lambda-entrypoint.sh"]']
-    run(*BUILDAH, "config", *settings, container)
+    reduce(root, cpu)
+    variables = [f"--env={name}={value}" for name, value in BASE["environment"].items()]
+    settings = ["--workingdir", "/var/task", "--entrypoint", '["/lambda-entrypoint.sh"]']
+    run(*BUILDAH, "config", "--arch", debian, *variables, *settings, container)
     run(*BUILDAH, "commit", "-q", container, f"{STAND_IN}:{architecture}")
     for target in NAMES if architecture == "x86_64" else ():
         run(*BUILDAH, "config", "--arch", NAMES[target][0], container)
@@ -119,16 +108,25 @@ def image(architecture: str, bundle: Path) -> str:
     # As some check files out: for their owner alone.
     for path in context.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
+    name = f"localhost/classifier-{bundle.name.lower()}:{architecture}"
+    arguments = source["dockerBuildArgs"] | {"BASE_IMAGE": f"{STAND_IN}:{architecture}"}
+    result = build(name, context / source["dockerFile"], context, architecture, arguments)
+    if result.returncode:
+        pytest.fail(f"The image can't be built:\n{result.stdout[-3000:]}{result.stderr[-5000:]}")
+    return name
+
+
+def build(
+    name: str, dockerfile: Path, context: Path, architecture: str, arguments: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """The first stage's base runs here; the last one's, the argument BASE_IMAGE, is the target's, where a RUN would fail."""
     # pip runs inside and trusts what this machine trusts.
     trusted = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
-    # The first stage's base runs here; the last one's is the target's, where a RUN would fail.
-    run(*BUILDAH, "tag", f"{STAND_IN}:{architecture}", AWS_BASE)
-    name = f"localhost/classifier-{bundle.name.lower()}:{architecture}"
-    run(*BUILDAH, "build", "--isolation", "chroot", "--network", "host", *trusted, "--layers", "--pull=never",
-        "--from", f"{BUILDER}:{architecture}", "--platform", source["platform"],
-        *(f"--build-arg={key}={value}" for key, value in source["dockerBuildArgs"].items()),
-        "--file", context / source["dockerFile"], "--tag", name, context)  # fmt: skip
-    return name
+    command = [*BUILDAH, "build", "--isolation", "chroot", "--network", "host", *trusted, "--layers", "--pull=never",
+               "--from", f"{BUILDER}:{architecture}", "--platform", f"linux/{NAMES[architecture][0]}",
+               *(f"--build-arg={key}={value}" for key, value in arguments.items()),
+               "--file", str(dockerfile), "--tag", name, str(context)]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @contextmanager
@@ -139,3 +137,37 @@ def mounted(name: str) -> Iterator[Path]:
         yield Path(run(*BUILDAH, "mount", container))
     finally:
         run(*BUILDAH, "rm", container)
+
+
+@contextmanager
+def running(name: str) -> Iterator[str]:
+    """A container in a sandbox like Lambda's, without a network.
+
+    Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes; a user without rights; 2 GB.
+    """
+    needs(podman="podman", runc="runc")
+    container = f"classifier-{uuid.uuid4()}"
+    run(*PODMAN, "run", "--detach", "--name", container, "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--ipc", "none",
+        "--security-opt", "mask=/sys/devices/system/cpu", "--cap-drop", "all", "--security-opt", "no-new-privileges",
+        "--user", "993:990", "--memory", "2g", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
+        *(f"--env={key}={value}" for key, value in LAMBDA.items()), name)  # fmt: skip
+    try:
+        yield container
+    finally:
+        run(*PODMAN, "rm", "--force", "--time", "0", container)
+
+
+# There is no network to come in by: the caller runs inside.
+CALL = """import sys, urllib.request
+url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
+print(urllib.request.urlopen(url, sys.stdin.buffer.read(), timeout=120).read().decode())"""
+
+
+def inside(container: str, script: str, stdin: str = "") -> str:
+    """What a Python script prints in the running container."""
+    return run(*PODMAN, "exec", "-i", container, "python3", "-c", script, input=stdin)
+
+
+def invoke(container: str, event: str) -> str:
+    """The function's answer to an event, both as JSON."""
+    return inside(container, CALL, event)

@@ -8,6 +8,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from classifier.schema import IMAGE_TYPES
 from tests.support.pictures import encoded, picture
 
 DIMENSION = json.loads((Path(__file__).parent.parent.parent / "models" / "demo" / "bundle.json").read_text(encoding="utf-8"))[
@@ -23,7 +24,7 @@ schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(da
 schemathesis.openapi.format("label", WORDS)
 schemathesis.openapi.format("template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just("")))
 schemathesis.openapi.format("negative template", WORDS)
-for kind in (*(f"image/{kind.lower()}" for kind in KINDS), "application/octet-stream"):
+for kind in IMAGE_TYPES:
     schemathesis.openapi.media_type(kind, IMAGES)
 
 

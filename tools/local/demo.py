@@ -2,18 +2,17 @@
 
 import argparse
 import base64
-import json
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+import requests
 
 from classifier.bundle import read_manifest
 from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
 
 DRAWINGS_FOLDER, PHOTOGRAPHS_FOLDER = Path("examples/images"), Path("examples/photographs")
-# The first label of each is the right one.
+# The first label is the right one.
 SAMPLES = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
     "pizza.jpg": ["a pizza", "a hamburger", "a cake", "a dog", "a flower"],
@@ -29,39 +28,35 @@ PHOTOGRAPHS = {
     "coffee.jpg": ["a cup of coffee", "a glass of beer", "a plate of food", "a flower", "a laptop"],
     "rocket.jpg": ["a rocket launch", "fireworks", "a lighthouse at night", "an aeroplane", "a car"],
 }
-A_REAL_ONE = """For photographs make a real model, once, and try it:
+REAL_MODEL = """For photographs, make a bundle of a real model once and try it:
   make model
   make demo BUNDLE=models/ViT-B-32-quickgelu-openai"""
 
 
 @dataclass(frozen=True)
-class Answered:
+class Answer:
     result: dict[str, float]
     model: str
     timing: str
 
 
-def ask(url: str, image: Path, labels: list[str]) -> Answered:
-    """Raises SystemExit with the API's own message for what it refuses."""
+def classify(url: str, image: Path, labels: list[str]) -> Answer:
+    """Raises SystemExit with the API's message if it refuses the request."""
     try:
         encoded = base64.b64encode(image.read_bytes()).decode()
     except OSError as err:
         sys.exit(f"{image} can't be read: {err.strerror}")
-    body = json.dumps({"image_data": encoded, "labels": labels}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return Answered(json.load(answer)["result"], answer.headers["X-Model"], answer.headers["Server-Timing"])
-    except urllib.error.HTTPError as err:
-        text = err.read().decode("utf-8", "replace")
-        sys.exit(f"{image}: {json.loads(text)['message'] if text.startswith('{') else text}")
+    response = requests.post(url, json={"image_data": encoded, "labels": labels}, timeout=60)
+    if not response.ok:
+        sys.exit(f"{image}: {response.json()['message'] if response.text.startswith('{') else response.text}")
+    return Answer(response.json()["result"], response.headers["X-Model"], response.headers["Server-Timing"])
 
 
-def show(image: Path, answered: Answered) -> None:
-    stages = answered.timing.replace(";dur=", " ").replace(",", " ms,")
+def show(image: Path, answer: Answer) -> None:
+    stages = answer.timing.replace(";dur=", " ").replace(",", " ms,")
     print(f"\n{image}   ({stages} ms)")
-    width = max(map(len, answered.result))
-    for label, share in sorted(answered.result.items(), key=lambda item: -item[1]):
+    width = max(map(len, answer.result))
+    for label, share in sorted(answer.result.items(), key=lambda item: -item[1]):
         print(f"  {label:<{width}}  {share:7.2%}  {'█' * round(share * 30)}")
 
 
@@ -72,25 +67,25 @@ def main() -> None:
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.labels):
-        sys.exit('A picture of your own takes both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
+        sys.exit('For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
     handler = load(arguments.bundle)
     demo = read_manifest(arguments.bundle, verify_hashes=False).name == "demo"
     folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
-    requests = (
+    images = (
         {arguments.image: arguments.labels} if arguments.image else {folder / name: labels for name, labels in samples.items()}
     )
     wrong = []
     with running(handler) as url:
         print(f"POST {url}")
-        for image, labels in requests.items():
-            answered = ask(url, image, labels)
-            if answered.model == "demo" and arguments.image:
+        for image, labels in images.items():
+            answer = classify(url, image, labels)
+            if answer.model == "demo" and arguments.image:
                 print(ONLY_DRAWINGS)
-            show(image, answered)
-            if not arguments.image and max(answered.result, key=answered.result.__getitem__) != labels[0]:
+            show(image, answer)
+            if not arguments.image and max(answer.result, key=answer.result.__getitem__) != labels[0]:
                 wrong.append(image)
-    if answered.model == "demo":
-        print(f"\n{ONLY_DRAWINGS}\n{A_REAL_ONE}")
+    if answer.model == "demo":
+        print(f"\n{ONLY_DRAWINGS}\n{REAL_MODEL}")
     if wrong:
         sys.exit(f"Wrong answer for {', '.join(map(str, wrong))}.")
 

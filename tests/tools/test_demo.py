@@ -1,0 +1,31 @@
+import pytest
+
+from tests.support.programs import run_python
+
+
+def test_the_demo_names_the_right_label_for_each_sample() -> None:
+    done = run_python("-m", "tools.local.demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it says nothing about photographs" in done.stdout
+    assert "make model MODEL=ViT-B-32-quickgelu PRETRAINED=openai" in done.stdout
+
+
+def test_the_demo_classifies_an_image_of_your_own_after_a_warning() -> None:
+    done = run_python("-m", "tools.local.demo", "--image", "examples/images/dog.jpg", "--labels", "a dog, a teapot")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("nothing about photographs") < done.stdout.index("a teapot")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image", "none.jpg", "--labels", "a"], "none.jpg can't be read"),
+        (["--image", "README.md", "--labels", "a"], "The image is none of JPEG"),
+        (["--image", "examples/images/dog.jpg"], "give both"),
+    ],
+)
+def test_the_demo_explains_a_wrong_command_line(arguments: list[str], message: str) -> None:
+    done = run_python("-m", "tools.local.demo", *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
