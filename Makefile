@@ -40,7 +40,7 @@ setup: $(READY) ## install what everything needs except torch
 
 $(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "Python 3.11 or newer is needed. If yours has another name or place: make PYTHON=…"; exit 1; }
+		{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
 	@echo "Installing what the demo and the local server need into $(VENV) …"
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
@@ -114,7 +114,7 @@ deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: 
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out; no AWS account, no Docker; uses the demo if there is no bundle
+synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
 	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 

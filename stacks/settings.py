@@ -176,7 +176,7 @@ class Settings(BaseModel):
         The CDK's own keys stay as they are. Other keys may come from ~/.cdk.json or `cdk acknowledge`: they get a warning, unless
         they look like a misspelt setting.
         """
-        own = {}
+        own: dict[str, object] = {}
         for key, value in context.items():
             if key in cls.model_fields:
                 own |= {} if value is None else {key: value}
