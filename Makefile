@@ -222,7 +222,7 @@ fuzz: build/fuzz/ready ## fuzz bodies and events, guided by coverage: MINUTES=60
 
 build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
 	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $<
+	@$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $< --editable .
 	@touch $@
 
 test-clients: $(READY) ## run Hugging Face's official clients against the API; needs Node.js
