@@ -118,7 +118,10 @@ def test_pictures_of_a_folder_are_answered_as_one_by_one_and_a_broken_one_alone_
     assert [row["result"] for row in rows[1:]] == [answer["result"] for answer in expected]
     assert rows[0]["error"] == "The PNG image is damaged or truncated; send the whole file."
     assert code == "1 of 4 files failed."
-    assert err == client.ONLY_DRAWINGS + "\n"
+    warning, passed_over = err.splitlines()
+    assert warning == client.ONLY_DRAWINGS
+    assert passed_over.startswith("Passed over 2 files, which are not sent: 1 ")
+    assert "1 .txt" in passed_over and "1 hidden" in passed_over and ".webp" in passed_over
 
 
 def test_the_table_ranks_and_the_csv_keeps_the_labels_order(
