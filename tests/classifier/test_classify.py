@@ -289,11 +289,15 @@ LONG = "dog " * 74
         ({"labels": [f"l {i}" for i in range(21)], "templates": [f"t{i} {{}}" for i in range(100)]}, "too_many_prompts", None, "2,100"),
         ({"labels": [f"l {i}" for i in range(11)], "templates": [f"t{i} {{}}" for i in range(100)], "multi_label": True},
          "too_many_prompts", None, "2,200 prompts"),
+        ({"labels": ["a", "x" * 1001]}, "label_too_long", "labels.1", "1001 characters"),
+        ({"labels": [f"{i} {'x' * 900}" for i in range(400)]}, "too_many_prompts", None, "characters"),
+        ({"labels": [f"{i}" + "\n" * 50 + "b" for i in range(20)], "templates": [f"{{}} {i}" for i in range(20)]},
+         "too_many_prompts", None, "20,000 line breaks"),
         ({"images": ["AAAA"] * 64, "labels": [f"{'l' * 60} {i}" for i in range(1000)]}, "answer_too_large", None, "fit."),
         ({"images": ["AAAA"] * 64, "labels": [f"one label {i}" for i in range(1000)], "details": True}, "answer_too_large", None, "top_k"),
     ],
     ids=["twins", "twins across categories", "blank", "long negative", "long template", "blank negative", "neutral label", "no absence",
-         "prompts", "negatives", "long answer", "detailed answer"],
+         "prompts", "negatives", "long text", "characters", "line breaks", "long answer", "detailed answer"],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused(
     handler: Handler, fields: dict[str, Any], code: str, name: str | None, said: str

@@ -116,6 +116,17 @@ def test_out_of_time_is_told_and_what_is_finished_is_kept(counting: CountingEnco
     assert len(counting.lengths) == 40
 
 
+def test_the_time_kept_back_follows_the_longest_round() -> None:
+    left = iter([29_000, 28_900, 20_000, 12_000, 9_400])
+    context = RequestContext(lambda: next(left))
+    for _ in range(4):
+        context.check_deadline("")
+    # Another round may take 8.9 s as the longest did, and the answer half a second.
+    with pytest.raises(ClientError) as caught:
+        context.check_deadline("")
+    assert caught.value.status == 503
+
+
 def test_a_label_in_templates_is_the_normalised_mean_and_is_saved_as_one(counting: CountingEncoders) -> None:
     prompts, templates = PromptCache(counting), Templates(["{}", "a photo of {}", "{} on grass"])  # type: ignore[arg-type]
     singles = embed(PromptCache(counting.real), ["dog", "a photo of dog", "dog on grass"])
