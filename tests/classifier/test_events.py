@@ -43,7 +43,8 @@ def test_a_load_balancer_with_multi_value_headers_gets_them_back(handler: Handle
 
 
 def test_a_direct_invocation_is_refused_as_an_object_with_its_status(handler: Handler) -> None:
-    for event in ({}, [], None, 7, "text", {"labels": ["a"]}):
+    events: tuple[Any, ...] = ({}, [], None, 7, "text", {"labels": ["a"]})
+    for event in events:
         answer = handler(event, Context())
         assert (answer["statusCode"], answer["code"]) == (400, "invalid_request")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from classifier.context import RequestContext
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
 from classifier.handler import Handler
@@ -21,7 +22,7 @@ LONG = "dog " * 74
 def prompt_set(encoders: Encoders | CountingEncoders, **fields: Any) -> PromptSet:
     image = {} if "images" in fields else {"image_data": "AAAA"}
     cache = PromptCache(encoders)  # type: ignore[arg-type]
-    return make_prompt_set(parse_json(image | fields), cache, encoders.manifest)
+    return make_prompt_set(parse_json(image | fields), cache, encoders.manifest, RequestContext(lambda: 29_000))
 
 
 def error(encoders: Encoders | CountingEncoders, **fields: Any) -> ClientError:
@@ -69,12 +70,16 @@ def test_labels_and_categories_become_prompts(
         ({"labels": [f"l {i}" for i in range(21)], "templates": [f"t{i} {{}}" for i in range(100)]}, "too_many_prompts", None, "2,100"),
         ({"labels": [f"l {i}" for i in range(11)], "templates": [f"t{i} {{}}" for i in range(100)], "multi_label": True},
          "too_many_prompts", None, "2,200 prompts"),
+        ({"labels": ["a", "x" * 1001]}, "label_too_long", "labels.1", "1001 characters"),
+        ({"labels": [f"{i} {'x' * 900}" for i in range(400)]}, "too_many_prompts", None, "characters"),
+        ({"labels": [f"{i}" + "\n" * 50 + "b" for i in range(20)], "templates": [f"{{}} {i}" for i in range(20)]},
+         "too_many_prompts", None, "20,000 line breaks"),
         ({"images": ["AAAA"] * 64, "labels": [f"{'l' * 60} {i}" for i in range(1000)]}, "answer_too_large", None, "fit."),
         ({"images": ["AAAA"] * 64, "labels": [f"one label {i}" for i in range(1000)], "details": True}, "answer_too_large", None, "top_k"),
     ],
     ids=["same labels", "same prompt in two categories", "blank label", "long negative", "long template", "blank negative",
          "label equal to the shared negative", "label equal to its negative", "too many prompts", "too many with negatives",
-         "answer too large", "detailed answer too large"],
+         "long label", "characters", "line breaks", "answer too large", "detailed answer too large"],
 )  # fmt: skip
 def test_prompts_that_cannot_be_answered_are_refused(
     encoders: Encoders, fields: dict[str, Any], code: str, field: str | None, expected: str

@@ -57,7 +57,11 @@ def test_a_folder_is_answered_like_single_requests_and_only_a_broken_file_fails(
     assert [row["result"] for row in rows[1:]] == [answer["result"] for answer in expected]
     assert rows[0]["error"] == "The PNG image is damaged or truncated; send the whole file."
     assert code == "1 of 4 files failed."
-    assert err == client.DEMO_WARNING + "\n"
+    warning, skipped = err.splitlines()
+    assert warning == client.DEMO_WARNING
+    assert skipped.startswith("Passed over 2 files, which are not sent: 1 ")
+    assert "1 .txt" in skipped
+    assert "1 hidden" in skipped
 
 
 def test_the_table_is_ranked_and_the_csv_keeps_the_order_of_the_labels(

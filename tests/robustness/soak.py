@@ -5,6 +5,7 @@ import collections
 import json
 import platform
 import time
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -29,7 +30,12 @@ def main() -> None:
     parser.add_argument("--known-labels", action="store_true", help="send no new labels, so that nothing new is remembered")
     arguments = parser.parse_args()
     random, counts, levels = Random(0), collections.Counter[str](), list[float]()
-    makers = {"mutated": MAKERS["mutated"], "raw": MAKERS["raw"], "event": MAKERS["event"], "good": lambda _: REST}
+    makers: dict[str, Callable[[Random], Any]] = {
+        "mutated": MAKERS["mutated"],
+        "raw": MAKERS["raw"],
+        "event": MAKERS["event"],
+        "good": lambda _: REST,
+    }
     if not arguments.known_labels:
         makers["new labels"] = new_labels
     with environment(emulator_path(platform.machine()), "tests.robustness.soak_app.handler", CLIP_BUNDLE=str(DEMO)) as invoke:
