@@ -33,8 +33,8 @@ ACCESS_LOG = {
     "integrationStatus": "$context.integrationStatus",
     "refusal": "$context.error.responseType",
 }
-# What a signed request of a browser carries.
-SIGNATURE_HEADERS = ["Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
+# What a signed request carries beside Authorization.
+SIGNATURE_HEADERS = ["X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
 # What cdk-nag reports, and why it stays.
 NAG_ACKNOWLEDGEMENTS = {
     "APIG2": "The handler checks every field and says what is wrong with it.",
@@ -101,7 +101,7 @@ class Api(Construct):
         self.rest.root.add_cors_preflight(
             allow_origins=[settings.cors_origin],
             allow_methods=["POST", "OPTIONS"],
-            allow_headers=["Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
+            allow_headers=["Authorization", "Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
         )
         if settings.playground:
             # CloudFormation calls the root a slash alone, where CDK writes /~1:
