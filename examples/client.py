@@ -56,13 +56,34 @@ def split_labels(text: str) -> list[str]:
     return [label.strip() for label in text.split(",") if label.strip()]
 
 
+class SignedRequests(requests.auth.AuthBase):
+    """Signs requests for a deployment with authentication=iam, with the credentials and the region of the AWS CLI."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Takes a second to import, and an API key doesn't need it.
+        import botocore.session
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        session = botocore.session.get_session()
+        region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        signed = AWSRequest(request.method, request.url, {"Content-Type": request.headers["Content-Type"]}, request.body)
+        SigV4Auth(session.get_credentials(), "execute-api", region).add_auth(signed)
+        request.headers.update(dict(signed.headers))
+        return request
+
+
 def open_session(api_key: str | None, backoff: type[Backoff] = Backoff) -> requests.Session:
-    """A session that keeps connections open. It retries RETRYABLE answers five times and failed connections twice."""
+    """A session that keeps connections open. It retries RETRYABLE answers five times and failed connections twice.
+
+    CLIP_AUTHENTICATION=iam signs its requests.
+    """
     retries = backoff(5, connect=2, status_forcelist=RETRYABLE, allowed_methods=None, retry_after_max=60, raise_on_status=False)
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retries))
     session.headers.update({"x-api-key": api_key} if api_key else {})
+    session.auth = SignedRequests() if os.environ.get("CLIP_AUTHENTICATION") == "iam" else None
     return session
 
 

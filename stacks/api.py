@@ -33,8 +33,8 @@ ACCESS_LOG = {
     "integrationStatus": "$context.integrationStatus",
     "refusal": "$context.error.responseType",
 }
-# What a signed request of a browser carries.
-SIGNATURE_HEADERS = ["Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
+# What a signed request carries beside Authorization.
+SIGNATURE_HEADERS = ["X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
 # What cdk-nag reports, and why it stays.
 NAG_ACKNOWLEDGEMENTS = {
     "APIG2": "The handler checks every field and says what is wrong with it.",

@@ -142,3 +142,19 @@ def test_an_error_message_of_the_endpoint_is_shown(status: int, body: str, messa
     with running(RecordingHandler(response(status, body))) as url:
         assert message in exit_status(moderation.main, "--endpoint", url)
         assert message in exit_status(classify.main, SAMPLES, "--endpoint", url, "--labels", "a dog")
+
+
+def test_requests_are_signed_where_the_deployment_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = RecordingHandler(response(200, "{}"))
+    for name, value in {
+        "CLIP_AUTHENTICATION": "iam",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "eu-central-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with running(handler) as url:
+        client.open_session(None).post(url, json={"labels": ["a"]}, timeout=10)
+    signature = handler.events[0]["headers"]["authorization"]
+    assert signature.startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+    assert "/eu-central-1/execute-api/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=" in signature
