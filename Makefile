@@ -151,6 +151,9 @@ build/sam/ready: tests/integration/sam-requirements.txt
 	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
+test-robustness: $(READY) ## hostile files and requests, made from a seed: SECONDS=1200 SEED=1
+	SECONDS=$(or $(SECONDS),1200) SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
+
 check: $(READY) ## lint, format and types; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -162,4 +165,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-robustness check format examples-setup
