@@ -197,6 +197,9 @@ build/sam/ready: tests/integration/sam-requirements.txt
 	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
+test-robustness: $(READY) ## send hostile files and requests, made from a seed: SECONDS=1200 SEED=1
+	@SECONDS=$(or $(SECONDS),1200) SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
+
 check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
 	@$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
@@ -236,4 +239,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients lock audit soak fuzz check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup

@@ -1,8 +1,10 @@
 """The composition root: reads the environment, loads the bundle and builds the handler."""
 
+import ctypes
 import logging
 import math
 import os
+import sys
 from pathlib import Path
 
 from classifier.decoder import shared
@@ -11,6 +13,8 @@ from classifier.handler import Handler
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769 MB.
 MB_PER_CPU = 1769
+# https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
+PR_SET_DUMPABLE = 4
 
 
 def build(bundle: Path, *, threads: int, cors_origin: str = "*", verify_hashes: bool = False) -> Handler:
@@ -25,6 +29,9 @@ def threads_for(memory: str | None) -> int:
 
 if "CLIP_BUNDLE" in os.environ:
     logging.getLogger().setLevel(logging.INFO)
+    if sys.platform == "linux":
+        # A child of the same user then can't read the environment, which holds the function's credentials, from /proc.
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     # It imports Pillow while the model is loaded.
     shared.start()
     handler = build(
