@@ -1,16 +1,32 @@
 """Makes a bundle: python -m export --model ViT-B-32-quickgelu --pretrained openai."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from export.errors import ExportError
+from export.graph import LADDERS, STEPS
 from export.pipeline import CROPS, export
 from export.progress import say
 from export.source import NeedsTorchError
+from export.verify import read_pictures
 
 # The exit status that tells `make model` to build the environment with torch and try again.
 NEEDS_TORCH = 3
+CDK = Path(__file__).parent.parent / "cdk.json"
+
+
+def architecture() -> str:
+    """The processor that cdk.json deploys to."""
+    return str(json.loads(CDK.read_text())["context"]["architecture"])
+
+
+def read_labels(text: str) -> list[str]:
+    labels = list(dict.fromkeys(label.strip() for label in text.split(",") if label.strip()))
+    if len(labels) < 2:
+        raise ExportError('LABELS names fewer than two labels; separate them by commas: LABELS="a dog,a cat".')
+    return labels
 
 
 def main() -> None:
@@ -18,7 +34,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a model of open_clip, such as ViT-B-32-quickgelu")
     parser.add_argument("--pretrained", required=True, help="a tag of open_clip, such as openai, or a checkpoint file")
     parser.add_argument("--pretrained-cfg", help="for a file: the tag, or the settings as JSON, that it was trained with")
-    parser.add_argument("--precision", choices=["auto", "int8", "fp32"], default="auto")
+    parser.add_argument("--precision", choices=["auto", "search", *STEPS], default="auto",
+                        help="auto: the fastest that decides as fp32 does; search: tries int8 with single products in fp32 too, in its "
+                             "own time; or the one to take whether it does or not")  # fmt: skip
+    parser.add_argument("--target", choices=list(LADDERS), help="the processor that will serve; default cdk.json's architecture")
+    parser.add_argument("--pictures", type=Path, help="a folder of your own pictures to judge precisions on")
+    parser.add_argument("--labels", help="your own labels to judge precisions on, separated by commas")
     parser.add_argument("--revision", help="the hub's commit, branch or tag to take the weights from; default main")
     parser.add_argument("--licence", help="the licence of the weights, where the hub doesn't say")
     parser.add_argument("--accept-licence", help="a licence that limits the use of the weights, and that you accept")
@@ -33,7 +54,8 @@ def main() -> None:
         manifest = export(
             arguments.model, arguments.pretrained, arguments.pretrained_cfg, arguments.precision, output, name=name,
             licence=arguments.licence, revision=arguments.revision, accepted=arguments.accept_licence, crops=arguments.crops,
-            with_torch=arguments.with_torch,
+            with_torch=arguments.with_torch, target=arguments.target or architecture(),
+            pictures=arguments.pictures and read_pictures(arguments.pictures), sentences=arguments.labels and read_labels(arguments.labels),
         )  # fmt: skip
     except NeedsTorchError as err:
         say(str(err))

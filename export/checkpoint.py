@@ -97,23 +97,29 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _open_archive(path: Path) -> Checkpoint:
-    archive = zipfile.ZipFile(path)
-    pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise CheckpointError(f"{path.name} is no archive of torch's")
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise CheckpointError(f"{path.name} is no archive of torch's")
+        try:
+            with archive.open(pickles[0]) as file:
+                content = _Unpickler(file).load()
+        except CheckpointError:
+            raise
+        except Exception as err:  # a damaged pickle raises nearly everything
+            raise CheckpointError(f"{path.name} can't be read ({err})") from err
     folder = pickles[0].removesuffix("data.pkl")
-    try:
-        content = _Unpickler(archive.open(pickles[0])).load()
-    except CheckpointError:
-        raise
-    except Exception as err:  # a damaged pickle raises nearly everything
-        raise CheckpointError(f"{path.name} can't be read ({err})") from err
     if isinstance(content, Mapping) and "state_dict" in content:
         content = content["state_dict"]
     tensors = dict(_tensors(content, ""))
     if any(tensor.kind not in STORAGES for tensor in tensors.values()):
         raise CheckpointError(f"{path.name} holds weights of an unknown type")
-    read_storage = lru_cache(maxsize=1)(lambda key: archive.read(f"{folder}data/{key}"))
+
+    @lru_cache(maxsize=1)
+    def read_storage(key: str) -> bytes:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(f"{folder}data/{key}")
+
     shapes = {name: tensor.size for name, tensor in tensors.items()}
     return Checkpoint(shapes, partial(_read_tensor, tensors, read_storage))
 

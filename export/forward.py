@@ -20,7 +20,7 @@ def embed_images(
     """Normalised embeddings [n, d] of squares uint8 [n, S, S, 3]."""
     tower = architecture.image
     assert tower
-    images = (pixels.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    images = ((pixels / np.float32(255) - np.array(mean)) / np.array(std)).astype(np.float32)
     grid, patch = tower.image_size // tower.patch_size, tower.patch_size
     patches = images.reshape(len(pixels), grid, patch, grid, patch, 3).transpose(0, 1, 3, 5, 2, 4)
     kernel = arrays["visual.conv1.weight"].reshape(tower.width, -1)
@@ -52,7 +52,7 @@ def _transformer(tower: Transformer, arrays: Arrays, prefix: str, x: Floats, mas
         scales = [arrays[f"{block}.ls_{j}.gamma"] if tower.layer_scale else np.float32(1) for j in (1, 2)]
         x = x + scales[0] * _attention(tower, arrays, f"{block}.attn", _norm(arrays, f"{block}.ln_1", tower.epsilon, x), mask)
         y = _linear(arrays, f"{block}.mlp.c_fc", _norm(arrays, f"{block}.ln_2", tower.epsilon, x))
-        y = y / (1 + np.exp(-1.702 * y)) if tower.quick_gelu else y * (1 + _erf(y / np.sqrt(np.float32(2)))) / 2
+        y = _quick_gelu(y) if tower.quick_gelu else _gelu(y)
         x = x + scales[1] * _linear(arrays, f"{block}.mlp.c_proj", y)
     return x
 
@@ -74,7 +74,8 @@ def _linear(arrays: Arrays, name: str, x: Floats) -> Floats:
 
 def _norm(arrays: Arrays, name: str, epsilon: float, x: Floats) -> Floats:
     x = x - x.mean(-1, keepdims=True)
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(epsilon)) * arrays[f"{name}.weight"] + arrays[f"{name}.bias"]
+    result: Floats = x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(epsilon))
+    return result * arrays[f"{name}.weight"] + arrays[f"{name}.bias"]
 
 
 def _normalised(x: Floats) -> Floats:
@@ -82,9 +83,15 @@ def _normalised(x: Floats) -> Floats:
     return result
 
 
-def _erf(x: Floats) -> Floats:
-    """Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: at most 1.5e-7 off."""
-    t = 1 / (1 + np.float32(0.3275911) * np.abs(x))
+def _quick_gelu(x: Floats) -> Floats:
+    result: Floats = x / (1 + np.exp(-1.702 * x))
+    return result
+
+
+def _gelu(x: Floats) -> Floats:
+    """The error function after Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: at most 1.5e-7 off."""
+    z = x / np.sqrt(np.float32(2))
+    t = 1 / (1 + np.float32(0.3275911) * np.abs(z))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    result: Floats = np.sign(x) * (1 - series * np.exp(-x * x))
+    result: Floats = x * (1 + np.sign(z) * (1 - series * np.exp(-z * z))) / 2
     return result

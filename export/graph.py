@@ -1,6 +1,7 @@
-"""ONNX graphs written node by node: the operators that ONNX Runtime has for a transformer on every CPU, in fp32 and in 8 bits."""
+"""ONNX graphs written node by node, with the operators that ONNX Runtime has for a transformer on every CPU, and the precisions they come in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,61 @@ TINY = np.float32(1e-12)
 # What a channel may reach beyond what calibration saw, before it is cut off.
 MARGIN = 1.25
 Floats = NDArray[np.float32]
+# A weight, or a part of it: integers [k, n], a scale for each column, and the integer that stands for zero.
+Integers = tuple[NDArray[Any], Floats, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A way to multiply. `bits` of a weight: 7, 8, 14 (two products of 7) or 32 (fp32).
+
+    `constant_scales`: calibration gives each product one scale for its input, which takes fewer passes over it; otherwise each row is
+    scaled by its own largest value. `two_parts`: the input comes as two parts of 8 bits as well, which takes a third product.
+    """
+
+    bits: int
+    constant_scales: bool = False
+    two_parts: bool = False
+
+
+# The names that bundle.json gives them. "mixed" is any of the int8 ones with some products left in fp32.
+STEPS = {
+    "int8": Step(7, constant_scales=True),
+    "int8-full": Step(8, constant_scales=True),
+    "int8-rows": Step(7),
+    "int8-rows-full": Step(8),
+    "int14": Step(14),
+    "int14-both": Step(14, two_parts=True),
+    "fp32": Step(32),
+}
+# From fast to slow, by the processor that will serve.
+# - x86_64: any processor with AVX2. Its kernel for u8 times s8 saturates when two products of 8 by 8 bits are added, so 7 bits are
+#   the fast ones; its kernel for u8 times u8 doesn't saturate, and is slower. Two products of 7 bits take longer there than fp32.
+# - x86_64-vnni: u8 times s8 is the fast kernel, and doesn't saturate.
+# - arm64: one kernel with the dot product for both (MlasGemmU8X8DispatchUdot in ONNX Runtime), so 7 bits gain nothing over 8.
+LADDERS = {
+    "arm64": ("int8-full", "int8-rows-full", "int14", "int14-both", "fp32"),
+    "x86_64-vnni": ("int8-full", "int8-rows-full", "int14", "int14-both", "fp32"),
+    "x86_64": ("int8", "int8-rows", "int8-full", "int8-rows-full", "fp32"),
+}
 
 
 class Graph:
     """One graph in the making; values are known by name.
 
-    8-bit products scale what comes in row by row, by the row's largest value, or, where `largest` holds what their channels reach,
-    by one constant, which takes fewer passes. Either way a row's result depends on that row alone, to the last bit: integers add up
-    in any order. `inputs` is where to look for what the channels reach: the value that each named product takes.
+    A quantised product's row depends on that row alone, to the last bit, whatever the step: integers add up in any order. `largest`
+    is what the channels of each product's input reach: it smooths them, and gives constant scales. Products in `floats` stay fp32.
+    `signed`: 8-bit weights as int8, for VNNI; otherwise as uint8 around 128. Both give the same integers.
+    `inputs` is where to look for what the channels reach: the value that each named product takes.
     """
 
-    def __init__(self, precision: str, largest: Mapping[str, Floats] | None = None) -> None:
-        self.eight, self._largest = precision == "int8", largest or {}
+    def __init__(
+        self, step: Step, largest: Mapping[str, Floats] | None = None, *, floats: Collection[str] = (), signed: bool = False
+    ) -> None:
+        self.step, self._largest, self._floats, self._signed = step, largest or {}, floats, signed
+        self.quantised = step.bits < 32
         self.inputs: dict[str, str] = {}
-        self._steps: dict[str, float] = {}
+        self._scales: dict[str, float] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
@@ -48,70 +90,64 @@ class Graph:
     def smoothing(self, product: str, weight: Floats) -> Floats:
         """What to divide the channels of a product's input by, and to multiply the rows of its weight [k, n] with, so that channels
         of both sizes fit one scale (SmoothQuant, arXiv 2211.10438, with its exponent of one half)."""
-        if product not in self._largest:
+        if product not in self._largest or product in self._floats:
             return np.ones(len(weight), np.float32)
         factor = np.sqrt(np.maximum(self._largest[product], TINY) / np.maximum(np.abs(weight).max(1), TINY))
         smooth: Floats = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
-        self._steps[product] = float(MARGIN * (self._largest[product] / smooth).max() / 127)
+        if self.step.constant_scales:
+            self._scales[product] = float(MARGIN * (self._largest[product] / smooth).max() / 127)
         return smooth
 
-    def linear(self, x: str, weight: Floats, bias: Floats, product: str = "", *, least: float | None = None) -> str:
+    def linear(self, x: str, weight: Floats, bias: Floats, product: str, *, least: float | None = None) -> str:
         """x [r, k] @ weight [k, n] + bias [n]; `least` is the least that x can hold, where that is known and near."""
-        if product:
-            self.inputs[product] = x
-        if not self.eight:
+        self.inputs[product] = x
+        if not self.quantised or product in self._floats:
             return str(self.op("Add", self.op("MatMul", x, self.constant(weight)), self.constant(bias)))
-        integers, scale = seven_bits(weight)
-        if product in self._steps:
-            x, step, zero = self._quantised(x, product)
-            inputs = [self.constant(integers), step, self.constant(scale), zero, "", self.constant(bias)]
+        if product in self._scales:
+            (integers, scale, zero), *_ = self._integers(weight)
+            x, step, middle = self._quantise(x, product)
+            inputs = [self.constant(integers), step, self.constant(scale), middle, self.constant(zero), self.constant(bias)]
             return str(self.op("MatMulIntegerToFloat", x, *inputs, domain=CONTRIB))
-        last = self.constant(np.array([1]))
+        parts, last = self._integers(weight), self.constant(np.array([1]))
+        stored = self._stored(parts)
         if least is None:
             highest, steps = self.op("Abs", x), 127
         else:
             # Moved to begin at 0, all 8 bits are for what there is; the bias takes it back.
             highest = x = self.op("Add", x, self.constant(np.float32(-least)))
-            bias, steps = bias + least * scale * integers.sum(0, dtype=np.float32), 255
+            sums = [scale * (integers.astype(np.int32) - zero).sum(0) for integers, scale, zero in parts]
+            bias, steps = (bias + least * sum(sums)).astype(np.float32), 255
         highest = self.op("ReduceMax", highest, last, keepdims=0)
         step = self.op("Max", self.op("Mul", highest, self.constant(np.float32(1 / steps))), self.constant(TINY))
-        inputs = [self.constant(integers), self.constant(np.float32(1)), self.constant(scale)]
-        if least is None:
-            zero = self.op("Expand", self.constant(np.array([128], np.uint8)), self.op("Shape", step))
-            x = self.op("QuantizeLinear", x, step, zero, axis=0)
-            inputs.append(self.constant(np.uint8(128)))
-        else:
-            x = self.op("QuantizeLinear", x, step, axis=0)
-        rows = self.op("MatMulIntegerToFloat", x, *inputs, domain=CONTRIB)
+        middle = 128 if least is None else 0
+        zeros = self.op("Expand", self.constant(np.array([middle], np.uint8)), self.op("Shape", step))
+        quantised = self.op("QuantizeLinear", x, step, zeros, axis=0)
+        rows = self._products(quantised, stored, middle, 1)
+        if self.step.two_parts:
+            # What rounding left is at most half a step; its product with the low bits of the weight is too small to matter.
+            x = self.op("Sub", x, self.op("DequantizeLinear", quantised, step, zeros, axis=0))
+            fine = self.op("Mul", step, self.constant(np.float32(1 / 254)))
+            zeros = self.op("Expand", self.constant(np.array([128], np.uint8)), self.op("Shape", step))
+            quantised = self.op("QuantizeLinear", x, fine, zeros, axis=0)
+            rows = self.op("Add", rows, self._products(quantised, stored[:1], 128, 1 / 254))
         return str(self.op("Add", self.op("Mul", rows, self.op("Unsqueeze", step, last)), self.constant(bias)))
 
     def bytes_linear(self, x: str, weight: Floats) -> str:
-        """uint8 x [..., k] @ weight [k, n]. Bytes need no scale, and two products of 8 bits hold 14 bits of a weight."""
-        if not self.eight:
+        """uint8 x [..., k] @ weight [k, n]. Bytes need no scale, and two products of 7 bits hold 14 bits of a weight."""
+        if not self.quantised:
             return str(self.op("MatMul", self.op("Cast", x, to=TensorProto.FLOAT), self.constant(weight)))
-        high, scale = seven_bits(weight)
-        low = np.rint((weight / scale - high) * 126).astype(np.int8)
-        one, zero = self.constant(np.float32(1)), self.constant(np.uint8(0))
-        parts = [
-            self.op("MatMulIntegerToFloat", x, self.constant(integers), one, self.constant(step), zero, domain=CONTRIB)
-            for integers, step in ((high, scale), (low, scale / 126))
-        ]
-        return str(self.op("Add", *parts))
+        return self._products(x, self._stored(fourteen_bits(weight)), 0, 1)
 
     def attention(self, x: str, weight: Floats, bias: Floats, product: str, heads: int, shape: str, *, causal: bool) -> str:
         """Attention of x [n * s, d] with itself; weight [d, 3 d] and bias [3 d] give queries, keys and values, `shape` is [n, s, d]."""
-        if self.eight and product in self._steps:
-            integers, scale = seven_bits(weight)
-            x, step, zero = self._quantised(x, product)
+        if product in self._scales:
+            self.inputs[product] = x
+            (integers, scale, zero), *_ = self._integers(weight)
+            x, step, middle = self._quantise(x, product)
             inputs = (
-                self.op("Reshape", x, shape),
-                self.constant(integers),
-                self.constant(bias),
-                step,
-                self.constant(scale),
-                "",
-                zero,
-            )
+                self.op("Reshape", x, shape), self.constant(integers), self.constant(bias), step, self.constant(scale), "", middle,
+                self.constant(zero),
+            )  # fmt: skip
             attended = self.op("QAttention", *inputs, domain=CONTRIB, num_heads=heads, unidirectional=int(causal))
         else:
             parts = self.op("Split", self.linear(x, weight, bias, product), outputs=3, axis=1, num_outputs=3)
@@ -119,37 +155,72 @@ class Graph:
             attended = self.op("MultiHeadAttention", *parts, domain=CONTRIB, num_heads=heads, unidirectional=int(causal))
         return str(self.op("Reshape", attended, self.constant(np.array([-1, len(weight)]))))
 
-    def _quantised(self, x: str, product: str) -> tuple[str, str, str]:
-        step, zero = self.constant(np.float32(self._steps[product])), self.constant(np.uint8(128))
-        return str(self.op("QuantizeLinear", x, step, zero)), step, zero
+    def _quantise(self, x: str, product: str) -> tuple[str, str, str]:
+        step, middle = self.constant(np.float32(self._scales[product])), self.constant(np.uint8(128))
+        return str(self.op("QuantizeLinear", x, step, middle)), step, middle
 
-    def write(self, path: Path, given: tuple[str, int, list[Any]], result: str, dimension: int) -> None:
-        """The graph with its weights in one file; `given` is the input's name, type and shape, the output is `embeddings` [n, d]."""
+    def _integers(self, weight: Floats) -> list[Integers]:
+        if self.step.bits == 8:
+            scale = scales(weight, 127)
+            integers = np.rint(weight / scale).astype(np.int8)
+            return [
+                (integers, scale, np.int8(0))
+                if self._signed
+                else ((integers.astype(np.int16) + 128).astype(np.uint8), scale, np.uint8(128))
+            ]
+        return fourteen_bits(weight)[: self.step.bits // 7]
+
+    def _stored(self, parts: Sequence[Integers]) -> list[tuple[str, str, str]]:
+        return [(self.constant(integers), self.constant(scale), self.constant(zero)) for integers, scale, zero in parts]
+
+    def _products(self, x: str, parts: Sequence[tuple[str, str, str]], middle: int, step: float) -> str:
+        """The sum of x's products with the parts of a weight; x holds integers of `step` around `middle`."""
+        scale_of_x, zero_of_x = self.constant(np.float32(step)), self.constant(np.uint8(middle))
+        results = [
+            self.op("MatMulIntegerToFloat", x, integers, scale_of_x, scale, zero_of_x, zero, domain=CONTRIB)
+            for integers, scale, zero in parts
+        ]
+        return str(self.op("Add", *results) if len(results) > 1 else results[0])
+
+    def write(self, path: Path, entry: tuple[str, int, list[Any]], result: str, dimension: int) -> None:
+        """The graph with its weights in one file; `entry` is the input's name, type and shape, the output is `embeddings` [n, d]."""
         self.op("Identity", result)
         self._nodes[-1].output[0] = "embeddings"
-        inputs = [helper.make_tensor_value_info(*given)]
+        inputs = [helper.make_tensor_value_info(*entry)]
         outputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dimension])]
-        graph = helper.make_graph(self._nodes, "encoder", inputs, outputs, self._constants)
+        graph = helper.make_graph(self._nodes, "encoder", inputs, outputs)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString(deterministic=True))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        # The weights move into the model one by one: two copies of them are in memory at most.
+        self._constants.reverse()
+        while self._constants:
+            model.graph.initializer.append(self._constants.pop())
+        path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def calibrate(path: Path, inputs: Mapping[str, str], given: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Floats]:
+def calibrate(path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Floats]:
     """The largest absolute value of every channel of the named values, over runs of the graph at `path`."""
     model = onnx.load(path)
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values())
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = {product: np.zeros(1, np.float32) for product in inputs}
-    for one in given:
-        values = session.run(list(inputs.values()), one)
-        found = {product: np.maximum(found[product], np.abs(value).max(0)) for product, value in zip(inputs, values, strict=True)}
-    return found
+    largest = {product: np.zeros(1, np.float32) for product in inputs}
+    for run in runs:
+        values = session.run(list(inputs.values()), run)
+        largest = {
+            product: np.maximum(largest[product], np.abs(value).max(0)) for product, value in zip(inputs, values, strict=True)
+        }
+    return largest
 
 
-def seven_bits(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Integers from -63 to 63 and a scale a column.
+def scales(weight: Floats, highest: int) -> Floats:
+    """The scale of each column, with which its largest absolute value becomes `highest`."""
+    scale: Floats = (np.maximum(np.abs(weight).max(0), TINY) / highest).astype(np.float32)
+    return scale
 
-    Processors without VNNI saturate when they add two products of 8 bits by 8; with 7 a bundle says the same everywhere.
-    """
-    scale = (np.maximum(np.abs(weight).max(0), TINY) / 63).astype(np.float32)
-    return np.rint(weight / scale).astype(np.int8), scale
+
+def fourteen_bits(weight: Floats) -> list[Integers]:
+    """Two parts of 7 bits that add up to the weight; the first alone is the weight in 7 bits, from -63 to 63."""
+    scale = scales(weight, 63)
+    high = np.rint(weight / scale).astype(np.int8)
+    low = np.rint((weight / scale - high) * 126).astype(np.int8)
+    return [(high, scale, np.int8(0)), (low, (scale / 126).astype(np.float32), np.int8(0))]

@@ -55,11 +55,10 @@ def fetch(
     check_licence(repository, licence, accepted)
     if (size := sizes[file]) is not None:
         say(f"fetching {file} of {repository}, {size / 1e6:.0f} MB; what is in the cache already is taken from there")
-    assert info.sha
-    path = _download(repository, file, info.sha)
+    path = _download(repository, file, revision)
     if "README.md" in sizes:
-        _download(repository, "README.md", info.sha)  # so that the licence is known offline too
-    return _checked(path, info.sha, licence)
+        _download(repository, "README.md", revision)  # so that the licence is known offline too
+    return _checked(path, path.parent.name, licence)
 
 
 def _cached(
@@ -80,7 +79,7 @@ def _cached(
     ) from problem
 
 
-def _download(repository: str, file: str, revision: str) -> Path:
+def _download(repository: str, file: str, revision: str | None) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except Exception as err:  # the client raises its HTTP library's own errors too

@@ -15,18 +15,23 @@ KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 
 
 def make_table() -> dict[str, Any]:
-    """`architectures` by model and `pretrained` settings by model and tag, without those that the exporter refuses."""
+    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and why others are `refused`."""
     architectures: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    needs_torch: list[str] = []
     for name in open_clip.list_models():
         try:
             config = model_config(name)
             # Shapes alone: nothing is allocated.
             with torch.device("meta"):
                 architecture = describe(open_clip.CLIP(**{key: value for key, value in config.items() if key != "custom_text"}))
-        except ExportError:
+        except ExportError as err:
+            refused[name] = str(err)
             continue
         if architecture.image:
             architectures[name] = architecture.model_dump()
+        else:
+            needs_torch.append(name)
     pretrained: dict[str, Any] = {}
     for name, tag in list_pretrained():
         settings = get_pretrained_cfg(name, tag)
@@ -39,7 +44,10 @@ def make_table() -> dict[str, Any]:
         repository, files = repository_and_files(settings)
         kept = {key: settings[key] for key in KEPT if key in settings}
         pretrained.setdefault(name, {})[tag] = {"repository": repository, "files": files, **kept}
-    return {"open_clip": open_clip.__version__, "architectures": architectures, "pretrained": pretrained}
+    return {
+        "open_clip": open_clip.__version__, "needs_torch": needs_torch, "refused": refused, "pretrained": pretrained,
+        "architectures": architectures,
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 `models.json` holds what open_clip knows of its plain vision transformers: `python -m export.make_table` writes it.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -73,7 +74,7 @@ class Request:
 
 
 def read_table() -> dict[str, Any]:
-    """`architectures` by model, `pretrained` settings by model and tag."""
+    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and why others are `refused`."""
     table: dict[str, Any] = json.loads(TABLE.read_text())
     return table
 
@@ -82,15 +83,16 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     """Without torch. Raises NeedsTorchError for what isn't in the table, ExportError for what is wrong."""
     table = read_table()
     name, path = request.model, Path(request.pretrained).expanduser()
+    check_name(name, table)
     tags, is_file = table["pretrained"].get(name, {}), path.is_file()
-    tag = request.trained_with if is_file else request.pretrained.lower().replace("-", "_")
-    settings = tags.get(tag) if isinstance(tag, str) else None
-    if is_file and settings is None:
+    if is_file:
         settings = named_settings(name, request.trained_with, tags)
-    if settings is None or name not in table["architectures"]:
-        raise NeedsTorchError(
-            f"{name} {request.pretrained} is none of the plain vision transformers that are made without torch."
-        )
+    else:
+        settings = tags.get(request.pretrained.lower().replace("-", "_"))
+        if settings is None:
+            raise ExportError(
+                f"{request.pretrained} is neither a file nor a tag of {name}; its tags: {', '.join(tags) or 'none'}."
+            )
     if not is_file:
         name = with_right_activation(name, settings, table["architectures"], say)
     architecture = Architecture.model_validate(table["architectures"][name])
@@ -105,6 +107,19 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         weights = Weights(source=settings["repository"], revision=fetched.revision, sha256=fetched.sha256)
     arrays = read_checkpoint(path, name, architecture)
     return Source(name, architecture, arrays, settings, weights, licence or f"unknown: see where {weights.source} came from")
+
+
+def check_name(name: str, table: Mapping[str, Any]) -> None:
+    """Raises NeedsTorchError or ExportError for a model that isn't in the table of architectures."""
+    if name in table["architectures"]:
+        return
+    if name in table["refused"]:
+        raise ExportError(table["refused"][name])
+    if name in table["needs_torch"]:
+        raise NeedsTorchError(f"{name} is no plain vision transformer.")
+    known = [*table["architectures"], *table["needs_torch"]]
+    near = difflib.get_close_matches(name, known, n=8, cutoff=0.3) or ["ViT-B-32"]
+    raise ExportError(f"{name} is no model of open_clip {table['open_clip']}; there are {', '.join(near)}, …")
 
 
 def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkpoint:

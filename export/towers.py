@@ -1,19 +1,20 @@
 """CLIP's two towers as ONNX graphs, from arrays alone: pixels and ids in, normalised embeddings out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from PIL import Image
 
 from export.architecture import Architecture, ImageTower, Transformer
-from export.graph import CONTRIB, Floats, Graph, calibrate
+from export.graph import CONTRIB, STEPS, Floats, Graph
 from export.source import Source
 
 # float32 arrays by open_clip's names. Each is read when it is asked for, so that few are in memory at a time.
 Arrays = Mapping[str, Floats]
+# The largest absolute value of every channel of what each named product takes.
+Largest = Mapping[str, Floats]
 
 # The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x * sigmoid(x) and of GELU.
 SLOPE = 1.702
@@ -22,27 +23,34 @@ LEAST_SILU, LEAST_GELU = -0.2785, -0.17
 ROWS_A_RUN = 400
 
 
-def write_encoder(source: Source, encoder: str, precision: str, folder: Path, shown: Sequence[Image.Image] = ()) -> None:
-    """image.onnx or text.onnx, in fp32 or int8. `shown`: pictures to calibrate an int8 image encoder on."""
+def write_encoder(
+    source: Source,
+    encoder: str,
+    precision: str,
+    folder: Path,
+    largest: Largest | None = None,
+    *,
+    floats: Collection[str] = (),
+    signed: bool = False,
+) -> dict[str, str]:
+    """image.onnx or text.onnx in a precision of STEPS. `largest`: what its products' inputs reach, from `calibrate`; `floats`: products
+    that stay fp32; `signed`: see Graph. Returns the products and where to look for their inputs: none where torch writes the graph."""
     path, architecture, mean, std = (
         folder / f"{encoder}.onnx",
         source.architecture,
         source.settings["mean"],
         source.settings["std"],
     )
+    graph = Graph(STEPS[precision], largest, floats=floats, signed=signed)
     if encoder == "text":
-        return _write_text(architecture, source.arrays, precision, path)
-    if architecture.image is None:
+        _write_text(architecture, source.arrays, graph, path)
+    elif architecture.image is None:
         from export.traced import write_traced  # the only tower that needs torch
 
-        return write_traced(source.model.visual, mean, std, precision, path)
-    inputs = _write_image(architecture, source.arrays, mean, std, Graph("fp32"), path)
-    if precision == "int8":
-        assert shown
-        size = architecture.image.image_size
-        pixels = [np.asarray(one.convert("RGB").resize((size, size))) for one in shown]
-        largest = calibrate(path, inputs, [{"pixels": one[None]} for one in pixels])
-        _write_image(architecture, source.arrays, mean, std, Graph("int8", largest), path)
+        write_traced(source.model.visual, mean, std, precision, path)
+    else:
+        _write_image(architecture, source.arrays, mean, std, graph, path)
+    return graph.inputs
 
 
 def max_batch(image: ImageTower | None) -> int:
@@ -50,9 +58,9 @@ def max_batch(image: ImageTower | None) -> int:
     return max(1, ROWS_A_RUN // image.positions) if image else 1
 
 
-def _write_text(architecture: Architecture, arrays: Arrays, precision: str, path: Path) -> None:
+def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: Path) -> None:
     """int64 [n, length] to the normalised embedding float32 [n, d]."""
-    text, graph = architecture.text, Graph(precision)
+    text = architecture.text
     last = graph.constant(np.array([1]))
     x = _token_embeddings(graph, arrays["token_embedding.weight"])
     shape = graph.op("Shape", "ids")
@@ -73,8 +81,8 @@ def _write_text(architecture: Architecture, arrays: Arrays, precision: str, path
 
 def _write_image(
     architecture: Architecture, arrays: Arrays, mean: Sequence[float], std: Sequence[float], graph: Graph, path: Path
-) -> dict[str, str]:
-    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside. The products' inputs."""
+) -> None:
+    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside."""
     image = architecture.image
     assert image
     side, patch = image.image_size, image.patch_size
@@ -103,7 +111,6 @@ def _write_image(
     norm = _norm(graph, arrays, "visual.ln_post", image.epsilon, x)
     x = graph.op("LpNormalization", graph.op("MatMul", norm, graph.constant(arrays["visual.proj"])), axis=-1)
     graph.write(path, ("pixels", TensorProto.UINT8, ["n", side, side, 3]), x, architecture.dimension)
-    return graph.inputs
 
 
 def _transformer(
@@ -134,7 +141,7 @@ def _transformer(
         weight, bias = _weights(arrays, f"{block}.mlp.c_proj", f"{block}.ls_2" if tower.layer_scale else None)
         # Behind an activation single rows reach far: scaled row by row, they don't blur the rest.
         least = LEAST_SILU if tower.quick_gelu else LEAST_GELU
-        y = graph.linear(y, weight / SLOPE if tower.quick_gelu else weight, bias, least=least)
+        y = graph.linear(y, weight / SLOPE if tower.quick_gelu else weight, bias, f"{i}.c_proj", least=least)
         x = graph.op("Add", x, y)
     return x
 
@@ -145,10 +152,11 @@ def _token_embeddings(graph: Graph, table: Floats) -> str:
     # Equal rows are stored once where that saves half: a vocabulary of which training saw a small part.
     if len(rows) < len(table) / 2:
         table, ids = rows, graph.op("Gather", graph.constant(index.reshape(-1).astype(np.int32)), ids)
-    if not graph.eight:
+    if not graph.quantised:
         return str(graph.op("Gather", graph.constant(table), ids))
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / np.float32(127)
-    integers = graph.op("Gather", graph.constant(np.rint(table / scale).astype(np.int8)), ids)
+    kind = np.int16 if graph.step.bits > 8 else np.int8
+    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / np.float32(np.iinfo(kind).max)
+    integers = graph.op("Gather", graph.constant(np.rint(table / scale).astype(kind)), ids)
     return str(graph.op("Mul", graph.op("Cast", integers, to=TensorProto.FLOAT), graph.op("Gather", graph.constant(scale), ids)))
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 FORMAT = 3
 MANIFEST = "bundle.json"
 FILES = ("image.onnx", "text.onnx", "tokenizer.json")
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"]
 # ASCII alone: Lambda's runtime fails to report a start that failed with another character in its message.
 REMEDY = "make the bundle again with: make model MODEL=... PRETRAINED=..."
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from classifier.encoders import Encoders
+from export.errors import ExportError
 from export.pipeline import export
-from export.source import ExportError
 
 
 def random_weights(model: str, folder: Path) -> str:
@@ -37,7 +37,9 @@ def test_every_named_architecture_is_exported_and_verified(
     model: str, trained_with: str | dict[str, Any], precision: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "bundle"
-    made = export(model, random_weights(model, tmp_path), trained_with, precision, output, name="random", crops=12)
+    made = export(
+        model, random_weights(model, tmp_path), trained_with, precision, output, name="random", crops=12, with_torch=True
+    )
     assert made.fidelity["strings_with_equal_ids"] == 20_000
     assert made.fidelity["pictures_with_equal_pixels"] == 12
     assert float(made.fidelity["fp32_least_image_cosine"]) >= 0.99999

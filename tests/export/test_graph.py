@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
-from export.graph import Graph, calibrate
+from export.graph import STEPS, Graph, calibrate
 
 RNG = np.random.default_rng(0)
 WEIGHT = (RNG.standard_normal((192, 96)) / 14).astype(np.float32)
@@ -17,12 +17,13 @@ BIAS = RNG.standard_normal(96).astype(np.float32)
 
 
 def product(
-    folder: Path, precision: str, *, least: float | None = None, largest: NDArray[np.float32] | None = None
-) -> onnxruntime.InferenceSession:
-    graph = Graph(precision, {} if largest is None else {"product": largest})
-    smoothing = graph.smoothing("product", WEIGHT)
+    folder: Path, precision: str, *, least: float | None = None, largest: NDArray[np.float32] | None = None, signed: bool = False,
+    weight: NDArray[np.float32] = WEIGHT,
+) -> onnxruntime.InferenceSession:  # fmt: skip
+    graph = Graph(STEPS[precision], {} if largest is None else {"product": largest}, signed=signed)
+    smoothing = graph.smoothing("product", weight)
     x = graph.op("Div", "x", graph.constant(smoothing))
-    y = graph.linear(x, WEIGHT * smoothing[:, None], BIAS, "product", least=least)
+    y = graph.linear(x, weight * smoothing[:, None], BIAS, "product", least=least)
     graph.write(folder / "product.onnx", ("x", TensorProto.FLOAT, ["n", 192]), y, 96)
     return onnxruntime.InferenceSession(folder / "product.onnx")
 
@@ -37,16 +38,29 @@ def error(session: onnxruntime.InferenceSession, x: NDArray[np.float32]) -> floa
     return float(np.sqrt(((run(session, x) - (x @ WEIGHT + BIAS)) ** 2).mean()))
 
 
+@pytest.mark.parametrize("least", [None, -0.17])
 @pytest.mark.parametrize(
-    ("precision", "least", "most"),
-    [("fp32", None, 1e-5), ("int8", None, 0.02), ("int8", -0.17, 0.02)],
-    ids=["fp32", "row by row", "row by row from a known least"],
+    ("precision", "most"),
+    [("fp32", 1e-5), ("int8-rows", 0.02), ("int8-rows-full", 0.012), ("int14", 0.01), ("int14-both", 2e-4)],
 )
-def test_a_product_is_near_the_exact_one(precision: str, least: float | None, most: float, tmp_path: Path) -> None:
+def test_a_product_is_near_the_exact_one(precision: str, most: float, least: float | None, tmp_path: Path) -> None:
     x = RNG.standard_normal((40, 192)).astype(np.float32)
     if least is not None:
         x = np.maximum(x, np.float32(least))
     assert error(product(tmp_path, precision, least=least), x) < most
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-full"])
+def test_a_product_with_one_scale_for_all_rows_is_near_the_exact_one(precision: str, tmp_path: Path) -> None:
+    x = RNG.standard_normal((40, 192)).astype(np.float32)
+    assert error(product(tmp_path, precision, largest=np.abs(x).max(0)), x) < 0.03
+
+
+@pytest.mark.parametrize("precision", [step for step in STEPS if step != "fp32"])
+def test_no_product_saturates_where_inputs_and_weights_are_at_their_largest(precision: str, tmp_path: Path) -> None:
+    x, weight = np.full((3, 192), 2, np.float32), np.full((192, 96), 0.5, np.float32)
+    session = product(tmp_path, precision, largest=np.full(192, 2, np.float32), weight=weight)
+    np.testing.assert_allclose(run(session, x), np.broadcast_to(192 + BIAS, (3, 96)), rtol=0.01)
 
 
 def test_channels_a_hundred_times_the_others_fit_one_scale(tmp_path: Path) -> None:
@@ -73,7 +87,7 @@ def test_what_reaches_beyond_calibration_is_cut_off_and_harms_no_other_row(tmp_p
 
 
 def test_bytes_are_multiplied_with_14_bits_of_a_weight(tmp_path: Path) -> None:
-    graph = Graph("int8")
+    graph = Graph(STEPS["int8"])
     y = graph.bytes_linear("x", WEIGHT)
     graph.write(tmp_path / "bytes.onnx", ("x", TensorProto.UINT8, ["n", 192]), y, 96)
     x = RNG.integers(0, 256, (20, 192), dtype=np.uint8)
@@ -83,14 +97,32 @@ def test_bytes_are_multiplied_with_14_bits_of_a_weight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("least", [None, -0.17])
-def test_a_row_is_the_same_to_the_last_bit_alone_and_beside_a_huge_one(least: float | None, tmp_path: Path) -> None:
-    session = product(tmp_path, "int8", least=least)
-    x = np.abs(RNG.standard_normal((33, 192))).astype(np.float32)
-    x[7] *= 1000
-    alone = np.concatenate([run(session, x[i : i + 1]) for i in range(len(x))])
-    np.testing.assert_array_equal(run(session, x), alone)
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("precision", [step for step in STEPS if step != "fp32"])
+def test_a_row_is_the_same_to_the_last_bit_alone_and_beside_a_huge_one(
+    precision: str, calibrated: bool, least: float | None, tmp_path: Path
+) -> None:
+    session = product(tmp_path, precision, least=least, largest=np.ones(192, np.float32) if calibrated else None)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = np.abs(rng.standard_normal((int(rng.integers(2, 40)), 192))).astype(np.float32)
+        x[rng.integers(len(x))] *= np.float32(10 ** rng.uniform(0, 6))
+        alone = np.concatenate([run(session, x[i : i + 1]) for i in range(len(x))])
+        np.testing.assert_array_equal(run(session, x), alone)
 
 
 def test_a_row_of_zeros_gives_the_bias(tmp_path: Path) -> None:
-    result = run(product(tmp_path, "int8"), np.zeros((2, 192), np.float32))
+    result = run(product(tmp_path, "int8-rows"), np.zeros((2, 192), np.float32))
     np.testing.assert_allclose(result, np.stack([BIAS, BIAS]), atol=1e-6)
+
+
+def test_signed_and_unsigned_8_bit_weights_stand_for_the_same_integers(tmp_path: Path) -> None:
+    """So the unsigned ones, which saturate nowhere, can be judged in place of the signed ones, which need VNNI."""
+    integers = {}
+    for signed in (True, False):
+        product(tmp_path, "int8-rows-full", signed=signed)
+        arrays = [numpy_helper.to_array(array) for array in onnx.load(tmp_path / "product.onnx").graph.initializer]
+        weight = next(array for array in arrays if array.dtype in (np.int8, np.uint8) and array.ndim == 2)
+        integers[signed] = weight.astype(int) - (0 if signed else 128)
+        assert weight.dtype == (np.int8 if signed else np.uint8)
+    np.testing.assert_array_equal(integers[True], integers[False])

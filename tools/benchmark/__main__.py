@@ -81,14 +81,14 @@ def make_models() -> None:
     import torch
 
     from export.pipeline import export
-    from export.torch_source import load
+    from export.source import Request, load
     from export.towers import write_encoder
 
     FP32.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     torch.save(open_clip.create_model(MODEL).state_dict(), CHECKPOINT)
     export(MODEL, str(CHECKPOINT), TAG, "int8", BUNDLE, name="random", licence="none", crops=8)
-    write_encoder(load(MODEL, str(CHECKPOINT), TAG, "none"), "image", "fp32", FP32)
+    write_encoder(load(Request(MODEL, str(CHECKPOINT), TAG, "none"), print), "image", "fp32", FP32)
 
 
 def ours(data: bytes) -> Operations:
@@ -204,7 +204,8 @@ def pictures(data: bytes) -> Operations:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.image import _crop, open_image
+    from classifier.decoder import open_image
+    from classifier.image import _crop
 
     large, settings = thumbnail(4000, 3000), read_manifest(BUNDLE, verify_hashes=False).image
     return {
@@ -375,7 +376,8 @@ def likeness() -> dict[str, float]:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.image import _crop, open_image
+    from classifier.decoder import open_image
+    from classifier.image import _crop
 
     settings, session = read_manifest(BUNDLE, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
     cosines, differences = [], []

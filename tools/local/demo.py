@@ -82,7 +82,7 @@ def main() -> None:
             if answer.model == "demo" and arguments.image:
                 print(ONLY_DRAWINGS)
             show(image, answer)
-            if not arguments.image and max(answer.result, key=answer.result.__getitem__) != labels[0]:
+            if demo and not arguments.image and max(answer.result, key=answer.result.__getitem__) != labels[0]:
                 wrong.append(image)
     if answer.model == "demo":
         print(f"\n{ONLY_DRAWINGS}\n{REAL_MODEL}")

@@ -1,0 +1,140 @@
+"""Takes each encoder's fastest precision whose decisions hold, on the processor that will serve."""
+
+import gc
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from classifier.bundle import TextSettings
+from classifier.encoders import Encoders
+from classifier.tokenizer import Tokenizer
+from export.graph import LADDERS, STEPS, Floats, calibrate
+from export.progress import progress, say
+from export.source import Source
+from export.towers import write_encoder
+from export.verify import Reference, Served, Verdict, calibration_sentences, judge, pictures
+
+CALIBRATING = 64
+# The search ranks products by the errors of so many embeddings, and gives up where more than this share of them would be fp32.
+RANKED_ON, MAX_FLOATS = 16, 0.5
+Figures = dict[str, float | int | str]
+
+
+@dataclass
+class Ladder:
+    """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` is what they give.
+
+    `inputs` is where write_encoder found what each product takes, by encoder; `load` opens the folder's encoders as they are now.
+    """
+
+    folder: Path
+    source: Source
+    text: TextSettings
+    inputs: Mapping[str, Mapping[str, str]]
+    load: Callable[[], Encoders]
+    reference: Reference
+    served: Served
+    target: str
+    _tried: Served = field(init=False)
+
+    def take(self, precision: str) -> tuple[dict[str, str], Figures]:
+        """What each encoder takes, and the figures of every step tried.
+
+        `precision`: `auto`, `search` (tries int8 with some products in fp32 too), or the step to take whether it holds or not.
+        """
+        figures, chosen = Figures(target=self.target), dict[str, str]()
+        for encoder in ("image", "text"):
+            fp32, path = self.folder / f"{encoder}.fp32", self.folder / f"{encoder}.onnx"
+            path.rename(fp32)
+            for name, verdict, floats in self._attempts(encoder, fp32, precision):
+                figures[f"{encoder}_{name}_best_label_equal_at_least"] = round(verdict.equal_at_least, 5)
+                figures[f"{encoder}_{name}_change_99th_percentile"] = round(verdict.change, 5)
+                taken = verdict.holds or precision == name
+                outcome = (
+                    "not near enough"
+                    if not taken
+                    else "taken"
+                    if verdict.holds
+                    else "taken as asked, though it isn't near enough"
+                )
+                say(f"{encoder} encoder in {name}: {verdict}: {outcome}")
+                if taken:
+                    chosen[encoder], self.served = name, self._tried
+                    if floats:
+                        figures[f"{encoder}_fp32_products"] = ", ".join(floats)
+                    fp32.unlink()
+                    break
+            else:
+                chosen[encoder] = "fp32"
+                fp32.replace(path)
+                say(f"{encoder} encoder: fp32")
+        verdict = judge(self.served, self.reference)
+        say(f"as it serves: {verdict}")
+        return chosen, figures | {
+            "decided_pairs": verdict.decided,
+            "best_label_equal": round(verdict.equal, 5),
+            "best_label_equal_at_least": round(verdict.equal_at_least, 5),
+            "change_99th_percentile": round(verdict.change, 5),
+        }
+
+    def _attempts(self, encoder: str, fp32: Path, precision: str) -> Iterator[tuple[str, Verdict, list[str]]]:
+        """Writes one step after the other: its name, verdict, and the products that stay in fp32."""
+        # torch traces a ResNet, which has one way to be quantised.
+        steps = LADDERS[self.target] if self.inputs[encoder] else ("int8", "fp32")
+        if precision not in ("auto", "search"):
+            steps = (precision if self.inputs[encoder] or precision == "fp32" else "int8",)
+        steps = tuple(step for step in steps if step != "fp32")
+        largest = self._calibrate(encoder, fp32) if steps and self.inputs[encoder] else {}
+        for step in steps:
+            yield step, self._judge(encoder, step, largest), []
+            if precision == "search" and STEPS[step] == STEPS["int8-rows-full"]:
+                yield from self._search(encoder, step, largest)
+
+    def _search(self, encoder: str, step: str, largest: Mapping[str, Floats]) -> Iterator[tuple[str, Verdict, list[str]]]:
+        """Puts the product that hurts most into fp32, then the next one too, and so on."""
+
+        def error(product: str) -> float:
+            self._write(encoder, step, largest, [product])
+            return float(((self._embed(encoder, RANKED_ON) - getattr(self.reference, f"{encoder}s")[:RANKED_ON]) ** 2).sum())
+
+        products = list(self.inputs[encoder])
+        say(f"{encoder} encoder: trying each of {len(products)} products in fp32")
+        errors = {product: error(product) for product in progress(products, "products")}
+        ranked = sorted(products, key=errors.__getitem__)
+        for count in range(1, int(MAX_FLOATS * len(ranked)) + 1):
+            yield "mixed", self._judge(encoder, step, largest, ranked[:count]), ranked[:count]
+
+    def _judge(self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = ()) -> Verdict:
+        self._write(encoder, step, largest, floats)
+        self._tried = replace(self.served, **{f"{encoder}s": self._embed(encoder)})
+        if self.target == "x86_64-vnni":
+            # Without VNNI these products would saturate here; the uint8 ones that were judged give the same integers.
+            self._write(encoder, step, largest, floats, signed=True)
+        return judge(self._tried, self.reference)
+
+    def _write(
+        self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = (), *, signed: bool = False
+    ) -> None:
+        write_encoder(self.source, encoder, step, self.folder, largest, floats=floats, signed=signed)
+        gc.collect()
+
+    def _embed(self, encoder: str, count: int | None = None) -> Floats:
+        """The embeddings of the reference's first pictures or sentences."""
+        encoders = self.load()
+        if encoder == "image":
+            return np.stack(encoders.encode_images(self.reference.pixels[:count]))
+        tokenizer = Tokenizer(self.folder, self.text)
+        return np.stack(encoders.encode_text([tokenizer.encode(text) for text in self.reference.sentences[:count]]))
+
+    def _calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
+        """What reaches each product, from pictures or sentences that nothing is judged on."""
+        say(f"calibrating the {encoder} encoder")
+        if encoder == "image":
+            size = (self.source.image_size, self.source.image_size)
+            runs = [{"pixels": np.asarray(picture.resize(size))[None]} for picture in pictures(CALIBRATING, "calibration")]
+        else:
+            tokenizer = Tokenizer(self.folder, self.text)
+            runs = [{"ids": np.array([tokenizer.encode(sentence)], np.int64)} for sentence in calibration_sentences()]
+        return calibrate(fp32, self.inputs[encoder], runs)

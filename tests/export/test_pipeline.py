@@ -1,0 +1,90 @@
+"""What is refused before anything is made, and where a bundle is put."""
+
+from pathlib import Path
+
+import pytest
+
+from export.errors import ExportError
+from export.pipeline import REPLACEABLE, check_output, swap
+from export.source import NeedsTorchError, Request, load
+
+
+def files(folder: Path, names: set[str]) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"holiday.jpg"}, "not a bundle alone .holiday.jpg"),
+        ({"README.md"}, r"no bundle\.json"),
+        (REPLACEABLE | {"notes.txt"}, r"not a bundle alone .notes\.txt"),
+    ],
+)
+def test_a_folder_with_anything_but_a_bundle_is_refused_and_kept(names: set[str], message: str, tmp_path: Path) -> None:
+    folder = files(tmp_path / "folder", names)
+    with pytest.raises(ExportError, match=message):
+        check_output(folder)
+    assert {path.name for path in folder.iterdir()} == names
+
+
+def test_the_current_folder_what_is_above_it_and_a_file_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = files(tmp_path / "bundle", REPLACEABLE)
+    monkeypatch.chdir(folder)
+    for output in (folder, tmp_path):
+        with pytest.raises(ExportError, match="is the current folder or above it"):
+            check_output(output)
+    monkeypatch.chdir(tmp_path)
+    check_output(folder)
+    with pytest.raises(ExportError, match="not a bundle alone"):
+        check_output(folder / "bundle.json")
+
+
+def test_a_new_folder_an_empty_one_and_a_bundle_are_taken(tmp_path: Path) -> None:
+    check_output(tmp_path / "new")
+    check_output(files(tmp_path / "empty", set()))
+    check_output(files(tmp_path / "bundle", REPLACEABLE))
+
+
+def test_a_bundle_is_replaced_by_renaming_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    old, new = files(tmp_path / "bundle", REPLACEABLE), files(tmp_path / ".bundle-new", {"bundle.json"})
+    swap(new, old)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert [path.name for path in old.iterdir()] == ["bundle.json"]
+
+
+def test_a_swap_that_fails_keeps_the_old_bundle(tmp_path: Path) -> None:
+    old = files(tmp_path / "bundle", REPLACEABLE)
+    with pytest.raises(OSError, match="No such file"):
+        swap(tmp_path / ".bundle-gone", old)
+    assert {path.name for path in old.iterdir()} == REPLACEABLE
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "weights.pt").write_bytes(b"no weights")
+    with pytest.raises(ExportError, match=r"The weights don't fit ViT-B-32-quickgelu: weights\.pt is neither"):
+        load(Request("ViT-B-32-quickgelu", "~/weights.pt", "openai"), print)
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-23", "openai", "no model of open_clip .* there are .*ViT-B-32"),
+        ("ViT-B-32", "opnai", "neither a file nor a tag of ViT-B-32; its tags: openai, "),
+        ("coca_ViT-B-32", "laion2b_s13b_b90k", "CoCa"),
+        ("ViT-B-16-SigLIP", "webli", "can't be made into a bundle yet"),
+    ],
+)
+def test_a_name_that_cannot_be_made_is_refused_before_torch_is_installed(model: str, pretrained: str, message: str) -> None:
+    with pytest.raises(ExportError, match=message) as refused:
+        load(Request(model, pretrained), print)
+    assert not isinstance(refused.value, NeedsTorchError)
+
+
+def test_only_a_resnet_asks_for_torch() -> None:
+    with pytest.raises(NeedsTorchError):
+        load(Request("RN50-quickgelu", "openai"), print)

@@ -1,0 +1,103 @@
+"""Random weights by open_clip's names: as a new model is initialised, and with what makes trained ones hard to quantise."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.architecture import Architecture, ImageTower, TextTower
+
+Arrays = dict[str, NDArray[np.float32]]
+# CLIP's logit scale, trained to the limit that it may reach (arXiv 2103.00020, section 2.5).
+SCALE = np.float32(np.log(100))
+
+
+def small_architecture(*, quick_gelu: bool = True) -> Architecture:
+    """CLIP in all but its size; the vocabulary is CLIP's, so that its tokenizer fits."""
+    image = ImageTower(layers=4, width=192, heads=3, hidden=768, quick_gelu=quick_gelu, layer_scale=False, epsilon=1e-5,
+                       image_size=64, patch_size=16, ln_pre=True)  # fmt: skip
+    text = TextTower(layers=4, width=128, heads=2, hidden=512, quick_gelu=quick_gelu, layer_scale=False, epsilon=1e-5,
+                     context_length=77, vocabulary=49408)  # fmt: skip
+    return Architecture(image=image, text=text, dimension=128)
+
+
+def plain(architecture: Architecture, seed: int = 0) -> Arrays:
+    """Normally distributed, with openai/CLIP's own deviations (clip/model.py, initialize_parameters)."""
+    rng = np.random.default_rng(seed)
+    arrays: Arrays = {}
+    for name, shape in architecture.shapes().items():
+        tower = architecture.image if name.startswith("visual.") else architecture.text
+        assert tower
+        if name == "logit_scale":
+            arrays[name] = np.array(SCALE)
+        elif name.endswith(".bias") or name.endswith("in_proj_bias"):
+            arrays[name] = np.zeros(shape, np.float32)
+        elif "ln_" in name:
+            arrays[name] = np.ones(shape, np.float32)
+        else:
+            arrays[name] = (rng.standard_normal(shape) * _deviation(name, tower)).astype(np.float32)
+    return arrays
+
+
+def unfriendly(architecture: Architecture, seed: int = 0) -> Arrays:
+    """Plain weights made as hard to quantise as trained ones are known to be.
+
+    - Weights follow Student's t distribution with 4 degrees of freedom, at the deviation that they had.
+    - Some channels of every LayerNorm before a product are 15 times the others; the product takes that back.
+    - Single tokens have a norm far above the others', in two channels of the residual: the start token of texts, and in images the
+      patches that are bright in the middle of the net ("Massive Activations in Large Language Models", arXiv 2402.17762, section 5
+      for CLIP ViT-L; "Vision Transformers Need Registers", arXiv 2309.16588, for the tokens of OpenCLIP).
+    """
+    rng, arrays = np.random.default_rng([seed, 1]), plain(architecture, seed)
+    for name, values in arrays.items():
+        if values.ndim > 1 and name != "token_embedding.weight":
+            # The variance of Student's t with 4 degrees of freedom is 2.
+            arrays[name] = (rng.standard_t(4, values.shape) * (values.std() / np.sqrt(2))).astype(np.float32)
+    for prefix, tower in _towers(architecture):
+        for i in range(tower.layers):
+            block = f"{prefix}.resblocks.{i}"
+            for norm, product in (("ln_1", "attn.in_proj_weight"), ("ln_2", "mlp.c_fc.weight")):
+                channels = rng.choice(tower.width, max(2, tower.width // 100), replace=False)
+                arrays[f"{block}.{norm}.weight"][channels] *= 15
+                arrays[f"{block}.{norm}.bias"][channels] *= 15
+                arrays[f"{block}.{product}"][:, channels] /= 15
+    massive = rng.choice(min(tower.width for _, tower in _towers(architecture)), 2, replace=False)
+    arrays["positional_embedding"][0, massive] += np.array([60, -30], np.float32) * arrays["token_embedding.weight"].std() * 10
+    # A patch's brightness decides: far above the other channels where all pixels are bright, like them elsewhere.
+    kernel = arrays["visual.conv1.weight"]
+    kernel[massive] += 40 * kernel.std() / np.sqrt(kernel[0].size)
+    arrays["visual.ln_pre.weight"][massive] *= 8
+    return arrays
+
+
+def _towers(architecture: Architecture) -> Iterator[tuple[str, ImageTower | TextTower]]:
+    assert architecture.image
+    yield "visual.transformer", architecture.image
+    yield "transformer", architecture.text
+
+
+def _deviation(name: str, tower: ImageTower | TextTower) -> float:
+    if "positional_embedding" in name and not name.startswith("visual."):
+        return 0.01
+    if "token_embedding" in name:
+        return 0.02
+    if "attn.out_proj" in name or "mlp.c_proj" in name:
+        return float(tower.width**-0.5 * (2 * tower.layers) ** -0.5)
+    if "mlp.c_fc" in name:
+        return float((2 * tower.width) ** -0.5)
+    if "conv1" in name:
+        # torch's default for a convolution: uniform within one over the root of its inputs.
+        return float((3 * 3 * getattr(tower, "patch_size", 1) ** 2) ** -0.5)
+    return float(tower.width**-0.5)
+
+
+if __name__ == "__main__":
+    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL PATH
+    import sys
+
+    from safetensors.numpy import save_file
+
+    from export.source import read_table
+
+    model, path = sys.argv[1:]
+    save_file(plain(Architecture.model_validate(read_table()["architectures"][model])), path)
