@@ -289,11 +289,15 @@ def test_the_request_runs_as_it_is_copied_in_three_languages(url: str, page: Pag
     page.goto(url)
     settle(page)
     choose(page, tmp_path / "it's a pizza.jpg")
-    replace_labels(page, "a dog", "pizza's \"best\" \\ friend", "кошка")
+    replace_labels(page, "a dog", 'pizza\'s "best" \\ friend', "кошка")
     settle(page)
     page.click("[data-code=json]")
     expected = json.loads(page.inner_text("#code"))["result"]
-    for language, command in (("curl", ["bash", "-c"]), ("python", [sys.executable, "-c"]), ("javascript", ["node", "--input-type=module", "-e"])):
+    for language, command in (
+        ("curl", ["bash", "-c"]),
+        ("python", [sys.executable, "-c"]),
+        ("javascript", ["node", "--input-type=module", "-e"]),
+    ):
         page.click(f"[data-code={language}]")
         program = page.text_content("#code") or ""
         done = subprocess.run([*command, program], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -345,9 +349,13 @@ def test_nothing_overflows_and_axe_finds_nothing(url: str, browser: Browser, wid
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SCREENSHOTS / f"{scheme}-{width}.png", full_page=True)
         page.evaluate(AXE.read_text(encoding="utf-8"))
-        violations = page.evaluate("async () => (await axe.run()).violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)])")
+        violations = page.evaluate(
+            "async () => (await axe.run()).violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)])"
+        )
         assert violations == []
-        page.set_input_files("#set-file", {"name": "set.json", "mimeType": "application/json", "buffer": json.dumps({"labels": LABELS}).encode()})
+        page.set_input_files(
+            "#set-file", {"name": "set.json", "mimeType": "application/json", "buffer": json.dumps({"labels": LABELS}).encode()}
+        )
         page.wait_for_function("document.getElementById('all').textContent.includes('1000')", timeout=60_000)
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
@@ -358,5 +366,7 @@ def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(handler: H
         assert response
         assert len(response.body()) <= MAX_BYTES
         assert "unsafe" not in response.headers["content-security-policy"]
-        page.evaluate("() => { const script = document.createElement('script'); script.textContent = 'window.injected = 1'; document.body.append(script); }")
+        page.evaluate(
+            "() => { const script = document.createElement('script'); script.textContent = 'window.injected = 1'; document.body.append(script); }"
+        )
         assert page.evaluate("window.injected") is None
