@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     except KeyboardInterrupt:
         print(f"Interrupted after {run.done} of {run.total} files.", file=sys.stderr)
         sys.exit(130)
-    if skipped := passed_over(asked.paths):
+    if skipped := passed_over(arguments.paths):
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         print(
             f"Passed over {skipped.total()} files, which are not sent: {kinds}. Sent: {' '.join(sorted(SUFFIXES))}",

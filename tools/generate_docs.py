@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
+from classifier.decoder import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.schema import (
     BINARY_TYPES,
     IMAGE_TYPES,
@@ -71,7 +72,8 @@ ERRORS = {
 
 LIMITS = {
     "body": "about 6 MB, which is 4.5 MB of images before base64",
-    "images": f"{MAX_IMAGES} a request; 50 million pixels each, 100 million together",
+    "images": f"{MAX_IMAGES} a request; {MAX_PIXELS / 1e6:.0f} million pixels each ({MAX_HELD_PIXELS / 1e6:.0f} million in WebP, and in AVIF with "
+    f"transparency), {MAX_TOTAL_PIXELS / 1e6:.0f} million together",
     "labels": f"{MAX_LABELS:,}, each as long as the model reads: 75 tokens for CLIP",
     "templates": f"{MAX_TEMPLATES}",
     "distinct prompts": f"{MAX_PROMPTS:,}: labels and their negatives, times templates",

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import time
@@ -39,6 +40,17 @@ def test_workers_answer_callers_with_the_key_and_log_no_label(tmp_path: Path) ->
     text = (tmp_path / "log").read_text()
     assert "status=200" in text
     assert "purple" not in text
+
+
+def test_the_container_mounts_every_folder_that_the_workers_import() -> None:
+    program = "import sys, tools.local.workers; print(*(getattr(module, '__file__', '') or '' for module in list(sys.modules.values())))"
+    environment = os.environ | {"CLIP_BUNDLE": str(DEMO)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    files = [Path(name).relative_to(ROOT) for name in run.stdout.split() if name.startswith(f"{ROOT}/")]
+    mounted = set(re.findall(r"- \./(\w+):/server/\1:ro", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    assert {file.parts[0] for file in files} - {".venv"} == mounted | {"lambdas"}
 
 
 def _status(port: int, key: str, seconds: float = 60) -> int:
