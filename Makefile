@@ -130,6 +130,9 @@ document: $(READY) ## writes the OpenAPI document, and the README's table and an
 benchmark: $(EXPORT_READY) ## ViT-B/32 against the original method: writes build/benchmark.json, docs/benchmark.svg; eight quiet minutes
 	$(EXPORT)/bin/python -m tools.benchmark
 
+benchmark-ladder: $(CONVERT_READY) ## every precision's accuracy, time and size, as docs/performance.md has them; ten minutes
+	$(CONVERT)/bin/python -m tools.benchmark.ladder
+
 benchmark-endpoint: $(READY) ## latency, errors and estimated cost of a deployed endpoint: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
@@ -184,4 +187,4 @@ format: $(READY) ## formats in place
 
 examples-setup: $(SERVES) ## what the examples need
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table deploy-cdk synth diff destroy bootstrap demo-model demo-figures golden document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
