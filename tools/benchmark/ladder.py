@@ -72,8 +72,12 @@ def measure_accuracy() -> None:
                 fp32.replace(path)
 
 
-def measure_time(rounds: int) -> None:
+def measure_time(rounds: int, layers: int) -> None:
     architecture = Architecture.model_validate(read_table()["architectures"][MODEL])
+    assert architecture.image
+    towers = {"image": architecture.image, "text": architecture.text}
+    shortened = {name: tower.model_copy(update={"layers": layers}) for name, tower in towers.items()}
+    architecture = architecture.model_copy(update=shortened)
     source = Source(MODEL, architecture, plain(architecture), SETTINGS, RANDOM, "none")
     rng = np.random.default_rng(0)
     runs = {
@@ -118,12 +122,13 @@ def measure_time(rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=12, help="of each encoder; fewer for a quick look at the ratios")
     parser.add_argument("--only", choices=["accuracy", "time"])
     arguments = parser.parse_args()
     if arguments.only != "time":
         measure_accuracy()
     if arguments.only != "accuracy":
-        measure_time(arguments.rounds)
+        measure_time(arguments.rounds, arguments.layers)
 
 
 if __name__ == "__main__":
