@@ -109,6 +109,7 @@ class Graph:
             inputs = [self.constant(integers), step, self.constant(scale), middle, self.constant(zero), self.constant(bias)]
             return str(self.op("MatMulIntegerToFloat", x, *inputs, domain=CONTRIB))
         parts, last = self._integers(weight), self.constant(np.array([1]))
+        stored = self._stored(parts)
         if least is None:
             highest, steps = self.op("Abs", x), 127
         else:
@@ -121,21 +122,21 @@ class Graph:
         middle = 128 if least is None else 0
         zeros = self.op("Expand", self.constant(np.array([middle], np.uint8)), self.op("Shape", step))
         quantised = self.op("QuantizeLinear", x, step, zeros, axis=0)
-        rows = self._products(quantised, parts, middle, 1)
+        rows = self._products(quantised, stored, middle, 1)
         if self.step.two_parts:
             # What rounding left is at most half a step; its product with the low bits of the weight is too small to matter.
             x = self.op("Sub", x, self.op("DequantizeLinear", quantised, step, zeros, axis=0))
             fine = self.op("Mul", step, self.constant(np.float32(1 / 254)))
             zeros = self.op("Expand", self.constant(np.array([128], np.uint8)), self.op("Shape", step))
             quantised = self.op("QuantizeLinear", x, fine, zeros, axis=0)
-            rows = self.op("Add", rows, self._products(quantised, parts[:1], 128, 1 / 254))
+            rows = self.op("Add", rows, self._products(quantised, stored[:1], 128, 1 / 254))
         return str(self.op("Add", self.op("Mul", rows, self.op("Unsqueeze", step, last)), self.constant(bias)))
 
     def bytes_linear(self, x: str, weight: Floats) -> str:
         """uint8 x [..., k] @ weight [k, n]. Bytes need no scale, and two products of 7 bits hold 14 bits of a weight."""
         if not self.quantised:
             return str(self.op("MatMul", self.op("Cast", x, to=TensorProto.FLOAT), self.constant(weight)))
-        return self._products(x, fourteen_bits(weight), 0, 1)
+        return self._products(x, self._stored(fourteen_bits(weight)), 0, 1)
 
     def attention(self, x: str, weight: Floats, bias: Floats, product: str, heads: int, shape: str, *, causal: bool) -> str:
         """Attention of x [n * s, d] with itself; weight [d, 3 d] and bias [3 d] give queries, keys and values, `shape` is [n, s, d]."""
@@ -169,14 +170,16 @@ class Graph:
             ]
         return fourteen_bits(weight)[: self.step.bits // 7]
 
-    def _products(self, x: str, parts: Sequence[Integers], middle: int, step: float) -> str:
+    def _stored(self, parts: Sequence[Integers]) -> list[tuple[str, str, str]]:
+        return [(self.constant(integers), self.constant(scale), self.constant(zero)) for integers, scale, zero in parts]
+
+    def _products(self, x: str, parts: Sequence[tuple[str, str, str]], middle: int, step: float) -> str:
         """The sum of x's products with the parts of a weight; x holds integers of `step` around `middle`."""
         scale_of_x, zero_of_x = self.constant(np.float32(step)), self.constant(np.uint8(middle))
         results = [
-            self.op("MatMulIntegerToFloat", x, self.constant(integers), scale_of_x, self.constant(scale), zero_of_x,
-                    self.constant(zero), domain=CONTRIB)
+            self.op("MatMulIntegerToFloat", x, integers, scale_of_x, scale, zero_of_x, zero, domain=CONTRIB)
             for integers, scale, zero in parts
-        ]  # fmt: skip
+        ]
         return str(self.op("Add", *results) if len(results) > 1 else results[0])
 
     def write(self, path: Path, entry: tuple[str, int, list[Any]], result: str, dimension: int) -> None:

@@ -1,0 +1,150 @@
+"""The gate on embeddings laid out like a trained CLIP's, and the ladder on small models whose weights are hard to quantise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from classifier.bundle import BundleManifest, Weights
+from classifier.encoders import Encoders
+from export import pipeline
+from export.errors import ExportError
+from export.ladder import Ladder
+from export.source import Source
+from export.towers import write_encoder
+from export.verify import Reference, Served, judge, pictures, read_pictures, sentences
+from tools.benchmark.weights import small_architecture, unfriendly
+
+DIMENSION = 512
+# CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.
+SCALE, TEXT_COSINE = 100, 0.77
+Floats = NDArray[np.float32]
+
+
+def directions(rng: np.random.Generator, count: int, mean: Floats, cosine: float) -> Floats:
+    """Unit rows [count, d] with this mean cosine among each other, around the mean."""
+    own = rng.standard_normal((count, DIMENSION))
+    own -= (own @ mean)[:, None] * mean
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    return (np.sqrt(cosine) * mean + np.sqrt(1 - cosine) * own).astype(np.float32)
+
+
+def turned(rng: np.random.Generator, rows: Floats, cosine: float) -> Floats:
+    """Each row turned in a random direction, to this cosine with itself."""
+    noise = rng.standard_normal(rows.shape)
+    noise -= (noise * rows).sum(1, keepdims=True) * rows
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    return (cosine * rows + np.sqrt(1 - cosine**2) * noise).astype(np.float32)
+
+
+def geometry(seed: int) -> Reference:
+    """Texts around one direction, images around another; a picture leans to the nouns that it shows, as a trained CLIP's does."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.standard_normal((DIMENSION, 2)))[0].T.astype(np.float32)
+    texts = directions(rng, len(sentences()), axes[0], TEXT_COSINE)
+    images = directions(rng, 100, axes[1], 0.5)
+    # Image and text have a cosine of about 0.2 to 0.3: the lean of an image to single texts decides.
+    lean = texts[rng.integers(len(texts), size=(len(images), 4))].mean(1) - np.sqrt(TEXT_COSINE) * axes[0]
+    images += 0.25 * axes[0] + 0.5 * lean
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    return Reference([], sentences(), [], images.astype(np.float32), texts, SCALE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("image_cosine", "text_cosine", "holds"),
+    [(1, 1, True), (0.999997, 0.999997, True), (0.99997, 1, True), (0.998, 1, False), (1, 0.99, False), (0.9985, 0.963, False)],
+)
+def test_the_gate_tells_good_embeddings_from_bad_ones(image_cosine: float, text_cosine: float, holds: bool, seed: int) -> None:
+    reference, rng = geometry(seed), np.random.default_rng(seed)
+    served = Served(turned(rng, reference.images, image_cosine), turned(rng, reference.texts, text_cosine))
+    assert judge(served, reference).holds == holds
+
+
+def test_pictures_that_always_go_wrong_fail_the_gate_however_many_others_are_right() -> None:
+    reference = geometry(0)
+    images = reference.images.copy()
+    images[:3] = images[3:6]
+    verdict = judge(Served(images, reference.texts), reference)
+    assert verdict.equal > 0.97 and verdict.equal_at_least < verdict.equal and not verdict.holds
+
+
+def test_where_fp32_decides_nothing_the_gate_holds_for_nothing() -> None:
+    reference = geometry(0)
+    alike = np.broadcast_to(reference.texts[:1], reference.texts.shape)
+    undecided = Reference([], reference.sentences, [], reference.images, alike, SCALE)
+    verdict = judge(Served(reference.images, alike), undecided)
+    assert verdict.decided == 0 and not verdict.holds
+
+
+def test_two_sentences_about_one_noun_never_compete() -> None:
+    """Each noun's sentences are embedded alike: were two in a set, they would tie."""
+    reference = geometry(0)
+    nouns = len(reference.sentences) // 8
+    texts = np.tile(reference.texts[:nouns], (8, 1))
+    images = texts[np.arange(100) % nouns]
+    verdict = judge(Served(images, texts), Reference([], reference.sentences, [], images, texts, SCALE))
+    # An image is one noun's own: whatever set holds that noun is decided by far.
+    with_the_noun = 100 * 24 * 5 / nouns
+    assert verdict.decided > 0.8 * with_the_noun
+
+
+def test_pictures_to_calibrate_on_are_none_to_judge_on() -> None:
+    judging, calibration = pictures(60), pictures(60, "calibration")
+    assert not {picture.tobytes() for picture in judging} & {picture.tobytes() for picture in calibration}
+    assert len({picture.tobytes() for picture in judging}) == 60
+
+
+def test_own_pictures_are_refused_where_they_are_few_or_broken(tmp_path: Path) -> None:
+    for i in range(19):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    with pytest.raises(ExportError, match=r"holds 19 pictures.*at least 20"):
+        read_pictures(tmp_path)
+    (tmp_path / "20.jpg").write_bytes(b"no picture")
+    with pytest.raises(ExportError, match=r"20\.jpg can't be read as a picture"):
+        read_pictures(tmp_path)
+
+
+def ladder(folder: Path, target: str) -> tuple[Ladder, BundleManifest]:
+    """At the foot of it: both encoders in fp32, with unfriendly weights."""
+    architecture = small_architecture()
+    weights = Weights(source="random", revision=None, sha256="")
+    settings = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
+    source = Source("small", architecture, unfriendly(architecture), settings, weights, "none")
+    inputs = {encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")}
+    manifest = pipeline._settings(source, "random", folder)
+
+    def load() -> Encoders:
+        pipeline._write_settings(folder, manifest)
+        return Encoders.load(folder, threads=1)
+
+    reference, served, _ = pipeline._check_with_numpy(load(), source, pictures(40), sentences())
+    return Ladder(folder, source, manifest.text, inputs, load, reference, served, target), manifest
+
+
+def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(tmp_path: Path) -> None:
+    steps, manifest = ladder(tmp_path, "arm64")
+    fp32 = {encoder: (tmp_path / f"{encoder}.onnx").stat().st_size for encoder in ("image", "text")}
+    chosen, figures = steps.take("auto")
+    assert "fp32" not in chosen.values()
+    assert float(figures["best_label_equal_at_least"]) >= 0.995 and float(figures["change_99th_percentile"]) <= 0.02
+    # The fastest step was tried, and wasn't near enough; each encoder got smaller.
+    assert float(figures["image_int8-full_change_99th_percentile"]) > 0.02
+    assert all((tmp_path / f"{encoder}.onnx").stat().st_size < size for encoder, size in fp32.items())
+    pipeline._write_settings(tmp_path, manifest.model_copy(update={"precision": chosen, "fidelity": figures}))
+    encoders = Encoders.load(tmp_path, threads=1, verify_hashes=True)
+    assert encoders.manifest.precision == chosen
+    prompts = [[49406, i, 320 + i, 49407] for i in range(20)]
+    together = encoders.encode_text(prompts)
+    assert all(np.array_equal(encoders.encode_text([ids])[0], row) for ids, row in zip(prompts, together, strict=True))
+    images = list(np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8))
+    rows = encoders.encode_images(images)
+    assert all(np.array_equal(encoders.encode_images([image])[0], row) for image, row in zip(images, rows, strict=True))
+
+
+def test_a_step_that_is_asked_for_is_taken_and_so_is_fp32(tmp_path: Path) -> None:
+    steps, _ = ladder(tmp_path, "x86_64")
+    assert steps.take("fp32")[0] == {"image": "fp32", "text": "fp32"}
+    assert steps.take("int8-rows")[0] == {"image": "int8-rows", "text": "int8-rows"}
