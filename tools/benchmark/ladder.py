@@ -39,7 +39,9 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     architecture = Architecture.model_validate(read_table()["architectures"][MODEL])
     settings = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
-    source = Source(MODEL, architecture, plain(architecture), settings, Weights(source="random", revision=None, sha256=""), "none")
+    source = Source(
+        MODEL, architecture, plain(architecture), settings, Weights(source="random", revision=None, sha256=""), "none"
+    )
     rng = np.random.default_rng(0)
     runs = {
         "one image": ("image", {"pixels": rng.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)}),
