@@ -168,7 +168,7 @@ RANDOM := build/ViT-B-32-random/bundle.json
 
 $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVERT_READY)
 	@mkdir -p build
-	$(CONVERT)/bin/python -m tools.benchmark.weights ViT-B-32-quickgelu build/random.safetensors
+	$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
 	$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors

@@ -9,13 +9,13 @@ from PIL import Image
 
 from classifier.bundle import BundleManifest, Weights
 from classifier.encoders import Encoders
-from export import pipeline
+from export import check, pipeline
 from export.errors import ExportError
 from export.ladder import Ladder
 from export.source import Source
 from export.towers import write_encoder
 from export.verify import Reference, Served, judge, pictures, read_pictures, sentences
-from tools.benchmark.weights import small_architecture, unfriendly
+from tests.support.weights import small_architecture, unfriendly
 
 DIMENSION = 512
 # CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.
@@ -120,7 +120,7 @@ def ladder(folder: Path, target: str) -> tuple[Ladder, BundleManifest]:
         pipeline._write_settings(folder, manifest)
         return Encoders.load(folder, threads=1)
 
-    reference, served, _ = pipeline._check_with_numpy(load(), source, pictures(40), sentences())
+    reference, served, _ = check.with_numpy(load(), source, pictures(40), sentences())
     return Ladder(folder, source, manifest.text, inputs, load, reference, served, target), manifest
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from export.verify import PHOTOGRAPHS
 from tools.benchmark.plot import draw
 
 FOLDER, JSON, SVG = Path("build/benchmark"), Path("build/benchmark.json"), Path("docs/benchmark.svg")
@@ -56,11 +57,10 @@ def say(text: str) -> None:
 
 def thumbnail(width: int = 440, height: int = 248) -> bytes:
     """A JPEG of a photograph."""
-    import skimage
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(skimage.data.astronaut()).resize((width, height)).save(file, "JPEG", quality=85)
+    Image.open(PHOTOGRAPHS / "judging" / "astronaut.jpg").resize((width, height)).save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
@@ -371,7 +371,6 @@ def memory(calls: int) -> tuple[float, float]:
 def likeness() -> dict[str, float]:
     """How near the served pixels of large JPEGs come to plainly decoded ones, and the embeddings made of both in fp32."""
     import onnxruntime
-    import skimage
     from PIL import Image
 
     from classifier.bundle import read_manifest
@@ -379,9 +378,9 @@ def likeness() -> dict[str, float]:
 
     settings, session = read_manifest(BUNDLE, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
     cosines, differences = [], []
-    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+    for name in ("astronaut", "cat", "coffee", "rocket"):
         file = io.BytesIO()
-        Image.fromarray(getattr(skimage.data, name)()).convert("RGB").resize((4000, 3000)).save(file, "JPEG", quality=90)
+        Image.open(PHOTOGRAPHS / "judging" / f"{name}.jpg").resize((4000, 3000)).save(file, "JPEG", quality=90)
         served = open_image(file.getvalue()).pixels(settings)[0]
         plain = np.asarray(_crop(Image.open(file).convert("RGB"), settings.size, Image.Resampling.BICUBIC)[0])
         one, two = (session.run(None, {"pixels": pixels[None]})[0][0] for pixels in (served, plain))

@@ -20,7 +20,7 @@ from export.graph import STEPS, calibrate
 from export.source import Source, read_table
 from export.towers import write_encoder
 from export.verify import pictures
-from tools.benchmark.weights import plain
+from tests.support.weights import plain
 
 MODEL = "ViT-B-32-quickgelu"
 WIDE = 8  # images in one run, as max_batch has it

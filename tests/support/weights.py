@@ -92,7 +92,7 @@ def _deviation(name: str, tower: ImageTower | TextTower) -> float:
 
 
 if __name__ == "__main__":
-    # A safetensors file with a model's true names and shapes: python -m tools.benchmark.weights MODEL PATH
+    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL PATH
     import sys
 
     from safetensors.numpy import save_file
