@@ -36,10 +36,11 @@ help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install what everything needs except torch
+	@echo "Ready: make test, make check, make demo."
 
 $(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "Python 3.11 or newer is needed. If yours has another name or place: make PYTHON=…"; exit 1; }
+		{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
 	@echo "Installing what the demo and the local server need into $(VENV) …"
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
@@ -59,13 +60,13 @@ setup-export: $(EXPORT_READY) ## install torch and open_clip, for the models and
 
 $(EXPORT_READY): export/requirements-torch.txt export/requirements.txt $(RUNTIME) tests/requirements.txt
 	@echo "Installing torch and open_clip: with CUDA libraries, as in pip's index for Linux, 5.6 GB; less from PyTorch's CPU index."
-	$(PYTHON) -m venv --clear $(EXPORT)
+	@"$(PYTHON)" -m venv --clear $(EXPORT)
 	@test -z "$(TORCH_INDEX)" || \
 		$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url "$(TORCH_INDEX)" $$(grep -E '^torch(vision)?==' $<) || \
 		{ echo "$(TORCH_INDEX) doesn't give torch. For pip's own index, run it again with TORCH_INDEX= (empty)."; exit 1; }
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check -r $< -r export/requirements.txt \
+	@$(EXPORT)/bin/pip install -q --disable-pip-version-check -r $< -r export/requirements.txt \
 		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
-	$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
+	@$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
 	@touch $@
 
 $(CONVERT_READY): export/requirements.txt $(RUNTIME)
@@ -93,7 +94,7 @@ model: $(CONVERT_READY) ## make a bundle from an open_clip model: MODEL=… PRET
 		$(MAKE) --no-print-directory setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
 model-table: $(EXPORT_READY) ## write export/models.json again, from open_clip
-	$(EXPORT)/bin/python -m export.make_table
+	@$(EXPORT)/bin/python -m export.make_table
 
 pack: $(SERVES) ## write a bundle into one file, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
 	@$(VENV)/bin/python -m tools.archive pack "$(BUNDLE)" $(if $(OUTPUT),--output "$(OUTPUT)")
@@ -103,106 +104,136 @@ fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models
 
 $(CDK): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
-	npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
 	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
-	$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
+	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out; no AWS account, no Docker; uses the demo if there is no bundle
+synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
-	$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
 diff: $(READY) $(CDK) ## show what a deployment would change
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region $(CONTEXT)
-	$(CDK) diff $(CONTEXT)
+	@$(CDK) diff $(CONTEXT)
 
 destroy: $(READY) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
+	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
 bootstrap: $(READY) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	$(CDK) bootstrap $(STAND_IN)
+	@$(CDK) bootstrap $(STAND_IN)
 	@$(VENV)/bin/python -m tools.deploy logging-role
 
 update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; then deploy
 	@$(VENV)/bin/python -m tools.deploy update-base
 
 demo-model: $(EXPORT_READY) ## train the demo model again from nothing: MINUTES=82
-	$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
+	@$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and write the figures to models/demo/README.md
-	$(EXPORT)/bin/python -m tools.demo_model measure
+	@$(EXPORT)/bin/python -m tools.demo_model measure
 
 golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
-	$(EXPORT)/bin/python -m tests.golden.make_golden
+	@$(EXPORT)/bin/python -m tests.golden.make_golden
 
 golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, record the new answers
 	@$(VENV)/bin/python -m tests.golden.answers
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
-	$(VENV)/bin/python -m tools.generate_docs
+	@$(VENV)/bin/python -m tools.generate_docs
 
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
-	$(EXPORT)/bin/python -m tools.benchmark
+	@$(EXPORT)/bin/python -m tools.benchmark
 
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py
+	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/clients
 
-classifier-lambda-test: test ## the same
+classifier-lambda-test: test ## the same as make test
 
 test-export: $(EXPORT_READY) ## export real architectures with random weights and verify them; needs torch
-	$(EXPORT)/bin/python -m pytest tests/export
+	@$(EXPORT)/bin/python -m pytest tests/export
 
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 
 $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVERT_READY)
 	@mkdir -p build
-	$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
-	$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
+	@$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
+	@$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors
 
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
-	$(VENV)/bin/python -m pytest tests/integration/test_container.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_container.py
 
 test-arm64: $(READY) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
-	$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
 test-browser: $(BROWSES) ## test the playground in Chromium; root on Debian or Ubuntu if there is no chromium
-	$(VENV)/bin/python -m pytest tests/integration/test_browser.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
 $(BROWSES): tests/integration/requirements.txt $(READY)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	@echo "Installing what the browser's test needs into $(VENV) …"
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 test-sam: $(READY) build/sam/ready ## compare the local server's events with those of SAM's local API Gateway
-	$(VENV)/bin/python -m pytest tests/integration/test_sam.py
+	@$(VENV)/bin/python -m pytest tests/integration/test_sam.py
 
 build/sam/ready: tests/integration/sam-requirements.txt
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@echo "Installing SAM, 342 MB, into $(@D) …"
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-check: $(READY) ## lint, format and types, changing nothing
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
+check: $(READY) ## check lint, format and types, changing nothing
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
+	@$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
+
+lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
+	@$(VENV)/bin/python -m tools.lock
+
+audit: build/audit/ready ## look up known vulnerabilities of what the image installs; needs an index of advisories
+	@build/audit/bin/pip-audit --disable-pip --require-hashes -r lambdas/classifier/requirements.lock
+
+build/audit/ready: tools/audit-requirements.txt
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+soak: $(READY) ## send good and hostile requests to AWS's runtime client and watch its memory: MINUTES=10; Linux
+	@$(VENV)/bin/python -m tests.robustness.soak --minutes $(if $(filter command,$(origin MINUTES)),$(MINUTES),10)
+
+fuzz: build/fuzz/ready ## fuzz bodies and events, guided by coverage: MINUTES=60; Linux
+	@mkdir -p build/fuzz-corpus
+	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
+
+build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $< --editable .
+	@touch $@
+
+test-clients: $(READY) ## run Hugging Face's official clients against the API; needs Node.js
+	@cd tests/clients && npm ci --silent --no-audit --no-fund
+	@$(VENV)/bin/python -m pytest tests/clients
 
 format: $(READY) ## format in place
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
 
 examples-setup: $(SERVES) ## install what the examples need
+	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser check format examples-setup
+.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients lock audit soak fuzz check format examples-setup

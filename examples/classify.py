@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,16 @@ def find_files(paths: Iterable[Path]) -> Iterator[Path]:
             yield from sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
         else:
             yield path
+
+
+def passed_over(paths: Iterable[Path]) -> Counter[str]:
+    """How many files in the folders are not sent, by their ending."""
+    rest = (file for path in paths if path.is_dir() for file in path.rglob("*") if file.is_file())
+    return Counter(
+        "hidden" if file.name.startswith(".") else file.suffix.lower() or "without an ending"
+        for file in rest
+        if file.name.startswith(".") or file.suffix.lower() not in SUFFIXES
+    )
 
 
 def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
@@ -197,6 +208,12 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     except KeyboardInterrupt:
         print(f"Interrupted after {run.done} of {run.total} files.", file=sys.stderr)
         sys.exit(130)
+    if skipped := passed_over(asked.paths):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
+        print(
+            f"Passed over {skipped.total()} files, which are not sent: {kinds}. Sent: {' '.join(sorted(SUFFIXES))}",
+            file=sys.stderr,
+        )
     if run.failed:
         sys.exit(f"{run.failed} of {run.total} files failed.")
 

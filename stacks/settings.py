@@ -75,9 +75,9 @@ class Settings(BaseModel):
     architecture: Literal["arm64", "x86_64"] = Field(default="arm64", description="`arm64` or `x86_64`")
     memory: int = Field(
         default=3008,
-        ge=1024,
+        ge=1280,
         le=10240,
-        description="1,024 to 10,240 MB, one vCPU per 1,769; the largest pictures take 1,000 beside the model; "
+        description="1,280 to 10,240 MB, one vCPU per 1,769; the largest pictures take 700 beside the model; "
         "new accounts are refused more than 3,008",
     )
     timeout: int = Field(default=28, ge=5, le=28, description="5 to 28 seconds; API Gateway gives up after 29")
@@ -176,7 +176,7 @@ class Settings(BaseModel):
         The CDK's own keys stay as they are. Other keys may come from ~/.cdk.json or `cdk acknowledge`: they get a warning, unless
         they look like a misspelt setting.
         """
-        own = {}
+        own: dict[str, object] = {}
         for key, value in context.items():
             if key in cls.model_fields:
                 own |= {} if value is None else {key: value}

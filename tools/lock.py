@@ -4,10 +4,11 @@ import hashlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 REQUIREMENTS = Path("lambdas/classifier/requirements.txt")
 LOCK = REQUIREMENTS.with_suffix(".lock")
@@ -25,25 +26,30 @@ def pins(requirements: str, architecture: str) -> Iterator[Requirement]:
                 yield requirement
 
 
-def wheel_hash(pin: str, architecture: str) -> str:
-    """The sha256 of the wheel that pip takes for Lambda."""
+def hashes(pinned: Sequence[Requirement], architecture: str) -> dict[str, str]:
+    """By name, the sha256 of the wheels that pip takes for Lambda."""
     with tempfile.TemporaryDirectory() as folder:
         platforms = ["--platform", f"manylinux_2_28_{architecture}", "--platform", f"manylinux2014_{architecture}"]
         options = ["-q", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--python-version", PYTHON]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, *platforms, "-d", folder, pin], check=True)
-        [wheel] = Path(folder).iterdir()
-        return hashlib.sha256(wheel.read_bytes()).hexdigest()
+        names = [f"{requirement.name}{requirement.specifier}" for requirement in pinned]
+        subprocess.run([sys.executable, "-m", "pip", "download", *options, *platforms, "-d", folder, *names], check=True)
+        wheels = Path(folder).iterdir()
+        return {parse_wheel_filename(wheel.name)[0]: hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}
 
 
 def main() -> None:
-    hashes: dict[str, set[str]] = {}
+    lines: dict[str, set[str]] = {}
     for architecture in ARCHITECTURES:
-        for requirement in pins(REQUIREMENTS.read_text(encoding="utf-8"), architecture):
-            pin = f"{requirement.name}{requirement.specifier}"
-            hashes.setdefault(pin, set()).add(wheel_hash(pin, architecture))
-    lines = ["# Made from requirements.txt by: make lock"]
-    lines += [" \\\n".join([pin, *(f"    --hash=sha256:{digest}" for digest in sorted(hashes[pin]))]) for pin in hashes]
-    LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pinned = list(pins(REQUIREMENTS.read_text(encoding="utf-8"), architecture))
+        digests = hashes(pinned, architecture)
+        for requirement in pinned:
+            digest = digests[canonicalize_name(requirement.name)]
+            lines.setdefault(f"{requirement.name}{requirement.specifier}", set()).add(f"    --hash=sha256:{digest}")
+    text = [
+        "# Made from requirements.txt by: make lock",
+        *(" \\\n".join([pin, *sorted(digests)]) for pin, digests in lines.items()),
+    ]
+    LOCK.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

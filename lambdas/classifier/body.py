@@ -11,6 +11,7 @@ from classifier.schema import FORM_TYPE, IMAGE_TYPES, LOST_CHARACTER, JsonObject
 EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'
 JSON_HINT, IMAGE_HINT = '-H "Content-Type: application/json"', '-H "Content-Type: image/jpeg"'
 HINT = f"for an image add {IMAGE_HINT}, for JSON {JSON_HINT}"
+MAX_BRACKETS = 200_000
 _BYTE_ORDER_MARK = "\ufeff"
 # Files of images and archives have some of these among their first characters; text doesn't.
 _START = 64
@@ -53,6 +54,7 @@ def read_json(body: str | bytes) -> JsonObject:
         raise ClientError(400, "invalid_json", f"The body is not JSON but binary data; {HINT}.")
     try:
         text = (body if isinstance(body, str) else body.decode()).removeprefix(_BYTE_ORDER_MARK)
+        _check_count(text.count("[") + text.count("{"))
         value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=no_constant)
     except UnicodeDecodeError as err:
         raise ClientError(400, "invalid_json", "The body is not UTF-8; send JSON in UTF-8.") from err
@@ -66,6 +68,13 @@ def read_json(body: str | bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise ClientError(400, "invalid_request", f"The body must be a JSON object: {EXAMPLE}.")
     return value
+
+
+def _check_count(count: int) -> None:
+    """Raises ClientError before json makes an object of each: no request has more than some thousands of lists."""
+    if count > MAX_BRACKETS:
+        message = f"The body has {count:,} opening brackets and braces; at most {MAX_BRACKETS:,} are allowed."
+        raise ClientError(400, "invalid_json", message)
 
 
 def no_constant(name: str) -> NoReturn:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.context import RequestContext
+from classifier.decoder import Allowance, Picture, Squares, check_pixels, open_image
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
-from classifier.image import Picture, check_pixels, open_image
 from classifier.parsing import ParsedRequest
 from classifier.prompt_cache import EncodedPrompt, PromptCache
 from classifier.prompt_set import PromptSet, make_prompt_set
@@ -22,7 +22,6 @@ from classifier.scoring import mean, probabilities, rank, similarities
 P = ParamSpec("P")
 T = TypeVar("T")
 Embedding = NDArray[np.float32]
-Squares = list[NDArray[np.uint8]]
 # A normalised embedding that went through JSON and float32 is this close to length 1.
 LENGTH_TOLERANCE = 1e-3
 FEWER_IMAGES = "send fewer images in one call: the prompts finished so far are cached."
@@ -35,6 +34,7 @@ class _Job:
     parsed: ParsedRequest
     prompt_set: PromptSet
     context: RequestContext
+    allowance: Allowance
 
 
 class Classifier:
@@ -42,7 +42,7 @@ class Classifier:
 
     def __init__(self, encoders: Encoders) -> None:
         self._encoders, self._manifest, self._cache = encoders, encoders.manifest, PromptCache(encoders)
-        # One worker, so that at most one full-size image is in memory.
+        # One thread, since the decoder takes one picture at a time.
         self._decoder = ThreadPoolExecutor(1)
 
     def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
@@ -50,7 +50,7 @@ class Classifier:
         request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest, context)
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
-        job = _Job(parsed, prompt_set, context)
+        job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()))
         if request.images is not None:
             return {"results": list(self._results(job, request.images))}
         if request.image_embedding is not None:
@@ -93,7 +93,7 @@ class Classifier:
 
     def _decode(self, picture: Picture, job: _Job) -> Squares:
         with job.context.stage("decode"):
-            return picture.pixels(self._manifest.image, job.parsed.request.fit)
+            return picture.pixels(self._manifest.image, job.parsed.request.fit, job.allowance)
 
     def _embed_images(self, images: Sequence[Squares], job: _Job) -> list[Embedding]:
         """One embedding [d] for each image: the mean of its squares'."""

@@ -34,6 +34,10 @@ class RequestContext:
         finally:
             self.stages[name] += (time.perf_counter() - start) * 1000
 
+    def seconds_left(self) -> float:
+        """What the request may still spend, without the reserve."""
+        return (self.remaining_ms() - RESERVE_MS) / 1000
+
     def check_deadline(self, advice: str) -> None:
         """Raises a 503 ClientError where the time left may not do for another round; `advice` says what to do about it."""
         left = self.remaining_ms()

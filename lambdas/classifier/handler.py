@@ -1,7 +1,10 @@
 """HTTP: routes, responses and the log line."""
 
+import base64
+import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +41,7 @@ class Handler:
         self._routes: dict[tuple[str, str], Callable[[Request, RequestContext], Response]] = {
             ("POST", "/"): self._classify,
             ("OPTIONS", "/"): self._preflight,
-            ("GET", "/"): lambda *_: _file("playground.html", "text/html; charset=utf-8"),
+            ("GET", "/"): lambda *_: _page(),
             ("GET", "/openapi.json"): lambda *_: _file("openapi.json", "application/json"),
         }
 
@@ -115,6 +118,20 @@ def _json(status: int, body: object) -> Response:
 
 def _file(name: str, content_type: str) -> Response:
     return _response(200, content_type, Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+def _page() -> Response:
+    """The playground, with a security policy that lets exactly its own script and style run and reach this address alone."""
+    response = _file("playground.html", "text/html; charset=utf-8")
+    hashes = {
+        name: base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+        for name, block in re.findall(r"<(script|style)[^>]*>(.*?)</\1>", response["body"], re.S)
+    }
+    response["headers"]["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; img-src data: blob:; "
+        "connect-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return response
 
 
 def _response(status: int, content_type: str, body: str) -> Response:

@@ -1,106 +1,123 @@
-"""Image files to the uint8 squares that the image encoder takes."""
+"""Image files to the uint8 squares that the image encoder takes: what the decoder's process does, with Pillow alone."""
 
 import io
+import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageChops
 
-from classifier.bundle import ImageSettings
-from classifier.errors import ClientError
-from classifier.schema import IMAGE_FORMATS, Fit
+from classifier.containers import Box, Container
 
-MAX_PIXELS = 50_000_000
-MAX_TOTAL_PIXELS = 100_000_000
 # An image with more pixels is first reduced by a whole factor that leaves at least twice the encoder's size.
 REDUCE_ABOVE_PIXELS = 4_000_000
 # torchvision resizes the whole image and then crops it. Past this ratio of the sides only the crop's region is resized, since a strip
 # of 1 x 10,000 pixels would otherwise take seconds and gigabytes.
 MAX_RESIZED_RATIO = 16
+# The share of a JPEG's pixels that must be there; what is missing at its end shows as grey.
+MIN_SHARE = 0.9
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _ORIENTATION = 0x0112
-# Pillow warns above 89 million pixels; our own limit is lower and refuses.
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+# 16 bits per sample to 8, rounded; Pillow's own conversion clips instead of scaling.
+_TO_8_BITS = [round(value / 257) for value in range(65536)]
+# Bytes without a marker: where they change the picture, its own data have ended.
+_NOISE = bytes(value * value % 251 for value in range(4096))
+# The limits on pixels are this package's own.
 Image.MAX_IMAGE_PIXELS = None
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An opened image file, of which only the header was read."""
-
-    _image: Image.Image
-    field: str | None
-    format: str
-    width: int
-    height: int
-
-    def pixels(self, settings: ImageSettings, fit: Fit | None = None) -> list[NDArray[np.uint8]]:
-        """uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square; two or three squares for `tiles`.
-
-        Without `fit`, as the model was trained. Call it once: it closes the file. Raises ClientError for a damaged file.
-        """
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                turn = self._image.getexif().get(_ORIENTATION)
-                self._image.draft(None, (2 * settings.size, 2 * settings.size))
-                self._image.load()
-        except MemoryError:
-            raise
-        except Exception as err:  # Pillow's decoders raise nearly anything for a truncated or garbled file
-            message = f"The {self.format} image is damaged or truncated; send the whole file."
-            raise ClientError(400, "invalid_image", message, self.field) from err
-        upright = _on_white(self._image, settings.size)
-        # With many images in one request, decoded ones would pile up.
-        self._image.close()
-        if turn in _TURNS:
-            upright = upright.transpose(_TURNS[turn])
-        resample = Image.Resampling.BICUBIC if settings.interpolation == "bicubic" else Image.Resampling.BILINEAR
-        squares = _FITS[fit or _FIT_BY_RESIZE_MODE[settings.resize_mode]](upright, settings.size, resample)
-        return [np.asarray(square) for square in squares]
+class UnusableError(Exception):
+    """A file that can't be shown; the message is for the caller."""
 
 
-def open_image(data: bytes, field: str | None = None) -> Picture:
-    """Reads the header. Raises ClientError for a file of another format, a damaged header, or too many pixels."""
-    if not data:
-        raise ClientError(400, "invalid_image", "The image is empty; send the bytes of an image file.", field)
+def squares(container: Container, size: int, interpolation: str, fit: str) -> tuple[tuple[int, int], list[bytes]]:
+    """The image's size as the file has it, and uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square.
+
+    Two or three squares for `tiles`. Raises UnusableError; Pillow's decoders raise nearly anything else for a garbled file.
+    """
+    image = _open(container)
+    full_size = image.size
+    if image.width * image.height > container.width * container.height:
+        raise UnusableError("image's header is damaged: it tells two sizes. Send the whole file")
+    turn = _orientation(image, container)
+    smallest = (2 * size, 2 * size)
+    image.draft(None, smallest)
+    image.load()
+    if container.format == "JPEG" and not (container.ends and _has_its_end(image)):
+        share = _share(container, smallest)
+        if share < MIN_SHARE:
+            raise UnusableError(f"image is cut off: {share:.0%} of it are there. Send the whole file")
+    upright = _on_white(image, container, size)
+    image.close()
+    if turn in _TURNS:
+        upright = upright.transpose(_TURNS[turn])
+    resample = Image.Resampling.BICUBIC if interpolation == "bicubic" else Image.Resampling.BILINEAR
+    return full_size, [square.tobytes() for square in _FITS[fit](upright, size, resample)]
+
+
+def _open(container: Container, data: bytes = b"") -> Image.Image:
+    return Image.open(io.BytesIO(data or container.data), formats=(container.format,))
+
+
+def _orientation(image: Image.Image, container: Container) -> int | None:
+    """Broken metadata is no orientation."""
+    exif = Image.Exif()
     try:
         with warnings.catch_warnings(action="ignore"):
-            image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-    except UnidentifiedImageError as err:
-        message = f"The image is none of {', '.join(IMAGE_FORMATS)}, or it is damaged."
-        raise ClientError(415, "unsupported_media_type", message, field) from err
-    except MemoryError:
-        raise
-    except Exception as err:  # Pillow's plugins raise nearly anything here too
-        raise ClientError(400, "invalid_image", "The image's header is damaged; send the whole file.", field) from err
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height}"
-        message = f"The image has {size} pixels; at most {MAX_PIXELS:,} are allowed. Shrink it: the model sees a few hundred on each side."
-        raise ClientError(413, "too_large", message, field)
-    return Picture(image, field, str(image.format), image.width, image.height)
+            # AVIF has no other EXIF than the orientation that Pillow makes of its own properties.
+            exif.load(image.info.get("exif", b"") if container.format == "AVIF" else container.exif)
+        if _ORIENTATION in exif:
+            turn: int | None = exif[_ORIENTATION]
+            return turn
+    except Exception:  # noqa: S110
+        pass
+    match = _XMP_ORIENTATION.search(container.xmp or image.info.get("xmp") or b"")
+    return int(match[1]) if match else None
 
 
-def check_pixels(pictures: Sequence[Picture]) -> None:
-    """Raises ClientError for too many pixels in all."""
-    pixels = sum(picture.width * picture.height for picture in pictures)
-    if pixels > MAX_TOTAL_PIXELS:
-        message = (
-            f"The images have {pixels:,} pixels together; at most {MAX_TOTAL_PIXELS:,} are allowed. Shrink them, or send fewer."
-        )
-        raise ClientError(413, "too_large", message, "images")
+def _has_its_end(image: Image.Image) -> bool:
+    """Whether the last pixel is anything but the grey of missing data."""
+    last = image.getpixel((image.width - 1, image.height - 1))
+    return any(value not in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
 
 
-def _on_white(image: Image.Image, size: int) -> Image.Image:
+def _share(container: Container, smallest: tuple[int, int]) -> float:
+    """The share of a JPEG's pixels that its data reach.
+
+    Noise in front of the end marker changes the picture only behind the last data: with and without it, they differ from there on.
+    """
+    versions = []
+    for noise in (b"", _NOISE):
+        image = _open(container, container.data[:-2] + noise + b"\xff\xd9")
+        image.draft(None, smallest)
+        image.load()
+        versions.append(image)
+    box = ImageChops.difference(*versions).getbbox(alpha_only=False)
+    if not box:
+        return 1.0
+    # Blocks are coded in rows of at most 16 pixels, or 2 where the picture is decoded an eighth as large.
+    width, height = versions[0].size
+    block = max(1, 16 * width // container.width)
+    top = box[1] // block * block
+    row = (0, top, width, min(height, top + block))
+    first = ImageChops.difference(*(version.crop(row) for version in versions)).getbbox(alpha_only=False)
+    return (top * width + (first[0] if first else 0) * block) / (width * height)
+
+
+def _on_white(image: Image.Image, container: Container, size: int) -> Image.Image:
     """RGB with transparency on white; a large image is reduced on the way."""
-    if image.mode.startswith("I") or image.mode == "F":
-        # 16 bits per pixel: Pillow's own conversion clips instead of scaling.
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8))
+    if container.transparent:
+        image = _with_alpha(image, container)
+    elif image.mode.startswith("I"):
+        image = image.convert("I").point(_TO_8_BITS, "L")
+    if container.frame:
+        image = _on_canvas(image, container.frame)
     factor = min(image.size) // (2 * size) if image.width * image.height > REDUCE_ABOVE_PIXELS else 1
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -113,6 +130,31 @@ def _on_white(image: Image.Image, size: int) -> Image.Image:
     if factor > 1:
         image = (image.convert("RGB") if image.mode in ("1", "P") else image).reduce(factor)
     return image.convert("RGB")
+
+
+def _with_alpha(image: Image.Image, container: Container) -> Image.Image:
+    """A 16-bit PNG in 8 bits, without the pixels of the value that means transparent."""
+    assert container.transparent
+    if image.mode != "RGB":
+        whole = image.convert("I")
+        opaque = whole.point([255 * (value != container.transparent[0]) for value in range(65536)], "L")
+        return Image.merge("LA", (whole.point(_TO_8_BITS, "L"), opaque))
+    # Pillow keeps the high bytes; the low ones come from reading the samples the other way round.
+    low = _open(container)
+    low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]  # type: ignore[attr-defined]
+    opaque = Image.new("L", image.size)
+    for part, shift in ((image, 8), (low, 0)):
+        for band, value in zip(part.split(), container.transparent, strict=True):
+            byte = value >> shift & 255
+            opaque = ImageChops.lighter(opaque, band.point([255 * (other != byte) for other in range(256)]))
+    return Image.merge("RGBA", (*image.split(), opaque))
+
+
+def _on_canvas(image: Image.Image, frame: Box) -> Image.Image:
+    """The first frame alone on a transparent canvas; outside of it Pillow's pixels mean nothing."""
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(image.crop(frame).convert("RGBA"), frame[:2])
+    return canvas
 
 
 def _crop(image: Image.Image, size: int, resample: Image.Resampling) -> list[Image.Image]:
@@ -161,7 +203,6 @@ def _along(image: Image.Image, first: float, last: float) -> tuple[float, float,
     return (first, 0, last, image.height) if image.width > image.height else (0, first, image.width, last)
 
 
-_FIT_BY_RESIZE_MODE: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}
-_FITS: dict[Fit, Callable[[Image.Image, int, Image.Resampling], list[Image.Image]]] = {
+_FITS: dict[str, Callable[[Image.Image, int, Image.Resampling], list[Image.Image]]] = {
     "crop": _crop, "pad": _pad, "squash": _squash, "tiles": _tiles,
 }  # fmt: skip

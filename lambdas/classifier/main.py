@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+from classifier.decoder import shared
 from classifier.encoders import Encoders
 from classifier.handler import Handler
 
@@ -24,6 +25,8 @@ def threads_for(memory: str | None) -> int:
 
 if "CLIP_BUNDLE" in os.environ:
     logging.getLogger().setLevel(logging.INFO)
+    # It imports Pillow while the model is loaded.
+    shared.start()
     handler = build(
         Path(os.environ["CLIP_BUNDLE"]),
         threads=threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),

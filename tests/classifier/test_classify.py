@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from classifier.decoder import open_image
 from classifier.encoders import Encoders
 from classifier.handler import Handler
-from classifier.image import open_image
 from classifier.scoring import rank
 from tests.support.encoders import CountingEncoders
 from tests.support.golden import golden_demo
@@ -258,7 +258,7 @@ def test_a_request_that_would_run_out_of_time_is_refused_early(handler: Handler)
     assert (status, body["code"], headers["Retry-After"]) == (503, "out_of_time", "1")
 
 
-@pytest.mark.parametrize(("checks", "encoded"), [(2, []), (4, []), (5, [4])])
+@pytest.mark.parametrize(("checks", "encoded"), [(3, []), (5, []), (6, [4])])
 def test_the_deadline_is_checked_after_every_decoding_and_before_every_run(
     encoders: Encoders, checks: int, encoded: list[int]
 ) -> None:

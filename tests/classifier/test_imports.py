@@ -1,27 +1,32 @@
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import PIL
 import pytest
 
 PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.glob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
-    "main": {"encoders", "handler"},
+    "main": {"decoder", "encoders", "handler"},
     "handler": {"body", "classify", "encoders", "events", "parsing"},
-    "classify": {"encoders", "image", "parsing", "prompt_cache", "prompt_set", "scoring"},
+    "classify": {"decoder", "encoders", "parsing", "prompt_cache", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
     "parsing": {"body"},
     "body": {"events"},
-    "image": {"bundle"},
+    "decoder": {"bundle", "containers", "messages"},
+    "decoder_worker": {"containers", "image", "messages"},
+    "image": {"containers"},
     "tokenizer": {"bundle"},
     "encoders": {"bundle"},
 }
 SHARED = {"context", "errors", "schema"}
-ALONE = {"onnxruntime": "encoders", "PIL": "image", "os": "main"}
+# The decoder's two sides start, limit and end processes.
+ALONE = {"onnxruntime": {"encoders"}, "PIL": {"image"}, "os": {"__init__", "main", "decoder", "decoder_worker"}}
 BUILD_TIME = {"torch", "open_clip", "onnx", "aws_cdk", "stacks", "export", "tools", "tests"}
 
 
@@ -40,9 +45,9 @@ def test_imports_go_one_way_and_heavy_libraries_stay_in_their_module(module: Pat
     names = imported(module)
     roots = {name.partition(".")[0] for name in names}
     assert not roots & BUILD_TIME
-    for library, owner in ALONE.items():
-        assert library not in roots or module.stem in (owner, "__init__")
-    own = {name.partition(".")[2] for name in names if name.startswith("classifier.")}
+    for library, owners in ALONE.items():
+        assert library not in roots or module.stem in owners
+    own = {name.partition(".")[2] for name in names if name.startswith("classifier.")} - {""}
     shared = {"errors"} if module.stem == "context" else set() if module.stem in SHARED else SHARED
     assert own <= ALLOWED.get(module.stem, set()) | shared
 
@@ -77,3 +82,10 @@ def test_onnxruntime_keeps_no_device_id_and_sends_no_events(tmp_path: Path) -> N
     root, environment = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_decoders_process_loads_pillow_and_the_standard_library_alone() -> None:
+    program = "import sys; before = set(sys.modules); import classifier.decoder_worker; print(*(set(sys.modules) - before))"
+    path = {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(Path(PIL.__file__).parent.parent)])}
+    done = subprocess.run([sys.executable, "-S", "-c", program], env=path, capture_output=True, text=True, check=True)
+    assert {name.partition(".")[0] for name in done.stdout.split()} - set(sys.stdlib_module_names) == {"classifier", "PIL"}

@@ -1,4 +1,4 @@
-"""Writes the golden data from open_clip itself: `make golden`, in the export environment, after `make demo-model`."""
+"""Writes open_clip's own results as golden data: `make golden`, in the export environment, after `make demo-model`."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ TEXTS = [
     "a photo of a cat, a type of pet.", "itap of the large dog.", "Ω≈ç√∫˜µ≤≥÷", "tab\tseparated\tvalues", "(parentheses) [brackets] {braces}",
     "l'été à la plage", "l’été", "'s 't 're 've 'm 'll 'd", "'S 'T 'RE", "rock 'n' roll", "&copy; &#128054; &#x1F431;", "&nbsp;&nbsp;dog",
 ]  # fmt: skip
-QUESTIONS = {
+LABELS = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
     "pizza.jpg": ["a pizza", "a hamburger", "a cake", "a dog", "a flower"],
     "stars.jpg": [
@@ -35,8 +35,8 @@ QUESTIONS = {
         "something else",
     ],
 }
-# What the same pictures are asked with templates, negatives and a neutral text.
-PROMPTS = [form.format(label) for form in ("a photo of {}", "no {}") for label in QUESTIONS["dog.jpg"]]
+# What tests of templates and negatives need as well.
+PROMPTS = [template.format(label) for template in ("a photo of {}", "no {}") for label in LABELS["dog.jpg"]]
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     _write("tokens.json", tokens)
     answers: dict[str, Any] = {"images": {}, "labels": {}}
     with torch.no_grad():
-        for file, labels in QUESTIONS.items():
+        for file, labels in LABELS.items():
             pixels = preprocess(Image.open(ROOT / "examples" / "images" / file)).unsqueeze(0)
             image = model.encode_image(pixels, normalize=True)
             texts = model.encode_text(tokenizer(labels), normalize=True)

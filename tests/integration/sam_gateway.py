@@ -10,7 +10,7 @@ from samcli.local.apigw.local_apigw_service import LocalApigwService
 
 
 class Recorder:
-    """Stands where SAM would start the function in Docker."""
+    """Replaces the part of SAM that would start the function in Docker."""
 
     def is_debugging(self) -> bool:
         return False
@@ -25,7 +25,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     stacks, _ = SamLocalStackProvider.get_stacks(template)
     api = ApiProvider(stacks, cwd=".").api
-    # SAM reads them only of an API that is written in OpenAPI.
+    # SAM reads binary media types only from an API described in OpenAPI.
     for resource in stacks[0].resources.values():
         api.binary_media_types_set |= set(resource.get("Properties", {}).get("BinaryMediaTypes", ()))
     service = LocalApigwService(api, Recorder(), port=port, host="127.0.0.1")

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.support.base_image import BASE
 from tests.support.container import image, mounted, needs, run
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import SAMPLES
@@ -51,8 +52,9 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
     with mounted(image("arm64", DEMO)) as root:
         shutil.copy(str(shutil.which("qemu-aarch64-static")), root)
         (root / "proc/cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
-        given = "PYTHONPATH=/var/task,CLIP_BUNDLE=/var/task/bundle,AWS_LAMBDA_FUNCTION_MEMORY_SIZE=3008"
-        emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", given, "/var/lang/bin/python3", "-c", ANSWERS)
+        ours = {"PYTHONPATH": "/var/task", "CLIP_BUNDLE": "/var/task/bundle", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008"}
+        variables = ",".join(f"{name}={value}" for name, value in {**BASE["environment"], **ours}.items())
+        emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", variables, "/var/lang/bin/python3", "-c", ANSWERS)
         machine, arm = json.loads(run("chroot", root, *emulated, input=events()))
     assert machine == {"machine": "aarch64", "python": "3.13", "sees_cpus": False}
     here = os.environ | {"PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO)}

@@ -1,14 +1,21 @@
 """The playground in a real browser, on the demo model behind the local front."""
 
+import base64
+import io
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
 
 from classifier.handler import Handler
 from tests.support.container import needs
@@ -16,104 +23,340 @@ from tests.support.requests import ROOT
 from tools.local.gateway import Limits
 from tools.local.serve import running
 
-PIZZA = ROOT / "examples/images/pizza.jpg"
+IMAGES = ROOT / "examples" / "images"
+PIZZA, DOG, WIDE = IMAGES / "pizza.jpg", IMAGES / "dog.jpg", IMAGES / "wide.jpg"
+SCREENSHOTS = ROOT / "build" / "screenshots"
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+MAX_BYTES = 90_000
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page that may fail at nothing, and ask nothing of anybody but the address that it came from."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     if not shutil.which("chromium"):
         needs(chromium="chromium")
     with sync_playwright() as playwright:
         # Chromium's sandbox doesn't work for root, whom installing it takes.
         options = ["--disable-background-networking", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-        page, wrong = browser.new_page(), list[str]()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "console", lambda said: wrong.append(said.text) if said.type == "error" and "status of 4" not in said.text else None
-        )
-        page.on("request", lambda asked: None if asked.url.startswith(("http://127.0.0.1", "blob:")) else wrong.append(asked.url))
-        yield page
-        assert wrong == []
+        yield browser
         browser.close()
 
 
-def choose(page: Page, picture: Path, labels: str) -> None:
-    page.set_input_files("#file", picture)
-    page.wait_for_selector("#drop img")
-    page.fill("#labels", labels)
+@contextmanager
+def opened(browser: Browser, width: int = 1280, scheme: Any = "light") -> Iterator[Page]:
+    """A page where nothing may fail, and which may ask nobody but the address that it came from."""
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, permissions=["clipboard-read"])
+    page, problems = context.new_page(), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        # A refused request is no fault of the page; the browser reports it all the same.
+        lambda line: problems.append(line.text) if line.type == "error" and "Failed to load resource" not in line.text else None,
+    )
+    own = ("http://127.0.0.1", "blob:", "data:")
+    page.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
+    yield page
+    context.close()
+    assert problems == []
 
 
-def rows(page: Page) -> list[tuple[str, float]]:
-    page.wait_for_selector("#result tr")
-    cells = [row.inner_text().split("\t") for row in page.query_selector_all("#result tr")]
-    return [(cell[0], float(cell[-1].removesuffix(" %"))) for cell in cells]
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with opened(browser) as page:
+        yield page
 
 
-def refusal(page: Page) -> str:
-    page.wait_for_selector("#status[data-wrong]")
-    assert page.query_selector_all("#result tr") == []
-    return str(page.inner_text("#status"))
-
-
-def test_a_picture_is_asked_about_and_the_answer_shown_best_first(handler: Handler, page: Page) -> None:
+@pytest.fixture
+def url(handler: Handler) -> Iterator[str]:
     with running(handler) as url:
+        yield url
+
+
+def settle(page: Page) -> None:
+    """Waits until an answer to the present question is shown."""
+    page.wait_for_timeout(200)  # what is typed is sent once the typing pauses
+    page.wait_for_selector("body:not(.working)")
+
+
+def bars(page: Page) -> dict[str, float]:
+    settle(page)
+    rows = [row.inner_text().split("\n") for row in page.query_selector_all("#bars li")]
+    return {row[0]: float(row[1].removesuffix(" %")) for row in rows}
+
+
+def replace_labels(page: Page, *labels: str) -> None:
+    page.click("#clear")
+    for label in labels:
+        page.fill(".entry input", label)
+        page.press(".entry input", "Enter")
+
+
+def choose(page: Page, *pictures: Path) -> None:
+    page.set_input_files("#file", list(pictures))
+    page.wait_for_function("name => document.getElementById('about').textContent.startsWith(name)", arg=pictures[0].name)
+
+
+def error(page: Page) -> str:
+    page.wait_for_selector("#status.wrong")
+    return page.inner_text("#status")
+
+
+def posts(page: Page) -> list[Any]:
+    """The bodies of all questions from now on."""
+    bodies: list[Any] = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            bodies.append(json.loads(request.post_data or ""))
+
+    page.on("request", note)
+    return bodies
+
+
+def test_a_sample_is_answered_without_a_click_and_the_best_label_comes_first(url: str, page: Page) -> None:
+    page.goto(url)
+    page.wait_for_selector("#bars li", timeout=5000)
+    shares = bars(page)
+    assert next(iter(shares)) == "a dog"
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert sum(shares.values()) == pytest.approx(100, abs=0.3)
+    assert "trained on drawings" in page.inner_text("#demo")
+    page.click("#samples button:nth-child(2)")
+    page.wait_for_function("document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
+
+
+def test_labels_are_added_edited_pasted_and_removed_and_the_picture_is_sent_once(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    choose(page, PIZZA)
+    settle(page)
+    sent = posts(page)
+    replace_labels(page, "a dog", "a pizza")
+    assert set(bars(page)) == {"a dog", "a pizza"}
+    page.type(".entry input", "a cake,")
+    page.evaluate("""() => {
+      const clipboardData = new DataTransfer();
+      clipboardData.setData("text", "a hat, a boat\\na car");
+      document.querySelector(".entry input").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    }""")
+    assert set(bars(page)) == {"a dog", "a pizza", "a cake", "a hat", "a boat", "a car"}
+    page.click("text=a cake >> nth=0")
+    page.fill(".entry input", "a birthday cake")
+    page.press(".entry input", "Enter")
+    page.get_by_role("button", name="Remove a hat").click()
+    page.press(".entry input", "Backspace")
+    assert set(bars(page)) == {"a dog", "a pizza", "a boat", "a car"}
+    page.click("#sort")
+    chips = [chip.inner_text() for chip in page.query_selector_all(".chips li button:first-child")]
+    assert chips == list(bars(page))
+    assert sent
+    assert all("image_embedding" in body for body in sent)
+    assert "the picture was remembered" in page.inner_text("#timing")
+
+
+def test_what_is_typed_survives_the_answer_that_comes_meanwhile(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    page.type(".entry input", "a rainb")
+    page.select_option("#fit", "pad", force=True)
+    settle(page)
+    assert page.input_value(".entry input") == "a rainb"
+
+
+def test_the_three_questions_say_what_their_numbers_mean(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    assert "add up to 100" in page.inner_text("#meaning")
+    page.check("[value=each]")
+    assert "judged alone" in page.inner_text("#meaning")
+    assert sum(bars(page).values()) != pytest.approx(100, abs=1)
+    page.check("[value=categories]")
+    page.click("#clear")
+    page.fill(".category .name", "animals")
+    page.fill(".entry input", "a dog, a cat")
+    page.press(".entry input", "Enter")
+    page.click("#add")
+    page.fill(".category:nth-child(2) .name", "food")
+    page.fill(".category:nth-child(2) .entry input", "a pizza")
+    page.press(".category:nth-child(2) .entry input", "Enter")
+    shares = bars(page)
+    assert list(shares) == ["animals", "food"]
+    assert sum(shares.values()) == pytest.approx(100, abs=0.3)
+
+
+def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    choose(page, DOG, PIZZA, WIDE)
+    page.wait_for_function("[...document.querySelectorAll('#grid span')].every((span) => span.textContent.includes('%'))")
+    captions = [span.inner_text() for span in page.query_selector_all("#grid span")]
+    assert len(captions) == 3
+    assert captions == sorted(captions, key=lambda caption: caption.rpartition(" ")[0].rstrip("0123456789. "))
+    page.select_option("#filter", "a pizza")
+    assert [span.inner_text().startswith("a pizza") for span in page.query_selector_all("#grid span")] == [True]
+    page.click("#grid button")
+    assert next(iter(bars(page))) == "a pizza"
+
+
+def test_the_squares_that_the_model_sees_are_drawn_over_the_picture_and_a_threshold_over_the_bars(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    choose(page, WIDE)
+    page.click("summary")
+    for fit, squares in (("", 1), ("tiles", 2), ("pad", 0)):
+        page.select_option("#fit", fit)
+        assert len(page.query_selector_all("#overlay rect:not(.shade)")) == squares
+    settle(page)
+    page.fill("#threshold", "30")
+    assert len(page.query_selector_all("#bars .line")) == len(page.query_selector_all("#bars li"))
+    shares = list(bars(page).values())
+    assert len(page.query_selector_all("#bars .kept")) == sum(share >= 30 for share in shares)
+
+
+def test_errors_are_told_in_words_for_a_person_and_mended(url: str, page: Page, tmp_path: Path) -> None:
+    page.goto(url)
+    settle(page)
+    replace_labels(page, "Cat", "cat")
+    assert error(page) == '"Cat" and "cat" are the same to the model; remove one.'
+    assert page.inner_text(".chips .bad button:first-child") == "cat"
+    assert page.query_selector_all("#bars li") == []
+    replace_labels(page, "a dog")
+    settle(page)
+    assert "second label" in page.inner_text("#status")
+    replace_labels(page, "a dog", "a pizza")
+    assert next(iter(bars(page))) == "a dog"
+    (tmp_path / "not.jpg").write_bytes(b"no picture")
+    page.set_input_files("#file", tmp_path / "not.jpg")
+    assert "can’t read not.jpg" in error(page)
+    assert not page.is_visible("#figure")
+    assert page.query_selector_all("#bars li") == []
+
+
+def test_a_server_that_is_gone_is_told_apart_from_one_that_wakes_up(handler: Handler, page: Page) -> None:
+    failures = 0
+
+    def waking(event: dict[str, Any], context: Any) -> Any:
+        nonlocal failures
+        if event["httpMethod"] == "POST" and failures:
+            failures -= 1
+            raise RuntimeError("not yet")
+        return handler(event, context)
+
+    with running(waking) as url:
         page.goto(url)
-        choose(page, PIZZA, "a dog\na pizza\n\n food ")
-        page.click("button")
-        shown = rows(page)
-        assert [label for label, _ in shown[:1]] == ["a pizza"]
-        assert {label for label, _ in shown} == {"a dog", "a pizza", "food"}
-        assert [share for _, share in shown] == sorted((share for _, share in shown), reverse=True)
-        assert sum(share for _, share in shown) == pytest.approx(100, abs=0.02)
-        assert page.inner_text("#status").startswith("demo, ")
-        page.check("#multi")
-        page.select_option("#fit", "tiles")
-        with page.expect_request("**/?labels=*") as asked:
-            page.click("button")
-        assert asked.value.url.endswith("multi_label=true&fit=tiles")
-        page.wait_for_function("document.querySelectorAll('#result tr').length === 3")
-        assert sum(share for _, share in rows(page)) != pytest.approx(100, abs=1)
+        settle(page)
+        failures = 1
+        page.click("#samples button:nth-child(2)")
+        page.wait_for_function("document.getElementById('status').textContent.includes('waking up')")
+        page.wait_for_function("document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
+    page.click("#samples button:nth-child(3)")
+    assert error(page).startswith("No connection to 127.0.0.1")
 
 
-def test_what_is_wrong_is_said_and_can_be_mended(handler: Handler, page: Page, tmp_path: Path) -> None:
-    with running(handler) as url:
-        page.goto(url)
-        page.click("button")
-        assert refusal(page) == "Choose a picture first."
-        (tmp_path / "not.jpg").write_bytes(b"no picture")
-        page.set_input_files("#file", tmp_path / "not.jpg")
-        page.wait_for_function("document.getElementById('status').textContent.startsWith('This file is no picture')")
-        choose(page, PIZZA, "Cat\ncat")
-        page.click("button")
-        page.wait_for_function("document.getElementById('status').textContent.includes('same to the model')")
-        assert refusal(page).endswith("remove one.")
-        page.fill("#labels", "a dog\na pizza")
-        page.click("button")
-        assert rows(page)[0][0] == "a pizza"
-
-
-def test_a_key_is_asked_for_and_sent(handler: Handler, page: Page) -> None:
+def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(handler: Handler, page: Page) -> None:
     with running(handler, Limits("secret")) as url:
         page.goto(url)
-        choose(page, PIZZA, "a dog\na pizza")
-        page.click("button")
-        page.wait_for_function("document.getElementById('status').textContent !== '…'")
-        assert "key" in refusal(page)
+        assert error(page) == "This service asks for an API key."
+        page.fill("#key", "guess")
+        page.wait_for_function("document.getElementById('status').textContent.includes('accepted')")
         page.fill("#key", "secret")
-        page.click("button")
-        assert rows(page)[0][0] == "a pizza"
+        page.wait_for_selector("#bars li")
+        page.reload()
+        page.wait_for_selector("#bars li")
+        assert "$CLIP_API_KEY" in page.inner_text("#code")
+        assert "secret" not in page.inner_text("#code")
+    assert page.evaluate("localStorage.length") == 0
 
 
-def test_a_large_picture_is_shrunk_before_it_is_sent(handler: Handler, page: Page, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (2400, 3600, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "large.png")
+def test_a_large_picture_is_shrunk_on_white_before_it_is_sent(handler: Handler, page: Page, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2400, 3600, 4), dtype=np.uint8)
+    noise[:, :, 3] = 0
+    Image.fromarray(noise).save(tmp_path / "clear.png")
+    assert (tmp_path / "clear.png").stat().st_size > 20e6
     with running(handler) as url:
         page.goto(url)
-        choose(page, tmp_path / "large.png", "a dog\nnoise")
-        with page.expect_request("**/?labels=*") as asked:
-            page.click("button")
-        assert asked.value.headers["content-type"] == "image/jpeg"
-        assert len(rows(page)) == 2
-    assert (tmp_path / "large.png").stat().st_size > 20e6
+        settle(page)
+        sent = posts(page)
+        choose(page, tmp_path / "clear.png")
+        settle(page)
+        assert page.inner_text("#about") == "clear.png, 3600 × 2400, sent as 1536 × 1024"
+        with Image.open(io.BytesIO(base64.b64decode(sent[0]["image_data"]))) as image:
+            assert (image.format, image.size, np.asarray(image).min()) == ("JPEG", (1536, 1024), 255)
+
+
+def test_the_request_runs_as_it_is_copied_in_three_languages(url: str, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "it's a pizza.jpg").write_bytes(PIZZA.read_bytes())
+    page.goto(url)
+    settle(page)
+    choose(page, tmp_path / "it's a pizza.jpg")
+    replace_labels(page, "a dog", "pizza's \"best\" \\ friend", "кошка")
+    settle(page)
+    page.click("[data-code=json]")
+    expected = json.loads(page.inner_text("#code"))["result"]
+    for language, command in (("curl", ["bash", "-c"]), ("python", [sys.executable, "-c"]), ("javascript", ["node", "--input-type=module", "-e"])):
+        page.click(f"[data-code={language}]")
+        program = page.text_content("#code") or ""
+        done = subprocess.run([*command, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        for label, share in expected.items():
+            assert label.split("\\")[0].strip('"').split('"')[0] in done.stdout
+            assert str(share)[:8] in done.stdout, language
+
+
+def test_sets_of_labels_are_exported_and_imported(url: str, page: Page, tmp_path: Path) -> None:
+    page.goto(url)
+    settle(page)
+    page.select_option("#sets", "Moderation")
+    moderation = set(bars(page))
+    assert len(moderation) == 7
+    with page.expect_download() as download:
+        page.click("#export")
+    download.value.save_as(tmp_path / "labels.json")
+    page.select_option("#sets", "Animals")
+    assert "a dog" in bars(page)
+    page.set_input_files("#set-file", tmp_path / "labels.json")
+    assert set(bars(page)) == moderation
+    (tmp_path / "none.json").write_text("[]")
+    page.set_input_files("#set-file", tmp_path / "none.json")
+    assert "no set of labels" in error(page)
+
+
+@pytest.mark.parametrize("path", ["prod", "prod/"])
+def test_the_page_works_below_a_stage_with_and_without_a_slash(url: str, page: Page, path: str) -> None:
+    def without_stage(route: Route) -> None:
+        route.fulfill(response=route.fetch(url=url + route.request.url.removeprefix(url).removeprefix("prod").removeprefix("/")))
+
+    page.route("**/prod**", without_stage)
+    page.goto(url + path)
+    assert next(iter(bars(page))) == "a dog"
+    assert page.evaluate("document.getElementById('openapi').href").endswith("/prod/openapi.json")
+
+
+LABELS = ["עברית", "كلب على العشب", "x" * 300, "a " + "very " * 12 + "long label", *(f"thing number {i}" for i in range(996))]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_nothing_overflows_and_axe_finds_nothing(url: str, browser: Browser, width: int, scheme: str) -> None:
+    with opened(browser, width, scheme) as page:
+        page.goto(url)
+        settle(page)
+        page.click("summary")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{scheme}-{width}.png", full_page=True)
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        violations = page.evaluate("async () => (await axe.run()).violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)])")
+        assert violations == []
+        page.set_input_files("#set-file", {"name": "set.json", "mimeType": "application/json", "buffer": json.dumps({"labels": LABELS}).encode()})
+        page.wait_for_function("document.getElementById('all').textContent.includes('1000')", timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(handler: Handler, page: Page) -> None:
+    with running(handler) as url:
+        response = page.goto(url)
+        assert response
+        assert len(response.body()) <= MAX_BYTES
+        assert "unsafe" not in response.headers["content-security-policy"]
+        page.evaluate("() => { const script = document.createElement('script'); script.textContent = 'window.injected = 1'; document.body.append(script); }")
+        assert page.evaluate("window.injected") is None

@@ -4,7 +4,7 @@ import base64
 import copy
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -48,8 +48,8 @@ TYPES = (
 )
 
 
-def text(random: Random, longest: int) -> str:
-    pieces = random.choices(PIECES, k=random.randint(1, 4))
+def text(random: Random, longest: int, among: Sequence[str] = PIECES) -> str:
+    pieces = random.choices(among, k=random.randint(1, 4))
     length = int(longest ** random.random())
     return ("".join(pieces) * (length // max(1, sum(map(len, pieces))) + 1))[: max(1, length)]
 
@@ -109,11 +109,11 @@ def many(random: Random) -> dict[str, Any]:
 
 def texts(random: Random) -> dict[str, Any]:
     """Labels and templates that take long to clean."""
-    count = int(10 ** random.uniform(0, 3))
+    count, among = int(10 ** random.uniform(0, 3)), random.sample(PIECES, 3)
     longest = random.choice([10, 100, 1000, min(20_000, MAX_BODY // count // 6)])
-    asked: dict[str, Any] = {"image_data": ENCODED, "labels": [f"{i} {text(random, longest)}" for i in range(count)]}
+    asked: dict[str, Any] = {"image_data": ENCODED, "labels": [f"{i} {text(random, longest, among)}" for i in range(count)]}
     if random.random() < 0.5:
-        asked["templates"] = [f"{text(random, 1000).replace('{}', '')}{{}}{i}" for i in range(random.randint(1, 100))]
+        asked["templates"] = [f"{text(random, 1000, among).replace('{}', '')}{{}}{i}" for i in range(random.randint(1, 100))]
     if random.random() < 0.3:
         asked |= {"multi_label": True, "negative_template": text(random, 1100)}
     return asked

@@ -21,12 +21,12 @@ def golden_pixels(width: int, height: int, mode: str = "") -> NDArray[np.uint8]:
 @cache
 def golden_tokens() -> dict[str, list[int]]:
     """open_clip's ids by text, start and end included."""
-    found: dict[str, list[int]] = json.loads((FOLDER / "tokens.json").read_text(encoding="utf-8"))
-    return found
+    tokens: dict[str, list[int]] = json.loads((FOLDER / "tokens.json").read_text(encoding="utf-8"))
+    return tokens
 
 
 @cache
 def golden_demo() -> dict[str, Any]:
     """open_clip's own answers of the demo model: by image the embedding and the labels' probabilities; by label the embedding."""
-    found: dict[str, Any] = json.loads((FOLDER / "demo.json").read_text(encoding="utf-8"))
-    return found
+    answers: dict[str, Any] = json.loads((FOLDER / "demo.json").read_text(encoding="utf-8"))
+    return answers

@@ -12,9 +12,9 @@ from stacks.settings import Settings
 from tests.support.requests import ROOT
 
 
-def synthesize(folder: Path, **given: object) -> Path:
-    """Writes template and assets into the folder, for the demo bundle where none is given; the template's path."""
-    settings = Settings.read({"bundle": "models/demo", "synth_only": True, **given})
+def synthesize(folder: Path, **context: object) -> Path:
+    """Writes template and assets into the folder, for the demo bundle unless `bundle` names another; returns the template's path."""
+    settings = Settings.read({"bundle": "models/demo", "synth_only": True, **context})
     app = cdk.App(outdir=str(folder))
     ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
     app.synth()

@@ -13,14 +13,14 @@ from tools.local.serve import running
 
 def test_an_endpoint_is_measured_by_number_of_labels(handler: Handler) -> None:
     with running(handler) as url:
-        found = measure(url, "key", calls=2, memory=3008)
+        figures = measure(url, "key", calls=2, memory=3008)
     for kind in ("seen", "new"):
         for count in (1, 5, 9):
-            p50, p99 = (float(found[f"{kind}_{count}_labels_{share}_ms"]) for share in ("p50", "p99"))
+            p50, p99 = (float(figures[f"{kind}_{count}_labels_{share}_ms"]) for share in ("p50", "p99"))
             assert 0 < p50 <= p99
-            assert float(found[f"{kind}_{count}_labels_image_p50_ms"]) > 0
-            assert float(found[f"{kind}_{count}_labels_estimated_cost_per_1000_images_usd"]) > 0.0037
-    assert not [name for name in found if name.startswith("errors")]
+            assert float(figures[f"{kind}_{count}_labels_image_p50_ms"]) > 0
+            assert float(figures[f"{kind}_{count}_labels_estimated_cost_per_1000_images_usd"]) > 0.0037
+    assert not [name for name in figures if name.startswith("errors")]
 
 
 def test_an_endpoint_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -598,7 +598,8 @@ def test_the_whole_way_from_the_missing_bundle_to_the_first_answer(programs: Pro
         file = outputs(programs.folder, url, ApiKeyCommand="aws apigateway get-api-key")
         # As the real one would, it makes what was to be deployed.
         programs.add(
-            "cdk", f'echo "cdk $* BUILDX_BUILDER=$BUILDX_BUILDER"; mkdir -p build "{bundle}"; cp {file} build/outputs.json'
+            "cdk",
+            f'echo "cdk $* BUILDX_BUILDER=$BUILDX_BUILDER"; mkdir -p build; test -e "{bundle}" || ln -s "{DEMO}" "{bundle}"; cp {file} build/outputs.json',
         )
         path = f"{programs.folder}{os.pathsep}{os.environ['PATH']}"
         words = [f"BUNDLE={bundle}", "MODEL=ViT-L-14", "PRETRAINED=laion", f"CDK={programs.folder}/cdk", "MAKE=echo made:"]
@@ -670,22 +671,36 @@ def test_the_environment_is_made_with_the_first_python_that_is_new_enough(
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     for name, version in installed.items():
         python(tmp_path, name, version)
-    command = ["make", "--silent", "--eval", "chosen: ; @echo '$(PYTHON)'", "VENV=none", "chosen"]
-    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == chosen
+    assert variable("PYTHON", tmp_path, VENV="none") == chosen
     if not chosen:
         command = ["make", "--silent", f"VENV={tmp_path}/venv", f"{tmp_path}/venv/serves"]
         done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
-        assert "Python 3.11 or newer is needed: install it, or name one: make setup PYTHON=/path/to/python3" in done.stdout
+        assert "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3" in done.stdout
 
 
-def test_after_the_environment_is_made_only_its_python_is_used() -> None:
+def variable(name: str, path: Path, **variables: str) -> str:
+    """What make has for a variable, where only the programs of one folder are to be found."""
+    command = [
+        "make",
+        "--no-print-directory",
+        "-f",
+        "Makefile",
+        "-f",
+        "-",
+        *(f"{key}={value}" for key, value in variables.items()),
+        "shown",
+    ]
+    rule = f"shown: ; $(info $({name}))\n\t@:\n"
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(path)}, input=rule, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0]
+
+
+def test_after_the_environment_is_made_only_its_python_is_used(tmp_path: Path) -> None:
     """Where there is neither python3.11 nor any other Python on PATH."""
-    found = subprocess.run(
-        ["make", "--silent", "--eval", "found: ; @echo '$(PYTHON) $(DEPLOYED)'", "found"],
-        cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert found.stdout.split() == [".venv/bin/python", "models/ViT-B-32-quickgelu-openai"]
+    for name in ("sh", "sed", "make"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    assert variable("PYTHON", tmp_path) == ".venv/bin/python"
+    assert variable("DEPLOYED", tmp_path) == "models/ViT-B-32-quickgelu-openai"
 
 
 def test_a_template_is_made_of_the_demo_only_where_no_bundle_was_named() -> None:

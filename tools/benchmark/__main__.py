@@ -204,7 +204,8 @@ def pictures(data: bytes) -> Operations:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.image import _crop, open_image
+    from classifier.decoder import open_image
+    from classifier.image import _crop
 
     large, settings = thumbnail(4000, 3000), read_manifest(BUNDLE, verify_hashes=False).image
     return {
@@ -374,7 +375,8 @@ def likeness() -> dict[str, float]:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.image import _crop, open_image
+    from classifier.decoder import open_image
+    from classifier.image import _crop
 
     settings, session = read_manifest(BUNDLE, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
     cosines, differences = [], []

@@ -1,6 +1,6 @@
-"""Trains the demo model on drawn pictures, exports it as any other model is exported, and measures the bundle.
+"""Trains the demo model on drawings, exports it like any other model, and measures the bundle.
 
-Run by `make demo-model`, in the export environment with Debian's fonts-noto-color-emoji, unicode-data, unicode-cldr-core.
+`make demo-model` runs it in the export environment. It needs Debian's fonts-noto-color-emoji, unicode-data and unicode-cldr-core.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from classifier.prompt_cache import PromptCache, Templates
 from classifier.schema import SLOT
 from export.pipeline import export
 from tools.demo_model.world import (
-    ABSENCES,
     HELD_OUT_PAIRS,
+    NEGATIVE_WORDINGS,
     NEUTRAL,
     PAIRS,
     PARTS,
@@ -43,10 +43,10 @@ from tools.demo_model.world import (
 )  # fmt: skip
 
 BATCH = 128
-ABSENT = 32  # captions of a step whose absence is asked for too
-# Pictures and texts alike are held against prototypes, thrown away afterwards: one an emoji, and one for each value of each part of
-# shapes, so that colour, shape and number are learnt apart. Each step then shows all wrong answers at the price of a product, where
-# captions show only those of the batch.
+NEGATIVES = 32  # captions of a step that also get a negative, such as "no dog"
+# Training compares pictures and texts with prototypes too: one per emoji, and one for each value of each part of shapes, so that
+# colour, shape and number are learnt separately. A step then sees all wrong answers, where captions show only those of the batch.
+# The prototypes are thrown away afterwards.
 PROTOTYPES = [len(emoji()), *map(len, PARTS)]
 # The mean and standard deviation of OpenAI's CLIP, so that the demo takes the same path as a real model.
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
@@ -70,9 +70,9 @@ def text_features(model: Any, ids: torch.Tensor) -> torch.Tensor:
 class Batches(IterableDataset[dict[str, torch.Tensor]]):
     """Endless training batches of B pictures, with N prototypes.
 
-    `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption a picture, absences of the first A
-    captions, one neutral; `truth` bool [B, B]: which caption is true of which picture; `shown` and `meant` bool [B, N]:
-    which emoji are in a picture, or which parts its shapes have; and of which a caption is true.
+    `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption for each picture, negatives of the first
+    A captions, and a neutral text; `truth` bool [B, B]: which caption is true of which picture; `shown` and `meant` bool [B, N]:
+    which emoji are in a picture, or which parts its shapes have; and the same for a caption.
     """
 
     def __init__(self, seed: int) -> None:
@@ -85,26 +85,27 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
 
         def marked(sets: list[Facts]) -> torch.Tensor:
             marks = torch.zeros(len(sets), sum(PROTOTYPES), dtype=torch.bool)
-            for row, one in enumerate(sets):
-                marks[row, parts_of(one) if isinstance(one, Shapes) else list(one)] = True
+            for row, facts in enumerate(sets):
+                marks[row, parts_of(facts) if isinstance(facts, Shapes) else list(facts)] = True
             return marks
 
         while True:
             facts = [random_facts(rng, seen) for _ in range(BATCH)]
-            asked = [random_concept(rng, one) for one in facts]
-            texts = [word(one, rng) for one in asked] + [word(one, rng, ABSENCES) for one in asked[:ABSENT]]
+            chosen = [random_concept(rng, item) for item in facts]
+            texts = [word(concept, rng) for concept in chosen]
+            texts += [word(concept, rng, NEGATIVE_WORDINGS) for concept in chosen[:NEGATIVES]]
             texts.append(NEUTRAL[int(rng.integers(len(NEUTRAL)))])
             yield {
-                "pictures": torch.from_numpy(np.stack([picture_of(rng, one) for one in facts])),
+                "pictures": torch.from_numpy(np.stack([picture_of(rng, item) for item in facts])),
                 "texts": tokenize(texts),
-                "truth": torch.tensor([[is_true(concept, one) for concept in asked] for one in facts]),
+                "truth": torch.tensor([[is_true(concept, item) for concept in chosen] for item in facts]),
                 "shown": marked(facts),
-                "meant": marked([concept[1] for concept in asked]),
+                "meant": marked([concept[1] for concept in chosen]),
             }
 
 
 def parts_of(shapes: Shapes) -> list[int]:
-    """The prototypes of the parts that are said."""
+    """The prototypes of the parts that are named."""
     starts = np.cumsum(PROTOTYPES)
     return [int(starts[i]) + PARTS[i].index(value) for i, value in enumerate(shapes.parts()) if value is not None]  # type: ignore[arg-type]
 
@@ -115,7 +116,7 @@ def tokenize(texts: list[str]) -> torch.Tensor:
     return ids[:, : int((ids != 0).sum(1).max())]
 
 
-def spread(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def multi_target_cross_entropy(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Cross-entropy with every true column as a target, over the rows that have one."""
     rows = truth.any(1)
     targets = truth[rows].float()
@@ -123,27 +124,27 @@ def spread(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def loss_of(images: torch.Tensor, texts: torch.Tensor, prototypes: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """CLIP's symmetric loss, both sides against the prototypes, and presence against absence caption by caption.
+    """The sum of CLIP's symmetric loss, both sides against the prototypes, and each caption against its negative.
 
     `images` [B, d] and `prototypes` [N, d] of length 1, `texts` [B + A + 1, d] of the logit scale's length.
     """
     truth = batch["truth"]
-    captions, absent, neutral = (images @ texts.T).split([BATCH, ABSENT, 1], dim=1)
-    contrast = (spread(captions, truth) + spread(captions.T, truth.T)) / 2
+    captions, negatives, neutral = (images @ texts.T).split([BATCH, NEGATIVES, 1], dim=1)
+    contrast = (multi_target_cross_entropy(captions, truth) + multi_target_cross_entropy(captions.T, truth.T)) / 2
     anchored = torch.zeros(())
     for logits, marks in ((images @ prototypes.T, "shown"), (F.normalize(texts[:BATCH], dim=-1) @ prototypes.T, "meant")):
-        for i, (some, true) in enumerate(zip(logits.split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True)):
+        for i, (part, true) in enumerate(zip(logits.split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True)):
             # A fifth of the rows are shapes, each with four parts: a row weighs about the same in each.
-            anchored = anchored + (0.25 if i else 1) * spread(20 * some, true)
-    judged = torch.zeros(())
-    for difference, present in ((captions[:, :ABSENT] - absent, truth[:, :ABSENT]), (captions - neutral, truth)):
+            anchored = anchored + (0.25 if i else 1) * multi_target_cross_entropy(20 * part, true)
+    multi_label = torch.zeros(())
+    for difference, present in ((captions[:, :NEGATIVES] - negatives, truth[:, :NEGATIVES]), (captions - neutral, truth)):
         wrong = F.softplus(torch.where(present, -difference, difference))
-        judged = judged + (wrong[present].mean() + wrong[~present].mean()) / 2
-    return contrast + anchored + 0.25 * judged
+        multi_label = multi_label + (wrong[present].mean() + wrong[~present].mean()) / 2
+    return contrast + anchored + 0.25 * multi_label
 
 
 def train(minutes: float, seed: int, checkpoint: Path) -> None:
-    """The learning rate falls to nothing over the given time, so that a slower machine gets fewer steps, not a half-done model."""
+    """The learning rate falls to zero over `minutes`, so that a slower machine makes fewer steps but still finishes."""
     torch.manual_seed(seed)
     model = open_clip.create_model("demo").train()
     prototypes = torch.nn.Parameter(torch.randn(sum(PROTOTYPES), model.visual.output_dim))
@@ -176,22 +177,22 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
         seen_ids[batch["texts"].unique()] = True
         smooth = 0.98 * smooth + 0.02 * loss.item() if step > 1 else loss.item()
         if step % 100 == 0:
-            said = []
+            accuracies = []
             for vectors, marks in ((images, "shown"), (texts[:BATCH], "meant")):
-                for some, true in zip((vectors @ anchors.T).split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True):
-                    one = true.sum(1) == 1
-                    said.append(f"{100 * true[torch.arange(BATCH), some.argmax(1)][one].float().mean():.0f}")
+                for part, true in zip((vectors @ anchors.T).split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True):
+                    single = true.sum(1) == 1
+                    accuracies.append(f"{100 * true[torch.arange(BATCH), part.argmax(1)][single].float().mean():.0f}")
             print(f"step {step:6d}  {100 * done:5.1f} %  loss {smooth:.3f}  scale {model.logit_scale.exp():.1f}  % right of all emoji, "
-                  f"numbers, colours, shapes, backgrounds: pictures {' '.join(said[:5])}, texts {' '.join(said[5:])}", flush=True)  # fmt: skip
+                  f"numbers, colours, shapes, backgrounds: pictures {' '.join(accuracies[:5])}, texts {' '.join(accuracies[5:])}", flush=True)  # fmt: skip
     with torch.no_grad():
-        # Noise would make a word that training never saw say something; the mean says as little as can be.
+        # A token that training never saw gets the mean embedding: its random one would act like a meaning.
         model.token_embedding.weight[~seen_ids] = model.token_embedding.weight[seen_ids].mean(0)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": model.state_dict(), "steps": step, "minutes": minutes, "seed": seed}, checkpoint)
 
 
 def export_bundle(checkpoint: Path, seed: int) -> None:
-    """The same export as any model's; decisions are judged on drawings instead of photographs."""
+    """Exports like any model, but compares decisions on drawings instead of photographs."""
     rng = np.random.default_rng([seed, 2])
     facts = [random_facts(rng, PAIRS) for _ in range(120)]
     trained = torch.load(checkpoint, weights_only=True)
@@ -206,8 +207,8 @@ def export_bundle(checkpoint: Path, seed: int) -> None:
     )  # fmt: skip
 
 
-class Measured:
-    """The bundle behind the run-time modules, as it serves."""
+class DemoBundle:
+    """The bundle, used through the run-time modules."""
 
     def __init__(self) -> None:
         self.encoders = Encoders.load(BUNDLE, threads=torch.get_num_threads(), verify_hashes=True)
@@ -230,7 +231,7 @@ def average_precision(scores: NDArray[np.float32], present: NDArray[np.bool_]) -
 
 def measure(seed: int) -> dict[str, float]:
     """Percentages, on drawings from seeds that training never uses."""
-    rng, model, figures = np.random.default_rng([seed, 3]), Measured(), dict[str, float]()
+    rng, model, figures = np.random.default_rng([seed, 3]), DemoBundle(), dict[str, float]()
     names = [name for name, _ in concepts()[0]]
     shown = np.tile(np.arange(len(names)), 2)
     cosines = model.images([picture_of(rng, frozenset([int(i)])) for i in shown]) @ model.texts(names).T
@@ -247,15 +248,15 @@ def measure(seed: int) -> dict[str, float]:
         ("seen", [p for p in PAIRS if p not in HELD_OUT_PAIRS]),
         ("never seen together in training", HELD_OUT_PAIRS),
     ):
-        asked = [chosen[i % len(chosen)] for i in range(400)]
-        drawn = [picture_of(rng, replace(random_shapes(rng, [pair]), number=1)) for pair in asked]
+        expected = [chosen[i % len(chosen)] for i in range(400)]
+        drawn = [picture_of(rng, replace(random_shapes(rng, [pair]), number=1)) for pair in expected]
         best = (model.images(drawn) @ pairs.T).argmax(1)
         figures[f"colour and shape {title}, first among all {len(PAIRS)} pairs"] = float(
-            np.mean([PAIRS[b] == a for b, a in zip(best, asked, strict=True)])
+            np.mean([PAIRS[b] == a for b, a in zip(best, expected, strict=True)])
         )
     counted = [Shapes(n, "red", "star", None) for n in range(1, 6)]
-    drawn = [picture_of(rng, Shapes(one.number, "red", "star", "blue")) for one in counted * 40]
-    best = (model.images(drawn) @ model.texts([one.phrase() for one in counted]).T).argmax(1)
+    drawn = [picture_of(rng, Shapes(shapes.number, "red", "star", "blue")) for shapes in counted * 40]
+    best = (model.images(drawn) @ model.texts([shapes.phrase() for shapes in counted]).T).argmax(1)
     figures["number of red stars, one to five"] = float((best == np.tile(np.arange(5), 40)).mean())
     looked_for = rng.choice(len(names), 60, replace=False)
     scenes = [frozenset(int(i) for i in rng.choice(looked_for, int(rng.integers(2, 5)), replace=False)) for _ in range(1000)]
@@ -264,8 +265,8 @@ def measure(seed: int) -> dict[str, float]:
     sides = {"": model.texts([names[i] for i in looked_for])}
     sides[" against no …"] = model.texts([f"no {names[i]}" for i in looked_for])
     sides[" against something else"] = model.texts(["something else"] * len(looked_for))
-    for title, absent in sides.items():
-        scores = images @ sides[""].T - (images @ absent.T if title else 0)
+    for title, negatives in sides.items():
+        scores = images @ sides[""].T - (images @ negatives.T if title else 0)
         precision = np.mean([average_precision(scores[:, i], present[:, i]) for i in range(len(looked_for))])
         figures[f"scenes of two to four things, mean average precision of 60 labels{title}"] = float(precision)
         if title:

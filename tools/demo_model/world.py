@@ -30,7 +30,7 @@ PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES]
 PARTS = (range(1, len(NUMBERS) + 1), tuple(COLOURS), SHAPES, tuple(COLOURS))  # what each part of Shapes can be
 HELD_OUT_PAIRS = [pair for i, pair in enumerate(PAIRS) if (3 * (i // len(SHAPES)) + i) % len(SHAPES) == 5]
 
-# A subgroup of emoji-test.txt starts with the key; what one would call it in plain words.
+# The start of a subgroup's name in emoji-test.txt, and what people would call the subgroup.
 KINDS = {
     "face-": "a face", "cat-face": "a cat", "monkey-face": "a monkey", "heart": "a heart", "hand": "a hand", "person": "a person",
     "person-sport": "a person doing sport", "family": "people", "body-parts": "a part of the body", "animal-": "an animal",
@@ -52,8 +52,10 @@ WORDINGS = (
     "an image of {a}", "an emoji of {a}", "this is {a}", "this is a photo of {}", "a picture of {}", "there is {a} in the picture",
     "a picture with {a} in it", "a photo containing {a}", "a thumbnail of {a}", "{a} on a plain background", "a small {}", "one {}",
 )  # fmt: skip
-ABSENCES = ("no {}", "no {}", "no {a}", "without {a}", "not {a}", "there is no {}", "a picture of no {}", "a picture without {a}",
-            "a photo of no {}")  # fmt: skip
+NEGATIVE_WORDINGS = (
+    "no {}", "no {}", "no {a}", "without {a}", "not {a}", "there is no {}", "a picture of no {}", "a picture without {a}",
+    "a photo of no {}",
+)  # fmt: skip
 NEUTRAL = (
     "something else",
     "something else",
@@ -91,8 +93,8 @@ class Shapes:
         text = with_article(" ".join([*words, noun])) if not plural else " ".join([*words, noun])
         return text + (f" on {with_article(self.background)} background" if self.background else "")
 
-    def matches(self, asked: "Shapes") -> bool:
-        return all(b is None or a == b for a, b in zip(self.parts(), asked.parts(), strict=True))
+    def matches(self, other: "Shapes") -> bool:
+        return all(b is None or a == b for a, b in zip(self.parts(), other.parts(), strict=True))
 
     def parts(self) -> tuple[int | None, str | None, str | None, str | None]:
         return self.number, self.colour, self.shape, self.background
@@ -109,10 +111,10 @@ def with_article(noun: str) -> str:
 
 
 def is_true(concept: Concept, facts: Facts) -> bool:
-    asked = concept[1]
-    if isinstance(asked, Shapes):
-        return isinstance(facts, Shapes) and facts.matches(asked)
-    return not isinstance(facts, Shapes) and not asked.isdisjoint(facts)
+    meant = concept[1]
+    if isinstance(meant, Shapes):
+        return isinstance(facts, Shapes) and facts.matches(meant)
+    return not isinstance(facts, Shapes) and not meant.isdisjoint(facts)
 
 
 def word(concept: Concept, rng: np.random.Generator, wordings: tuple[str, ...] = WORDINGS) -> str:
@@ -126,7 +128,7 @@ def word(concept: Concept, rng: np.random.Generator, wordings: tuple[str, ...] =
 def emoji() -> list[Emoji]:
     """Fully-qualified emoji without flags, skin tones, joined sequences, keycaps and geometric figures, in Unicode's order."""
     keywords = dict(re.findall(r'<annotation cp="([^"]+)">([^<]+)<', CLDR.read_text(encoding="utf-8")))
-    found, subgroup = [], ""
+    result, subgroup = [], ""
     for line in EMOJI_TEST.read_text(encoding="utf-8").partition("# group: Flags")[0].splitlines():
         if line.startswith("# subgroup:"):
             subgroup = line[12:]
@@ -139,19 +141,19 @@ def emoji() -> list[Emoji]:
         kinds += ["a person"] if subgroup.startswith("person") else []
         name = match[2].replace("’", "'")
         words = {w.replace("’", "'") for w in words if len(w) > 1 and w not in SHAPES and w not in COLOURS} - {name}
-        found.append(Emoji(characters, name, (*sorted(words), *kinds)))
-    return found
+        result.append(Emoji(characters, name, (*sorted(words), *kinds)))
+    return result
 
 
 @cache
 def concepts() -> tuple[list[Concept], list[list[Concept]]]:
-    """The names, one an emoji, and for each emoji every other concept that is true of it."""
+    """The name of each emoji, and for each emoji every other concept that is true of it."""
     having = defaultdict(set)
-    for i, one in enumerate(emoji()):
-        for text in (one.name, *one.words):
+    for i, item in enumerate(emoji()):
+        for text in (item.name, *item.words):
             having[text].add(i)
-    names: list[Concept] = [(one.name, frozenset(having[one.name])) for one in emoji()]
-    return names, [[(text, frozenset(having[text])) for text in one.words] for one in emoji()]
+    names: list[Concept] = [(item.name, frozenset(having[item.name])) for item in emoji()]
+    return names, [[(text, frozenset(having[text])) for text in item.words] for item in emoji()]
 
 
 @cache
@@ -181,9 +183,9 @@ def background(rng: np.random.Generator, size: int = SIZE) -> Image.Image:
     kind = rng.random()
     if kind < 0.2:
         return Image.new("RGB", (size, size), (255, 255, 255))
-    one, two = rng.integers(0, 256, (2, 3))
+    first, second = rng.integers(0, 256, (2, 3))
     if kind < 0.5:
-        return Image.new("RGB", (size, size), tuple(int(v) for v in one))
+        return Image.new("RGB", (size, size), tuple(int(v) for v in first))
     if kind < 0.7:
         cells = rng.integers(0, 256, (int(rng.integers(2, 6)), int(rng.integers(2, 6)), 3), dtype=np.uint8)
         return Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC)
@@ -196,7 +198,7 @@ def background(rng: np.random.Generator, size: int = SIZE) -> Image.Image:
         mix = np.sin(wave * rng.uniform(10, 50)) > 0
     else:
         mix = rng.random((size, size))
-    return Image.fromarray((one + (two - one) * mix[..., None]).astype(np.uint8))
+    return Image.fromarray((first + (second - first) * mix[..., None]).astype(np.uint8))
 
 
 def corners(shape: str, x: float, y: float, r: float, turn: float) -> list[tuple[float, float]]:
@@ -237,8 +239,8 @@ def draw_shapes(rng: np.random.Generator, facts: Shapes, size: int = SIZE) -> Im
     return canvas.reduce(zoom)
 
 
-def wear(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
-    """What happens to pictures: a colour cast, blur, noise, JPEG."""
+def degrade(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
+    """Adds at random a colour cast, blur, noise and JPEG artefacts."""
     if rng.random() < 0.25:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
     pixels = np.asarray(picture, np.float32)
@@ -246,18 +248,18 @@ def wear(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
         pixels = pixels * rng.normal(1, 0.07, 3).astype(np.float32) + rng.normal(0, 6)
     if rng.random() < 0.3:
         pixels = pixels + rng.normal(0, rng.uniform(2, 10), pixels.shape).astype(np.float32)
-    worn = np.clip(pixels, 0, 255).astype(np.uint8)
+    degraded = np.clip(pixels, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         file = io.BytesIO()
-        Image.fromarray(worn).save(file, "JPEG", quality=int(rng.integers(40, 95)))
-        worn = np.asarray(Image.open(file))
-    return worn
+        Image.fromarray(degraded).save(file, "JPEG", quality=int(rng.integers(40, 95)))
+        degraded = np.asarray(Image.open(file))
+    return degraded
 
 
 def picture_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
     """A new picture of the facts: uint8 [64, 64, 3]. One emoji takes 45 to 100 % of the side, several share it."""
     if isinstance(facts, Shapes):
-        return wear(rng, draw_shapes(rng, facts))
+        return degrade(rng, draw_shapes(rng, facts))
     canvas = background(rng)
     if len(facts) == 1:
         side = SIZE * rng.uniform(0.45, 1.0)
@@ -269,7 +271,7 @@ def picture_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
         centres = [SIZE * (np.array([c % 2, c // 2]) * 0.5 + 0.25) + rng.uniform(-3, 3, 2) for c in cells]
     for index, centre in zip(facts, centres, strict=True):
         paste(canvas, index, tuple(centre), side * rng.uniform(0.9, 1.1), rng.normal(0, 12), rng.random() < 0.2)
-    return wear(rng, canvas)
+    return degrade(rng, canvas)
 
 
 def random_shapes(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Shapes:
@@ -292,13 +294,13 @@ def random_concept(rng: np.random.Generator, facts: Facts) -> Concept:
     if isinstance(facts, Shapes):
         number, background = rng.random() < 0.6, rng.random() < 0.4
         colour = rng.random() < 0.85
-        asked = Shapes(
+        meant = Shapes(
             facts.number if number or not colour else None,
             facts.colour if colour else None,
             facts.shape if rng.random() < 0.9 else None,
             facts.background if background else None,
         )
-        return asked.phrase(), asked
+        return meant.phrase(), meant
     names, others = concepts()
     index = list(facts)[int(rng.integers(len(facts)))]
     if rng.random() < 0.6 or not others[index]:

@@ -183,11 +183,10 @@ def _size(payload: dict[str, Any]) -> int:
 
 def _refusal(scope: Scope, name: str, status: int | None = None) -> Response:
     usual, message, code = GATEWAY_RESPONSES[name]
-    _log(scope, status or usual or UNAVAILABLE, message)
+    status = status or usual or UNAVAILABLE
+    _log(scope, status, message or "")
     headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
-    return _response(
-        {"statusCode": status or usual or UNAVAILABLE, "headers": headers, "body": json.dumps({"message": message, "code": code})}
-    )
+    return _response({"statusCode": status, "headers": headers, "body": json.dumps({"message": message, "code": code})})
 
 
 def _plain_refusal(scope: Scope, status: int, text: str) -> Response:

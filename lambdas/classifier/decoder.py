@@ -1,0 +1,255 @@
+"""The handler's side of decoding: opened pictures, and the process that makes pixels of them.
+
+The process is a cell against accidents and bombs: what passes its limits on time or memory, or crashes it, is an error of that picture
+alone. It is no sandbox against code.
+"""
+
+import atexit
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.bundle import ImageSettings
+from classifier.containers import Container, walk
+from classifier.errors import ClientError
+from classifier.messages import receive, send
+from classifier.schema import Fit
+
+MAX_PIXELS = 50_000_000
+# Formats whose libraries hold a picture several times: at most 20 bytes a pixel for WebP, 15 for AVIF with transparency, as measured.
+# So no picture takes more than 620 MB, which is what the smallest function has beside the model: see docs/security.md.
+MAX_HELD_PIXELS = 30_000_000
+MAX_TOTAL_PIXELS = 100_000_000
+# Of the processor; where it is busy or a small function has a part of it, the clock may go twice as far.
+MAX_SECONDS = 2.0
+# What the pictures of one request may lose at the limits; after that each further one gets MIN_SECONDS.
+MAX_LOST_SECONDS = 6.0
+MIN_SECONDS = 0.2
+# How long a process may take to start: the importing of Pillow on a busy machine.
+START_SECONDS = 10.0
+_FIT_BY_RESIZE_MODE: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}
+# What Python needs to start where the handler's does. The rest of the environment is not for a process that reads strangers' files.
+_VARIABLES = ("LD_LIBRARY_PATH", "PATH")
+Squares = list[NDArray[np.uint8]]
+
+
+class Allowance:
+    """How long the pictures of one request may take, which has so many seconds left; one picture takes at most `most`."""
+
+    def __init__(self, left: float = 2 * MAX_SECONDS, most: float = MAX_SECONDS) -> None:
+        self._deadline, self._most, self.lost = time.monotonic() + left, most, 0.0
+
+    def seconds(self) -> tuple[float, float]:
+        """For the next picture: of the processor, and by the clock."""
+        most = self._most if self.lost < MAX_LOST_SECONDS else MIN_SECONDS
+        left = max(MIN_SECONDS, self._deadline - time.monotonic())
+        return min(most, left), min(2 * most, left)
+
+
+class Decoder:
+    """One worker process, started when it is first needed and again after it has ended. It takes one picture at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parent: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._worker: socket.socket | None = None
+        self.worker_id = 0
+
+    @property
+    def parent_id(self) -> int:
+        return self._parent.pid if self._parent else 0
+
+    def start(self) -> None:
+        """Starts the process and doesn't wait for it."""
+        with self._lock:
+            self._connect()
+
+    def close(self) -> None:
+        """Ends the process and waits for it."""
+        with self._lock:
+            self._drop(kill=True)
+            self._end_parent()
+
+    def decode(self, container: Container, settings: ImageSettings, fit: Fit, allowance: Allowance) -> tuple[int, int, Squares]:
+        """Width and height as the file has them, and squares [S, S, 3]. Raises ClientError."""
+        header = {
+            "data": len(container.data), "exif": len(container.exif), "format": container.format, "width": container.width,
+            "height": container.height, "frame": container.frame, "ends": container.ends, "transparent": container.transparent,
+        }  # fmt: skip
+        target = (settings.size, settings.interpolation, fit)
+        parts = (container.data, container.exif, container.xmp)
+        with self._lock:
+            worker = self._connected()
+            (seconds, clock), start = allowance.seconds(), time.monotonic()
+            try:
+                worker.settimeout(clock)
+                send(worker, {"container": header, "target": target, "seconds": seconds}, parts)
+                self._wait(worker, start, seconds, clock)
+                answer, body = receive(worker, start + clock)
+            except (EOFError, OSError) as err:
+                # TimeoutError is an OSError; the others mean that the worker has ended.
+                self._drop(kill=True)
+                spent = time.monotonic() - start
+                allowance.lost += spent
+                if isinstance(err, TimeoutError) and spent >= clock and clock < 2 * seconds:
+                    message = "Time ran out while the image was decoded; send it again, or a smaller one."
+                    raise ClientError(503, "out_of_time", message) from err
+                message = f"The {container.format} image takes too much time or memory to decode; shrink it, or save it again with a usual program."
+                raise ClientError(400, "invalid_image", message) from err
+            if answer["last"]:
+                self._drop()
+        if "error" in answer:
+            raise ClientError(400, "invalid_image", f"The {container.format} {answer['error']}.")
+        side = settings.size
+        squares = np.frombuffer(body, np.uint8).reshape(-1, side, side, 3)
+        return answer["width"], answer["height"], list(squares)
+
+    def _wait(self, worker: socket.socket, start: float, seconds: float, clock: float) -> None:
+        """Until the answer begins. Raises TimeoutError."""
+        used, patience = _processor_seconds(self.worker_id), seconds
+        while not select.select([worker], [], [], patience)[0]:
+            now = _processor_seconds(self.worker_id)
+            spent = now - used if now and used else seconds
+            patience = min(seconds - spent, start + clock - time.monotonic())
+            if patience < 0.001:
+                raise TimeoutError
+
+    def _connected(self) -> socket.socket:
+        """A worker that is ready. Raises RuntimeError where none can be started."""
+        for _ in range(2):
+            self._connect()
+            assert self._worker is not None
+            if self.worker_id:
+                return self._worker
+            with contextlib.suppress(EOFError, OSError):
+                hello, _ = receive(self._worker, time.monotonic() + START_SECONDS)
+                self.worker_id = hello["pid"]
+                return self._worker
+            self._drop()
+            self._end_parent()
+        raise RuntimeError("The decoder's process doesn't start.")
+
+    def _connect(self) -> None:
+        if self._worker is not None:
+            return
+        for _ in range(2):
+            if self._parent is None:
+                self._start_parent()
+            assert self._control is not None
+            ours, theirs = socket.socketpair()
+            try:
+                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+                self._worker = ours
+                return
+            except OSError:  # the parent has ended
+                ours.close()
+                self._end_parent()
+            finally:
+                theirs.close()
+
+    def _start_parent(self) -> None:
+        self._control, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", "classifier.decoder_worker"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        theirs.close()
+
+    def _end_parent(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._parent is not None:
+            self._parent.kill()
+            self._parent.wait()
+        self._control = self._parent = None
+
+    def _drop(self, *, kill: bool = False) -> None:
+        if self._worker is not None:
+            self._worker.close()
+        if kill and self.worker_id:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.worker_id, signal.SIGKILL)
+        self._worker, self.worker_id = None, 0
+
+
+# One process serves all that runs in this one. At exit it would end by itself; waiting for it leaves nothing behind.
+shared = Decoder()
+atexit.register(shared.close)
+
+
+@dataclass
+class Picture:
+    """An opened image file, of which only the header was read; decoding it corrects the size where the header was not exact."""
+
+    _container: Container
+    field: str | None
+    format: str
+    width: int
+    height: int
+
+    def pixels(
+        self, settings: ImageSettings, fit: Fit | None = None, allowance: Allowance | None = None, decoder: Decoder = shared
+    ) -> Squares:
+        """uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square; two or three squares for `tiles`.
+
+        Without `fit`, as the model was trained. Raises ClientError for a damaged file and for one that takes too much time or memory.
+        """
+        fit = fit or _FIT_BY_RESIZE_MODE[settings.resize_mode]
+        try:
+            self.width, self.height, squares = decoder.decode(self._container, settings, fit, allowance or Allowance())
+        except ClientError as err:
+            err.field = self.field
+            raise
+        return squares
+
+
+def open_image(data: bytes, field: str | None = None) -> Picture:
+    """Reads the header. Raises ClientError for a file of another format, a damaged header, or too many pixels."""
+    if not data:
+        raise ClientError(400, "invalid_image", "The image is empty; send the bytes of an image file.", field)
+    try:
+        container = walk(data)
+    except ClientError as err:
+        err.field = field
+        raise
+    held = container.format == "WEBP" or (container.format == "AVIF" and container.alpha)
+    most = MAX_HELD_PIXELS if held else MAX_PIXELS
+    if container.width * container.height > most:
+        size, kind = f"{container.width} x {container.height}", f" in {container.format}" if held else ""
+        message = f"The image has {size} pixels; at most {most:,} are allowed{kind}. Shrink it: the model sees a few hundred on each side."
+        raise ClientError(413, "too_large", message, field)
+    return Picture(container, field, container.format, container.width, container.height)
+
+
+def check_pixels(pictures: Sequence[Picture]) -> None:
+    """Raises ClientError for too many pixels in all."""
+    pixels = sum(picture.width * picture.height for picture in pictures)
+    if pixels > MAX_TOTAL_PIXELS:
+        message = (
+            f"The images have {pixels:,} pixels together; at most {MAX_TOTAL_PIXELS:,} are allowed. Shrink them, or send fewer."
+        )
+        raise ClientError(413, "too_large", message, "images")
+
+
+def _processor_seconds(pid: int) -> float | None:
+    """What a process has used, by Linux's clock for it (clock_getcpuclockid); None where there is no such clock."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return None
