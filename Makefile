@@ -152,6 +152,9 @@ document: $(READY) ## write openapi.json, and the tables and answers in README.m
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
 	@$(EXPORT)/bin/python -m tools.benchmark
 
+benchmark-ladder: $(CONVERT_READY) ## measure every precision's accuracy, time and size, as in docs/performance.md; ten minutes
+	@$(CONVERT)/bin/python -m tools.benchmark.ladder
+
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
@@ -236,4 +239,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients lock audit soak fuzz check format examples-setup
+.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients lock audit soak fuzz check format examples-setup

@@ -10,7 +10,8 @@ import numpy as np
 from classifier.bundle import TextSettings
 from classifier.encoders import Encoders
 from classifier.tokenizer import Tokenizer
-from export.graph import LADDERS, STEPS, Floats, calibrate
+from export.graph import LADDERS, STEPS, Floats
+from export.graph import calibrate as largest_inputs
 from export.progress import progress, say
 from export.source import Source
 from export.towers import write_encoder
@@ -86,9 +87,9 @@ class Ladder:
         if precision not in ("auto", "search"):
             steps = (precision if self.inputs[encoder] or precision == "fp32" else "int8",)
         steps = tuple(step for step in steps if step != "fp32")
-        largest = self._calibrate(encoder, fp32) if steps and self.inputs[encoder] else {}
+        largest = self.calibrate(encoder, fp32) if steps and self.inputs[encoder] else {}
         for step in steps:
-            yield step, self._judge(encoder, step, largest), []
+            yield step, self.try_step(encoder, step, largest), []
             if precision == "search" and STEPS[step] == STEPS["int8-rows-full"]:
                 yield from self._search(encoder, step, largest)
 
@@ -104,9 +105,9 @@ class Ladder:
         errors = {product: error(product) for product in progress(products, "products")}
         ranked = sorted(products, key=errors.__getitem__)
         for count in range(1, int(MAX_FLOATS * len(ranked)) + 1):
-            yield "mixed", self._judge(encoder, step, largest, ranked[:count]), ranked[:count]
+            yield "mixed", self.try_step(encoder, step, largest, ranked[:count]), ranked[:count]
 
-    def _judge(self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = ()) -> Verdict:
+    def try_step(self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = ()) -> Verdict:
         self._write(encoder, step, largest, floats)
         self._tried = replace(self.served, **{f"{encoder}s": self._embed(encoder)})
         if self.target == "x86_64-vnni":
@@ -128,7 +129,7 @@ class Ladder:
         tokenizer = Tokenizer(self.folder, self.text)
         return np.stack(encoders.encode_text([tokenizer.encode(text) for text in self.reference.sentences[:count]]))
 
-    def _calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
+    def calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
         """What reaches each product, from pictures or sentences that nothing is judged on."""
         say(f"calibrating the {encoder} encoder")
         if encoder == "image":
@@ -137,4 +138,4 @@ class Ladder:
         else:
             tokenizer = Tokenizer(self.folder, self.text)
             runs = [{"ids": np.array([tokenizer.encode(sentence)], np.int64)} for sentence in calibration_sentences()]
-        return calibrate(fp32, self.inputs[encoder], runs)
+        return largest_inputs(fp32, self.inputs[encoder], runs)

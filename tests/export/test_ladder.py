@@ -7,15 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.bundle import BundleManifest, Weights
 from classifier.encoders import Encoders
-from export import check, pipeline
+from export import pipeline
 from export.errors import ExportError
-from export.ladder import Ladder
-from export.source import Source
-from export.towers import write_encoder
 from export.verify import Reference, Served, judge, pictures, read_pictures, sentences
 from tests.support.weights import small_architecture, unfriendly
+from tools.benchmark.ladder import small_ladder
 
 DIMENSION = 512
 # CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.
@@ -107,25 +104,8 @@ def test_own_pictures_are_refused_where_they_are_few_or_broken(tmp_path: Path) -
         read_pictures(tmp_path)
 
 
-def ladder(folder: Path, target: str) -> tuple[Ladder, BundleManifest]:
-    """At the foot of it: both encoders in fp32, with unfriendly weights."""
-    architecture = small_architecture()
-    weights = Weights(source="random", revision=None, sha256="")
-    settings = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
-    source = Source("small", architecture, unfriendly(architecture), settings, weights, "none")
-    inputs = {encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")}
-    manifest = pipeline._settings(source, "random", folder)
-
-    def load() -> Encoders:
-        pipeline._write_settings(folder, manifest)
-        return Encoders.load(folder, threads=1)
-
-    reference, served, _ = check.with_numpy(load(), source, pictures(40), sentences())
-    return Ladder(folder, source, manifest.text, inputs, load, reference, served, target), manifest
-
-
 def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(tmp_path: Path) -> None:
-    steps, manifest = ladder(tmp_path, "arm64")
+    steps, manifest = small_ladder(tmp_path, unfriendly(small_architecture()), "arm64", 40)
     fp32 = {encoder: (tmp_path / f"{encoder}.onnx").stat().st_size for encoder in ("image", "text")}
     chosen, figures = steps.take("auto")
     assert "fp32" not in chosen.values()
@@ -145,6 +125,6 @@ def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(tm
 
 
 def test_a_step_that_is_asked_for_is_taken_and_so_is_fp32(tmp_path: Path) -> None:
-    steps, _ = ladder(tmp_path, "x86_64")
+    steps, _ = small_ladder(tmp_path, unfriendly(small_architecture()), "x86_64", 20)
     assert steps.take("fp32")[0] == {"image": "fp32", "text": "fp32"}
     assert steps.take("int8-rows")[0] == {"image": "int8-rows", "text": "int8-rows"}

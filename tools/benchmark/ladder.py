@@ -1,6 +1,7 @@
-"""Measures every precision on ViT-B/32 in its true size and prints docs/performance.md's table: python -m tools.benchmark.ladder.
+"""Measures every precision and prints the tables of docs/performance.md: make benchmark-ladder.
 
-Weights are random: the time doesn't depend on them. Steps run in turns, and the figures are ratios to fp32's time in the same turn.
+Accuracy on a small CLIP, with random weights as they are initialised and with unfriendly ones. Time and size on ViT-B/32 with random
+weights, on which the time doesn't depend: the precisions run in turns, and a figure is the median ratio to fp32's time in its turn.
 """
 
 import argparse
@@ -14,16 +15,22 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from classifier.bundle import Weights
+from classifier.bundle import BundleManifest, Weights
+from classifier.encoders import Encoders
+from export import check, pipeline
 from export.architecture import Architecture
 from export.graph import STEPS, calibrate
+from export.ladder import Ladder
 from export.source import Source, read_table
 from export.towers import write_encoder
-from export.verify import pictures
-from tests.support.weights import plain
+from export.verify import pictures, sentences
+from tests.support.weights import Arrays, plain, small_architecture, unfriendly
 
 MODEL = "ViT-B-32-quickgelu"
 WIDE = 8  # images in one run, as max_batch has it
+PICTURES = 60
+SETTINGS = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
+RANDOM = Weights(source="random", revision=None, sha256="")
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
@@ -33,15 +40,45 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6)
-    rounds = parser.parse_args().rounds
+def small_ladder(folder: Path, arrays: Arrays, target: str, count: int) -> tuple[Ladder, BundleManifest]:
+    """A small CLIP's fp32 encoders in the folder, to be judged on `count` pictures."""
+    source = Source("small", small_architecture(), arrays, SETTINGS, RANDOM, "none")
+    inputs = {encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")}
+    manifest = pipeline._settings(source, "random", folder)
+
+    def load() -> Encoders:
+        pipeline._write_settings(folder, manifest)
+        return Encoders.load(folder, threads=os.cpu_count() or 1)
+
+    reference, served, _ = check.with_numpy(load(), source, pictures(count), sentences())
+    return Ladder(folder, source, manifest.text, inputs, load, reference, served, target), manifest
+
+
+def measure_accuracy() -> None:
+    print("| Weights | Encoder | Precision | Least cosine | Best label equal | at least | Change, 99th percentile | Holds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for weights in (plain, unfriendly):
+        with tempfile.TemporaryDirectory() as name:
+            ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", PICTURES)
+            for encoder in ("image", "text"):
+                path, fp32 = Path(name) / f"{encoder}.onnx", Path(name) / f"{encoder}.fp32"
+                path.rename(fp32)
+                largest = ladder.calibrate(encoder, fp32)
+                for step in [step for step in STEPS if step != "fp32"]:
+                    verdict = ladder.try_step(encoder, step, largest)
+                    cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
+                    print(f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} | {verdict.equal:.2%} | "
+                          f"{verdict.equal_at_least:.2%} | {verdict.change:.4f} | {'yes' if verdict.holds else 'no'} |", flush=True)  # fmt: skip
+                fp32.replace(path)
+
+
+def measure_time(rounds: int, layers: int) -> None:
     architecture = Architecture.model_validate(read_table()["architectures"][MODEL])
-    settings = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
-    source = Source(
-        MODEL, architecture, plain(architecture), settings, Weights(source="random", revision=None, sha256=""), "none"
-    )
+    assert architecture.image
+    towers = {"image": architecture.image, "text": architecture.text}
+    shortened = {name: tower.model_copy(update={"layers": layers}) for name, tower in towers.items()}
+    architecture = architecture.model_copy(update=shortened)
+    source = Source(MODEL, architecture, plain(architecture), SETTINGS, RANDOM, "none")
     rng = np.random.default_rng(0)
     runs = {
         "one image": ("image", {"pixels": rng.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)}),
@@ -80,6 +117,18 @@ def main() -> None:
               + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")  # fmt: skip
         result[step] = {run: round(float(np.median(spent[run, step])), 1) for run in runs}
     print(json.dumps(result), file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=12, help="of each encoder; fewer for a quick look at the ratios")
+    parser.add_argument("--only", choices=["accuracy", "time"])
+    arguments = parser.parse_args()
+    if arguments.only != "time":
+        measure_accuracy()
+    if arguments.only != "accuracy":
+        measure_time(arguments.rounds, arguments.layers)
 
 
 if __name__ == "__main__":
