@@ -10,7 +10,7 @@ from PIL import Image
 
 from classifier.bundle import BundleManifest, ImageSettings
 from classifier.encoders import Encoders
-from classifier.image import open_image
+from classifier.decoder import open_image
 from classifier.tokenizer import Tokenizer
 from export import forward, verify
 from export.errors import ExportError
