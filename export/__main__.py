@@ -18,8 +18,8 @@ CDK = Path(__file__).parent.parent / "cdk.json"
 
 
 def architecture() -> str:
-    """The processor that cdk.json deploys to."""
-    return str(json.loads(CDK.read_text())["context"]["architecture"])
+    """The processor that cdk.json deploys to; its default is the stack's."""
+    return str(json.loads(CDK.read_text())["context"].get("architecture", "arm64"))
 
 
 def read_labels(text: str) -> list[str]:
