@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from classifier.bundle import BundleManifest, ImageSettings
-from classifier.decoder import open_image
 from classifier.encoders import Encoders
+from classifier.picture import open_image
 from classifier.tokenizer import Tokenizer
 from export import forward, verify
 from export.errors import ExportError

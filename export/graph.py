@@ -115,14 +115,14 @@ class Graph:
         else:
             # Moved to begin at 0, all 8 bits are for what there is; the bias takes it back.
             highest = x = self.op("Add", x, self.constant(np.float32(-least)))
-            sums = [scale * (integers.astype(np.int32) - zero).sum(0) for integers, scale, zero in parts]
+            sums = [scale * (integers.astype(np.int32) - offset).sum(0) for integers, scale, offset in parts]
             bias, steps = (bias + least * sum(sums)).astype(np.float32), 255
         highest = self.op("ReduceMax", highest, last, keepdims=0)
         step = self.op("Max", self.op("Mul", highest, self.constant(np.float32(1 / steps))), self.constant(TINY))
-        middle = 128 if least is None else 0
-        zeros = self.op("Expand", self.constant(np.array([middle], np.uint8)), self.op("Shape", step))
+        offset = 128 if least is None else 0
+        zeros = self.op("Expand", self.constant(np.array([offset], np.uint8)), self.op("Shape", step))
         quantised = self.op("QuantizeLinear", x, step, zeros, axis=0)
-        rows = self._products(quantised, stored, middle, 1)
+        rows = self._products(quantised, stored, offset, 1)
         if self.step.two_parts:
             # What rounding left is at most half a step; its product with the low bits of the weight is too small to matter.
             x = self.op("Sub", x, self.op("DequantizeLinear", quantised, step, zeros, axis=0))

@@ -1,7 +1,7 @@
 """Takes each encoder's fastest precision whose decisions hold, on the processor that will serve."""
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class Ladder:
     def _attempts(self, encoder: str, fp32: Path, precision: str) -> Iterator[tuple[str, Verdict, list[str]]]:
         """Writes one step after the other: its name, verdict, and the products that stay in fp32."""
         # torch traces a ResNet, which has one way to be quantised.
-        steps = LADDERS[self.target] if self.inputs[encoder] else ("int8", "fp32")
+        steps: Sequence[str] = LADDERS[self.target] if self.inputs[encoder] else ("int8", "fp32")
         if precision not in ("auto", "search"):
             steps = (precision if self.inputs[encoder] or precision == "fp32" else "int8",)
         steps = tuple(step for step in steps if step != "fp32")

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.decoder import open_image
 from classifier.encoders import Encoders
+from classifier.picture import open_image
 from classifier.tokenizer import Tokenizer
 from export.errors import ExportError
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
-from classifier.decoder import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
+from classifier.picture import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.schema import (
     BINARY_TYPES,
     IMAGE_TYPES,

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from typing import Any, NoReturn
 
+from classifier.containers import name_format
 from classifier.errors import ClientError, quoted
 from classifier.events import Request
 from classifier.schema import FORM_TYPE, IMAGE_TYPES, LOST_CHARACTER, JsonObject
@@ -33,7 +34,8 @@ def read_body(request: Request) -> JsonObject | bytes:
             f'"URL?labels=a+cat&labels=a+dog"; or JSON, with the file in base64: {EXAMPLE}.'
         )
     if content_type not in ("", "application/json"):
-        raise _unsupported(f"The content type {quoted(content_type)} is not supported; {HINT}.")
+        kind = name_format(request.body) if isinstance(request.body, bytes) else None
+        raise _unsupported(kind or f"The content type {quoted(content_type)} is not supported; {HINT}.")
     if not content_type and start and not _may_be_json(start):
         raise _unsupported(f"The header Content-Type is missing, and the body is not JSON; {HINT}.")
     if request.query and start:

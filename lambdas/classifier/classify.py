@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.context import RequestContext
-from classifier.decoder import Allowance, Picture, Squares, check_pixels, open_image
+from classifier.decoder import Allowance, Squares
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
 from classifier.parsing import ParsedRequest
+from classifier.picture import Picture, check_pixels, open_image
 from classifier.prompt_cache import EncodedPrompt, PromptCache
 from classifier.prompt_set import PromptSet, make_prompt_set
 from classifier.schema import NOT_BASE64, JsonObject

@@ -1,4 +1,4 @@
-"""The handler's side of decoding: opened pictures, and the process that makes pixels of them.
+"""The process that turns image files into pixels, from the handler's side.
 
 The process is a cell against accidents and bombs: what passes its limits on time or memory, or crashes it, is an error of that picture
 alone. It is no sandbox against code.
@@ -14,23 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import ImageSettings
-from classifier.containers import Container, walk
+from classifier.containers import Container
 from classifier.errors import ClientError
 from classifier.messages import receive, send
 from classifier.schema import Fit
 
-MAX_PIXELS = 50_000_000
-# Formats whose libraries hold a picture several times: at most 20 bytes a pixel for WebP, 15 for AVIF with transparency, as measured.
-# So no picture takes more than 620 MB, which is what the smallest function has beside the model: see docs/security.md.
-MAX_HELD_PIXELS = 30_000_000
-MAX_TOTAL_PIXELS = 100_000_000
 # Of the processor; where it is busy or a small function has a part of it, the clock may go twice as far.
 MAX_SECONDS = 2.0
 # What the pictures of one request may lose at the limits; after that each further one gets MIN_SECONDS.
@@ -38,7 +31,6 @@ MAX_LOST_SECONDS = 6.0
 MIN_SECONDS = 0.2
 # How long a process may take to start: the importing of Pillow on a busy machine.
 START_SECONDS = 10.0
-_FIT_BY_RESIZE_MODE: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}
 # What Python needs to start where the handler's does. The rest of the environment is not for a process that reads strangers' files.
 _VARIABLES = ("LD_LIBRARY_PATH", "PATH")
 Squares = list[NDArray[np.uint8]]
@@ -191,60 +183,6 @@ class Decoder:
 # One process serves all that runs in this one. At exit it would end by itself; waiting for it leaves nothing behind.
 shared = Decoder()
 atexit.register(shared.close)
-
-
-@dataclass
-class Picture:
-    """An opened image file, of which only the header was read; decoding it corrects the size where the header was not exact."""
-
-    _container: Container
-    field: str | None
-    format: str
-    width: int
-    height: int
-
-    def pixels(
-        self, settings: ImageSettings, fit: Fit | None = None, allowance: Allowance | None = None, decoder: Decoder = shared
-    ) -> Squares:
-        """uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square; two or three squares for `tiles`.
-
-        Without `fit`, as the model was trained. Raises ClientError for a damaged file and for one that takes too much time or memory.
-        """
-        fit = fit or _FIT_BY_RESIZE_MODE[settings.resize_mode]
-        try:
-            self.width, self.height, squares = decoder.decode(self._container, settings, fit, allowance or Allowance())
-        except ClientError as err:
-            err.field = self.field
-            raise
-        return squares
-
-
-def open_image(data: bytes, field: str | None = None) -> Picture:
-    """Reads the header. Raises ClientError for a file of another format, a damaged header, or too many pixels."""
-    if not data:
-        raise ClientError(400, "invalid_image", "The image is empty; send the bytes of an image file.", field)
-    try:
-        container = walk(data)
-    except ClientError as err:
-        err.field = field
-        raise
-    held = container.format == "WEBP" or (container.format == "AVIF" and container.alpha)
-    most = MAX_HELD_PIXELS if held else MAX_PIXELS
-    if container.width * container.height > most:
-        size, kind = f"{container.width} x {container.height}", f" in {container.format}" if held else ""
-        message = f"The image has {size} pixels; at most {most:,} are allowed{kind}. Shrink it: the model sees a few hundred on each side."
-        raise ClientError(413, "too_large", message, field)
-    return Picture(container, field, container.format, container.width, container.height)
-
-
-def check_pixels(pictures: Sequence[Picture]) -> None:
-    """Raises ClientError for too many pixels in all."""
-    pixels = sum(picture.width * picture.height for picture in pictures)
-    if pixels > MAX_TOTAL_PIXELS:
-        message = (
-            f"The images have {pixels:,} pixels together; at most {MAX_TOTAL_PIXELS:,} are allowed. Shrink them, or send fewer."
-        )
-        raise ClientError(413, "too_large", message, "images")
 
 
 def _processor_seconds(pid: int) -> float | None:

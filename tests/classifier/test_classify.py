@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.decoder import open_image
 from classifier.encoders import Encoders
 from classifier.handler import Handler
+from classifier.picture import open_image
 from classifier.scoring import rank
 from tests.support.encoders import CountingEncoders
 from tests.support.golden import golden_demo

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.bundle import ImageSettings
-from classifier.containers import MAX_PARTS, MAX_SCANS, name_format, walk
-from classifier.decoder import open_image
+from classifier.containers import name_format, walk
+from classifier.containers.container import MAX_PARTS, MAX_SCANS
 from classifier.errors import ClientError
+from classifier.picture import open_image
 from tests.support.pictures import encoded, picture, png, png_chunk, segment, with_png_chunks
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)

@@ -6,7 +6,6 @@ import pytest
 from classifier.context import MIN_ROUND_MS, RESERVE_MS, STAGES, RequestContext
 from classifier.errors import ClientError
 
-
 MARGIN_MS = RESERVE_MS + MIN_ROUND_MS
 
 

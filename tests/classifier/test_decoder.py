@@ -16,8 +16,9 @@ import pytest
 
 from classifier.bundle import ImageSettings
 from classifier.containers import Container
-from classifier.decoder import MAX_LOST_SECONDS, MIN_SECONDS, Allowance, Decoder, open_image
+from classifier.decoder import MAX_LOST_SECONDS, MIN_SECONDS, Allowance, Decoder
 from classifier.errors import ClientError
+from classifier.picture import open_image
 from tests.support.pictures import encoded, picture, png
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
@@ -108,7 +109,7 @@ def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
 
 def test_it_ends_when_the_handler_does(tmp_path: Path) -> None:
     program = (
-        "import os; from classifier.decoder import *; d = Decoder(); p = open_image(open(%r, 'rb').read())\n"
+        "import os; from classifier.decoder import Decoder; from classifier.picture import open_image; d = Decoder(); p = open_image(open(%r, 'rb').read())\n"
         "p.pixels(ImageSettings(size=8, interpolation='bicubic', resize_mode='squash', max_batch=1), decoder=d)\n"
         "print(d.worker_id, d.parent_id, flush=True); os.kill(os.getpid(), 9)"
     )

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.bundle import ImageSettings
-from classifier.decoder import open_image
 from classifier.errors import ClientError
+from classifier.picture import open_image
 from classifier.schema import Fit
 from tests.support.golden import golden_pixels
 from tests.support.pictures import SIZES, encoded, picture, png_header

@@ -8,17 +8,19 @@ import PIL
 import pytest
 
 PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
-MODULES = sorted(PACKAGE.glob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
     "main": {"decoder", "encoders", "handler"},
     "handler": {"body", "classify", "encoders", "events", "parsing"},
-    "classify": {"decoder", "encoders", "parsing", "prompt_cache", "prompt_set", "scoring"},
+    "classify": {"decoder", "encoders", "parsing", "picture", "prompt_cache", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
     "parsing": {"body"},
-    "body": {"events"},
+    "body": {"containers", "events"},
+    "picture": {"bundle", "containers", "decoder"},
     "decoder": {"bundle", "containers", "messages"},
+    "containers": {"containers"},
     "decoder_worker": {"containers", "image", "messages"},
     "image": {"containers"},
     "tokenizer": {"bundle"},
@@ -40,16 +42,17 @@ def imported(module: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_imports_go_one_way_and_heavy_libraries_stay_in_their_module(module: Path) -> None:
     names = imported(module)
     roots = {name.partition(".")[0] for name in names}
     assert not roots & BUILD_TIME
     for library, owners in ALONE.items():
         assert library not in roots or module.stem in owners
-    own = {name.partition(".")[2] for name in names if name.startswith("classifier.")} - {""}
-    shared = {"errors"} if module.stem == "context" else set() if module.stem in SHARED else SHARED
-    assert own <= ALLOWED.get(module.stem, set()) | shared
+    unit = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    own = {name.split(".")[1] for name in names if name.startswith("classifier.")}
+    shared = {"errors"} if unit == "context" else set() if unit in SHARED else SHARED
+    assert own <= ALLOWED.get(unit, set()) | shared
 
 
 def test_the_bundle_is_read_by_the_standard_library_and_pydantic_alone() -> None:

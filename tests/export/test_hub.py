@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.support.weights import plain
 
 from export.architecture import Architecture
 from export.source import read_table
+from tests.support.weights import plain
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL, TAG = "ViT-B-32-quickgelu", "openai"

@@ -25,7 +25,7 @@ def directions(rng: np.random.Generator, count: int, mean: Floats, cosine: float
     own = rng.standard_normal((count, DIMENSION))
     own -= (own @ mean)[:, None] * mean
     own /= np.linalg.norm(own, axis=1, keepdims=True)
-    return (np.sqrt(cosine) * mean + np.sqrt(1 - cosine) * own).astype(np.float32)
+    return np.asarray(np.sqrt(cosine) * mean + np.sqrt(1 - cosine) * own, np.float32)
 
 
 def turned(rng: np.random.Generator, rows: Floats, cosine: float) -> Floats:
@@ -33,7 +33,7 @@ def turned(rng: np.random.Generator, rows: Floats, cosine: float) -> Floats:
     noise = rng.standard_normal(rows.shape)
     noise -= (noise * rows).sum(1, keepdims=True) * rows
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    return (cosine * rows + np.sqrt(1 - cosine**2) * noise).astype(np.float32)
+    return np.asarray(cosine * rows + np.sqrt(1 - cosine**2) * noise, np.float32)
 
 
 def geometry(seed: int) -> Reference:

@@ -98,7 +98,7 @@ def choose(page: Page, *pictures: Path) -> None:
 
 def error(page: Page) -> str:
     page.wait_for_selector("#status.wrong")
-    return page.inner_text("#status")
+    return str(page.inner_text("#status"))
 
 
 def posts(page: Page) -> list[Any]:

@@ -153,7 +153,7 @@ def test_every_shared_object_runs_on_the_libraries_of_the_base_image(
             with path.open("rb") as file:
                 for section in ELFFile(file).iter_sections():
                     if isinstance(section, DynamicSection):
-                        needed = {tag.needed for tag in section.iter_tags("DT_NEEDED")}
+                        needed = {str(tag.needed) for tag in section.iter_tags("DT_NEEDED")}
                         assert needed <= provided | shipped, f"{path} needs {needed - provided - shipped}"
                     if isinstance(section, GNUVerNeedSection):
                         for library, versions in section.iter_versions():
@@ -166,9 +166,9 @@ def test_every_shared_object_runs_on_the_libraries_of_the_base_image(
             ", ".join(f"{name}_{'.'.join(map(str, number))}" for name, number in newest.items()),
         )
     assert {"GLIBC", "GLIBCXX", "CXXABI"} <= newest.keys() <= BASE["versions"].keys()
-    for family, number in newest.items():
-        assert number <= tuple(map(int, BASE["versions"][family].split("."))), (
-            f"{family}_{number} is newer than AWS's {BASE['versions'][family]}"
+    for family, version_number in newest.items():
+        assert version_number <= tuple(map(int, BASE["versions"][family].split("."))), (
+            f"{family}_{version_number} is newer than AWS's {BASE['versions'][family]}"
         )
 
 

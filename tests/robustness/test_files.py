@@ -1,4 +1,4 @@
-"""Generated files against the whole handler: SECONDS and SEED in the environment; the summary goes to standard output."""
+"""Generated files against the whole handler: ROBUSTNESS_SECONDS and ROBUSTNESS_SEED in the environment; the summary goes to standard output."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from tests.robustness.files import CHEAP, KINDS
 from tests.support.pictures import encoded, picture
 from tests.support.requests import Context, ask, base64_of, event
 
-SECONDS = float(os.environ.get("SECONDS", "12"))
-SEED = int(os.environ.get("SEED", "1"))
+SECONDS = float(os.environ.get("ROBUSTNESS_SECONDS", "10"))
+SEED = int(os.environ.get("ROBUSTNESS_SEED", "1"))
 LABELS = ["a dog", "a cat"]
 # Above the level before: allocators keep some.
 MAX_GROWTH_MB = 100

@@ -204,8 +204,8 @@ def pictures(data: bytes) -> Operations:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.decoder import open_image
     from classifier.image import _crop
+    from classifier.picture import open_image
 
     large, settings = thumbnail(4000, 3000), read_manifest(BUNDLE, verify_hashes=False).image
     return {
@@ -375,8 +375,8 @@ def likeness() -> dict[str, float]:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.decoder import open_image
     from classifier.image import _crop
+    from classifier.picture import open_image
 
     settings, session = read_manifest(BUNDLE, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
     cosines, differences = [], []

@@ -1,0 +1,50 @@
+"""What the walk over a file gives, and the limits on its parts."""
+
+from dataclasses import dataclass
+
+# JPEG and WebP hold 16 bits for a side; no camera or screen passes it.
+MAX_SIDE = 65_535
+# Segments, chunks, blocks or boxes of one file. A file of 6 MB by a usual program has a few thousand at most.
+MAX_PARTS = 10_000
+# A progressive JPEG by a usual program has 6 to 15 scans.
+MAX_SCANS = 100
+# Parts of an AVIF picture, such as tiles of a grid, and their properties.
+MAX_ITEMS = 500
+# Pillow decodes run lengths in Python: a million pixels take up to a second.
+MAX_RLE_PIXELS = 1_000_000
+# Bytes of inflated metadata that are searched for an orientation.
+MAX_METADATA = 1 << 20
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Container:
+    """`data` decodes to the picture; `exif` (from its TIFF header on) and `xmp` tell its orientation.
+
+    `frame` is the box of the first frame on its canvas where it is smaller. `ends` tells whether a JPEG has its end marker.
+    `transparent` is the 16-bit grey value or colour that means transparent, which Pillow compares with 8 bits.
+    """
+
+    format: str
+    width: int
+    height: int
+    data: bytes
+    alpha: bool = False
+    exif: bytes = b""
+    xmp: bytes = b""
+    frame: Box | None = None
+    ends: bool = True
+    transparent: tuple[int, ...] | None = None
+
+
+class DamagedError(Exception):
+    """The file breaks the rules of its format; the message says how."""
+
+
+def too_many(parts: str, most: int) -> DamagedError:
+    return DamagedError(f"image has more than {most:,} {parts}; save it again with a usual program")
+
+
+def check_parts(count: int, parts: str) -> None:
+    if count > MAX_PARTS:
+        raise too_many(parts, MAX_PARTS)
