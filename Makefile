@@ -88,10 +88,13 @@ EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --p
 	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(PICTURES),--pictures "$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
 
+# By another name: a recipe that names MAKE itself runs even in a dry run.
+RUN_MAKE = $(MAKE) --no-print-directory
+
 # Status 3 says that the model needs torch.
 model: $(CONVERT_READY) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
 	@$(CONVERT)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
-		$(MAKE) --no-print-directory setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
+		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
 model-table: $(EXPORT_READY) ## write export/models.json again, from open_clip
 	@$(EXPORT)/bin/python -m export.make_table

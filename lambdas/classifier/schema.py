@@ -149,7 +149,7 @@ Label = Annotated[
     str,
     StringConstraints(min_length=1),
     AfterValidator(_whole),
-    Field(json_schema_extra={"format": "label", "maxLength": MAX_CHARACTERS}),
+    Field(json_schema_extra={"format": "label"}),
 ]
 Name = Annotated[
     str,
@@ -288,7 +288,7 @@ _INPUT_SCHEMA = {
 
 
 class HuggingFaceParameters(Strict):
-    candidate_labels: Annotated[Labels, BeforeValidator(_split, json_schema_input_type=Labels | str)] = Field(
+    candidate_labels: Annotated[Labels, BeforeValidator(_split, json_schema_input_type=Labels | Label)] = Field(
         description="A list, or one string with commas between the labels."
     )
     hypothesis_template: Template = "This is a photo of {}."

@@ -109,7 +109,7 @@ def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
 
 def test_it_ends_when_the_handler_does(tmp_path: Path) -> None:
     program = (
-        "import os; from classifier.decoder import Decoder; from classifier.picture import open_image; d = Decoder(); p = open_image(open(%r, 'rb').read())\n"
+        "import os; from classifier.bundle import ImageSettings; from classifier.decoder import Decoder; from classifier.picture import open_image; d = Decoder(); p = open_image(open(%r, 'rb').read())\n"
         "p.pixels(ImageSettings(size=8, interpolation='bicubic', resize_mode='squash', max_batch=1), decoder=d)\n"
         "print(d.worker_id, d.parent_id, flush=True); os.kill(os.getpid(), 9)"
     )

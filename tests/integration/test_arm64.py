@@ -4,13 +4,14 @@ import base64
 import json
 import os
 import shutil
+import stat
 import sys
 
 import numpy as np
 import pytest
 
 from tests.support.base_image import BASE
-from tests.support.container import image, mounted, needs, run
+from tests.support.container import emulate_arm64, image, mounted, needs, run
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import SAMPLES
 
@@ -51,6 +52,9 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
     needs(qemu_aarch64_static="qemu-user-static")
     with mounted(image("arm64", DEMO)) as root:
         shutil.copy(str(shutil.which("qemu-aarch64-static")), root)
+        # The decoder's process is started by the kernel, which has to know what runs ARM64 programs.
+        emulate_arm64()
+        os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         (root / "proc/cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
         ours = {"PYTHONPATH": "/var/task", "CLIP_BUNDLE": "/var/task/bundle", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008"}
         variables = ",".join(f"{name}={value}" for name, value in {**BASE["environment"], **ours}.items())

@@ -51,6 +51,15 @@ def _remove_store() -> None:
     shutil.rmtree(HOME)
 
 
+def emulate_arm64() -> None:
+    """Tells the kernel to run ARM64 programs in QEMU, as Debian's qemu-user-static does where systemd runs."""
+    formats, rule = Path("/proc/sys/fs/binfmt_misc"), Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
+    if not (formats / "register").exists():
+        run("mount", "-t", "binfmt_misc", "binfmt_misc", formats)
+    if not (formats / "qemu-aarch64").exists():
+        (formats / "register").write_text(rule.read_text().strip())
+
+
 def needs(**packages: str) -> None:
     """Installs the Debian packages of commands that are missing. Ends the whole run where it cannot: skipping would look green."""
     if os.geteuid() or platform.machine() != "x86_64" or not shutil.which("apt-get"):

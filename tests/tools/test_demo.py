@@ -7,7 +7,7 @@ def test_the_demo_names_the_right_label_for_each_sample() -> None:
     done = run_python("-m", "tools.local.demo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "it says nothing about photographs" in done.stdout
-    assert "make model MODEL=ViT-B-32-quickgelu PRETRAINED=openai" in done.stdout
+    assert "make model\n  make demo BUNDLE=models/ViT-B-32-quickgelu-openai" in done.stdout
 
 
 def test_the_demo_classifies_an_image_of_your_own_after_a_warning() -> None:
