@@ -101,7 +101,7 @@ class Api(Construct):
         self.rest.root.add_cors_preflight(
             allow_origins=[settings.cors_origin],
             allow_methods=["POST", "OPTIONS"],
-            allow_headers=["Content-Type", *(SIGNATURE_HEADERS if signed else ["Authorization", "X-Api-Key"])],
+            allow_headers=["Authorization", "Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
         )
         if settings.playground:
             # CloudFormation calls the root a slash alone, where CDK writes /~1:

@@ -29,8 +29,8 @@ MAX_SECONDS = 2.0
 # What the pictures of one request may lose at the limits; after that each further one gets MIN_SECONDS.
 MAX_LOST_SECONDS = 6.0
 MIN_SECONDS = 0.2
-# How long a process may take to start: the importing of Pillow on a busy machine.
-START_SECONDS = 10.0
+# How long the process may take to start. Importing Pillow takes 0.1 s, but 14 s on an emulated processor.
+START_SECONDS = 30.0
 # What Python needs to start where the handler's does. The rest of the environment is not for a process that reads strangers' files.
 _VARIABLES = ("LD_LIBRARY_PATH", "PATH")
 Squares = list[NDArray[np.uint8]]
@@ -120,13 +120,14 @@ class Decoder:
 
     def _connected(self) -> socket.socket:
         """A worker that is ready. Raises RuntimeError where none can be started."""
+        deadline = time.monotonic() + START_SECONDS
         for _ in range(2):
             self._connect()
             assert self._worker is not None
             if self.worker_id:
                 return self._worker
             with contextlib.suppress(EOFError, OSError):
-                hello, _ = receive(self._worker, time.monotonic() + START_SECONDS)
+                hello, _ = receive(self._worker, deadline)
                 self.worker_id = hello["pid"]
                 return self._worker
             self._drop()
