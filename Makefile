@@ -186,7 +186,7 @@ test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it
 test-arm64: $(READY) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
-test-browser: $(BROWSES) ## test the playground in Chromium; root on Debian or Ubuntu if there is no chromium
+test-browser: $(BROWSES) $(CDK) ## test the playground in Chromium, and with axe-core; root on Debian or Ubuntu if there is no chromium
 	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
 $(BROWSES): tests/integration/requirements.txt $(READY)

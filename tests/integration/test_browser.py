@@ -1,5 +1,6 @@
 """The playground in a real browser, on the demo model behind the local front."""
 
+import ast
 import base64
 import io
 import json
@@ -7,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,14 @@ def url(handler: Handler) -> Iterator[str]:
         yield url
 
 
+def until(page: Page, condition: str, argument: object = None) -> None:
+    """Waits for a condition in JavaScript; Playwright's own way to wait needs what the page's security policy forbids."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
 def settle(page: Page) -> None:
     """Waits until an answer to the present question is shown."""
     page.wait_for_timeout(200)  # what is typed is sent once the typing pauses
@@ -93,7 +103,7 @@ def replace_labels(page: Page, *labels: str) -> None:
 
 def choose(page: Page, *pictures: Path) -> None:
     page.set_input_files("#file", list(pictures))
-    page.wait_for_function("name => document.getElementById('about').textContent.startsWith(name)", arg=pictures[0].name)
+    until(page, "name => document.getElementById('about').textContent.startsWith(name)", pictures[0].name)
 
 
 def error(page: Page) -> str:
@@ -122,7 +132,7 @@ def test_a_sample_is_answered_without_a_click_and_the_best_label_comes_first(url
     assert sum(shares.values()) == pytest.approx(100, abs=0.3)
     assert "trained on drawings" in page.inner_text("#demo")
     page.click("#samples button:nth-child(2)")
-    page.wait_for_function("document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
+    until(page, "document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
 
 
 def test_labels_are_added_edited_pasted_and_removed_and_the_picture_is_sent_once(url: str, page: Page) -> None:
@@ -188,7 +198,7 @@ def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(url: 
     page.goto(url)
     settle(page)
     choose(page, DOG, PIZZA, WIDE)
-    page.wait_for_function("[...document.querySelectorAll('#grid span')].every((span) => span.textContent.includes('%'))")
+    until(page, "[...document.querySelectorAll('#grid span')].every((span) => span.textContent.includes('%'))")
     captions = [span.inner_text() for span in page.query_selector_all("#grid span")]
     assert len(captions) == 3
     assert captions == sorted(captions, key=lambda caption: caption.rpartition(" ")[0].rstrip("0123456789. "))
@@ -247,8 +257,8 @@ def test_a_server_that_is_gone_is_told_apart_from_one_that_wakes_up(handler: Han
         settle(page)
         failures = 1
         page.click("#samples button:nth-child(2)")
-        page.wait_for_function("document.getElementById('status').textContent.includes('waking up')")
-        page.wait_for_function("document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
+        until(page, "document.getElementById('status').textContent.includes('waking up')")
+        until(page, "document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
     page.click("#samples button:nth-child(3)")
     assert error(page).startswith("No connection to 127.0.0.1")
 
@@ -258,7 +268,7 @@ def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(handle
         page.goto(url)
         assert error(page) == "This service asks for an API key."
         page.fill("#key", "guess")
-        page.wait_for_function("document.getElementById('status').textContent.includes('accepted')")
+        until(page, "document.getElementById('status').textContent.includes('accepted')")
         page.fill("#key", "secret")
         page.wait_for_selector("#bars li")
         page.reload()
@@ -293,18 +303,17 @@ def test_the_request_runs_as_it_is_copied_in_three_languages(url: str, page: Pag
     settle(page)
     page.click("[data-code=json]")
     expected = json.loads(page.inner_text("#code"))["result"]
-    for language, command in (
-        ("curl", ["bash", "-c"]),
-        ("python", [sys.executable, "-c"]),
-        ("javascript", ["node", "--input-type=module", "-e"]),
-    ):
+    languages: dict[str, tuple[list[str], Callable[[str], Any]]] = {
+        "curl": (["bash", "-c"], lambda text: json.loads(text)["result"]),
+        "python": ([sys.executable, "-c"], ast.literal_eval),
+        "javascript": (["node", "--input-type=module", "-e"], json.loads),
+    }
+    for language, (command, read) in languages.items():
         page.click(f"[data-code={language}]")
         program = page.text_content("#code") or ""
         done = subprocess.run([*command, program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        for label, share in expected.items():
-            assert label.split("\\")[0].strip('"').split('"')[0] in done.stdout
-            assert str(share)[:8] in done.stdout, language
+        assert read(done.stdout) == expected, language
 
 
 def test_sets_of_labels_are_exported_and_imported(url: str, page: Page, tmp_path: Path) -> None:
@@ -356,17 +365,18 @@ def test_nothing_overflows_and_axe_finds_nothing(url: str, browser: Browser, wid
         page.set_input_files(
             "#set-file", {"name": "set.json", "mimeType": "application/json", "buffer": json.dumps({"labels": LABELS}).encode()}
         )
-        page.wait_for_function("document.getElementById('all').textContent.includes('1000')", timeout=60_000)
+        until(page, "document.getElementById('all').textContent.includes('1000')")
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(handler: Handler, page: Page) -> None:
-    with running(handler) as url:
-        response = page.goto(url)
-        assert response
-        assert len(response.body()) <= MAX_BYTES
-        assert "unsafe" not in response.headers["content-security-policy"]
-        page.evaluate(
-            "() => { const script = document.createElement('script'); script.textContent = 'window.injected = 1'; document.body.append(script); }"
-        )
-        assert page.evaluate("window.injected") is None
+def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(url: str, browser: Browser) -> None:
+    page = browser.new_page()
+    response = page.goto(url)
+    assert response
+    assert len(response.body()) <= MAX_BYTES
+    assert "unsafe" not in response.headers["content-security-policy"]
+    page.evaluate(
+        "() => { const script = document.createElement('script'); script.textContent = 'window.injected = 1'; document.body.append(script); }"
+    )
+    assert page.evaluate("window.injected") is None
+    page.close()

@@ -630,7 +630,7 @@ def test_the_image_s_context_is_the_package_and_one_bundle(repository: Path) -> 
     found = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
     package = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "lambdas" / "classifier").rglob("*.*")
-        if "__pycache__" not in path.parts
+        for path in (ROOT / "lambdas" / "classifier").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert found == package | {f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")}
