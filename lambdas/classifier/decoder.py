@@ -29,8 +29,8 @@ MAX_SECONDS = 2.0
 # What the pictures of one request may lose at the limits; after that each further one gets MIN_SECONDS.
 MAX_LOST_SECONDS = 6.0
 MIN_SECONDS = 0.2
-# How long the process may take to start. Importing Pillow takes 0.1 s, but 14 s on an emulated processor.
-START_SECONDS = 30.0
+# How long the process may take to start. It takes 0.1 s, but half a minute on an emulated and busy processor.
+START_SECONDS = 60.0
 # What Python needs to start where the handler's does. The rest of the environment is not for a process that reads strangers' files.
 _VARIABLES = ("LD_LIBRARY_PATH", "PATH")
 Squares = list[NDArray[np.uint8]]
