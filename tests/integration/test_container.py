@@ -153,7 +153,7 @@ def test_every_shared_object_runs_on_the_libraries_of_the_base_image(
             with path.open("rb") as file:
                 for section in ELFFile(file).iter_sections():
                     if isinstance(section, DynamicSection):
-                        needed = {str(tag.needed) for tag in section.iter_tags("DT_NEEDED")}
+                        needed = {str(vars(tag)["needed"]) for tag in section.iter_tags("DT_NEEDED")}
                         assert needed <= provided | shipped, f"{path} needs {needed - provided - shipped}"
                     if isinstance(section, GNUVerNeedSection):
                         for library, versions in section.iter_versions():
