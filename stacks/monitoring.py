@@ -26,7 +26,7 @@ PERIOD = Duration.minutes(5)
 
 
 class Monitoring(Construct):
-    """`dashboard`, three alarms, and an SNS topic where the settings name an address."""
+    """`dashboard`, three `alarms`, and an SNS topic where the settings name an address."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Monitoring(Construct):
         super().__init__(scope, id)
         errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
         throttles = function.metric_throttles(statistic="Sum", period=PERIOD)
-        alarms = [
+        self.alarms = [
             # One error can be the first call after weeks, which Lambda rejects while it prepares the image again.
             self._alarm("ServerErrors", "5XX answers in two of three periods of five minutes", errors, 1, periods=3, of=2),
             self._alarm(
@@ -64,10 +64,10 @@ class Monitoring(Construct):
             topic.grant_publish(iam.ServicePrincipal("cloudwatch.amazonaws.com", conditions=account))
             mail = "An alarm that can't be mailed needs no queue; the dashboard shows it too."
             Validations.of(topic).acknowledge(Acknowledgment(id="Serverless::Serverless-SNSRedrivePolicy", reason=mail))
-            for alarm in alarms:
+            for alarm in self.alarms:
                 alarm.add_alarm_action(actions.SnsAction(topic))
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))
-        self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=alarms, width=24, height=3))
+        self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=24, height=3))
         self.dashboard.add_widgets(
             cloudwatch.GraphWidget(
                 title="Requests",

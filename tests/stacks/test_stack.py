@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -634,3 +635,21 @@ def test_the_image_s_context_is_the_package_and_one_bundle(repository: Path) -> 
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert found == package | {f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")}
+
+
+EXTENSIONS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").partition("## Extend the stack")[2], re.S
+)
+
+
+@pytest.mark.parametrize("code", EXTENSIONS, ids=["web ACL", "traffic shifting", "VPC"])
+def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path) -> None:
+    source = (ROOT / "stacks" / "classifier_stack.py").read_text(encoding="utf-8").rstrip()
+    module: dict[str, Any] = {"__name__": "extended"}
+    exec(compile(f"{source}\n{textwrap.indent(code, ' ' * 8)}", "extended", "exec"), module)
+    settings = Settings.read({"bundle": "models/demo", "synth_only": True, "provisioned_concurrency": 1})
+    app = cdk.App(outdir=str(tmp_path))
+    module["ClassifierStack"](app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    app.synth()
+    expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[EXTENSIONS.index(code)]
+    assert expected in (tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8")
