@@ -12,7 +12,6 @@ from PIL import Image
 from classifier.bundle import TextSettings
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
-from classifier.schema import MAX_CHARACTERS
 from classifier.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.progress import progress, say
@@ -62,7 +61,7 @@ def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[st
             equal += agrees
         except ClientError:
             spelled = any(token in theirs.clean_fn(text) for token in settings.special_tokens)
-            agrees = not inside or spelled or len(expected) > settings.context_length or len(text) > MAX_CHARACTERS
+            agrees = not inside or spelled or len(expected) > settings.context_length
             refused += agrees
         if not agrees:
             raise ExportError(f"The text {text!r} gets other token ids than open_clip's.")

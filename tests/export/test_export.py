@@ -24,7 +24,9 @@ def random_weights(model: str, folder: Path) -> str:
 @pytest.mark.parametrize(
     ("model", "trained_with", "precision"),
     [
-        ("ViT-B-32-quickgelu", "openai", "auto"),
+        ("ViT-B-32-quickgelu", "openai", "int8"),
+        # A small one, since each step of the ladder takes minutes with a large one.
+        ("ViT-S-32-alt", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "auto"),
         ("ViT-B-32", "laion2b_s34b_b79k", "int8"),
         ("ViT-B-32-256", "datacomp_s34b_b86k", "fp32"),
         ("ViT-B-16", "datacomp_xl_s13b_b90k", "fp32"),
@@ -64,6 +66,7 @@ def test_every_named_architecture_is_exported_and_verified(
     assert made.image.max_batch == {
         "ViT-B-32-quickgelu": 8,
         "ViT-B-32": 8,
+        "ViT-S-32-alt": 8,
         "ViT-B-32-256": 6,
         "ViT-B-16": 2,
         "ViT-M-16-alt": 2,
