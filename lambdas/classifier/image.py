@@ -3,18 +3,14 @@
 import io
 import re
 import warnings
-from collections.abc import Callable
-from itertools import pairwise
 
 from PIL import AvifImagePlugin, Image, ImageChops
 
 from classifier.containers import Box, Container
+from classifier.fit import FITS
 
 # An image with more pixels is first reduced by a whole factor that leaves at least twice the encoder's size.
 REDUCE_ABOVE_PIXELS = 4_000_000
-# torchvision resizes the whole image and then crops it. Past this ratio of the sides only the crop's region is resized, since a strip
-# of 1 x 10,000 pixels would otherwise take seconds and gigabytes.
-MAX_RESIZED_RATIO = 16
 # The share of a JPEG's pixels that must be there; what is missing at its end shows as grey.
 MIN_SHARE = 0.9
 _TURNS = {
@@ -58,7 +54,7 @@ def squares(container: Container, size: int, interpolation: str, fit: str) -> tu
     if turn in _TURNS:
         upright = upright.transpose(_TURNS[turn])
     resample = Image.Resampling.BICUBIC if interpolation == "bicubic" else Image.Resampling.BILINEAR
-    return full_size, [square.tobytes() for square in _FITS[fit](upright, size, resample)]
+    return full_size, [square.tobytes() for square in FITS[fit](upright, size, resample)]
 
 
 def _open(container: Container, data: bytes = b"") -> Image.Image:
@@ -155,54 +151,3 @@ def _on_canvas(image: Image.Image, frame: Box) -> Image.Image:
     canvas = Image.new("RGBA", image.size)
     canvas.paste(image.crop(frame).convert("RGBA"), frame[:2])
     return canvas
-
-
-def _crop(image: Image.Image, size: int, resample: Image.Resampling) -> list[Image.Image]:
-    """torchvision's Resize and CenterCrop on a Pillow image: sizes and offsets as its code computes them."""
-    width, height = image.size
-    short, long = min(width, height), max(width, height)
-    scaled = int(size * long / short)
-    # Python rounds halves to even, as torchvision does; // would be a pixel off for a quarter of all sizes.
-    offset = round((scaled - size) / 2)
-    if scaled > MAX_RESIZED_RATIO * size:
-        first, last = offset * long / scaled, (offset + size) * long / scaled
-        return [image.resize((size, size), resample, _along(image, first, last))]
-    if short != size:
-        image = image.resize((scaled, size) if width > height else (size, scaled), resample)
-    left, top = (offset, 0) if width > height else (0, offset)
-    return [image.crop((left, top, left + size, top + size))]
-
-
-def _squash(image: Image.Image, size: int, resample: Image.Resampling) -> list[Image.Image]:
-    return [image if image.size == (size, size) else image.resize((size, size), resample)]
-
-
-def _pad(image: Image.Image, size: int, resample: Image.Resampling) -> list[Image.Image]:
-    """open_clip's resize mode `longest`: the long side to S, centred on black."""
-    ratio = max(image.size) / size
-    inside = [max(1, round(side / ratio)) for side in image.size]
-    square = Image.new("RGB", (size, size))
-    square.paste(image.resize((inside[0], inside[1]), resample), ((size - inside[0]) // 2, (size - inside[1]) // 2))
-    return [square]
-
-
-def _tiles(image: Image.Image, size: int, resample: Image.Resampling) -> list[Image.Image]:
-    """Two squares at the ends of the long side, past 2:1 a third one between them; past 3:1, the image's thirds, padded."""
-    short, long = min(image.size), max(image.size)
-    if short == long:
-        return _squash(image, size, resample)
-    if long > 3 * short:
-        bounds = [round(long * third / 3) for third in range(4)]
-        return [_pad(image.crop(_along(image, *ends)), size, resample)[0] for ends in pairwise(bounds)]
-    starts = [0, long - short] if long <= 2 * short else [0, (long - short) / 2, long - short]
-    return [image.resize((size, size), resample, _along(image, start, start + short)) for start in starts]
-
-
-def _along(image: Image.Image, first: float, last: float) -> tuple[float, float, float, float]:
-    """The box between two positions on the long side."""
-    return (first, 0, last, image.height) if image.width > image.height else (0, first, image.width, last)
-
-
-_FITS: dict[str, Callable[[Image.Image, int, Image.Resampling], list[Image.Image]]] = {
-    "crop": _crop, "pad": _pad, "squash": _squash, "tiles": _tiles,
-}  # fmt: skip

@@ -22,13 +22,13 @@ ALLOWED = {
     "decoder": {"bundle", "containers", "messages"},
     "containers": {"containers"},
     "decoder_worker": {"containers", "image", "messages"},
-    "image": {"containers"},
+    "image": {"containers", "fit"},
     "tokenizer": {"bundle"},
     "encoders": {"bundle"},
 }
 SHARED = {"context", "errors", "schema"}
 # The decoder's two sides start, limit and end processes.
-ALONE = {"onnxruntime": {"encoders"}, "PIL": {"image"}, "os": {"__init__", "main", "decoder", "decoder_worker"}}
+ALONE = {"onnxruntime": {"encoders"}, "PIL": {"fit", "image"}, "os": {"__init__", "main", "decoder", "decoder_worker"}}
 BUILD_TIME = {"torch", "open_clip", "onnx", "aws_cdk", "stacks", "export", "tools", "tests"}
 
 

@@ -204,13 +204,13 @@ def pictures(data: bytes) -> Operations:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.image import _crop
+    from classifier.fit import crop
     from classifier.picture import open_image
 
     large, settings = thumbnail(4000, 3000), read_manifest(BUNDLE, verify_hashes=False).image
     return {
         "served": lambda _: open_image(large).pixels(settings),
-        "plain": lambda _: _crop(Image.open(io.BytesIO(large)).convert("RGB"), settings.size, Image.Resampling.BICUBIC),
+        "plain": lambda _: crop(Image.open(io.BytesIO(large)).convert("RGB"), settings.size, Image.Resampling.BICUBIC),
     }
 
 
@@ -375,7 +375,7 @@ def likeness() -> dict[str, float]:
     from PIL import Image
 
     from classifier.bundle import read_manifest
-    from classifier.image import _crop
+    from classifier.fit import crop
     from classifier.picture import open_image
 
     settings, session = read_manifest(BUNDLE, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
@@ -384,7 +384,7 @@ def likeness() -> dict[str, float]:
         file = io.BytesIO()
         Image.open(PHOTOGRAPHS / "judging" / f"{name}.jpg").resize((4000, 3000)).save(file, "JPEG", quality=90)
         served = open_image(file.getvalue()).pixels(settings)[0]
-        plain = np.asarray(_crop(Image.open(file).convert("RGB"), settings.size, Image.Resampling.BICUBIC)[0])
+        plain = np.asarray(crop(Image.open(file).convert("RGB"), settings.size, Image.Resampling.BICUBIC)[0])
         one, two = (session.run(None, {"pixels": pixels[None]})[0][0] for pixels in (served, plain))
         cosines.append(float(one @ two))
         differences.append(float(np.abs(served.astype(float) - plain).mean()))
