@@ -653,3 +653,16 @@ def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path
     app.synth()
     expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[EXTENSIONS.index(code)]
     assert expected in (tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8")
+
+
+def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_and_resource(tmp_path: Path) -> None:
+    settings = Settings.read({"bundle": "models/demo", "synth_only": True})
+    app = cdk.App(outdir=str(tmp_path), context={"@aws-cdk/core:permissionsBoundary": {"name": "boundary"}})
+    stack = ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    cdk.Tags.of(stack).add("team", "images")
+    app.synth()
+    template = json.loads((tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8"))
+    roles = [one["Properties"] for one in template["Resources"].values() if one["Type"] == "AWS::IAM::Role"]
+    assert roles
+    assert all("policy/boundary" in json.dumps(role["PermissionsBoundary"]) for role in roles)
+    assert all({"Key": "team", "Value": "images"} in role["Tags"] for role in roles)
