@@ -44,8 +44,7 @@ IMAGE_TYPES = (
 # What curl says where nobody names the type: an image is taken, a form is not.
 FORM_TYPE = "application/x-www-form-urlencoded"
 # What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is lost; with */* JSON would arrive in
-# base64. Those that are
-# refused are listed too, so that the refusal can say what the bytes are.
+# base64. Those that are refused are listed too, so that the refusal can say what the bytes are.
 BINARY_TYPES = (
     *IMAGE_TYPES,
     FORM_TYPE,
@@ -217,7 +216,7 @@ class ClassifyRequest(Strict):
     labels: Labels | None = Field(
         None,
         description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
-        "as the model reads (75 tokens for CLIP). One that stands alone may hold no comma: it is mostly several that were joined.",
+        "as the model reads (75 tokens for CLIP). A single label may hold no comma: it usually is several labels joined by mistake.",
     )
     categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None = Field(
         None,
