@@ -15,9 +15,9 @@ def say(text: str) -> None:
 
 def progress(items: Sequence[T], task: str) -> Iterator[T]:
     """The items, with a line every ten seconds."""
-    said = time.monotonic()
+    last = time.monotonic()
     for i, item in enumerate(items):
-        if time.monotonic() - said > SECONDS_BETWEEN:
-            said = time.monotonic()
+        if time.monotonic() - last > SECONDS_BETWEEN:
+            last = time.monotonic()
             say(f"  {task}: {i} of {len(items)}")
         yield item

@@ -108,7 +108,7 @@ class Served:
     @classmethod
     def make(cls, encoders: Encoders, reference: Reference) -> "Served":
         tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
-        texts = encoders.encode_text([tokenizer.encode(one) for one in reference.sentences])
+        texts = encoders.encode_text([tokenizer.encode(item) for item in reference.sentences])
         return cls(np.stack(encoders.encode_images(reference.pixels)), np.stack(texts))
 
     @property
@@ -229,13 +229,13 @@ def _probabilities(reference: Reference, images: Floats, texts: Floats) -> NDArr
 def check_batch_invariance(encoders: Encoders, sentences: Sequence[str], pixels: Sequence[Pixels]) -> None:
     """Raises ExportError where an embedding depends on its company."""
     tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
-    ids = [tokenizer.encode(one) for one in sentences]
+    ids = [tokenizer.encode(item) for item in sentences]
     prompts = [
-        np.array_equal(encoders.encode_text([one])[0], row) for one, row in zip(ids, encoders.encode_text(ids), strict=True)
+        np.array_equal(encoders.encode_text([item])[0], row) for item, row in zip(ids, encoders.encode_text(ids), strict=True)
     ]
     images = [
-        np.array_equal(encoders.encode_images([one])[0], row)
-        for one, row in zip(pixels, encoders.encode_images(pixels), strict=True)
+        np.array_equal(encoders.encode_images([item])[0], row)
+        for item, row in zip(pixels, encoders.encode_images(pixels), strict=True)
     ]
     if not all(prompts + images):
         raise ExportError("A prompt's or an image's embedding depends on what is encoded beside it.")

@@ -139,8 +139,8 @@ class Settings(BaseModel):
             )
         together = {name: getattr(self, name) for name in ("domain", "certificate", "hosted_zone")}
         if any(together.values()) and (missing := [name for name, value in together.items() if not value]):
-            given = next(name for name, value in together.items() if value)
-            raise SettingsError(f"{given}={together[given]} also needs {' and '.join(missing)}: set all three, or none.")
+            present = next(name for name, value in together.items() if value)
+            raise SettingsError(f"{present}={together[present]} also needs {' and '.join(missing)}: set all three, or none.")
         if self.vpc_endpoint and self.domain:
             raise SettingsError(
                 f"vpc_endpoint={self.vpc_endpoint} makes the API private, and domain={self.domain} is public. Set one of the two."

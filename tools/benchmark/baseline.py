@@ -107,15 +107,15 @@ class Handler:
         ])  # fmt: skip
 
     def __call__(self, event: dict[str, Any], context: object, passes: int = 2) -> dict[str, Any]:
-        asked = json.loads(event["body"])
-        pixels = self._prepare(Image.open(io.BytesIO(base64.b64decode(asked["image_data"])))).unsqueeze(0)
-        rows = [self._tokenizer.encode(label) for label in asked["labels"]]
+        request = json.loads(event["body"])
+        pixels = self._prepare(Image.open(io.BytesIO(base64.b64decode(request["image_data"])))).unsqueeze(0)
+        rows = [self._tokenizer.encode(label) for label in request["labels"]]
         ids = torch.tensor([row + [0] * (77 - len(row)) for row in rows])
         with torch.no_grad():
             for _ in range(passes):
                 images, texts = self.model.encode_image(pixels), self.model.encode_text(ids)
             shares = (self.model.logit_scale.exp() * images @ texts.T).softmax(-1)[0].tolist()
-        return {"statusCode": 200, "body": json.dumps({"result": dict(zip(asked["labels"], shares, strict=True))})}
+        return {"statusCode": 200, "body": json.dumps({"result": dict(zip(request["labels"], shares, strict=True))})}
 
 
 if "BENCHMARK_CHECKPOINT" in os.environ:

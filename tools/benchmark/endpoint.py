@@ -60,12 +60,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def measure(url: str, key: str, calls: int, memory: int, image: Path = IMAGE) -> dict[str, float | str]:
     """Figures by name with their units. Exits where nothing answers."""
-    endpoint, words, found = Endpoint(url, key, image), itertools.count(int(time.time())), dict[str, float | str]()
+    endpoint, words, figures = Endpoint(url, key, image), itertools.count(int(time.time())), dict[str, float | str]()
     first = endpoint.ask(["a dog"])
     if first is None:
         sys.exit(f"{url} gave no answer but {', '.join(endpoint.errors)}: check URL and KEY, both outputs of the deployment.")
     # The first call is a cold one where nobody called for a while.
-    found["first_call_ms"] = round(first[0], 1)
+    figures["first_call_ms"] = round(first[0], 1)
     for kind, count in itertools.product(("seen", "new"), COUNTS):
         answers = []
         for _ in range(calls):
@@ -76,13 +76,13 @@ def measure(url: str, key: str, calls: int, memory: int, image: Path = IMAGE) ->
             continue
         name, spent = f"{kind}_{count}_labels", [one for one, _ in answers]
         for title, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-            found[f"{name}_{title}_ms"] = round(percentile(spent, share), 1)
+            figures[f"{name}_{title}_ms"] = round(percentile(spent, share), 1)
         for stage in ("decode", "image", "text"):
-            found[f"{name}_{stage}_p50_ms"] = percentile([stages.get(stage, 0.0) for _, stages in answers], 0.5)
+            figures[f"{name}_{stage}_p50_ms"] = percentile([stages.get(stage, 0.0) for _, stages in answers], 0.5)
         billed = percentile([sum(stages.values()) for _, stages in answers], 0.5) + OUTSIDE_MS
-        found[f"{name}_estimated_cost_per_1000_images_usd"] = round(cost_per_1000(billed, memory), 5)
-        print(f"{name}: median {found[f'{name}_p50_ms']} ms", file=sys.stderr, flush=True)
-    return found | {f"errors_{status}": number for status, number in endpoint.errors.items()}
+        figures[f"{name}_estimated_cost_per_1000_images_usd"] = round(cost_per_1000(billed, memory), 5)
+        print(f"{name}: median {figures[f'{name}_p50_ms']} ms", file=sys.stderr, flush=True)
+    return figures | {f"errors_{status}": number for status, number in endpoint.errors.items()}
 
 
 def main() -> None:
@@ -91,10 +91,10 @@ def main() -> None:
     parser.add_argument("--key", default="")
     parser.add_argument("--calls", type=int, default=30, help="calls for each number of labels")
     parser.add_argument("--memory", type=int, default=3008, help="the function's MB, for the estimated cost")
-    asked = parser.parse_args()
-    if not asked.url.startswith(("http://", "https://")):
-        sys.exit(f"{asked.url!r} is no URL; name the endpoint: make benchmark-endpoint URL=https://… KEY=…")
-    print(json.dumps(measure(asked.url, asked.key, asked.calls, asked.memory), indent=2))
+    arguments = parser.parse_args()
+    if not arguments.url.startswith(("http://", "https://")):
+        sys.exit(f"{arguments.url!r} is no URL; name the endpoint: make benchmark-endpoint URL=https://… KEY=…")
+    print(json.dumps(measure(arguments.url, arguments.key, arguments.calls, arguments.memory), indent=2))
 
 
 if __name__ == "__main__":
