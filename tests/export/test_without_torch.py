@@ -1,7 +1,7 @@
 """What is made without torch equals what is made through open_clip, for every architecture of the table, with random weights.
 
-Towers wider than ViT-B's are built with two blocks of each tower instead of all: a block is like the next, and all of them would take
-an hour and 20 GB. Sizes, widths, heads and positions are the true ones.
+Towers wider than 512 are built with two blocks instead of all: a block is like the next, and all of them would take an hour and 20 GB.
+Sizes, widths, heads and positions are the true ones. test_export.py exports some of them whole.
 """
 
 import json
@@ -25,7 +25,7 @@ from export.source import TABLE, Request, Source, check_size, load, read_checkpo
 from export.torch_source import arrays, describe, model_config
 from export.towers import write_encoder
 
-FULL_WIDTH = 768
+FULL_WIDTH = 512
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 ARCHITECTURES = {name: Architecture.model_validate(value) for name, value in read_table()["architectures"].items()}
 
