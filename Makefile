@@ -226,7 +226,7 @@ soak: $(READY) ## send good and hostile requests to AWS's runtime client and wat
 
 fuzz: build/fuzz/ready ## fuzz bodies and events, guided by coverage: MINUTES=60; Linux
 	@mkdir -p build/fuzz-corpus
-	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict -artifact_prefix=build/fuzz- -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
 		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
 
 build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
