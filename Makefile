@@ -158,6 +158,9 @@ benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: buil
 benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every precision; ten minutes
 	@$(CONVERT)/bin/python -m tools.benchmark.ladder
 
+benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
+	@$(VENV)/bin/python -m tools.benchmark.regions
+
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
@@ -245,4 +248,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
+.PHONY: help benchmark benchmark-ladder benchmark-regions benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
