@@ -166,7 +166,7 @@ benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors an
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/clients
+	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/integration/test_aws.py --ignore tests/clients
 
 classifier-lambda-test: test ## the same as make test
 
@@ -202,6 +202,15 @@ test-sam: $(READY) build/sam/ready ## compare the local server's events with tho
 
 build/sam/ready: tests/integration/sam-requirements.txt
 	@echo "Installing SAM, 342 MB, into $(@D) …"
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+test-aws: $(READY) build/aws/ready ## run the tools around a deployment with AWS's own command line against moto
+	@$(VENV)/bin/python -m pytest tests/integration/test_aws.py
+
+build/aws/ready: tests/integration/aws-requirements.txt
+	@echo "Installing the AWS CLI and moto, 480 MB, into $(@D) …"
 	@"$(PYTHON)" -m venv --clear $(@D)
 	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
@@ -248,4 +257,5 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-ladder benchmark-regions benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
+TARGETS := $(shell grep -oE '^[a-z0-9-]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
+.PHONY: $(TARGETS)
