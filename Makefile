@@ -186,7 +186,13 @@ $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVE
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_container.py
 
-test-arm64: $(READY) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
+# Encoders in every precision, to run on both architectures.
+STEPS := build/steps/inputs.npz
+
+$(STEPS): $(wildcard export/*.py) tests/support/steps.py tests/support/weights.py | $(CONVERT_READY)
+	@$(CONVERT)/bin/python -m tests.support.steps $(@D)
+
+test-arm64: $(READY) $(STEPS) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
 test-browser: $(BROWSES) $(CDK) ## test the playground in Chromium, and with axe-core; root on Debian or Ubuntu if there is no chromium
