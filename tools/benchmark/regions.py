@@ -8,7 +8,6 @@ import argparse
 import io
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.handler import Handler
 from tests.support.requests import Context, base64_of, event
 from tools.demo_model.world import average_precision, background, concepts, degrade, paste
 from tools.local.serve import load
 
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 SHARE = 0.18
 NAMES = 60
 GRIDS = (2, 3, 4)
@@ -113,16 +112,13 @@ def measure_scenes(handler: Handler, rng: np.random.Generator, size: int, count:
 def measure_time(handler: Handler, file: bytes, calls: int) -> None:
     """Each kind of request in turns; the median of its ratios to the plain one of the same turn."""
     body = {"image_data": base64_of(file), "labels": ["a dog", "a cat"]}
-    asked: dict[int, Callable[[], Any]] = {
-        regions: lambda regions=regions: call(handler, body | ({"regions": regions} if regions else {}))
-        for regions in (0, *GRIDS)
-    }
+    bodies = {regions: body | ({"regions": regions} if regions else {}) for regions in (0, *GRIDS)}
     turns: list[dict[int, float]] = []
     for _ in range(calls + 2):
         turn = {}
-        for regions, run in asked.items():
+        for regions, asked in bodies.items():
             start = time.perf_counter()
-            run()
+            call(handler, asked)
             turn[regions] = time.perf_counter() - start
         turns.append(turn)
     print("\n| asked | pictures encoded | time, ratio to one picture |")
@@ -146,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
