@@ -202,7 +202,14 @@ def calibrate(path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str,
     """The largest absolute value of every channel of the named values, over runs of the graph at `path`."""
     model = onnx.load(path)
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values())
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    # Over a file, so that the graph is gone before the session holds the weights once more.
+    calibrating = path.with_suffix(".calibrating")
+    onnx.save(model, calibrating)
+    del model
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    session = ort.InferenceSession(calibrating, options, providers=["CPUExecutionProvider"])
+    calibrating.unlink()
     largest = {product: np.zeros(1, np.float32) for product in inputs}
     for run in runs:
         values = session.run(list(inputs.values()), run)
