@@ -15,11 +15,13 @@ from export.graph import calibrate as largest_inputs
 from export.progress import progress, say
 from export.source import Source
 from export.towers import write_encoder
-from export.verify import Reference, Served, Verdict, calibration_sentences, judge, pictures
+from export.verify import MAX_CHANGE, Reference, Served, Verdict, calibration_sentences, judge, pictures
 
 CALIBRATING = 64
 # The search ranks products by the errors of so many embeddings, and gives up where more than this share of them would be fp32.
 RANKED_ON, MAX_FLOATS = 16, 0.5
+# A precision whose change on the first third of the pictures is so far past the gate's limit isn't tried on the others.
+FIRST_LOOK, HOPELESS = 40, 1.2
 Figures = dict[str, float | int | str]
 
 
@@ -89,7 +91,7 @@ class Ladder:
         steps = tuple(step for step in steps if step != "fp32")
         largest = self.calibrate(encoder, fp32) if steps and self.inputs[encoder] else {}
         for step in steps:
-            yield step, self.try_step(encoder, step, largest), []
+            yield step, self.try_step(encoder, step, largest, required=precision == step), []
             if precision == "search" and STEPS[step] == STEPS["int8-rows-full"]:
                 yield from self._search(encoder, step, largest)
 
@@ -107,8 +109,16 @@ class Ladder:
         for count in range(1, int(MAX_FLOATS * len(ranked)) + 1):
             yield "mixed", self.try_step(encoder, step, largest, ranked[:count]), ranked[:count]
 
-    def try_step(self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = ()) -> Verdict:
+    def try_step(
+        self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = (), *, required: bool = False
+    ) -> Verdict:
+        """How near to fp32 it decides; `required` where it is taken anyway."""
         self._write(encoder, step, largest, floats)
+        if encoder == "image" and len(self.reference.pixels) > FIRST_LOOK:
+            few = replace(self.reference, images=self.reference.images[:FIRST_LOOK])
+            verdict = judge(replace(self.served, images=self._embed(encoder, FIRST_LOOK)), few)
+            if verdict.change > HOPELESS * MAX_CHANGE and not required:
+                return verdict
         self._tried = replace(self.served, **{f"{encoder}s": self._embed(encoder)})
         if self.target == "x86_64-vnni":
             # Without VNNI these products would saturate here; the uint8 ones that were judged give the same integers.

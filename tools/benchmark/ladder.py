@@ -65,7 +65,7 @@ def measure_accuracy() -> None:
                 path.rename(fp32)
                 largest = ladder.calibrate(encoder, fp32)
                 for step in [step for step in STEPS if step != "fp32"]:
-                    verdict = ladder.try_step(encoder, step, largest)
+                    verdict = ladder.try_step(encoder, step, largest, required=True)
                     cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
                     print(f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} | {verdict.equal:.2%} | "
                           f"{verdict.equal_at_least:.2%} | {verdict.change:.4f} | {'yes' if verdict.holds else 'no'} |", flush=True)  # fmt: skip
