@@ -231,8 +231,11 @@ check: $(READY) ## check lint, format and types, changing nothing
 lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
 	@$(VENV)/bin/python -m tools.lock
 
-audit: build/audit/ready ## look up known vulnerabilities of what the image installs; needs an index of advisories
-	@build/audit/bin/pip-audit --disable-pip --require-hashes -r lambdas/classifier/requirements.lock
+# By default PyPI's own advisories. Without --strict, what could not be looked up would count as harmless.
+audit: build/audit/ready ## look up known vulnerabilities of what the image installs; other advisories: OSV=https://api.osv.dev/v1/query
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes $(if $(OSV),-s osv --osv-url "$(OSV)") \
+		-r lambdas/classifier/requirements.lock || \
+		{ echo "Vulnerabilities are listed above. If a package could not be looked up, nothing is known: run it where pypi.org can be reached, or name another service: make audit OSV=https://api.osv.dev/v1/query"; exit 1; }
 
 build/audit/ready: tools/audit-requirements.txt
 	@"$(PYTHON)" -m venv --clear $(@D)

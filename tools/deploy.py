@@ -56,8 +56,8 @@ class AwsError(CheckError):
 
     def __init__(self, command: Sequence[str], stderr: str) -> None:
         # "An error occurred (AccessDeniedException) when calling the GetAccount operation: …"
-        found = re.search(r"An error occurred \((\w+)\)", stderr)
-        self.code = found[1] if found else ""
+        match = re.search(r"An error occurred \((\w+)\)", stderr)
+        self.code = match[1] if match else ""
         message = " ".join(stderr.split()) or "it failed without a message"
         super().__init__(f"{' '.join(command)}: {message}\n  {REMEDIES.get(self.code, 'Run this command by hand to see more.')}")
 
@@ -89,8 +89,8 @@ def docker() -> str:
 
 def context() -> dict[str, Any]:
     """The context in cdk.json."""
-    found: dict[str, Any] = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]
-    return found
+    values: dict[str, Any] = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]
+    return values
 
 
 def check_node(_: Settings) -> None:

@@ -77,28 +77,34 @@ class Synthesized:
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         """The properties of every resource of a kind, such as Lambda::Function."""
-        return [one.get("Properties", {}) for one in self.template["Resources"].values() if one["Type"] == f"AWS::{kind}"]
+        return [
+            resource.get("Properties", {})
+            for resource in self.template["Resources"].values()
+            if resource["Type"] == f"AWS::{kind}"
+        ]
 
     def one(self, kind: str) -> dict[str, Any]:
-        (found,) = self.all(kind)
-        return found
+        (properties,) = self.all(kind)
+        return properties
 
     def methods(self) -> dict[str, dict[str, Any]]:
         """By method and path."""
         paths = {
-            name: one["Properties"]["PathPart"] for name, one in self.template["Resources"].items() if kind(one) == "Resource"
+            name: resource["Properties"]["PathPart"]
+            for name, resource in self.template["Resources"].items()
+            if kind(resource) == "Resource"
         }
-        found = {}
+        methods = {}
         for method in self.all("ApiGateway::Method"):
             resource = method["ResourceId"]
-            found[f"{method['HttpMethod']} /{paths[resource['Ref']] if 'Ref' in resource else ''}"] = method
-        return found
+            methods[f"{method['HttpMethod']} /{paths[resource['Ref']] if 'Ref' in resource else ''}"] = method
+        return methods
 
     def throttles(self) -> dict[str, tuple[float, int]]:
         """Rate and burst by path and method, as the stage has them."""
         return {
-            f"{one['ResourcePath']} {one['HttpMethod']}": (one["ThrottlingRateLimit"], one["ThrottlingBurstLimit"])
-            for one in self.one("ApiGateway::Stage")["MethodSettings"]
+            f"{method['ResourcePath']} {method['HttpMethod']}": (method["ThrottlingRateLimit"], method["ThrottlingBurstLimit"])
+            for method in self.one("ApiGateway::Stage")["MethodSettings"]
         }
 
     def outputs(self) -> set[str]:
@@ -173,7 +179,7 @@ def test_kept_warm_environments_stand_behind_an_alias_that_the_api_calls(synth: 
 def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth) -> None:
     role, policy = synth().one("IAM::Role"), synth().one("IAM::Policy")
     assert "ManagedPolicyArns" not in role
-    granted = {tuple(sorted(one["Action"])): one["Resource"] for one in policy["PolicyDocument"]["Statement"]}
+    granted = {tuple(sorted(statement["Action"])): statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]}
     log = synth().one("Lambda::Function")["LoggingConfig"]["LogGroup"]["Ref"]
     assert granted == {
         ("logs:CreateLogStream", "logs:PutLogEvents"): {"Fn::GetAtt": [log, "Arn"]},
@@ -265,12 +271,12 @@ def test_the_gateway_answers_a_preflight_as_the_handler_would(synth: Synth, hand
 
 def responses(made: Synthesized) -> dict[str, tuple[str | None, str, str]]:
     """Status, message (… for API Gateway's own) and code by response type."""
-    found = {}
+    answers = {}
     for response in made.all("ApiGateway::GatewayResponse"):
         body = json.loads(response["ResponseTemplates"]["application/json"].replace("$context.error.messageString", '"…"'))
         assert set(body) == {"message", "code"}
-        found[response["ResponseType"]] = (response.get("StatusCode"), body["message"], body["code"])
-    return found
+        answers[response["ResponseType"]] = (response.get("StatusCode"), body["message"], body["code"])
+    return answers
 
 
 def test_error_responses_of_the_gateway_are_those_of_the_local_server(synth: Synth) -> None:
@@ -346,10 +352,10 @@ def test_with_iam_post_wants_a_signature_and_a_browser_may_send_one(synth: Synth
 
 
 def test_with_iam_an_unsigned_request_is_forbidden_and_not_unknown(synth: Synth) -> None:
-    found = responses(synth(authentication="iam"))
-    status, message, code = found["MISSING_AUTHENTICATION_TOKEN"]
+    answers = responses(synth(authentication="iam"))
+    status, message, code = answers["MISSING_AUTHENTICATION_TOKEN"]
     assert (status, code, message.startswith("Sign the request")) == ("403", "forbidden", True)
-    assert {found[name][::2] for name in ("ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN")} == {("403", "forbidden")}
+    assert {answers[name][::2] for name in ("ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN")} == {("403", "forbidden")}
 
 
 @pytest.mark.parametrize("settings", ["allowed_ips", "vpc_endpoint"])
@@ -422,17 +428,17 @@ def test_no_log_of_the_gateway_can_hold_a_label(synth: Synth) -> None:
     own |= {"responseLength", "responseLatency", "integrationLatency", "integrationStatus"}
     caller = {"identity.sourceIp", "identity.apiKeyId"}
     assert set(logged.values()) <= {f"$context.{name}" for name in own | caller}
-    (everywhere,) = [one for one in stage["MethodSettings"] if one["ResourcePath"] == "/*"]
+    (everywhere,) = [method for method in stage["MethodSettings"] if method["ResourcePath"] == "/*"]
     assert (everywhere["LoggingLevel"], everywhere["DataTraceEnabled"]) == ("OFF", False)
-    for one in stage["MethodSettings"]:
-        assert one.get("LoggingLevel", "OFF") == "OFF"
-        assert not one.get("DataTraceEnabled")
+    for method in stage["MethodSettings"]:
+        assert method.get("LoggingLevel", "OFF") == "OFF"
+        assert not method.get("DataTraceEnabled")
 
 
 @pytest.mark.parametrize("days", [30, 365])
 def test_both_logs_are_kept_as_long_as_asked_and_go_with_the_stack(synth: Synth, days: int) -> None:
     made = synth(log_retention=str(days))
-    groups = [one for one in made.template["Resources"].values() if one["Type"] == "AWS::Logs::LogGroup"]
+    groups = [resource for resource in made.template["Resources"].values() if resource["Type"] == "AWS::Logs::LogGroup"]
     assert [(group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups] == [(days, "Delete")] * 2
 
 
@@ -459,7 +465,7 @@ def test_an_address_hears_of_every_alarm(synth: Synth) -> None:
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ops@example.org")
     assert [alarm["AlarmActions"] for alarm in made.all("CloudWatch::Alarm")] == [[subscription["TopicArn"]]] * 3
     statements = made.one("SNS::TopicPolicy")["PolicyDocument"]["Statement"]
-    (publish,) = [one for one in statements if one["Effect"] == "Allow"]
+    (publish,) = [statement for statement in statements if statement["Effect"] == "Allow"]
     assert (publish["Action"], publish["Principal"]) == ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
     assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
@@ -483,8 +489,8 @@ def test_the_dashboard_shows_every_query_on_the_function_s_log(synth: Synth) -> 
         part if isinstance(part, str) else "…" for part in synth().one("CloudWatch::Dashboard")["DashboardBody"]["Fn::Join"][1]
     )
     widgets = json.loads(body)["widgets"]
-    asked = [widget["properties"]["query"] for widget in widgets if widget["type"] == "log"]
-    assert asked == ["SOURCE '…' | " + "\n| ".join(['filter message = "request"', *lines]) for _, _, lines in QUERIES]
+    queries = [widget["properties"]["query"] for widget in widgets if widget["type"] == "log"]
+    assert queries == ["SOURCE '…' | " + "\n| ".join(['filter message = "request"', *lines]) for _, _, lines in QUERIES]
 
 
 def test_two_deployments_differ_in_their_names_and_share_nothing(synth: Synth) -> None:
@@ -493,8 +499,9 @@ def test_two_deployments_differ_in_their_names_and_share_nothing(synth: Synth) -
     assert made.one("ApiGateway::RestApi")["Name"] == "clip-staging"
     assert "clip-classifier" not in json.dumps(made.all("CloudWatch::Alarm"))
     fixed = re.compile(r"^(Function|Role|LogGroup|Dashboard|Alarm|Topic|UsagePlan)Name$")
-    for one in synth(**EVERYTHING).template["Resources"].values():
-        assert not [key for key, value in one.get("Properties", {}).items() if fixed.match(key) and isinstance(value, str)], one
+    for resource in synth(**EVERYTHING).template["Resources"].values():
+        properties = resource.get("Properties", {})
+        assert not [key for key, value in properties.items() if fixed.match(key) and isinstance(value, str)], resource
 
 
 @pytest.mark.parametrize("settings", COMBINATIONS.values(), ids=COMBINATIONS)
@@ -557,7 +564,7 @@ def test_synthesis_needs_neither_docker_nor_credentials(tmp_path: Path) -> None:
     done = app(tmp_path, context | {"bundle": "models/demo", "synth_only": "true", "memory": "1769"})
     assert done.returncode == 0, done.stderr
     template = json.loads((tmp_path / "out" / "clip-classifier.template.json").read_text(encoding="utf-8"))
-    (function,) = [one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::Function"]
+    (function,) = [resource for resource in template["Resources"].values() if resource["Type"] == "AWS::Lambda::Function"]
     assert function["Properties"]["MemorySize"] == 1769
 
 
@@ -587,7 +594,7 @@ def image(root: Path, outdir: Path | None = None) -> str:
     stack = cdk.Stack(app, "stack")
     Function(stack, "Function", settings=settings, bundle=bundle, root=root)
     template = app.synth().get_stack_by_name("stack").template
-    (function,) = [one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::Function"]
+    (function,) = [resource for resource in template["Resources"].values() if resource["Type"] == "AWS::Lambda::Function"]
     return str(function["Properties"]["Code"]["ImageUri"]["Fn::Sub"].rpartition(":")[2])
 
 
@@ -634,13 +641,13 @@ def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(re
 def test_the_image_s_context_is_the_package_and_one_bundle(repository: Path) -> None:
     tag = image(repository, repository / "out")
     context = repository / "out" / f"asset.{tag}"
-    found = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
+    files = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
     package = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "lambdas" / "classifier").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert found == package | {f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")}
+    assert files == package | {f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")}
 
 
 EXTENSIONS = re.findall(
@@ -668,7 +675,7 @@ def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_
     cdk.Tags.of(stack).add("team", "images")
     app.synth()
     template = json.loads((tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8"))
-    roles = [one["Properties"] for one in template["Resources"].values() if one["Type"] == "AWS::IAM::Role"]
+    roles = [resource["Properties"] for resource in template["Resources"].values() if resource["Type"] == "AWS::IAM::Role"]
     assert roles
     assert all("policy/boundary" in json.dumps(role["PermissionsBoundary"]) for role in roles)
     assert all({"Key": "team", "Value": "images"} in role["Tags"] for role in roles)

@@ -584,6 +584,14 @@ def test_a_deployment_takes_the_settings_and_the_bundle_that_were_named() -> Non
     assert "synth_only" not in make("deploy-cdk")
 
 
+def test_everything_is_checked_before_the_long_export() -> None:
+    output = make("deploy-cdk")
+    checks = re.search(r"tools\.deploy check (.*?) -c ", output)
+    assert checks
+    assert checks[1].split() == list(deploy.CHECKS)
+    assert checks.end() < output.index('/bundle.json" || ')
+
+
 def test_a_pipeline_chooses_approval_and_destroys_without_a_question() -> None:
     assert "--require-approval broadening " in make("deploy-cdk", "APPROVAL=broadening")
     assert "--force" in make("destroy", "YES=1")
@@ -709,6 +717,15 @@ def test_a_template_is_made_of_the_demo_only_where_no_bundle_was_named() -> None
         "synth", "SETTINGS=memory=2048", "DEPLOYED=models/none"
     )
     assert "-c bundle=models/none -c synth_only=true\n" in make("synth", "BUNDLE=models/none")
+
+
+@pytest.mark.parametrize(("words", "noted"), [(["DEPLOYED=models/none"], True), (["BUNDLE=models/demo"], False)])
+def test_a_template_made_of_the_demo_unasked_says_so(programs: Programs, words: list[str], noted: bool) -> None:
+    programs.add("cdk", "exit 0")
+    cdk = f"{programs.folder}/cdk"
+    command = ["make", "--silent", "--old-file", ".venv/ready", "--old-file", cdk, f"CDK={cdk}", "synth", *words]
+    done = subprocess.run(command, cwd=ROOT, env=outside(), capture_output=True, text=True, check=True)
+    assert ("doesn't exist: the template is made with the demo bundle" in done.stdout) == noted
 
 
 def test_removal_and_bootstrap_need_no_bundle() -> None:

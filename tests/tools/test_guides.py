@@ -1,0 +1,78 @@
+"""The commands in the guides against the Makefile, and the workflow in docs/deploy.md against what GitHub Actions needs."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.requests import ROOT
+
+GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
+VARIABLES = set(re.findall(r"\$[({](?:if |or |origin |filter command,\$\(origin )?([A-Z][A-Z0-9_]*)[),]", MAKEFILE))
+WORKFLOWS = {
+    "docs/deploy.md": re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.DOTALL),
+    "ci.yml": [(ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")],
+}
+
+
+def commands(text: str) -> list[str]:
+    """What follows `make` in fenced blocks and in code within a sentence: targets, variables and no values."""
+    fenced = re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    lines = [line for code in [*fenced, *inline] for line in re.sub(r"\s# .*", "", code.replace("\\\n", " ")).splitlines()]
+    calls = [found for line in lines for found in re.findall(r"(?:^|[\s(:])make +([^#;&|)]+)", line)]
+    # A value may be in quotes and hold blanks, or an expression of GitHub's.
+    return [re.sub(r'=("[^"]*"|\$\{\{.*?\}\}|[^\s]*)', "= ", call) for call in calls]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Path) -> None:
+    for command in commands(guide.read_text(encoding="utf-8")):
+        for word in command.split():
+            if word.endswith("="):
+                assert word[:-1] in VARIABLES, f"make {command}"
+            else:
+                assert word in TARGETS, f"make {command}"
+
+
+def test_the_guides_commands_are_found() -> None:
+    text = 'Run `make one X=1`:\n```\nmake two Y="a b" \\\n  Z=3   # make four\nmake three\n```\n'
+    assert [command.split() for command in commands(text)] == [["two", "Y=", "Z="], ["three"], ["one", "X="]]
+    assert sum(len(commands(guide.read_text(encoding="utf-8"))) for guide in GUIDES) > 50
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_has_what_github_needs(name: str) -> None:
+    (text,) = WORKFLOWS[name]
+    # YAML 1.1 reads the key `on` as true.
+    workflow: dict[Any, Any] = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "pull_request" in workflow[True]
+    for job in workflow["jobs"].values():
+        assert re.fullmatch(r"ubuntu-\d\d\.\d\d", job["runs-on"])
+        assert job["timeout-minutes"] <= 120
+        assert set(job.get("needs", "").split()) <= set(workflow["jobs"])
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step)
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@(v\d+|[0-9a-f]{40})", step.get("uses", "a/b@v1"))
+        ids = {step["id"] for step in job["steps"] if "id" in step}
+        assert set(re.findall(r"steps\.(\w+)", str(job))) <= ids
+        # Only what asks GitHub for a token may get one, and a pull request never does.
+        asks = any("configure-aws-credentials" in step.get("uses", "") for step in job["steps"])
+        assert (job.get("permissions", {}).get("id-token") == "write") == asks
+        if asks:
+            assert job["permissions"] == {"contents": "read", "id-token": "write"}
+            assert job["if"] == "github.event_name != 'pull_request'"
+            assert job["environment"] == "production"
+
+
+def test_the_deployments_variables_are_those_that_the_guide_has_you_set() -> None:
+    (text,) = WORKFLOWS["docs/deploy.md"]
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"vars\.(\w+)", text)) == {"DEPLOY_ROLE", "BUNDLE_FROM", "BUNDLE_SHA256"}
+    assert all(f"`{name}`" in guide for name in re.findall(r"vars\.(\w+)", text))
+    assert "secrets." not in text
