@@ -60,7 +60,9 @@ def parse_json(value: JsonObject) -> ParsedRequest:
         return ParsedRequest(_parse_hugging_face(value), HUGGING_FACE_FIELDS, hugging_face=True)
     request = _validate(ClassifyRequest, value)
     _check_exactly_one(
-        request, ("image_data", "images", "image_embedding"), "is missing; send an image: image_data, images or image_embedding."
+        request,
+        ("image_data", "images", "image_embedding", "image_s3"),
+        "is missing; send an image: image_data, images or image_embedding.",
     )
     _check_combinations(request)
     return ParsedRequest(request)

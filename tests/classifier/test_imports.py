@@ -11,8 +11,13 @@ PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
-    "main": {"decoder", "encoders", "handler"},
-    "handler": {"body", "classify", "encoders", "events", "parsing"},
+    "main": {"encoders", "handler", "s3", "start"},
+    "bulk": {"batch", "classify", "encoders", "parsing", "s3", "start", "uploads"},
+    "uploads": {"batch", "classify", "parsing", "s3"},
+    "start": {"decoder", "encoders"},
+    "handler": {"body", "classify", "encoders", "events", "parsing", "s3"},
+    "s3": {"batch", "parsing"},
+    "batch": {"classify", "parsing"},
     "classify": {"decoder", "encoders", "parsing", "picture", "prompt_cache", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
@@ -28,7 +33,13 @@ ALLOWED = {
 }
 SHARED = {"context", "errors", "schema"}
 # The decoder's two sides start, limit and end processes.
-ALONE = {"onnxruntime": {"encoders"}, "PIL": {"fit", "image"}, "os": {"__init__", "main", "decoder", "decoder_worker"}}
+ALONE = {
+    "onnxruntime": {"encoders"},
+    "PIL": {"fit", "image"},
+    "os": {"__init__", "main", "bulk", "start", "decoder", "decoder_worker"},
+    "boto3": {"s3"},
+    "botocore": {"s3"},
+}
 BUILD_TIME = {"torch", "open_clip", "onnx", "aws_cdk", "stacks", "export", "tools", "tests"}
 
 
