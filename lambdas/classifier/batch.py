@@ -12,20 +12,16 @@ from typing import Protocol, TypeVar
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.errors import ClientError
-from classifier.parsing import ParsedRequest, parse_json
+from classifier.parsing import ParsedRequest, parse_options
 from classifier.schema import MAX_OBJECT_BYTES, JsonObject
 
 T = TypeVar("T")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".avif"))
-# What the request's own pictures are named by: here they come from the store.
-PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
 # How many pictures share a request to the classifier; docs/bulk.md has the measurement.
 IMAGES_A_RUN = 8
 READERS = 16
 # The most bytes of files that a batch holds at a time, read and being read; one larger file is held alone.
 MAX_HELD_BYTES = 64_000_000
-# The smallest PNG there is: stands for a picture where a request is checked before any is read.
-_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,6 @@ class Replaced(Exception):  # noqa: N818, it is no error
 
 
 Outcome = JsonObject | Exception
-
-
-def parse_options(options: JsonObject) -> ParsedRequest:
-    """A request without pictures, checked as the API would. Raises ClientError."""
-    if named := next((name for name in PICTURE_FIELDS if name in options), None):
-        raise ClientError(400, "invalid_request", f"{named} can't be here: the pictures come from the store; remove it.", named)
-    return parse_json(options | {"images": [_PIXEL]})
 
 
 def check(classifier: Classifier, options: JsonObject, context: RequestContext) -> ParsedRequest:
@@ -155,7 +144,7 @@ def _answers(classifier: Classifier, parsed: ParsedRequest, files: list[bytes], 
         if len(files) > 1 and err.code in ("too_large", "answer_too_large"):
             middle = len(files) // 2
             return [answer for half in (files[:middle], files[middle:]) for answer in _answers(classifier, parsed, half, context)]
-        return [{"error": err.body()}] * len(files)
+        return [_error(err)] * len(files)
 
 
 def _stat(store: Store, item: Item) -> Item | Exception:
@@ -176,12 +165,19 @@ def _captured(function: Callable[[], T]) -> T | Exception:
 
 
 def _outcome(item: Item, model: str, err: Exception) -> Outcome:
-    return _line(item, model, {"error": err.body()}) if isinstance(err, ClientError) else err
+    return _line(item, model, _error(err)) if isinstance(err, ClientError) else err
+
+
+def _error(err: ClientError) -> JsonObject:
+    return {"error": err.body()}
 
 
 def _line(item: Item, model: str, outcome: JsonObject) -> JsonObject:
     """`model` is the model's name in every line; what `details` says of the model goes by another name."""
     version = {"version_id": item.version} if item.version else {}
+    if "error" in outcome:
+        # Its field is the place in a request that the caller never saw.
+        outcome = {"error": {name: text for name, text in outcome["error"].items() if name != "field"}}
     outcome = {"model_details" if name == "model" else name: value for name, value in outcome.items()}
     return {"key": item.key, "etag": item.etag, "size": item.size, **version, "model": model, **outcome}
 

@@ -10,18 +10,17 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Protocol
 
-from classifier.batch import Item, batch_name, check, classify_batch, dumps, parse_options
+from classifier.batch import Item, batch_name, check, classify_batch, dumps
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.encoders import Encoders
 from classifier.errors import ClientError, quoted
-from classifier.parsing import ParsedRequest
+from classifier.parsing import ParsedRequest, parse_options
 from classifier.s3 import Bucket
-from classifier.schema import JsonObject
+from classifier.schema import MANIFESTS, RESULTS, JsonObject
 from classifier.start import start
-from classifier.uploads import RESULTS, Uploads
+from classifier.uploads import Uploads
 
-MANIFESTS = "manifests/"
 # Beside the request's own fields: the default, the least, the most.
 NUMBERS: Mapping[str, tuple[int, int, int]] = {
     "max_concurrency": (5, 1, 10_000),

@@ -63,7 +63,7 @@ class Bucket:
             body: bytes = self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()
             return body
         except self.s3.exceptions.ClientError as err:
-            if err.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            if self._is_missing(key, err):
                 return None
             raise
 
@@ -141,6 +141,14 @@ class Bucket:
             err.field = field
             return err
 
+    def _is_missing(self, key: str, err: Any) -> bool:
+        """S3 says 403 for a missing object to who may list under a prefix alone: such a listing tells them apart."""
+        status = err.response["ResponseMetadata"].get("HTTPStatusCode")
+        if status != 403:
+            return bool(status == 404)
+        found = self.s3.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1).get("Contents", [])
+        return not found or found[0]["Key"] != key
+
     def _target(self, item: Item) -> dict[str, str]:
         """Raises ClientError for a key outside the prefix, before S3 is asked."""
         if not item.key.startswith(self.prefix):
@@ -163,9 +171,10 @@ class Bucket:
             if code == "InvalidObjectState":
                 message = f"{quoted(item.key)} is in an archive's storage class; restore it first."
                 raise ClientError(403, "forbidden", message) from err
-            if status == 412 or (status == 404 and item.exact):
+            missing = code != "InvalidObjectState" and self._is_missing(item.key, err)
+            if status == 412 or (missing and item.exact):
                 raise Replaced from err
-            if status == 404:
+            if missing:
                 raise ClientError(404, "not_found", f"There is no object {quoted(item.key)} in the bucket.") from err
             if status == 403 or (code.startswith("KMS.") and "Throttl" not in code):
                 message = (

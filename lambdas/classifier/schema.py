@@ -34,6 +34,9 @@ MAX_ANSWER_BYTES = 5_500_000
 # Of a picture that is read from S3, and of all that one request reads.
 MAX_OBJECT_BYTES = 50_000_000
 MAX_READ_BYTES = 60_000_000
+# Where a bucket holds what is ours, beside the pictures.
+RESULTS, MANIFESTS, MAP_RUNS = "results/", "manifests/", "map-runs/"
+EVENT_SOURCE = "clip-classifier"
 SLOT = "{}"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")

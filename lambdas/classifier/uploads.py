@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from classifier.batch import Item, Outcome, Replaced, batch_name, classify_batch, dumps, parse_options
+from classifier.batch import Item, Outcome, Replaced, batch_name, classify_batch, dumps
 from classifier.classify import Classifier
-from classifier.parsing import ParsedRequest
+from classifier.parsing import ParsedRequest, parse_options
 from classifier.s3 import Bucket, client, in_order, tags_of
-from classifier.schema import JsonObject
+from classifier.schema import EVENT_SOURCE, RESULTS, JsonObject
 
-RESULTS = "results/"
-SOURCE, DETAIL_TYPE = "clip-classifier", "Image Classified"
+DETAIL_TYPE = "Image Classified"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: 256 KB an entry, and 10 entries a call.
 MAX_DETAIL_BYTES, MAX_ENTRIES = 200_000, 10
 # How many names an event keeps where all of them don't fit.
@@ -104,7 +103,7 @@ class Uploads:
                 else [range(i, i + 1) for i in range(len(group))]
             )
             for call in calls:
-                batch = [{"Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": details[i]} for i in call]
+                batch = [{"Source": EVENT_SOURCE, "DetailType": DETAIL_TYPE, "Detail": details[i]} for i in call]
                 try:
                     answers = self.events.put_events(Entries=batch)["Entries"]
                 except Exception:
