@@ -84,7 +84,7 @@ def _map(label: str, reader: Definition) -> Definition:
         # Without it all children's outputs would have to fit the 256 KiB of a state.
         "ResultWriter": {
             "Resource": "arn:${Partition}:states:::s3:putObject",
-            "Parameters": {"Bucket": "${Bucket}", "Prefix.$": f"States.Format('{MAP_RUNS}{{}}', $.run.run)"},
+            "Parameters": {"Bucket": "${Bucket}", "Prefix.$": f"States.Format('{MAP_RUNS}{{}}', $$.Execution.Name)"},
         },
         "End": True,
     }
