@@ -157,7 +157,7 @@ class Bucket:
         target = {"Bucket": self.name, "Key": item.key}
         if item.version:
             return target | {"VersionId": item.version}
-        return target | ({"IfMatch": item.etag} if item.exact and item.etag else {})
+        return target | ({"IfMatch": f'"{item.etag}"'} if item.exact and item.etag else {})
 
     @contextmanager
     def _explained(self, item: Item) -> Iterator[None]:
