@@ -83,6 +83,13 @@ demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=m
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
+classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat" OUTPUT=results.jsonl|parquet BUNDLE=models/…
+	@$(VENV)/bin/python -m tools.classify "$(PICTURES)" $(if $(LABELS),--labels "$(LABELS)") $(if $(REQUEST),--request "$(REQUEST)") \
+		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+
+upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
+	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"
+
 EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 	$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)') $(if $(REVISION),--revision "$(REVISION)") \
 	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
@@ -245,4 +252,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
+.PHONY: help classify upload-events benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
