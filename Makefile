@@ -162,6 +162,9 @@ document: $(READY) ## write openapi.json, and the tables and answers in README.m
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
 	@$(EXPORT)/bin/python -m tools.benchmark
 
+benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
+	@$(VENV)/bin/python -m tools.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")
+
 benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every precision; ten minutes
 	@$(CONVERT)/bin/python -m tools.benchmark.ladder
 
@@ -252,4 +255,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help classify upload-events benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
+.PHONY: help classify upload-events benchmark benchmark-bulk benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
