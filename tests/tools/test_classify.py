@@ -135,13 +135,9 @@ class Notifications:
         answer = {"ResponseMetadata": {"HTTPStatusCode": 200}, **json.loads(json.dumps(self.stored))}
         return answer
 
-    def put_bucket_notification_configuration(
-        self,
-        Bucket: str,
-        NotificationConfiguration: dict[str, Any],
-        SkipDestinationValidation: bool,  # noqa: N803
-    ) -> None:
-        self.stored, self.writes = NotificationConfiguration, self.writes + 1
+    def put_bucket_notification_configuration(self, **given: Any) -> None:
+        assert given["SkipDestinationValidation"] is True
+        self.stored, self.writes = given["NotificationConfiguration"], self.writes + 1
 
 
 QUEUE = {"QueueConfigurations": [{"Id": "thumbnails", "QueueArn": "arn:aws:sqs:eu-west-1:1:q", "Events": ["s3:ObjectCreated:*"]}]}

@@ -40,6 +40,7 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         self._seconds: dict[int, float] = {}
+        self._past = self._processes()
         self._over = threading.Event()
         self._start, self._before = time.perf_counter(), self._machine()
         self._thread = threading.Thread(target=self._sample)
@@ -57,23 +58,25 @@ class Watch:
         fields = [int(value) for value in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:]]
         return fields[3] + fields[4], sum(fields)
 
+    def _processes(self) -> dict[int, tuple[int, float]]:
+        """Parent and seconds of the processor, by process."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                found[int(path.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return found
+
     def _sample(self) -> None:
-        first: dict[int, float] = {}
         while not self._over.wait(0.1):
-            parents, seconds = {}, {}
-            for path in Path("/proc").glob("[0-9]*/stat"):
-                with contextlib.suppress(OSError):
-                    fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-                    parents[int(path.parent.name)] = int(fields[1])
-                    seconds[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            for pid, used in seconds.items():
-                above: int | None = pid
+            found = self._processes()
+            for pid, (_, seconds) in found.items():
+                above = pid
                 while above and above != os.getpid():
-                    above = parents.get(above)
-                if above or pid in first:
-                    # This process had a past; those below it are new.
-                    first.setdefault(pid, used if pid == os.getpid() else 0.0)
-                    self._seconds[pid] = used - first[pid]
+                    above = found.get(above, (0, 0.0))[0]
+                if above or pid in self._seconds:
+                    # What was there before this began has a past.
+                    self._seconds[pid] = seconds - self._past.get(pid, (0, 0.0))[1]
 
 
 def images_a_run(bundle: Path, folder: Path, items: list[Item], rounds: int, threads: int) -> dict[int, float]:
