@@ -107,30 +107,35 @@ def classify_batch(
         reading: dict[Future[tuple[Item, bytes] | Exception], tuple[int, Item]] = {}
         ready: list[tuple[int, Item, bytes]] = []
         held = 0
+
+        # Functions, so that no name here keeps a file in memory once it is done with.
+        def take(future: Future[tuple[Item, bytes] | Exception]) -> int:
+            """How many more bytes are held than was thought: what was read may have replaced what was listed."""
+            (index, item), found = reading.pop(future), future.result()
+            if isinstance(found, Exception):
+                outcomes[index] = item, _outcome(item, model, found)
+                return -(item.size or 0)
+            ready.append((index, *found))
+            return len(found[1]) - (item.size or 0)
+
+        def classify() -> int:
+            """How many bytes are no longer held."""
+            group = [ready.pop(0) for _ in range(min(images_a_run, len(ready)))]
+            answers = _answers(classifier, parsed, [data for _, _, data in group], RequestContext(remaining_ms))
+            outcomes.update(
+                (index, (item, _line(item, model, answer))) for (index, item, _), answer in zip(group, answers, strict=True)
+            )
+            return sum(len(data) for _, _, data in group)
+
         while pending or reading or ready:
             while pending and len(reading) < READERS and (not held or held + (pending[0][1].size or 0) <= MAX_HELD_BYTES):
                 index, item = pending.popleft()
                 held += item.size or 0
                 reading[readers.submit(_read, store, item)] = index, item
             if reading and len(ready) < images_a_run:
-                done, _ = wait(reading, return_when=FIRST_COMPLETED)
-                for future in done:
-                    (index, item), found = reading.pop(future), future.result()
-                    if isinstance(found, Exception):
-                        held -= item.size or 0
-                        outcomes[index] = item, _outcome(item, model, found)
-                    else:
-                        # What was read may be a newer and larger object than the one that was listed.
-                        held += len(found[1]) - (item.size or 0)
-                        ready.append((index, *found))
-                continue
-            group, ready = ready[:images_a_run], ready[images_a_run:]
-            answers = _answers(classifier, parsed, [data for _, _, data in group], RequestContext(remaining_ms))
-            for (index, item, data), answer in zip(group, answers, strict=True):
-                held -= len(data)
-                outcomes[index] = item, _line(item, model, answer)
-            # Otherwise the last group's pictures would stay in memory until the next one is complete.
-            del group
+                held += sum(map(take, wait(reading, return_when=FIRST_COMPLETED)[0]))
+            else:
+                held -= classify()
     return [outcomes[index] for index in range(len(items))]
 
 
