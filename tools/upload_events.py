@@ -19,8 +19,8 @@ def switch_on(s3: Any, bucket: str, ask: Callable[[str], str] = input) -> str:
     after = before | {"EventBridgeConfiguration": {}}
     if before == after:
         return f"{bucket} sends its events to EventBridge already."
-    texts = [json.dumps(value, indent=2, sort_keys=True).splitlines() for value in (before, after)]
-    print("\n".join(difflib.unified_diff(*texts, f"{bucket} as it is", f"{bucket} as it would be", lineterm="")))
+    old, new = (json.dumps(value, indent=2, sort_keys=True).splitlines() for value in (before, after))
+    print("\n".join(difflib.unified_diff(old, new, f"{bucket} as it is", f"{bucket} as it would be", lineterm="")))
     if ask("Write this? [y/N] ").strip().lower() not in ("y", "yes"):
         return "Nothing was changed."
     if configuration(s3, bucket) != before:
