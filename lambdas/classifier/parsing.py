@@ -12,9 +12,11 @@ from pydantic_core import ErrorDetails
 from classifier.body import no_constant
 from classifier.errors import ClientError, quoted, shortened
 from classifier.schema import (
+    MAX_SQUARES,
     OTHER_NAMES,
     QUERY_LISTS,
     QUERY_PARAMETERS,
+    QUERY_TEXTS,
     ClassifyRequest,
     HuggingFaceParameters,
     HuggingFaceRequest,
@@ -92,7 +94,7 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedReque
             message = f"The query parameter {name} was sent {len(texts)} times; send it once."
             raise ClientError(400, "invalid_request", message, name)
         else:
-            value[name] = texts[0] if name in ("negative_template", "fit") else _number_or_boolean(texts[0])
+            value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
     if "labels" not in value:
         raise ClientError(400, "invalid_request", "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog.", "labels")
     request = _validate(ClassifyRequest, value).model_copy(update={"image_data": image})
@@ -121,10 +123,25 @@ def _check_combinations(request: ClassifyRequest) -> None:
         ("combine", multi_label and request.combine == "sum", 'must be "max" with multi_label; send that, or remove it.'),
         ("negative_template", not multi_label, "needs multi_label; send multi_label: true, or remove it."),
         ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
+        ("regions", embedding is not None, "are cut from an image, and image_embedding has none; remove one of them."),
+        ("regions", request.fit == "tiles", 'and fit: "tiles" are two ways to cut an image; remove one of them.'),
+        ("regions_combine", request.regions is None, "needs regions; send them, or remove it."),
+        (
+            "regions_combine",
+            request.regions_combine == "max" and not multi_label,
+            'must be "whole" without multi_label; send that.',
+        ),
     )
     for name, is_wrong, message in contradictions:
         if is_wrong and name in request.model_fields_set:
             raise ClientError(400, "invalid_request", f"{name} {message}", name)
+    squares, images = (request.regions or 0) ** 2 + 1, len(request.images or ())
+    if request.regions and images * squares > MAX_SQUARES:
+        message = (
+            f"regions: {request.regions} makes {squares} pictures of each of {images}; at most {MAX_SQUARES} are allowed in all. "
+            f"Send at most {MAX_SQUARES // squares} images, or fewer regions."
+        )
+        raise ClientError(400, "invalid_request", message, "regions")
 
 
 def _check_joined_labels(request: ClassifyRequest, field: str) -> None:

@@ -20,6 +20,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 MAX_LABELS = 1000
 MAX_IMAGES = 64
 MAX_TEMPLATES = 100
+# What one request with `regions` may have encoded: every image and each square of its grid.
+MAX_SQUARES = 200
 MAX_PROMPTS = 2000
 # A text that fits the context is far shorter. Categories' names and templates may be as long.
 MAX_CHARACTERS = 1_000
@@ -218,6 +220,8 @@ class ClassifyRequest(Strict):
                 {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding", "image_s3")]},
                 {"oneOf": [{"required": [name]} for name in ("labels", "categories")]},
                 {"not": {"required": ["fit", "image_embedding"]}},
+                {"not": {"required": ["regions", "image_embedding"]}},
+                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
                 {
                     "not": {
                         "required": ["combine", "multi_label"],
@@ -228,6 +232,19 @@ class ClassifyRequest(Strict):
             "dependentSchemas": {
                 "combine": {"required": ["categories"]},
                 "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                "regions": {
+                    "anyOf": [
+                        {"properties": {"regions": {"const": count}, "images": {"maxItems": MAX_SQUARES // (count**2 + 1)}}}
+                        for count in (2, 3, 4)
+                    ]
+                },
+                "regions_combine": {
+                    "required": ["regions"],
+                    "anyOf": [
+                        {"properties": {"regions_combine": {"const": "whole"}}},
+                        {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                    ],
+                },
             },
         }
     )
@@ -295,6 +312,17 @@ class ClassifyRequest(Strict):
         description="How a picture that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or in `tiles`: two or three "
         "squares along the long side, embeddings averaged. Default: as the model was trained, which is `crop` for CLIP.",
     )
+    regions: Annotated[int, Field(ge=2, le=4), BeforeValidator(_whole_number)] | None = Field(
+        None,
+        description="2, 3 or 4: also answer for the squares of such a grid, 2 x 2 to 4 x 4, that overlap and cover the picture: "
+        '`regions: [{"box": [left, top, width, height], "result": {…}}, …]`, row by row, in fractions of the upright picture, with the '
+        f"names that `result` keeps. At most {MAX_SQUARES} pictures and squares in all. Not with `fit: tiles` or `image_embedding`.",
+    )
+    regions_combine: Literal["whole", "max"] = Field(
+        "whole",
+        description="With `regions`: `result` is of the `whole` picture; with `multi_label` too, `max` makes each probability the best of the "
+        "whole and its regions, so that a small thing counts.",
+    )
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Drop what is less likely; the rest comes best first."
     )
@@ -343,7 +371,8 @@ class HuggingFaceRequest(Strict):
 
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
-QUERY_PARAMETERS = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
+QUERY_TEXTS = ("negative_template", "fit", "regions_combine")
+QUERY_PARAMETERS = (*QUERY_LISTS, *QUERY_TEXTS, "multi_label", "regions", "min_probability", "top_k", "embedding", "details")
 
 # What other APIs call our fields.
 OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
@@ -368,10 +397,18 @@ class ImageDetails(Strict):
     height: int
 
 
+class Region(Strict):
+    """Left, top, width and height in fractions of the upright picture, and the answer for that part alone."""
+
+    box: Annotated[list[Probability], Field(min_length=4, max_length=4)]
+    result: dict[str, Probability]
+
+
 class Result(Strict):
     """The answer for one image, without the fields that weren't asked for."""
 
     result: dict[str, Probability]
+    regions: list[Region] | None = None
     embedding: list[float] | None = None
     similarities: dict[str, float] | None = None
     model: ModelDetails | None = None

@@ -23,7 +23,10 @@ def threads_for(memory: str | None) -> int:
 
 def start() -> Encoders:
     """The bundle that CLIP_BUNDLE names, loaded and warmed up. Raises BundleError."""
-    logging.getLogger().setLevel(logging.INFO)
+    # Where the function has a log level, the runtime has set it already:
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    if not os.environ.get("AWS_LAMBDA_LOG_LEVEL"):
+        logging.getLogger().setLevel(logging.INFO)
     if sys.platform == "linux":
         # A child of the same user then can't read the environment, which holds the function's credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
