@@ -46,7 +46,7 @@ EVERYTHING = {
     "architecture": "x86_64",
 }
 BULK = {"bulk_bucket": "create"}
-UPLOADS = {**BULK, "on_upload": "examples/requests/on_upload.json"}
+UPLOADS = {**BULK, "on_upload": "examples/on_upload.json"}
 # Each setting alone, and the pairs that touch the same resources.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "default": {},
