@@ -83,6 +83,13 @@ demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=m
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
+classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat" OUTPUT=results.jsonl|parquet BUNDLE=models/…
+	@$(VENV)/bin/python -m tools.classify "$(PICTURES)" $(if $(LABELS),--labels "$(LABELS)") $(if $(REQUEST),--request "$(REQUEST)") \
+		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+
+upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
+	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"
+
 EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
 	$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)') $(if $(REVISION),--revision "$(REVISION)") \
 	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
@@ -154,6 +161,9 @@ document: $(READY) ## write openapi.json, and the tables and answers in README.m
 
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
 	@$(EXPORT)/bin/python -m tools.benchmark
+
+benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
+	@$(VENV)/bin/python -m tools.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")
 
 benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every precision; ten minutes
 	@$(CONVERT)/bin/python -m tools.benchmark.ladder

@@ -21,9 +21,9 @@ def main() -> None:
         if (region := os.environ.get("CDK_DEFAULT_REGION")) and not settings.synth_only:
             settings.check_region(region)
         bundle = Bundle.read(ROOT, settings)
+        ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
     except SettingsError as err:
         sys.exit(f"error: {err}")
-    ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
     app.synth()
 
 

@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from stacks.api import Api
+from stacks.bulk import Bulk
 from stacks.bundle import Bundle
 from stacks.function import Function
 from stacks.monitoring import Monitoring
@@ -19,9 +20,18 @@ class ClassifierStack(Stack):
         super().__init__(scope, settings.name, description="clip-classifier-lambda: how likely each label is for an image")
         function = Function(self, "Function", settings=settings, bundle=bundle, root=root)
         api = Api(self, "Api", settings=settings, target=function.target, root=root)
+        bulk = Bulk(self, "Bulk", settings=settings, bundle=bundle, root=root) if settings.bulk_bucket else None
         monitoring = Monitoring(
-            self, "Monitoring", settings=settings, stage=api.stage, function=function.function, log_group=function.log_group
+            self,
+            "Monitoring",
+            settings=settings,
+            stage=api.stage,
+            function=function.function,
+            log_group=function.log_group,
+            others=bulk.alarms if bulk else (),
         )
+        if bulk:
+            bulk.let_read(function.function)
         CfnOutput(self, "Url", value=api.url)
         CfnOutput(self, "FunctionName", value=function.function.function_name)
         # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from anywhere and without a signature.

@@ -27,7 +27,6 @@ class Function(Construct):
 
     def __init__(self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path) -> None:
         super().__init__(scope, id)
-        architecture, platform = ARCHITECTURES[settings.architecture]
         self.log_group = log_group(self, "Log", settings)
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         self.log_group.grant_write(role)
@@ -35,16 +34,8 @@ class Function(Construct):
             self,
             "Function",
             description="How likely each label is for an image",
-            code=lambda_.DockerImageCode.from_image_asset(
-                str(root),
-                file=f"{PACKAGE}/Dockerfile",
-                # Part of the asset's hash: a new base image is a new image.
-                build_args={"BUNDLE": bundle.path, "BASE_IMAGE": settings.base_image},
-                platform=platform,
-                exclude=[*CONTEXT, *(f"!{file}" for file in bundle.files)],
-                ignore_mode=IgnoreMode.DOCKER,
-            ),
-            architecture=architecture,
+            code=image(settings, bundle, root),
+            architecture=ARCHITECTURES[settings.architecture][0],
             memory_size=settings.memory,
             timeout=Duration.seconds(settings.timeout),
             reserved_concurrent_executions=settings.reserved_concurrency,
@@ -69,6 +60,20 @@ class Function(Construct):
             ),
             Acknowledgment(id="Serverless::Serverless-LambdaDLQ", reason="The API waits for every answer; nothing is queued."),
         )
+
+
+def image(settings: Settings, bundle: Bundle, root: Path, handler: str | None = None) -> lambda_.DockerImageCode:
+    """The one image, with the handler's name in place of its own where one is given."""
+    return lambda_.DockerImageCode.from_image_asset(
+        str(root),
+        cmd=[handler] if handler else None,
+        file=f"{PACKAGE}/Dockerfile",
+        # Part of the asset's hash: a new base image is a new image.
+        build_args={"BUNDLE": bundle.path, "BASE_IMAGE": settings.base_image},
+        platform=ARCHITECTURES[settings.architecture][1],
+        exclude=[*CONTEXT, *(f"!{file}" for file in bundle.files)],
+        ignore_mode=IgnoreMode.DOCKER,
+    )
 
 
 def log_group(scope: Construct, id: str, settings: Settings) -> logs.LogGroup:

@@ -1,5 +1,7 @@
 """A dashboard and alarms, made from AWS's own metrics and the handler's one log line per request."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Acknowledgment, Aws, Duration, Validations
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -26,7 +28,10 @@ PERIOD = Duration.minutes(5)
 
 
 class Monitoring(Construct):
-    """`dashboard`, three `alarms`, and an SNS topic where the settings name an address."""
+    """`dashboard`, `alarms`, and an SNS topic where the settings name an address.
+
+    `others`: name, description and metric of further alarms, which go off at 1.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class Monitoring(Construct):
         stage: apigateway.Stage,
         function: lambda_.IFunction,
         log_group: logs.ILogGroup,
+        others: Sequence[tuple[str, str, cloudwatch.Metric]] = (),
     ) -> None:
         super().__init__(scope, id)
         errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
@@ -55,6 +61,7 @@ class Monitoring(Construct):
                 settings.slow_ms,
                 periods=3,
             ),
+            *(self._alarm(name, description, metric, 1) for name, description, metric in others),
         ]
         if settings.alarm_email:
             topic = sns.Topic(self, "Topic", enforce_ssl=True)

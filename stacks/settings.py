@@ -9,6 +9,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from classifier.schema import MANIFESTS, MAP_RUNS, RESULTS
+
+# What the function for runs and uploads writes in the bucket.
+OWN_PREFIXES = (RESULTS, MANIFESTS, MAP_RUNS)
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RETENTION = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 # How alike an unknown context key and a setting must be to count as a misspelling: memroy and memory are 0.83.
@@ -53,6 +57,15 @@ Networks = Annotated[
     Annotated[tuple[Annotated[str, AfterValidator(_cidr)], ...], Field(min_length=1, max_length=100)] | None,
     BeforeValidator(_items),
     BeforeValidator(_none),
+]
+BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+Bucket = Annotated[Annotated[str, Field(pattern=BUCKET)] | None, BeforeValidator(_none)]
+# A key with characters that a list of events' patterns or a policy would take for its own is refused.
+PREFIX = r"^[A-Za-z0-9!_.'()/=+,@:-][A-Za-z0-9!_.'()/=+,@: -]{0,511}$"
+Prefix = Annotated[Annotated[str, Field(pattern=PREFIX)] | None, BeforeValidator(_none)]
+File = Annotated[Annotated[str, Field(pattern=r"^[A-Za-z0-9_./ -]+\.json$")] | None, BeforeValidator(_none)]
+Key = Annotated[
+    Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")] | None, BeforeValidator(_none)
 ]
 
 
@@ -128,6 +141,36 @@ class Settings(BaseModel):
         "the default lies above a cold start, a busy endpoint can have 1,000",
     )
     playground: bool = Field(default=False, description="`true` or `false`: a page to try it at GET /, open to everyone")
+    bulk_bucket: Bucket = Field(
+        default=None,
+        description="`none`, `create`, or the name of a bucket in the region of the deployment: runs over its pictures ([bulk.md](bulk.md)), "
+        "and `image_s3` in the API",
+    )
+    bulk_prefix: Prefix = Field(
+        default="images/", description="what may be read of `bulk_bucket`: a prefix of keys, or `none` for all of them"
+    )
+    bulk_key: Key = Field(
+        default=None, description="`none`, or the ARN of the KMS key that encrypts `bulk_bucket`, where it isn't S3's own"
+    )
+    bulk_memory: int = Field(
+        default=1769, ge=1280, le=10240, description="1,280 to 10,240 MB for the function of runs and uploads; 1,769 are one vCPU"
+    )
+    results_days: Count = Field(
+        default=None,
+        description="`none`, or the days after which results, manifests and map runs are deleted; needs `bulk_bucket=create`",
+    )
+    on_upload: File = Field(
+        default=None,
+        description="`none`, or a JSON file of this repository with a request's labels or categories and options: "
+        "each new picture is classified so",
+    )
+    upload_prefix: Prefix = Field(
+        default=None, description="`none` for `bulk_prefix`, or a prefix under it: where new pictures are classified"
+    )
+    upload_tags: bool = Field(default=False, description="`true` or `false`: new pictures get tags with their result")
+    upload_concurrency: int = Field(
+        default=2, ge=2, le=1000, description="2 to 1,000: the most environments that classify uploads at once"
+    )
     synth_only: bool = Field(default=False, description="`true` or `false`: takes the demo bundle too, for a template to look at")
 
     @model_validator(mode="after")
@@ -159,7 +202,39 @@ class Settings(BaseModel):
             raise SettingsError(
                 "playground=true is a page for browsers, which can't sign requests as authentication=iam wants. Set one of the two."
             )
+        self._check_bulk()
         return self
+
+    def _check_bulk(self) -> None:
+        if not self.bulk_bucket:
+            if self.on_upload:
+                raise SettingsError(f"on_upload={self.on_upload} needs bulk_bucket: the bucket that pictures are uploaded to.")
+            return
+        if self.results_days and self.bulk_bucket != "create":
+            raise SettingsError(
+                f"results_days={self.results_days} would replace the rules of bulk_bucket={self.bulk_bucket}, which this stack doesn't own. "
+                "Set the expiry there, or bulk_bucket=create."
+            )
+        if self.bulk_key and self.bulk_bucket == "create":
+            raise SettingsError(
+                f"bulk_key={self.bulk_key} is for a bucket that exists; bulk_bucket=create makes one with S3's own key. Remove it."
+            )
+        prefix, watched = self.bulk_prefix or "", self.watched_prefix
+        if not watched.startswith(prefix):
+            raise SettingsError(f"upload_prefix={watched} is not under bulk_prefix={prefix}, which is all that may be read.")
+        # Results under the watched prefix would be uploads themselves, for ever.
+        if self.on_upload and (
+            own := next((own for own in OWN_PREFIXES if own.startswith(watched) or watched.startswith(own)), None)
+        ):
+            raise SettingsError(
+                f"upload_prefix={watched or 'none'} watches {own}, where results are written: each result would be an upload again. "
+                "Set upload_prefix to the pictures' own prefix."
+            )
+
+    @property
+    def watched_prefix(self) -> str:
+        """The prefix whose uploads are classified."""
+        return self.upload_prefix or self.bulk_prefix or ""
 
     def check_region(self, region: str) -> None:
         """A regional API takes certificates of its own region alone. Raises SettingsError."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from classifier.scoring import mean, probabilities, rank, similarities
 P = ParamSpec("P")
 T = TypeVar("T")
 Embedding = NDArray[np.float32]
+# Of several images, one may be what was no base64, or the reason why it can't be read.
+File = bytes | ClientError | None
 # A normalised embedding that went through JSON and float32 is this close to length 1.
 LENGTH_TOLERANCE = 1e-3
 FEWER_IMAGES = "send fewer images in one call, or ask for fewer regions: the prompts finished so far are cached."
@@ -54,7 +56,7 @@ class Classifier:
         context.log |= {"regions": request.regions} if request.regions else {}
         job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()))
         if request.images is not None:
-            return {"results": list(self._results(job, request.images))}
+            return {"results": list(self._results(job, cast(Sequence[File], request.images)))}
         if request.image_embedding is not None:
             embedding = self._validate_embedding(request.image_embedding, parsed.path("image_embedding"))
             return self._result(job, self._embed_texts(job), [embedding], None)
@@ -64,10 +66,14 @@ class Classifier:
         [embeddings] = self._embed_images([(picture, self._decode(picture, job))], job)
         return self._result(job, self._embed_texts(job), embeddings, picture)
 
-    def _results(self, job: _Job, files: Sequence[bytes | None]) -> Iterator[JsonObject]:
+    def _results(self, job: _Job, files: Sequence[File]) -> Iterator[JsonObject]:
         """One entry for each image; an error stays in its own entry."""
         pictures = [capture_error(_open, file, job.parsed.path("images", i)) for i, file in enumerate(files)]
-        _log_and_check([item for item in pictures if isinstance(item, Picture)], [file or b"" for file in files], job.context)
+        _log_and_check(
+            [item for item in pictures if isinstance(item, Picture)],
+            [file for file in files if isinstance(file, bytes)],
+            job.context,
+        )
         # The next images are decoded while the last ones are encoded; when the reader stops, so does the decoding.
         decoded = self._decoder.map(
             lambda item: item if isinstance(item, ClientError) else capture_error(self._decode, item, job), pictures
@@ -171,7 +177,9 @@ def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
         return err
 
 
-def _open(file: bytes | None, field: str) -> Picture:
+def _open(file: File, field: str) -> Picture:
+    if isinstance(file, ClientError):
+        raise file
     if file is None:
         raise ClientError(400, "invalid_request", f"{field} {NOT_BASE64}", field)
     return open_image(file, field)

@@ -16,7 +16,9 @@ from classifier.context import RequestContext
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
 from classifier.events import Request, Response, read_event, write_response
-from classifier.parsing import is_hugging_face, parse
+from classifier.parsing import ParsedRequest, is_hugging_face, parse
+from classifier.s3 import Bucket
+from classifier.schema import StoredImage
 
 RETRY_AFTER_S = 1
 logger = logging.getLogger(__name__)
@@ -31,8 +33,8 @@ class LambdaContext(Protocol):
 class Handler:
     """Answers events. Whatever one of them does, the next one is served."""
 
-    def __init__(self, encoders: Encoders, *, cors_origin: str = "*") -> None:
-        self._classifier, self._cold = Classifier(encoders), True
+    def __init__(self, encoders: Encoders, *, cors_origin: str = "*", bucket: Bucket | None = None) -> None:
+        self._classifier, self._bucket, self._cold = Classifier(encoders), bucket, True
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
@@ -81,7 +83,7 @@ class Handler:
     def _classify(self, request: Request, context: RequestContext) -> Response:
         body = read_body(request)
         try:
-            parsed = parse(body, request.query)
+            parsed = self._with_files(parse(body, request.query))
             answer = self._classifier.answer(parsed, context)
         except Exception as err:
             return _error(err, context, hugging_face=is_hugging_face(body))
@@ -89,6 +91,16 @@ class Handler:
             return _json(200, answer)
         ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
         return _json(200, [{"label": label, "score": score} for label, score in ranked])
+
+    def _with_files(self, parsed: ParsedRequest) -> ParsedRequest:
+        """The request with the files that it names in the bucket. Raises ClientError."""
+        if self._bucket:
+            return self._bucket.fetch(parsed)
+        images = parsed.request.images or ()
+        if parsed.request.image_s3 or any(isinstance(file, StoredImage) for file in images):
+            message = "image_s3 can't be used: this deployment has no bucket (its setting bulk_bucket); send the file itself, as image_data."
+            raise ClientError(400, "invalid_request", message, "image_s3")
+        return parsed
 
     def _preflight(self, request: Request, context: RequestContext) -> Response:
         headers = {

@@ -32,6 +32,11 @@ HUGGING_FACE_FIELDS = {
     "templates": "parameters.hypothesis_template",
 }
 
+# How a request names its pictures. Where they come from a store, it has none of these.
+PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
+# The smallest PNG there is stands for them.
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+
 
 @dataclass(frozen=True)
 class ParsedRequest:
@@ -62,10 +67,19 @@ def parse_json(value: JsonObject) -> ParsedRequest:
         return ParsedRequest(_parse_hugging_face(value), HUGGING_FACE_FIELDS, hugging_face=True)
     request = _validate(ClassifyRequest, value)
     _check_exactly_one(
-        request, ("image_data", "images", "image_embedding"), "is missing; send an image: image_data, images or image_embedding."
+        request,
+        ("image_data", "images", "image_embedding", "image_s3"),
+        "is missing; send an image: image_data, images or image_embedding.",
     )
     _check_combinations(request)
     return ParsedRequest(request)
+
+
+def parse_options(options: JsonObject) -> ParsedRequest:
+    """A request whose pictures come from a store: `images` holds a stand-in. Raises ClientError."""
+    if named := next((name for name in PICTURE_FIELDS if name in options), None):
+        raise ClientError(400, "invalid_request", f"{named} can't be here: the pictures come from the store; remove it.", named)
+    return parse_json({**options, "images": [_PIXEL]})
 
 
 def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedRequest:

@@ -33,6 +33,12 @@ MAX_TOTAL_LINES = 10_000
 MAX_DIMENSION = 4_096
 # Lambda fails on a response over 6 MB, after all the work was done.
 MAX_ANSWER_BYTES = 5_500_000
+# Of a picture that is read from S3, and of all that one request reads.
+MAX_OBJECT_BYTES = 50_000_000
+MAX_READ_BYTES = 60_000_000
+# Where a bucket holds what is ours, beside the pictures.
+RESULTS, MANIFESTS, MAP_RUNS = "results/", "manifests/", "map-runs/"
+EVENT_SOURCE = "clip-classifier"
 SLOT = "{}"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
@@ -102,6 +108,24 @@ def _decode(value: object) -> bytes:
     return file
 
 
+class StoredImage(BaseModel):
+    """A picture in the deployment's bucket."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    key: str = Field(min_length=1, max_length=1024)
+
+
+def _decode_or_stored(value: object) -> bytes | StoredImage | None:
+    if not isinstance(value, dict):
+        return _decode_or_none(value)
+    stored = value.get("image_s3")
+    if value.keys() != {"image_s3"} or not isinstance(stored, dict) or stored.keys() != {"key"}:
+        raise PydanticCustomError("custom", 'must be a string, the image file in base64, or {"image_s3": {"key": "…"}}.')
+    return StoredImage.model_validate(stored)
+
+
 def _at_most(maximum: int) -> BeforeValidator:
     """Checks a size before the elements: of a million wrong ones each would become an error."""
 
@@ -144,7 +168,17 @@ def _unique(texts: list[str]) -> list[str]:
 
 _BASE64_SCHEMA: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "format": "image"}
 Image = Annotated[bytes, PlainValidator(_decode), WithJsonSchema(_BASE64_SCHEMA)]
-ImageOrNone = Annotated[bytes | None, PlainValidator(_decode_or_none), WithJsonSchema(_BASE64_SCHEMA)]
+_STORED_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"image_s3": StoredImage.model_json_schema()},
+    "required": ["image_s3"],
+    "additionalProperties": False,
+}
+ImageOrNone = Annotated[
+    bytes | StoredImage | None,
+    PlainValidator(_decode_or_stored),
+    WithJsonSchema({"anyOf": [_BASE64_SCHEMA, _STORED_SCHEMA]}),
+]
 # The tokenizer refuses a longer label, with a code of its own.
 Label = Annotated[
     str,
@@ -183,7 +217,7 @@ class ClassifyRequest(Strict):
     model_config = ConfigDict(
         json_schema_extra={
             "allOf": [
-                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding")]},
+                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding", "image_s3")]},
                 {"oneOf": [{"required": [name]} for name in ("labels", "categories")]},
                 {"not": {"required": ["fit", "image_embedding"]}},
                 {"not": {"required": ["regions", "image_embedding"]}},
@@ -221,7 +255,12 @@ class ClassifyRequest(Strict):
     images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), _at_most(MAX_IMAGES)] | None = Field(
         None,
         description=f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry for each, in order; '
-        "a bad image fails only its own entry.",
+        'a bad image fails only its own entry. `{"image_s3": {"key": "…"}}` may stand in a file\'s place.',
+    )
+    image_s3: StoredImage | None = Field(
+        None,
+        description='`{"key": "…"}`: a file of at most 50 MB in the deployment\'s bucket, under its `bulk_prefix`, in `image_data`\'s place. Only where '
+        "the deployment has a bucket.",
     )
     image_embedding: (
         Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), _at_most(MAX_DIMENSION)] | None

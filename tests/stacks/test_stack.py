@@ -45,6 +45,8 @@ EVERYTHING = {
     "authentication": "none",
     "architecture": "x86_64",
 }
+BULK = {"bulk_bucket": "create"}
+UPLOADS = {**BULK, "on_upload": "examples/on_upload.json"}
 # Each setting alone, and the pairs that touch the same resources.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "default": {},
@@ -64,6 +66,21 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "allowed_ips without authentication": {"allowed_ips": NETWORKS, "authentication": "none"},
     "quota with domain": {"quota": "100000", **DOMAIN},
     "vpc_endpoint with quota": {"vpc_endpoint": ENDPOINT, "quota": "100000"},
+    "bulk": BULK,
+    "bulk with results_days": {**BULK, "results_days": "30", "bulk_memory": "3008"},
+    "bulk on a bucket that exists": {
+        "bulk_bucket": "our-pictures",
+        "bulk_prefix": "none",
+        "bulk_key": "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4444-8888-aabbccddeeff",
+    },
+    "uploads": UPLOADS,
+    "uploads with everything": {
+        **UPLOADS,
+        **EVERYTHING,
+        "upload_tags": "true",
+        "upload_prefix": "images/new/",
+        "upload_concurrency": "7",
+    },
 }
 
 

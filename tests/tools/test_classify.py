@@ -1,0 +1,171 @@
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifier.handler import Handler
+from tests.support.pictures import encoded, picture
+from tests.support.requests import ROOT, ask, base64_of, event
+from tools import classify
+from tools.upload_events import switch_on
+
+LABELS = ["a dog", "a cat", "a pizza"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Drawings in a folder of a folder, a damaged one, and files that are no pictures."""
+    found = tmp_path / "pictures"
+    shutil.copytree(ROOT / "examples" / "images", found / "inner")
+    (found / "bad.jpg").write_bytes(b"no picture")
+    (found / "notes.txt").write_text("text", encoding="utf-8")
+    (found / ".hidden.jpg").write_bytes(b"")
+    return found
+
+
+def run(*arguments: object) -> str | int | None:
+    try:
+        classify.main([str(argument) for argument in arguments])
+    except SystemExit as err:
+        return err.code
+    return None
+
+
+def lines(path: Path) -> dict[str, Any]:
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len({line["key"] for line in found}) == len(found)
+    return {line["key"]: line for line in found}
+
+
+def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(folder: Path, tmp_path: Path, handler: Handler) -> None:
+    output = tmp_path / "results.jsonl"
+    assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
+    found = lines(output)
+    assert found["bad.jpg"]["error"]["code"] == "unsupported_media_type"
+    assert found["notes.txt"]["skipped"] == "suffix .txt"
+    assert ".hidden.jpg" not in found
+    for path in (ROOT / "examples" / "images").iterdir():
+        answer = ask(handler, event({"image_data": base64_of(path.read_bytes()), "labels": LABELS}))[1]
+        assert found[f"inner/{path.name}"]["result"] == answer["result"]
+
+
+def test_a_run_that_was_cut_off_goes_on_where_it_was(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "results.jsonl"
+    options = [folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1]
+    run(*options)
+    whole = output.read_bytes()
+    kept = whole.splitlines(keepends=True)
+    output.write_bytes(b"".join(kept[:3]) + kept[3][:20])
+    capsys.readouterr()
+    assert run(*options) is None
+    assert sorted(output.read_bytes().splitlines()) == sorted(whole.splitlines())
+    assert f"{len(kept) - 3} of them now, 3 before" in capsys.readouterr().out
+
+
+def test_any_option_of_the_api_may_be_asked_for(folder: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(
+        json.dumps({"categories": {"pets": ["a dog", "a cat"], "food": ["a pizza"]}, "details": True, "fit": "tiles"})
+    )
+    output = tmp_path / "results.jsonl"
+    assert run(folder, "--request", request, "--output", output, "--processes", 1) is None
+    line = lines(output)["inner/dog.jpg"]
+    assert (max(line["result"], key=line["result"].get), line["model"], line["model_details"]["name"]) == ("pets", "demo", "demo")
+
+
+def test_parquet_has_the_same_results(folder: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    output = tmp_path / "results.parquet"
+    assert run(folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1) is None
+    table = {row["key"]: row for row in parquet.read_table(output).to_pylist()}
+    for key, line in lines(tmp_path / "results.parquet.jsonl").items():
+        assert dict(table[key]["result"] or {}) == line.get("result", {})
+        assert table[key]["skipped"] == line.get("skipped")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--labels", "a dog,A dog"], "are the same to the model"),
+        ([], "Say what to look for"),
+        (["--labels", "a", "--output", "results.csv"], "must end in .jsonl or .parquet"),
+        (["--labels", "a", "--bundle", "models/none"], "is missing"),
+        (["--request", "none.json"], "none.json"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_picture_is_read(folder: Path, arguments: list[str], message: str) -> None:
+    assert message in str(run(folder, *arguments))
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    assert "There is no picture" in str(run(tmp_path, "--labels", "a", "--output", tmp_path / "r.jsonl"))
+    assert "is no folder" in str(run(tmp_path / "none", "--labels", "a"))
+
+
+def test_results_of_two_requests_never_share_a_file(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "results.jsonl"
+    run(folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1)
+    before = output.read_bytes()
+    assert "has results of other labels" in str(run(folder, "--labels", "a dog,food", "--output", output))
+    assert output.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_name_that_is_not_utf_8_is_classified_once(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a\udcff.jpg").write_bytes(encoded(picture(60, 40), "JPEG"))
+    output = tmp_path / "results.jsonl"
+    for _ in range(2):
+        assert run(folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1) is None
+    assert len(lines(output)) == 1
+
+
+class Notifications:
+    """S3's two calls, with what is stored."""
+
+    def __init__(self, **stored: Any) -> None:
+        self.stored, self.writes, self.on_read = stored, 0, lambda: None
+
+    def get_bucket_notification_configuration(self, Bucket: str) -> dict[str, Any]:  # noqa: N803
+        answer = {"ResponseMetadata": {"HTTPStatusCode": 200}, **json.loads(json.dumps(self.stored))}
+        return answer
+
+    def put_bucket_notification_configuration(self, **given: Any) -> None:
+        assert given["SkipDestinationValidation"] is True
+        self.stored, self.writes = given["NotificationConfiguration"], self.writes + 1
+
+
+QUEUE = {"QueueConfigurations": [{"Id": "thumbnails", "QueueArn": "arn:aws:sqs:eu-west-1:1:q", "Events": ["s3:ObjectCreated:*"]}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "answer", "writes"),
+    [(QUEUE, "y", 1), (QUEUE, "", 0), ({}, "yes", 1), (QUEUE | {"EventBridgeConfiguration": {}}, "y", 0)],
+)
+def test_a_buckets_other_notifications_are_kept_and_nothing_is_written_unasked(
+    before: dict[str, Any], answer: str, writes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3 = Notifications(**before)
+    switch_on(s3, "pictures", lambda _: answer)
+    assert s3.writes == writes
+    assert s3.stored == (before | {"EventBridgeConfiguration": {}} if writes else before)
+    assert ('+  "EventBridgeConfiguration": {}' in capsys.readouterr().out.replace("{},", "{}")) == (
+        "EventBridgeConfiguration" not in before
+    )
+
+
+def test_notifications_that_changed_meanwhile_are_not_overwritten() -> None:
+    s3 = Notifications(**QUEUE)
+
+    def ask_and_change(_: str) -> str:
+        s3.stored = {"TopicConfigurations": []}
+        return "y"
+
+    changed: Callable[[str], str] = ask_and_change
+    assert "somebody else" in switch_on(s3, "pictures", changed)
+    assert s3.stored == {"TopicConfigurations": []}

@@ -1,0 +1,233 @@
+"""Classifies a folder of pictures on all cores, with the bulk function's own code: lines of results, or a Parquet file."""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from classifier.batch import Item, check, classify_batch, dumps, skip_reason
+from classifier.bundle import BundleError
+from classifier.classify import Classifier
+from classifier.context import RequestContext
+from classifier.encoders import Encoders
+from classifier.errors import ClientError
+from classifier.parsing import ParsedRequest, parse_options
+from classifier.schema import JsonObject
+
+DEMO = Path("models/demo")
+BATCH = 40
+# What is in a line whatever was asked; the rest of it goes into the Parquet file as JSON.
+COLUMNS = ("key", "etag", "size", "model", "result", "error", "skipped")
+
+
+def unlimited() -> int:
+    """A batch on a desk has all the time it takes."""
+    return 3_600_000
+
+
+class Folder:
+    """A store: keys are paths below a folder. The ETag tells a file that has changed since, without reading it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def stat(self, item: Item) -> Item:
+        found = (self.root / item.key).stat()
+        return Item(item.key, f"{found.st_mtime_ns:x}-{found.st_size:x}", found.st_size)
+
+    def read(self, item: Item) -> tuple[Item, bytes]:
+        try:
+            return item, (self.root / item.key).read_bytes()
+        except OSError as err:
+            raise ClientError(404, "not_found", f"The file can't be read: {err.strerror}.") from err
+
+    def items(self) -> Iterator[Item]:
+        for path in sorted(self.root.rglob("*")):
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+                # A name needn't be UTF-8, but a line must be.
+                key = path.relative_to(self.root).as_posix()
+                with suppress(OSError):
+                    yield self.stat(Item(key))
+
+
+class Worker:
+    """One process: its own model, on one core, and its own decoder."""
+
+    here: "Worker"
+
+    def __init__(self, bundle: Path, folder: Path, parsed: ParsedRequest) -> None:
+        self.encoders = Encoders.load(bundle, threads=1)
+        self.classifier, self.folder, self.parsed = Classifier(self.encoders), Folder(folder), parsed
+
+    def lines(self, items: Sequence[Item]) -> str:
+        model = self.encoders.manifest.name
+        found = classify_batch(self.classifier, model, self.parsed, items, self.folder, remaining_ms=unlimited)
+        texts = []
+        for _, outcome in found:
+            if isinstance(outcome, Exception):
+                raise outcome
+            texts.append(dumps(outcome))
+        return "".join(texts)
+
+
+def begin(bundle: Path, folder: Path, options: JsonObject) -> None:
+    Worker.here = Worker(bundle, folder, parse_options(options))
+
+
+def work(items: Sequence[Item]) -> str:
+    return Worker.here.lines(items)
+
+
+def finished(output: Path) -> set[tuple[str, str]]:
+    """Key and ETag of every line; a line that was cut off is removed."""
+    done, whole = set(), 0
+    if not output.exists():
+        return done
+    with output.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            value = json.loads(line)
+            done.add((value["key"], value["etag"]))
+    os.truncate(output, whole)
+    return done
+
+
+def classify(bundle: Path, folder: Path, options: JsonObject, output: Path, processes: int) -> tuple[int, int]:
+    """Appends a line for each file that has none; how many were there, and how many are new."""
+    # The same rules for a name as in the lines.
+    done = finished(output)
+    items = list(Folder(folder).items())
+    left = [item for item in items if (json.loads(dumps({"key": item.key}))["key"], item.etag) not in done]
+    batches = iter([left[start : start + BATCH] for start in range(0, len(left), BATCH)])
+    # Linux would fork a process with threads; the other systems start new ones anyway.
+    pool = ProcessPoolExecutor(
+        min(processes, max(1, -(-len(left) // BATCH))), get_context("spawn"), begin, (bundle, folder, options)
+    )
+    with (
+        output.open("a", encoding="utf-8") as file,
+        tqdm(total=len(items), initial=len(items) - len(left), unit="image") as bar,
+        pool,
+    ):
+        running: dict[Future[str], int] = {}
+        try:
+            while True:
+                # So many that no process waits, and no more.
+                while len(running) < 2 * processes and (batch := next(batches, None)):
+                    running[pool.submit(work, batch)] = len(batch)
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED)[0]:
+                    bar.update(running.pop(future))
+                    file.write(future.result())
+                    file.flush()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return len(items) - len(left), len(left)
+
+
+def check_request(output: Path, request: JsonObject) -> None:
+    """Results of two requests never share a file."""
+    beside = output.with_name(output.name + ".request.json")
+    text = json.dumps(request, sort_keys=True)
+    if output.exists() and beside.exists() and beside.read_text(encoding="utf-8") != text:
+        sys.exit(f"{output} has results of other labels, options, another folder or model. Name another OUTPUT, or remove it.")
+    beside.write_text(text, encoding="utf-8")
+
+
+def write_parquet(lines: Path, output: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    error = pa.struct([("message", pa.string()), ("code", pa.string())])
+    result = pa.map_(pa.string(), pa.float64())
+    kinds = dict.fromkeys(COLUMNS, pa.string()) | {"size": pa.int64(), "result": result, "error": error, "more": pa.string()}
+    schema = pa.schema(list(kinds.items()))
+    partial = output.with_name(output.name + ".partial")
+    with lines.open(encoding="utf-8") as file, pq.ParquetWriter(partial, schema) as writer:
+        rows: list[dict[str, Any]] = []
+
+        def flush() -> None:
+            if rows:
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                rows.clear()
+
+        for line in file:
+            value = json.loads(line)
+            more = {name: item for name, item in value.items() if name not in COLUMNS}
+            row = {name: value.get(name) for name in COLUMNS} | {"more": json.dumps(more) if more else None}
+            row["result"] = list(value["result"].items()) if "result" in value else None
+            rows.append(row)
+            if len(rows) == 10_000:
+                flush()
+        flush()
+    partial.replace(output)
+
+
+def summary(lines: Path) -> str:
+    counts = {"error": 0, "skipped": 0, "result": 0}
+    with lines.open(encoding="utf-8") as file:
+        for line in file:
+            value = json.loads(line)
+            counts[next(kind for kind in counts if kind in value)] += 1
+    return f"{counts['result']:,} classified, {counts['error']:,} with an error, {counts['skipped']:,} skipped"
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pictures", type=Path, help="a folder")
+    parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")], help='"a dog,a cat"')
+    parser.add_argument("--request", type=Path, help="a JSON file with labels or categories, and any other option of the API")
+    parser.add_argument("--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet")
+    parser.add_argument("--bundle", type=Path, default=DEMO)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument("--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    given = arguments(argv)
+    if bool(given.labels) == bool(given.request):
+        sys.exit('Say what to look for: LABELS="a dog,a cat", or REQUEST=file.json with any options of the API.')
+    if not given.pictures.is_dir():
+        sys.exit(f"{given.pictures} is no folder.")
+    if given.output.suffix not in (".jsonl", ".parquet"):
+        sys.exit(f"OUTPUT={given.output} must end in .jsonl or .parquet.")
+    parquet = given.output.suffix == ".parquet"
+    if parquet and importlib.util.find_spec("pyarrow") is None:
+        sys.exit("Parquet needs pyarrow: .venv/bin/pip install pyarrow==26.0.1; or name a file that ends in .jsonl.")
+    try:
+        options = json.loads(given.request.read_bytes()) if given.request else {"labels": given.labels}
+        encoders = Encoders.load(given.bundle, threads=1, verify_hashes=True)
+        check(Classifier(encoders), options, RequestContext(unlimited))
+    except (OSError, ValueError, BundleError) as err:
+        sys.exit(f"error: {err}")
+    except ClientError as err:
+        sys.exit(f"error: {err.message}")
+    if not any(skip_reason(item) is None for item in Folder(given.pictures).items()):
+        sys.exit(f"There is no picture in {given.pictures}.")
+    lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
+    model = encoders.manifest.files["image.onnx"].sha256
+    check_request(lines, {"folder": str(given.pictures.resolve()), "model": model, "request": options})
+    try:
+        before, new = classify(given.bundle, given.pictures, options, lines, given.processes)
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The same command goes on where it was.")
+    print(f"{given.output}: {summary(lines)}; {new:,} of them now, {before:,} before.")
+    if parquet:
+        write_parquet(lines, given.output)
+
+
+if __name__ == "__main__":
+    main()
