@@ -100,7 +100,9 @@ class Ladder:
 
         def error(product: str) -> float:
             self._write(encoder, step, largest, [product])
-            return float(((self._embed(encoder, RANKED_ON) - getattr(self.reference, f"{encoder}s")[:RANKED_ON]) ** 2).sum())
+            return float(
+                ((self._embed(encoder, slice(RANKED_ON)) - getattr(self.reference, f"{encoder}s")[:RANKED_ON]) ** 2).sum()
+            )
 
         products = list(self.inputs[encoder])
         say(f"{encoder} encoder: trying each of {len(products)} products in fp32")
@@ -114,12 +116,17 @@ class Ladder:
     ) -> Verdict:
         """How near to fp32 it decides; `required` where it is taken anyway."""
         self._write(encoder, step, largest, floats)
-        if encoder == "image" and len(self.reference.pixels) > FIRST_LOOK:
+        # An embedding depends on its own input alone, so that those of the first look count.
+        rows = [self._embed(encoder, slice(FIRST_LOOK))] if encoder == "image" else []
+        if rows and not required:
             few = replace(self.reference, images=self.reference.images[:FIRST_LOOK])
-            verdict = judge(replace(self.served, images=self._embed(encoder, FIRST_LOOK)), few)
-            if verdict.change > HOPELESS * MAX_CHANGE and not required:
+            verdict = judge(replace(self.served, images=rows[0]), few)
+            if verdict.change > HOPELESS * MAX_CHANGE:
                 return verdict
-        self._tried = replace(self.served, **{f"{encoder}s": self._embed(encoder)})
+        seen = sum(map(len, rows))
+        if seen < len(getattr(self.reference, f"{encoder}s")):
+            rows.append(self._embed(encoder, slice(seen, None)))
+        self._tried = replace(self.served, **{f"{encoder}s": np.concatenate(rows)})
         if self.target == "x86_64-vnni":
             # Without VNNI these products would saturate here; the uint8 ones that were judged give the same integers.
             self._write(encoder, step, largest, floats, signed=True)
@@ -131,13 +138,13 @@ class Ladder:
         write_encoder(self.source, encoder, step, self.folder, largest, floats=floats, signed=signed)
         gc.collect()
 
-    def _embed(self, encoder: str, count: int | None = None) -> Floats:
-        """The embeddings of the reference's first pictures or sentences."""
+    def _embed(self, encoder: str, part: slice) -> Floats:
+        """The embeddings of some of the reference's pictures or sentences."""
         encoders = self.load()
         if encoder == "image":
-            return np.stack(encoders.encode_images(self.reference.pixels[:count]))
+            return np.stack(encoders.encode_images(self.reference.pixels[part]))
         tokenizer = Tokenizer(self.folder, self.text)
-        return np.stack(encoders.encode_text([tokenizer.encode(text) for text in self.reference.sentences[:count]]))
+        return np.stack(encoders.encode_text([tokenizer.encode(text) for text in self.reference.sentences[part]]))
 
     def calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
         """What reaches each product, from pictures or sentences that nothing is judged on."""
