@@ -89,8 +89,9 @@ class Bulk(Construct):
         """The API's function reads the same pictures, for `image_s3`."""
         function.add_environment("BULK_BUCKET", self._bucket.bucket_name)
         function.add_environment("BULK_PREFIX", self._prefix)
-        self._let_read_pictures(cast(iam.Role, function.role))
-        _acknowledge(function.role, f"AwsSolutions-IAM5[Resource::{self._bucket_name_in_reports()}/{self._prefix}*]", BELOW)
+        role = cast(iam.Role, function.role)
+        self._let_read_pictures(role)
+        _acknowledge(role, f"AwsSolutions-IAM5[Resource::{self._bucket_name_in_reports()}/{self._prefix}*]", BELOW)
 
     def _make_bucket(self) -> s3.IBucket:
         """Kept when the stack is deleted; nothing in it expires unless the settings say so."""

@@ -89,7 +89,7 @@ def work(items: Sequence[Item]) -> str:
 
 def finished(output: Path) -> set[tuple[str, str]]:
     """Key and ETag of every line; a line that was cut off is removed."""
-    done, whole = set(), 0
+    done, whole = set[tuple[str, str]](), 0
     if not output.exists():
         return done
     with output.open("rb") as file:

@@ -109,8 +109,8 @@ class Bucket:
             if total > MAX_READ_BYTES:
                 message = f"The images in S3 have {total:,} bytes together; at most {MAX_READ_BYTES:,} are allowed. Send fewer."
                 raise ClientError(413, "too_large", message, "images")
-            for i, file in zip(stored, readers.map(self._read_or_error, found, fields), strict=True):
-                files[i] = file
+            for i, content in zip(stored, readers.map(self._read_or_error, found, fields), strict=True):
+                files[i] = content
         return replace(parsed, request=request.model_copy(update={"images": files}))
 
     def _checked(self, stored: StoredImage, field: str) -> bytes:

@@ -43,6 +43,6 @@ def test_the_parts_add_up() -> None:
     ],
 )
 def test_the_rules_match_what_they_say(detail: dict[str, Any], matching: list[int]) -> None:
-    event = {"source": "clip-classifier", "detail-type": "Image Classified", "detail": {"key": "a", **detail}}
+    event: Any = {"source": "clip-classifier", "detail-type": "Image Classified", "detail": {"key": "a", **detail}}
     found = [i for i, pattern in enumerate(PATTERNS) if EventPattern.load(json.dumps(pattern)).matches_event(event)]
     assert (found, len(PATTERNS)) == (matching, 3)

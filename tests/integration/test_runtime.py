@@ -172,7 +172,6 @@ def test_requests_are_logged_down_to_the_functions_own_log_level(
     emulator: Path, tmp_path: Path, level: str, logged: bool
 ) -> None:
     log = tmp_path / "log"
-    variables = {"CLIP_BUNDLE": str(DEMO), "AWS_LAMBDA_LOG_LEVEL": level}
-    with environment(emulator, "classifier.main.handler", log=log, **variables) as invoke:
+    with environment(emulator, "classifier.main.handler", log=log, CLIP_BUNDLE=str(DEMO), AWS_LAMBDA_LOG_LEVEL=level) as invoke:
         assert invoke(question(encoded(picture(80, 60)), ["a dog", "a cat"]))["statusCode"] == 200
     assert ('"message": "request"' in log.read_text()) == logged

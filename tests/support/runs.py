@@ -75,7 +75,7 @@ class Machine:
     def __post_init__(self) -> None:
         self._lock, self._number = threading.Lock(), 0
         # moto gives each Lambda backend a queue of answers alone; ours asks the handler.
-        lambda_simple_backends[ACCOUNT][REGION].invoke = self._invoke
+        vars(lambda_simple_backends[ACCOUNT][REGION])["invoke"] = self._invoke
         self.client = boto3.client("stepfunctions", region_name=REGION)
 
     def _invoke(self, name: str, qualifier: str | None, body: Any, headers: Any, response_headers: dict[str, str]) -> bytes:
@@ -85,7 +85,10 @@ class Machine:
             identity = json.dumps(event)
             self.calls[identity] += 1
             try:
-                call = lambda: self.handler(event, Context(60_000))  # noqa: E731
+
+                def call() -> Any:
+                    return self.handler(event, Context(60_000))
+
                 answer = self.fault(event, call) if self.fault else call()
                 self.done.add(identity)
                 return json.dumps(answer).encode()
