@@ -18,6 +18,7 @@ KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 IMAGES = st.builds(
     lambda w, h, kind: encoded(picture(w, h), kind), st.integers(1, 40), st.integers(1, 40), st.sampled_from(KINDS)
 )
+FILE = base64.b64encode(encoded(picture(9, 7), "PNG")).decode()
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 
 schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))
@@ -35,6 +36,12 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if case.media_type == "application/json":
         case.query = {}
+        if isinstance(case.body, dict):
+            # The server under test has no bucket, which no schema can say.
+            if case.body.pop("image_s3", None):
+                case.body["image_data"] = FILE
+            if isinstance(case.body.get("images"), list):
+                case.body["images"] = [FILE if isinstance(file, dict) else file for file in case.body["images"]]
         if isinstance(case.body, dict) and "image_embedding" in case.body:
             # Of the model's own dimension and of length 1, which no schema can say.
             case.body["image_embedding"] = [1.0] + [0.0] * (DIMENSION - 1)
