@@ -348,6 +348,94 @@ def test_the_page_works_below_a_stage_with_and_without_a_slash(url: str, page: P
 LABELS = ["עברית", "كلب على العشب", "x" * 300, "a " + "very " * 12 + "long label", *(f"thing number {i}" for i in range(996))]
 
 
+def test_the_map_shows_where_the_label_that_one_points_at_is(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    choose(page, WIDE)
+    settle(page)
+    sent = posts(page)
+    page.check("[name=regions][value='3']", force=True)
+    page.wait_for_selector("#heat:not([hidden])")
+    assert "image_data" in sent[0]
+    assert sent[0]["regions"] == 3
+    page.get_by_role("button", name="a dog", exact=True).nth(1).focus()
+    assert "“a dog”" in page.inner_text("#where")
+    # The dog stands at the left end.
+    assert float(page.get_attribute("#overlay rect", "x") or "nan") == 0
+    page.hover("#bars li:last-child")
+    last = page.inner_text("#bars li:last-child .label")
+    assert f"“{last}”" in page.inner_text("#where")
+    page.check("[value=each]", force=True)
+    settle(page)
+    page.check("#combine")
+    settle(page)
+    assert sent[-1]["regions_combine"] == "max"
+    page.check("[name=regions][value='']", force=True)
+    settle(page)
+    page.fill(".entry input", "a horse")
+    settle(page)
+    assert "image_embedding" in sent[-1]
+    assert "a horse" in sent[-1]["labels"]
+
+
+def test_a_real_model_comes_with_photographs(url: str, page: Page) -> None:
+    def real(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, headers={**response.headers, "x-model": "ViT-B-32"})
+
+    page.route(url, real)
+    page.goto(url)
+    until(page, "document.getElementById('about').textContent.startsWith('cat.jpg')")
+    assert "a cup of coffee" in bars(page)
+    assert not page.is_visible("#demo")
+
+
+def test_the_memory_of_the_tab_stays_flat_over_200_pictures(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+
+    def used() -> dict[str, float]:
+        devtools.send("HeapProfiler.collectGarbage")
+        metrics = {metric["name"]: metric["value"] for metric in devtools.send("Performance.getMetrics")["metrics"]}
+        return {name: metrics[name] for name in ("JSHeapUsedSize", "Nodes", "JSEventListeners")}
+
+    def take(count: int) -> None:
+        for i in range(count):
+            page.click(f"#samples button:nth-child({i % 3 + 1})")
+            settle(page)
+
+    take(20)
+    before = used()
+    take(200)
+    after = used()
+    assert after["JSHeapUsedSize"] - before["JSHeapUsedSize"] < 1e6
+    assert after["Nodes"] - before["Nodes"] < 200
+
+
+def test_64_pictures_are_answered(url: str, page: Page) -> None:
+    page.goto(url)
+    settle(page)
+    page.set_input_files("#file", [DOG, PIZZA] * 33)
+    until(page, "document.getElementById('count').textContent === '64 pictures'")
+    until(page, "[...document.querySelectorAll('#grid span')].every((span) => span.textContent.includes('%'))")
+    assert "first 64 of 66" in error(page)
+
+
+def test_ctrl_enter_asks_and_reduced_motion_moves_nothing(url: str, browser: Browser) -> None:
+    with opened(browser) as page:
+        page.emulate_media(reduced_motion="reduce")
+        page.goto(url)
+        settle(page)
+        sent = posts(page)
+        page.focus("#choose")
+        page.keyboard.press("Control+Enter")
+        until(page, "document.getAnimations().length === 0")
+        settle(page)
+        assert len(sent) == 1
+
+
 def inspect(page: Page, state: str) -> None:
     """Keeps a screenshot; nothing may be wider than the window, and axe may find nothing."""
     settle(page)
