@@ -189,6 +189,9 @@ test-arm64: $(READY) ## run the ARM64 image on an emulated Graviton2; root on x8
 test-browser: $(BROWSES) $(CDK) ## test the playground in Chromium, and with axe-core; root on Debian or Ubuntu if there is no chromium
 	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
+playground-film: $(BROWSES) ## record docs/playground.webp and .png, the page at work on the demo model; needs chromium
+	@$(VENV)/bin/python -m tools.local.film
+
 $(BROWSES): tests/integration/requirements.txt $(READY)
 	@echo "Installing what the browser's test needs into $(VENV) …"
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
@@ -245,4 +248,4 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
+.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser playground-film test-clients test-robustness lock audit soak fuzz check format examples-setup

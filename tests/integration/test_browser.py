@@ -403,8 +403,9 @@ def test_the_memory_of_the_tab_stays_flat_over_200_pictures(url: str, page: Page
 
     def take(count: int) -> None:
         for i in range(count):
-            page.click(f"#samples button:nth-child({i % 3 + 1})")
-            settle(page)
+            page.evaluate("number => document.querySelectorAll('#samples button')[number].click()", i % 3)
+            page.wait_for_selector("body.working", state="attached")
+            page.wait_for_selector("body:not(.working)", state="attached")
 
     take(20)
     before = used()
