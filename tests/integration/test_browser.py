@@ -457,7 +457,9 @@ def inspect(page: Page, state: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 1280])
-def test_every_state_fits_and_axe_finds_nothing(handler: Handler, browser: Browser, width: int, scheme: str, tmp_path: Path) -> None:
+def test_every_state_fits_and_axe_finds_nothing(
+    handler: Handler, browser: Browser, width: int, scheme: str, tmp_path: Path
+) -> None:
     (tmp_path / "not.jpg").write_bytes(b"no picture")
     with opened(browser, width, scheme) as page:
         with running(handler) as url:
@@ -482,7 +484,8 @@ def test_every_state_fits_and_axe_finds_nothing(handler: Handler, browser: Brows
             inspect(page, "many")
             page.click("#more summary")
             page.set_input_files(
-                "#set-file", {"name": "set.json", "mimeType": "application/json", "buffer": json.dumps({"labels": LABELS}).encode()}
+                "#set-file",
+                {"name": "set.json", "mimeType": "application/json", "buffer": json.dumps({"labels": LABELS}).encode()},
             )
             until(page, "document.getElementById('all').textContent.includes('1000')")
             inspect(page, "labels")
