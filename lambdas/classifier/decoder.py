@@ -33,6 +33,9 @@ MIN_SECONDS = 0.2
 START_SECONDS = 60.0
 # What Python needs to start where the handler's does. The rest of the environment is not for a process that reads strangers' files.
 _VARIABLES = ("LD_LIBRARY_PATH", "PATH")
+# glibc's malloc keeps the memory of pictures up to 3 megapixels for the next one. Getting it from the kernel again, page by page, takes a
+# tenth of the time of a 1280 x 720 PNG. Others ignore them: https://man7.org/linux/man-pages/man3/mallopt.3.html
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(12 << 20), "MALLOC_TRIM_THRESHOLD_": str(48 << 20)}
 Squares = list[NDArray[np.uint8]]
 # Left, top, width and height in fractions of the upright picture.
 Box = tuple[float, float, float, float]
@@ -164,7 +167,12 @@ class Decoder:
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **environment,
+                **_MALLOC,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
         )
         theirs.close()
 

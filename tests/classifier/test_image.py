@@ -219,6 +219,17 @@ def test_an_animation_is_seen_at_its_first_frame() -> None:
     assert tuple(pixels(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0, 0]) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image_is_none(mode: str) -> None:
+    hidden, first, second = (picture(90, 70, seed=i).convert(mode) for i in range(3))
+    if mode == "P":
+        hidden, second = (image.quantize(palette=first) for image in (picture(90, 70, seed=0), picture(90, 70, seed=2)))
+    options = {"save_all": True, "append_images": [first, second]}
+    alone = pixels(encoded(first, "PNG"))
+    assert np.array_equal(pixels(encoded(hidden, "PNG", **options, default_image=True)), alone)
+    assert np.array_equal(pixels(encoded(hidden, "PNG", **options)), pixels(encoded(hidden, "PNG")))
+
+
 def test_a_large_jpeg_decoded_smaller_shows_the_same() -> None:
     large = picture(60, 45).resize((2400, 1800), Image.Resampling.BICUBIC)
     assert (

@@ -1,4 +1,7 @@
-"""The ARM64 image's own files on an emulated Graviton2, in a sandbox like Lambda's; nothing of its base needs to be configured."""
+"""The ARM64 image's own files on an emulated Graviton2, in a sandbox like Lambda's; nothing of its base needs to be configured.
+
+build/steps holds a small CLIP's encoders in every precision: make test-arm64 writes them with the exporter.
+"""
 
 import base64
 import json
@@ -38,6 +41,21 @@ answers = [handler(event, Context()) for event in json.load(sys.stdin)]
 machine = {"machine": platform.machine(), "python": platform.python_version()[:4], "sees_cpus": os.path.exists("/sys/devices/system/cpu")}
 print(json.dumps([machine, answers]))"""
 
+EMBEDDINGS = """import json, pathlib, sys
+import numpy as np, onnxruntime
+
+folder, result = pathlib.Path(sys.argv[1]), {}
+inputs = np.load(folder / "inputs.npz")
+for path in sorted(folder.glob("*.onnx")):
+    rows = inputs[path.stem.partition("-")[0]]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    together = session.run(None, {name: rows})[0]
+    alone = np.concatenate([session.run(None, {name: row[None]})[0] for row in rows])
+    result[path.stem] = together.tolist(), bool(np.array_equal(together, alone))
+print(json.dumps(result))"""
+STEPS = ROOT / "build" / "steps"
+
 
 def events() -> str:
     bodies = [
@@ -58,8 +76,10 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
         (root / "proc/cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
         ours = {"PYTHONPATH": "/var/task", "CLIP_BUNDLE": "/var/task/bundle", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008"}
         variables = ",".join(f"{name}={value}" for name, value in {**BASE["environment"], **ours}.items())
-        emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", variables, "/var/lang/bin/python3", "-c", ANSWERS)
-        machine, arm = json.loads(run("chroot", root, *emulated, input=events()))
+        emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", variables, "/var/lang/bin/python3", "-c")
+        machine, arm = json.loads(run("chroot", root, *emulated, ANSWERS, input=events()))
+        shutil.copytree(STEPS, root / "steps")
+        arm_embeddings = json.loads(run("chroot", root, *emulated, EMBEDDINGS, "/steps"))
     assert machine == {"machine": "aarch64", "python": "3.13", "sees_cpus": False}
     here = os.environ | {"PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO)}
     machine, intel = json.loads(run(sys.executable, "-c", ANSWERS, input=events(), env=here))
@@ -73,3 +93,13 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
     with capsys.disabled():
         print(f"\nBetween Graviton2 and x86_64 no probability differs by more than {most:.1e}")
     assert most <= 1e-3
+    least: dict[str, float] = {}
+    for name, (expected, _) in json.loads(run(sys.executable, "-c", EMBEDDINGS, STEPS)).items():
+        rows, is_alone_the_same = arm_embeddings[name]
+        assert is_alone_the_same, name
+        least[name] = float((np.array(rows) * np.array(expected)).sum(1).min())
+    with capsys.disabled():
+        print(
+            f"Least cosines between both, on weights that are hard to quantise: {', '.join(f'{k} {v:.6f}' for k, v in least.items())}"
+        )
+    assert len(least) == 14 and min(least.values()) > 0.9999

@@ -1,15 +1,19 @@
 """Measures the handler on ViT-B/32 against the original method, and writes build/benchmark.json and docs/benchmark.svg: `make benchmark`.
 
 Both sides answer the same events in processes of their own, in turns, so that a slow minute of the machine is one for both.
-The weights are random: speed doesn't depend on them. An endpoint is measured with `make benchmark-endpoint`.
+The weights are random: speed depends on the precision alone, not on them. Three bundles are measured: the one that `make model` would
+make for this machine of weights as hard to quantise as trained ones, the fastest one, and fp32. An endpoint is measured with
+`make benchmark-endpoint`.
 """
 
 import base64
+import functools
 import io
 import itertools
 import json
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -28,8 +32,8 @@ from export.verify import PHOTOGRAPHS
 from tools.benchmark.plot import draw
 
 FOLDER, JSON, SVG = Path("build/benchmark"), Path("build/benchmark.json"), Path("docs/benchmark.svg")
-MODEL, TAG, SEED = "ViT-B-32-quickgelu", "openai", 0
-BUNDLE, CHECKPOINT, FP32 = FOLDER / "int8", FOLDER / "random.pt", FOLDER / "fp32"
+MODEL, TAG = "ViT-B-32-quickgelu", "openai"
+CHECKPOINT, HOLDING, FASTEST, FP32 = FOLDER / "random.pt", FOLDER / "holding", FOLDER / "int8", FOLDER / "fp32"
 ROUNDS = 6
 COUNTS = (1, 5, 9)
 LABELS = ["a thumbnail with a blank or logo", "a thumbnail of a sexy person", "a thumbnail of a sport",
@@ -75,27 +79,34 @@ def unseen(words: Iterator[int], count: int) -> list[str]:
     return [f"a {nouns[i // 10_000 % len(nouns)]} {i % 10_000:04}" for i in itertools.islice(words, count)]
 
 
+def target() -> str:
+    """This machine among the ladder's."""
+    if platform.machine() in ("arm64", "aarch64"):
+        return "arm64"
+    return "x86_64-vnni" if any(flag.endswith("vnni") for flag in flags()) else "x86_64"
+
+
 def make_models() -> None:
-    """Random weights, the int8 bundle made of them as any bundle is, and the image encoder in fp32."""
-    import open_clip
+    """Bundles of one and the same random weights, made as any bundle is."""
     import torch
 
+    from export.architecture import Architecture
     from export.pipeline import export
-    from export.source import Request, load
-    from export.towers import write_encoder
+    from export.source import read_table
+    from tests.support.weights import unfriendly
 
-    FP32.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(SEED)
-    torch.save(open_clip.create_model(MODEL).state_dict(), CHECKPOINT)
-    export(MODEL, str(CHECKPOINT), TAG, "int8", BUNDLE, name="random", licence="none", crops=8)
-    write_encoder(load(Request(MODEL, str(CHECKPOINT), TAG, "none"), print), "image", "fp32", FP32)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    weights = unfriendly(Architecture.model_validate(read_table()["architectures"][MODEL]))
+    torch.save({name: torch.from_numpy(values) for name, values in weights.items()}, CHECKPOINT)
+    for folder, precision in ((HOLDING, "auto"), (FASTEST, "int8"), (FP32, "fp32")):
+        export(MODEL, str(CHECKPOINT), TAG, precision, folder, name="random", licence="none", target=target())
 
 
-def ours(data: bytes) -> Operations:
+def ours(bundle: Path, data: bytes) -> Operations:
     from classifier.encoders import Encoders
     from classifier.handler import Handler
 
-    encoders = Encoders.load(BUNDLE, threads=os.cpu_count() or 1)
+    encoders = Encoders.load(bundle, threads=os.cpu_count() or 1)
     handler, words = Handler(encoders), itertools.count()
     image, spent = base64.b64encode(data).decode(), [""]
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
@@ -139,7 +150,7 @@ def original(data: bytes) -> Operations:
     from tools.benchmark.baseline import Handler
 
     torch.set_num_threads(os.cpu_count() or 1)
-    handler, image = Handler(BUNDLE, CHECKPOINT), base64.b64encode(data).decode()
+    handler, image = Handler(FP32, CHECKPOINT), base64.b64encode(data).decode()
     asked = {count: event(image_data=image, labels=LABELS[:count]) for count in COUNTS}
     return {
         "twice": lambda count: handler(asked[count], None),
@@ -163,16 +174,6 @@ def open_clip_once(data: bytes) -> Operations:
                 model.encode_text(ids, normalize=True)
 
     return {"encode": encode}
-
-
-def fp32(data: bytes) -> Operations:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1
-    session = onnxruntime.InferenceSession(FP32 / "image.onnx", options)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
-    return {"image": lambda _: session.run(None, {"pixels": pixels})}
 
 
 def limits(data: bytes) -> Operations:
@@ -200,17 +201,21 @@ def limits(data: bytes) -> Operations:
 
 
 def pictures(data: bytes) -> Operations:
-    """A 12-megapixel JPEG: decoded and resized as served, and plainly."""
+    """A 12-megapixel JPEG: decoded and resized, as served, and plainly. The thumbnail: in the decoder's process, and in this one."""
     from PIL import Image
 
     from classifier.bundle import read_manifest
+    from classifier.containers import walk
     from classifier.fit import crop
+    from classifier.image import squares
     from classifier.picture import open_image
 
-    large, settings = thumbnail(4000, 3000), read_manifest(BUNDLE, verify_hashes=False).image
+    large, settings = thumbnail(4000, 3000), read_manifest(FP32, verify_hashes=False).image
     return {
         "served": lambda _: open_image(large).pixels(settings),
         "plain": lambda _: crop(Image.open(io.BytesIO(large)).convert("RGB"), settings.size, Image.Resampling.BICUBIC),
+        "apart": lambda _: open_image(data).pixels(settings),
+        "here": lambda _: squares(walk(data), settings.size, settings.interpolation, "crop"),
     }
 
 
@@ -247,25 +252,32 @@ class Side:
         self._process.join()
 
 
+holding, fastest, fp32 = (functools.partial(ours, bundle) for bundle in (HOLDING, FASTEST, FP32))
 # Figure: who measures it, the operation, its argument, runs a round.
 CASES: dict[str, tuple[Callable[[bytes], Operations], str, object, int]] = {
     **{f"original_{n}_labels_ms": (original, "twice", n, 2) for n in COUNTS},
     **{f"original_without_duplicate_{n}_labels_ms": (original, "once", n, 2) for n in COUNTS},
     "open_clip_fp32_once_9_labels_ms": (open_clip_once, "encode", "both", 2),
     "open_clip_fp32_image_ms": (open_clip_once, "encode", "image", 5),
-    **{f"cached_{n}_labels_ms": (ours, "cached", n, 12) for n in COUNTS},
-    **{f"new_{n}_labels_ms": (ours, "new", n, 6) for n in COUNTS},
-    "outside_encoders_ms": (ours, "outside", None, 12),
-    "image_int8_ms": (ours, "image", None, 20),
-    "image_fp32_ms": (fp32, "image", None, 8),
-    "new_1000_labels_ms": (ours, "new", 1000, 1),
-    "again_1000_labels_ms": (ours, "again", None, 4),
-    "images_32_in_one_call_ms": (ours, "batch", 32, 1),
-    "images_32_single_calls_ms": (ours, "singles", 32, 1),
+    **{f"cached_{n}_labels_ms": (holding, "cached", n, 12) for n in COUNTS},
+    **{f"new_{n}_labels_ms": (holding, "new", n, 6) for n in COUNTS},
+    **{
+        f"{name}_{operation}_9_labels_ms": (side, operation, 9, 6)
+        for name, side in (("int8", fastest), ("fp32", fp32))
+        for operation in ("cached", "new")
+    },
+    "outside_encoders_ms": (holding, "outside", None, 12),
+    **{f"image_{name}_ms": (side, "image", None, 12) for name, side in (("holding", holding), ("int8", fastest), ("fp32", fp32))},
+    "new_1000_labels_ms": (holding, "new", 1000, 1),
+    "again_1000_labels_ms": (holding, "again", None, 4),
+    "images_32_in_one_call_ms": (holding, "batch", 32, 1),
+    "images_32_single_calls_ms": (holding, "singles", 32, 1),
     "product_int8_ms": (limits, "int8", None, 8),
     "product_fp32_ms": (limits, "fp32", None, 3),
     "jpeg_12_megapixels_ms": (pictures, "served", None, 2),
     "jpeg_12_megapixels_plain_ms": (pictures, "plain", None, 2),
+    "pixels_in_their_own_process_ms": (pictures, "apart", None, 30),
+    "pixels_in_the_same_process_ms": (pictures, "here", None, 30),
 }
 
 
@@ -320,7 +332,7 @@ def start(handler: str, **variables: str) -> float:
     threading.Thread(target=api.serve_forever, daemon=True).start()
     names = {
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
-        "CLIP_BUNDLE": str(BUNDLE),
+        "CLIP_BUNDLE": str(HOLDING),
     }
     with tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
@@ -346,7 +358,7 @@ def remember(pipe: Connection, calls: int) -> None:
     """Peak memory in MB after a third of the mixed calls and after all of them."""
     from classifier.main import build
 
-    handler, words = build(BUNDLE, threads=os.cpu_count() or 1), itertools.count()
+    handler, words = build(HOLDING, threads=os.cpu_count() or 1), itertools.count()
     sizes = [(440, 248), (440, 248), (440, 248), (1280, 720), (440, 248), (4000, 3000)]
     images = [base64.b64encode(thumbnail(*size)).decode() for size in sizes]
     for i in range(calls):
@@ -378,7 +390,7 @@ def likeness() -> dict[str, float]:
     from classifier.fit import crop
     from classifier.picture import open_image
 
-    settings, session = read_manifest(BUNDLE, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
+    settings, session = read_manifest(FP32, verify_hashes=False).image, onnxruntime.InferenceSession(FP32 / "image.onnx")
     cosines, differences = [], []
     for name in ("astronaut", "cat", "coffee", "rocket"):
         file = io.BytesIO()
@@ -405,7 +417,12 @@ def figures(rounds: int, calls: int) -> dict[str, float | str]:
     for count in COUNTS:
         found[f"cached_{count}_labels_times_faster"] = ratio(f"original_{count}_labels_ms", f"cached_{count}_labels_ms")
         found[f"new_{count}_labels_times_faster"] = ratio(f"original_{count}_labels_ms", f"new_{count}_labels_ms")
-    found["image_int8_times_faster_than_open_clip"] = ratio("open_clip_fp32_image_ms", "image_int8_ms")
+        if count == 9:
+            for name in ("int8", "fp32"):
+                found[f"{name}_cached_9_labels_times_faster"] = ratio("original_9_labels_ms", f"{name}_cached_9_labels_ms")
+                found[f"{name}_new_9_labels_times_faster"] = ratio("original_9_labels_ms", f"{name}_new_9_labels_ms")
+    for name in ("holding", "int8", "fp32"):
+        found[f"image_{name}_times_faster_than_open_clip"] = ratio("open_clip_fp32_image_ms", f"image_{name}_ms")
     found["images_32_to_single_calls_ratio"] = ratio("images_32_in_one_call_ms", "images_32_single_calls_ms")
     found["again_1000_to_cached_9_labels_ratio"] = ratio("again_1000_labels_ms", "cached_9_labels_ms")
     found["jpeg_12_megapixels_times_faster"] = ratio("jpeg_12_megapixels_plain_ms", "jpeg_12_megapixels_ms")
@@ -428,17 +445,30 @@ def figures(rounds: int, calls: int) -> dict[str, float | str]:
     return found | {name: round(value, 5) for name, value in likeness().items()}
 
 
+def cpu_lines(*keys: str) -> list[str]:
+    """What /proc/cpuinfo says of the first processor under these keys."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() in keys][:1]
+
+
+def flags() -> list[str]:
+    known = {"avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
+    return [flag for line in cpu_lines("flags", "Features") for flag in line.split() if flag in known]
+
+
 def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in lines.splitlines() if line.startswith("model name")]
-    flags = [flag for flag in ("amx_int8", "avx512_vnni", "asimddp") if flag in lines]
-    return f"{os.cpu_count()} cores, {names[0] if names else 'unknown'}, {' '.join(flags)}, {datetime.now(UTC):%d %B %Y}"
+    name = (cpu_lines("model name") or ["unknown"])[0]
+    return f"{os.cpu_count()} cores, {name}, {' '.join(flags())}, {datetime.now(UTC):%d %B %Y}"
 
 
 def main() -> None:
     say("making the models")
     make_models()
-    found = {"machine": machine(), "rounds": ROUNDS, **figures(ROUNDS, 1000)}
+    from classifier.bundle import read_manifest
+
+    precision = read_manifest(HOLDING, verify_hashes=False).precision
+    found = {"machine": machine(), "rounds": ROUNDS, "image_precision": precision["image"], "text_precision": precision["text"],
+             **figures(ROUNDS, 1000)}  # fmt: skip
     JSON.write_text(json.dumps(found, indent=2) + "\n")
     SVG.parent.mkdir(exist_ok=True)
     SVG.write_text(draw(found))

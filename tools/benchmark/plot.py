@@ -21,10 +21,14 @@ def draw(figures: Mapping[str, float | str]) -> str:
             ("this project, labels never seen", "new", 2), ("this project, labels seen before", "cached", 3),
         )
     ]  # fmt: skip
-    image, outside = value("image_int8_ms"), value("outside_encoders_ms")
+    image, outside = value("image_holding_ms"), value("outside_encoders_ms")
     parts = [
-        ("image encoder, int8", image, 2),
-        ("text encoder, 9 labels never seen", max(0.0, value("new_9_labels_ms") - value("cached_9_labels_ms")), 2),
+        (f"image encoder, {figures['image_precision']}", image, 2),
+        (
+            f"text encoder, {figures['text_precision']}, 9 labels never seen",
+            max(0.0, value("new_9_labels_ms") - value("cached_9_labels_ms")),
+            2,
+        ),
         ("all outside the encoders", outside, 2),
     ]
     starts = [("original", value("original_start_to_first_answer_s"), 0), ("this project", value("start_to_first_answer_s"), 2)]

@@ -9,10 +9,15 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def read_png(data: bytes) -> Container:
-    """Keeps the header, the palette, the transparency and the pixels; other chunks are looked at for an orientation alone."""
+    """Keeps the header, the palette, the transparency and the pixels; other chunks are looked at for an orientation alone.
+
+    Of an animation whose first frame isn't the default image, browsers never show that image: the frame takes its place where it is as large
+    (https://www.w3.org/TR/png-3/#apng-frame-based-animation).
+    """
     at, count = 8, 0
     header = palette = transparency = b""
     pixels = (0, 0)
+    animated, frames, first_frame = False, 0, list[bytes]()
     metadata: dict[bytes, bytes] = {}
     while at + 8 <= len(data):
         count += 1
@@ -29,6 +34,13 @@ def read_png(data: bytes) -> Container:
             transparency = data[at + 8 : end - 4]
         elif name == b"IDAT" and pixels[1] in (0, at):
             pixels = (pixels[0] or at, end)
+        elif name == b"acTL":
+            animated |= not pixels[1]
+        elif name == b"fcTL" and animated:
+            # The first one in front of the pixels makes them the first frame.
+            frames += 1 if pixels[1] and data[at + 12 : at + 28] == header[8:16] + bytes(8) else 2
+        elif name == b"fdAT" and frames == 1:
+            first_frame.append(data[at + 12 : end - 4])
         elif name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
             key = b"eXIf" if name == b"eXIf" else data[at + 8 : min(end - 4, at + 88)].split(b"\0")[0]
             if key in (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"):
@@ -47,7 +59,8 @@ def read_png(data: bytes) -> Container:
         kept.append(palette)
     if cut:
         kept.append(_png_chunk(b"tRNS", cut))
-    kept += [data[pixels[0] : pixels[1]], _png_chunk(b"IEND", b"")]
+    shown = _png_chunk(b"IDAT", b"".join(first_frame)) if first_frame else data[pixels[0] : pixels[1]]
+    kept += [shown, _png_chunk(b"IEND", b"")]
     exif = metadata.get(b"eXIf", b"")[4:]
     if not exif and b"Raw profile type exif" in metadata:
         exif = _raw_profile(_png_text(metadata[b"Raw profile type exif"]))

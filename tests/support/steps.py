@@ -1,0 +1,31 @@
+"""Writes a small CLIP's encoders in every precision, and what to encode: python -m tests.support.steps FOLDER."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from export.graph import STEPS
+from export.towers import write_encoder
+from tests.support.weights import small_architecture, unfriendly
+from tools.benchmark.ladder import small_ladder
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        ladder, _ = small_ladder(Path(name), unfriendly(small_architecture()), "arm64", 20)
+        for encoder in ("image", "text"):
+            path = Path(name) / f"{encoder}.onnx"
+            largest = ladder.calibrate(encoder, path)
+            for step in STEPS:
+                write_encoder(ladder.source, encoder, step, Path(name), largest)
+                path.rename(folder / f"{encoder}-{step}.onnx")
+        pixels = np.stack(ladder.reference.pixels[:8])
+    ids = np.random.default_rng(0).integers(1000, 49406, (9, 8))
+    np.savez(folder / "inputs.npz", image=pixels, text=ids)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
