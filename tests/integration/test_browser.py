@@ -404,8 +404,8 @@ def test_the_memory_of_the_tab_stays_flat_over_200_pictures(url: str, page: Page
     def take(count: int) -> None:
         for i in range(count):
             page.evaluate("number => document.querySelectorAll('#samples button')[number].click()", i % 3)
-            page.wait_for_selector("body.working", state="attached")
-            page.wait_for_selector("body:not(.working)", state="attached")
+            shown = "name => document.getElementById('about').textContent.startsWith(name) && !document.body.classList.contains('working')"
+            until(page, shown, ("dog.jpg", "pizza.jpg", "stars.jpg")[i % 3])
 
     take(20)
     before = used()
