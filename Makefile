@@ -208,6 +208,9 @@ test-arm64: $(READY) $(STEPS) ## run the ARM64 image on an emulated Graviton2; r
 test-browser: $(BROWSES) $(CDK) ## test the playground in Chromium, and with axe-core; root on Debian or Ubuntu if there is no chromium
 	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py
 
+playground-film: $(BROWSES) ## record docs/playground.webp and .png, the page at work on the demo model; needs chromium
+	@$(VENV)/bin/python -m tools.local.film
+
 $(BROWSES): tests/integration/requirements.txt $(READY)
 	@echo "Installing what the browser's test needs into $(VENV) …"
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $<

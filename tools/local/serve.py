@@ -150,7 +150,7 @@ def main() -> None:
     name = read_manifest(bundle, verify_hashes=False).name
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
     key = f" -H {shlex.quote(f'x-api-key: {arguments.api_key}')}" if arguments.api_key else ""
-    print(f"{name} answers at {url} (Ctrl-C ends it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nTry it:")
+    print(f"{url} is a page to try it; {name} answers there (Ctrl-C ends it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nOr:")
     print(f'  curl --data-binary @examples/images/dog.jpg -H "Content-Type: image/jpeg"{key} \\')
     print(f'    "{url}?labels=a+dog&labels=a+cat"', flush=True)
     with suppress(KeyboardInterrupt):
