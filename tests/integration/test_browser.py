@@ -107,7 +107,9 @@ def choose(page: Page, *pictures: Path) -> None:
 
 
 def error(page: Page) -> str:
-    return str(page.wait_for_selector("#status.wrong, [data-error]:not([hidden])").inner_text())
+    found = page.wait_for_selector("#status.wrong, [data-error]:not([hidden])")
+    assert found
+    return found.inner_text()
 
 
 def posts(page: Page) -> list[Any]:
