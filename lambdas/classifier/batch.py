@@ -34,6 +34,11 @@ class Item:
     version: str | None = None
     exact: bool = False
 
+    @property
+    def identity(self) -> tuple[str, str | None, str | None]:
+        """The same for the same version of the same object."""
+        return self.key, self.version, self.etag
+
 
 class Store(Protocol):
     """Where pictures lie. Both raise ClientError for what is wrong with one object, and anything else where the store itself fails."""
@@ -53,7 +58,10 @@ Outcome = JsonObject | Exception
 
 
 def check(classifier: Classifier, options: JsonObject, context: RequestContext) -> ParsedRequest:
-    """The same, answered once for a picture of one pixel. So every error of labels, templates and sizes comes here. Raises ClientError."""
+    """The request that the options make, answered once for a picture of one pixel: so every error of labels, templates and sizes comes here.
+
+    Raises ClientError.
+    """
     parsed = parse_options(options)
     classifier.answer(parsed, context)
     return parsed
@@ -76,7 +84,7 @@ def skip_reason(item: Item) -> str | None:
 
 def batch_name(items: Iterable[Item]) -> str:
     """The same for the same keys and ETags, so that a batch done twice is written once."""
-    text = "\n".join(sorted(json.dumps([item.key, item.version, item.etag]) for item in items))
+    text = "\n".join(sorted(json.dumps(item.identity) for item in items))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

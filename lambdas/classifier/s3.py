@@ -20,7 +20,7 @@ from classifier.schema import MAX_OBJECT_BYTES, MAX_READ_BYTES, StoredImage
 MAX_TAGS = 10
 MAX_TAG_VALUE = 256
 NOT_IN_A_TAG = re.compile(r"[^\w +\-=.:/@]")
-OUR_TAGS = ("clip-label", "clip-probability", "clip-decision")
+OUR_TAGS = ("clip-label", "clip-probability")
 READERS = 8
 
 
@@ -196,18 +196,14 @@ def _too_large(key: str, size: int) -> ClientError:
 
 
 def tags_of(answer: dict[str, Any]) -> dict[str, str]:
-    """The best label, its probability and the decision, for as much of them as there is."""
+    """The best label and its probability, where there is one."""
     result: dict[str, float] = answer.get("result") or {}
-    tags: dict[str, str] = {}
-    if result:
-        label = max(result, key=result.__getitem__)
-        tags = {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
-    decision = answer.get("decision")
-    if isinstance(decision, dict):
-        tags["clip-decision"] = str(decision.get("action") or "none")
-    return tags
+    if not result:
+        return {}
+    label = max(result, key=result.__getitem__)
+    return {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
 
 
 def in_order(items: Sequence[Item]) -> list[Item]:
     """Without those that name the same version of the same object."""
-    return list({(item.key, item.version, item.etag): item for item in items}.values())
+    return list({item.identity: item for item in items}.values())

@@ -19,7 +19,7 @@ DETAIL_TYPE = "Image Classified"
 MAX_DETAIL_BYTES, MAX_ENTRIES = 200_000, 10
 # How many names an event keeps where all of them don't fit.
 NAMES_IN_A_LARGE_EVENT = 100
-KEPT = ("id", "bucket", "key", "etag", "size", "version_id", "model", "decision")
+KEPT = ("id", "bucket", "key", "etag", "size", "version_id", "model")
 logger = logging.getLogger(__name__)
 
 
@@ -54,13 +54,13 @@ class Uploads:
                 failed.add(record["messageId"])
         # One that S3 sent again, or that a copy of itself follows, is one item.
         items = in_order([item for item, _ in messages.values()])
-        days = {(item.key, item.version, item.etag): day for item, day in messages.values()}
+        days = {item.identity: day for item, day in messages.values()}
         outcomes = classify_batch(self.classifier, self.model, self._request, items, self.bucket, remaining_ms=remaining)
         lost: set[Item] = set()
         entries: list[tuple[Item, JsonObject]] = []
         for asked, (item, outcome) in zip(items, outcomes, strict=True):
             try:
-                if self._finish(asked, item, outcome, days[asked.key, asked.version, asked.etag]):
+                if self._finish(asked, item, outcome, days[asked.identity]):
                     assert isinstance(outcome, dict)
                     entries.append((asked, outcome))
             except Exception:
@@ -121,7 +121,7 @@ def _uploaded(event: JsonObject) -> tuple[Item, str]:
 
 def _detail(bucket: str, item: Item, line: JsonObject) -> str:
     """The event's detail. `id` is the same for the same version of the same object, so that whoever gets it twice can tell."""
-    identity = hashlib.sha256(json.dumps([bucket, item.key, item.version, item.etag]).encode()).hexdigest()
+    identity = hashlib.sha256(json.dumps([bucket, *item.identity]).encode()).hexdigest()
     detail = {"id": identity, "bucket": bucket, **line}
     text = dumps(detail)
     if len(text.encode()) > MAX_DETAIL_BYTES:
