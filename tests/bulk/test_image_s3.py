@@ -1,6 +1,5 @@
 """`image_s3` in the API, on moto."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,10 @@ from classifier.handler import Handler
 from classifier.s3 import Bucket
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ask, base64_of, event
-from tests.support.runs import BUCKET, REGION, aws
+from tests.support.runs import BUCKET, aws
 
 DOG = (Path(__file__).parent.parent.parent / "examples" / "images" / "dog.jpg").read_bytes()
 LABELS = ["a dog", "a cat"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def credentials() -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

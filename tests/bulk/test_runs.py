@@ -1,7 +1,6 @@
 """Runs from the input to the results, on moto."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,20 +13,11 @@ from classifier.encoders import Encoders
 from classifier.s3 import Bucket
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ROOT
-from tests.support.runs import BUCKET, REGION, FunctionError, Machine, aws, keys, lines, put
+from tests.support.runs import BUCKET, FunctionError, Machine, aws, keys, lines, put
 
 LABELS = ["a dog", "a pizza", "a star"]
 PICTURES = [(ROOT / "examples" / "images" / name).read_bytes() for name in ("dog.jpg", "pizza.jpg")]
 SMALL = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(4)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def credentials() -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Uploads from S3's events to lines, tags and events of our own, on moto."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,15 +40,6 @@ class Bus:
                 self.details.append(json.loads(entry["Detail"]))
                 answers.append({"EventId": "1"})
         return {"Entries": answers}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def credentials() -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """examples/bulk.py against a run on moto; what moto has no word for, AWS's answers as documented."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,15 +18,6 @@ from tests.support.runs import BUCKET, REGION, Machine, aws, put
 
 ARN = f"arn:aws:states:{REGION}:123456789012:stateMachine:runs"
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def credentials() -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 class Aws:

@@ -5,6 +5,7 @@ the definition says, gives them to moto's own reader, and runs the failed ones a
 """
 
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 from moto import mock_aws
@@ -33,9 +35,10 @@ class FunctionError(Exception):
 
 @contextmanager
 def aws(**settings: object) -> Iterator[Any]:
-    """moto with one bucket; gives its S3 client."""
+    """moto with one bucket, and the environment of a function in its region; gives its S3 client."""
     config: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
-    with mock_aws(config=config):
+    account = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
+    with patch.dict(os.environ, account), mock_aws(config=config):
         s3 = boto3.client("s3", region_name=REGION)
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}, **settings)
         yield s3
