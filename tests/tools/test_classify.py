@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from classifier.handler import Handler
 from tests.support.pictures import encoded, picture
@@ -78,7 +79,6 @@ def test_any_option_of_the_api_may_be_asked_for(folder: Path, tmp_path: Path) ->
 
 
 def test_parquet_has_the_same_results(folder: Path, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     output = tmp_path / "results.parquet"
     assert run(folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1) is None
     table = {row["key"]: row for row in parquet.read_table(output).to_pylist()}
