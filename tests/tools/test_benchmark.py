@@ -50,5 +50,5 @@ def test_the_plot_is_an_svg_with_every_bar() -> None:
 
 def test_the_benchmark_itself_loads_without_torch() -> None:
     # Its memory and start-up are the handler's only where the measuring process brings nothing of its own.
-    program = "import sys; sys.modules['torch'] = None; sys.path[:0] = ['tools', 'lambdas']; import benchmark"
+    program = "import sys; sys.modules['torch'] = None; import tools.benchmark.__main__"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -417,10 +417,10 @@ def figures(rounds: int, calls: int) -> dict[str, float | str]:
     for count in COUNTS:
         found[f"cached_{count}_labels_times_faster"] = ratio(f"original_{count}_labels_ms", f"cached_{count}_labels_ms")
         found[f"new_{count}_labels_times_faster"] = ratio(f"original_{count}_labels_ms", f"new_{count}_labels_ms")
-        if count == 9:
-            for name in ("int8", "fp32"):
-                found[f"{name}_cached_9_labels_times_faster"] = ratio("original_9_labels_ms", f"{name}_cached_9_labels_ms")
-                found[f"{name}_new_9_labels_times_faster"] = ratio("original_9_labels_ms", f"{name}_new_9_labels_ms")
+    for name in ("int8", "fp32"):
+        for operation in ("cached", "new"):
+            figure = f"{name}_{operation}_9_labels"
+            found[f"{figure}_times_faster"] = ratio("original_9_labels_ms", f"{figure}_ms")
     for name in ("holding", "int8", "fp32"):
         found[f"image_{name}_times_faster_than_open_clip"] = ratio("open_clip_fp32_image_ms", f"image_{name}_ms")
     found["images_32_to_single_calls_ratio"] = ratio("images_32_in_one_call_ms", "images_32_single_calls_ms")
@@ -432,7 +432,7 @@ def figures(rounds: int, calls: int) -> dict[str, float | str]:
         found[f"image_{kind}_share_of_product_percent"] = round(100 * ratio(f"image_{kind}_gflops", f"product_{kind}_gflops"), 1)
     say("starting both sides, in turns")
     starts = [
-        (start("classifier.main.handler"), start("benchmark_baseline.handler", BENCHMARK_CHECKPOINT=str(CHECKPOINT)))
+        (start("classifier.main.handler"), start("tools.benchmark.baseline.handler", BENCHMARK_CHECKPOINT=str(CHECKPOINT)))
         for _ in range(rounds + 1)
     ][1:]
     found["start_to_first_answer_s"], found["original_start_to_first_answer_s"] = (
