@@ -101,7 +101,10 @@ class Ladder:
         def error(product: str) -> float:
             self._write(encoder, step, largest, [product])
             return float(
-                ((self._embed(encoder, slice(RANKED_ON)) - getattr(self.reference, f"{encoder}s")[:RANKED_ON]) ** 2).sum()
+                (
+                    (self._embed(self.load(), encoder, slice(RANKED_ON)) - getattr(self.reference, f"{encoder}s")[:RANKED_ON])
+                    ** 2
+                ).sum()
             )
 
         products = list(self.inputs[encoder])
@@ -116,17 +119,19 @@ class Ladder:
     ) -> Verdict:
         """How near to fp32 it decides; `required` where it is taken anyway."""
         self._write(encoder, step, largest, floats)
-        # An embedding depends on its own input alone, so that those of the first look count.
-        rows = [self._embed(encoder, slice(FIRST_LOOK))] if encoder == "image" else []
-        if rows and not required:
+        encoders, looks = self.load(), [slice(None)]
+        if encoder == "image" and not required and len(self.reference.pixels) > FIRST_LOOK:
+            looks = [slice(FIRST_LOOK), slice(FIRST_LOOK, None)]
+        rows = self._embed(encoders, encoder, looks[0])
+        if len(looks) > 1:
             few = replace(self.reference, images=self.reference.images[:FIRST_LOOK])
-            verdict = judge(replace(self.served, images=rows[0]), few)
+            verdict = judge(replace(self.served, images=rows), few)
             if verdict.change > HOPELESS * MAX_CHANGE:
                 return verdict
-        seen = sum(map(len, rows))
-        if seen < len(getattr(self.reference, f"{encoder}s")):
-            rows.append(self._embed(encoder, slice(seen, None)))
-        self._tried = replace(self.served, **{f"{encoder}s": np.concatenate(rows)})
+            # An embedding depends on its own input alone, so that those of the first look count.
+            rows = np.concatenate([rows, self._embed(encoders, encoder, looks[1])])
+        del encoders
+        self._tried = replace(self.served, **{f"{encoder}s": rows})
         if self.target == "x86_64-vnni":
             # Without VNNI these products would saturate here; the uint8 ones that were judged give the same integers.
             self._write(encoder, step, largest, floats, signed=True)
@@ -138,9 +143,8 @@ class Ladder:
         write_encoder(self.source, encoder, step, self.folder, largest, floats=floats, signed=signed)
         gc.collect()
 
-    def _embed(self, encoder: str, part: slice) -> Floats:
+    def _embed(self, encoders: Encoders, encoder: str, part: slice) -> Floats:
         """The embeddings of some of the reference's pictures or sentences."""
-        encoders = self.load()
         if encoder == "image":
             return np.stack(encoders.encode_images(self.reference.pixels[part]))
         tokenizer = Tokenizer(self.folder, self.text)
