@@ -84,7 +84,7 @@ serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPT
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat" OUTPUT=results.jsonl|parquet BUNDLE=models/…
-	@$(VENV)/bin/python -m tools.classify "$(PICTURES)" $(if $(LABELS),--labels "$(LABELS)") $(if $(REQUEST),--request "$(REQUEST)") \
+	@$(VENV)/bin/python -m tools.classify $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(REQUEST),--request "$(REQUEST)") \
 		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
@@ -159,7 +159,7 @@ golden-answers: $(READY) ## answer the recorded requests in tests/golden again, 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
 	@$(VENV)/bin/python -m tools.generate_docs
 
-benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; eight quiet minutes
+benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; on a quiet machine
 	@$(EXPORT)/bin/python -m tools.benchmark
 
 benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
@@ -258,7 +258,7 @@ build/audit/ready: tools/audit-requirements.txt
 soak: $(READY) ## send good and hostile requests to AWS's runtime client and watch its memory: MINUTES=10; Linux
 	@$(VENV)/bin/python -m tests.robustness.soak --minutes $(if $(filter command,$(origin MINUTES)),$(MINUTES),10)
 
-fuzz: build/fuzz/ready ## fuzz bodies and events, guided by coverage: MINUTES=60; Linux
+fuzz: build/fuzz/ready ## fuzz containers, bodies and events, guided by coverage: MINUTES=60; Linux
 	@mkdir -p build/fuzz-corpus
 	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict -artifact_prefix=build/fuzz- -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
 		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
