@@ -24,7 +24,8 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))
 schemathesis.openapi.format("label", WORDS)
 schemathesis.openapi.format("template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just("")))
-schemathesis.openapi.format("negative template", WORDS)
+# With a blank, which no label and no template drawn here has: what stands for absence must differ from each label, which no schema can say.
+schemathesis.openapi.format("negative template", WORDS.map("no {}".format))
 for kind in IMAGE_TYPES:
     schemathesis.openapi.media_type(kind, IMAGES)
 
