@@ -37,7 +37,8 @@ def probabilities(
     if combine == "max":
         return softmax(np.array([max(logits[i] for i in group) for group in groups]))
     each = softmax(logits)
-    return [math.fsum(each[i] for i in group) for group in groups]
+    # Shares are rounded one by one, so that all of them can add up to a little more than 1.
+    return [min(1.0, math.fsum(each[i] for i in group)) for group in groups]
 
 
 def softmax(logits: Floats) -> list[float]:

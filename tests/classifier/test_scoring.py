@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from classifier.scoring import similarities, softmax
+from classifier.scoring import probabilities, similarities, softmax
 
 LOGITS = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-100, 100))
 
@@ -13,6 +13,15 @@ LOGITS = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-100, 100
 @given(LOGITS)
 def test_probabilities_sum_to_one(logits: np.ndarray) -> None:
     assert abs(math.fsum(softmax(logits)) - 1) < 1e-9
+
+
+def test_a_category_of_all_prompts_has_at_most_all_of_the_probability() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        logits = rng.normal(0, 3, int(rng.integers(1, 40)))
+        groups = [range(len(logits))]
+        [share] = probabilities(logits, groups, multi_label=False, combine="sum", scoring="softmax", bias=None)
+        assert 1 - 1e-9 < share <= 1
 
 
 @given(LOGITS)
