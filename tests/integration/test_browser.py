@@ -109,7 +109,8 @@ def choose(page: Page, *pictures: Path) -> None:
 def error(page: Page) -> str:
     found = page.wait_for_selector("#status.wrong, [data-error]:not([hidden])")
     assert found
-    return found.inner_text()
+    text: str = found.inner_text()
+    return text
 
 
 def posts(page: Page) -> list[Any]:
