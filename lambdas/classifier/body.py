@@ -57,7 +57,7 @@ def read_json(body: str | bytes) -> JsonObject:
     try:
         text = (body if isinstance(body, str) else body.decode()).removeprefix(_BYTE_ORDER_MARK)
         _check_count(text.count("[") + text.count("{"))
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=no_constant)
+        value = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
     except UnicodeDecodeError as err:
         raise ClientError(400, "invalid_json", "The body is not UTF-8; send JSON in UTF-8.") from err
     except RecursionError as err:
@@ -120,7 +120,7 @@ def _unsupported(message: str) -> ClientError:
     return ClientError(415, "unsupported_media_type", message)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     value: JsonObject = dict(pairs)
     if len(value) < len(pairs):
         key = Counter(key for key, _ in pairs).most_common(1)[0][0]

@@ -20,6 +20,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 MAX_LABELS = 1000
 MAX_IMAGES = 64
 MAX_TEMPLATES = 100
+MAX_ACTIONS = 10
+MAX_ACTION_CHARACTERS = 100
 MAX_PROMPTS = 2000
 # A text that fits the context is far shorter. Categories' names and templates may be as long.
 MAX_CHARACTERS = 1_000
@@ -134,6 +136,29 @@ def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _threshold(value: object) -> float | dict[str, float]:
+    """A union of the two would be told as two errors."""
+    if isinstance(value, dict):
+        if not value:
+            raise PydanticCustomError("custom", 'is empty; give each action a probability: {"review": 0.4}.')
+        return {str(action): _probability(p) for action, p in value.items()}
+    return _probability(value)
+
+
+def _probability(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise PydanticCustomError(
+            "custom", "must be a probability from 0 to 1, or with actions an object of them, one an action."
+        )
+    return float(value)
+
+
+def _unique_actions(actions: list[str]) -> list[str]:
+    if len(set(actions)) < len(actions):
+        raise PydanticCustomError("custom", "has the same action twice; name each once, the mildest first.")
+    return actions
+
+
 def _unique(texts: list[str]) -> list[str]:
     if len(set(texts)) < len(texts):
         raise PydanticCustomError("custom", "has the same template twice; send each once.")
@@ -168,6 +193,13 @@ Template = Annotated[
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
+_SHARE_SCHEMA: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+Threshold = Annotated[
+    float | dict[str, float],
+    PlainValidator(_threshold),
+    WithJsonSchema({"anyOf": [_SHARE_SCHEMA, {"type": "object", "additionalProperties": _SHARE_SCHEMA, "minProperties": 1}]}),
+]
+Action = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(_whole)]
 Fit = Literal["crop", "pad", "squash", "tiles"]
 
 
@@ -175,29 +207,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class ClassifyRequest(Strict):
-    """One image or several, and what to look for in them."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding")]},
-                {"oneOf": [{"required": [name]} for name in ("labels", "categories")]},
-                {"not": {"required": ["fit", "image_embedding"]}},
-                {
-                    "not": {
-                        "required": ["combine", "multi_label"],
-                        "properties": {"combine": {"const": "sum"}, "multi_label": {"const": True}},
-                    }
-                },
-            ],
-            "dependentSchemas": {
-                "combine": {"required": ["categories"]},
-                "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
-            },
-        }
-    )
-
+class Pictures(Strict):
     image_data: Image | None = Field(
         None, description="One image file in base64: standard or URL-safe alphabet, white space and a `data:` prefix are fine."
     )
@@ -213,6 +223,11 @@ class ClassifyRequest(Strict):
         description="The vector that an earlier answer gave, instead of the image: new labels without sending or encoding it again.",
         json_schema_extra={"format": "embedding"},
     )
+
+
+class Question(Strict):
+    """What to look for, and from which probability on a name counts. A request has these fields, and a classifier's file."""
+
     labels: Labels | None = Field(
         None,
         description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
@@ -256,6 +271,31 @@ class ClassifyRequest(Strict):
         description="How a picture that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or in `tiles`: two or three "
         "squares along the long side, embeddings averaged. Default: as the model was trained, which is `crop` for CLIP.",
     )
+    actions: (
+        Annotated[
+            list[Action],
+            Field(min_length=1, max_length=MAX_ACTIONS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
+            _at_most(MAX_ACTIONS),
+            AfterValidator(_unique_actions),
+        ]
+        | None
+    ) = Field(
+        None,
+        description=f'With `thresholds`: 1 to {MAX_ACTIONS} names of what is to be done, mildest first, such as `["review", "block"]`.',
+    )
+    thresholds: Annotated[dict[Name, Threshold], Field(min_length=1), _at_most(MAX_LABELS)] | None = Field(
+        None,
+        description="From which probability on a label or category counts: `{name: p}`, or with `actions` `{name: {action: p}}`, a stricter "
+        "action's at least a milder one's. The answer then has a `decision`. Names without one never count. A label alone needs `multi_label`.",
+    )
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None,
+        description="With `thresholds`: where the largest cosine of all labels' prompts is below it, the picture is none of these, and no "
+        "name counts.",
+    )
+
+
+class Options(Strict):
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Drop what is less likely; the rest comes best first."
     )
@@ -264,6 +304,30 @@ class ClassifyRequest(Strict):
     )
     embedding: bool = Field(False, description="Also give the picture's normalised vector.")
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
+
+
+class ClassifyRequest(Options, Question, Pictures):
+    """One image or several, and what to look for in them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding")]},
+                {"oneOf": [{"required": [name]} for name in ("labels", "categories")]},
+                {"not": {"required": ["fit", "image_embedding"]}},
+                {
+                    "not": {
+                        "required": ["combine", "multi_label"],
+                        "properties": {"combine": {"const": "sum"}, "multi_label": {"const": True}},
+                    }
+                },
+            ],
+            "dependentSchemas": {
+                "combine": {"required": ["categories"]},
+                "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+            },
+        }
+    )
 
 
 def _split(value: object) -> object:
