@@ -158,12 +158,15 @@ benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: buil
 benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every precision; ten minutes
 	@$(CONVERT)/bin/python -m tools.benchmark.ladder
 
+benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
+	@$(VENV)/bin/python -m tools.benchmark.regions
+
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/clients
+	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/integration/test_aws.py --ignore tests/clients
 
 classifier-lambda-test: test ## the same as make test
 
@@ -203,6 +206,15 @@ build/sam/ready: tests/integration/sam-requirements.txt
 	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
+test-aws: $(READY) build/aws/ready ## run the tools around a deployment with AWS's own command line against moto
+	@$(VENV)/bin/python -m pytest tests/integration/test_aws.py
+
+build/aws/ready: tests/integration/aws-requirements.txt
+	@echo "Installing the AWS CLI and moto, 480 MB, into $(@D) …"
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
 test-robustness: $(READY) ## send hostile files and requests, made from a seed: SECONDS=600 for each SEED=1
 	@ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
 
@@ -226,7 +238,7 @@ soak: $(READY) ## send good and hostile requests to AWS's runtime client and wat
 
 fuzz: build/fuzz/ready ## fuzz bodies and events, guided by coverage: MINUTES=60; Linux
 	@mkdir -p build/fuzz-corpus
-	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict -artifact_prefix=build/fuzz- -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
 		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
 
 build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
@@ -245,4 +257,5 @@ format: $(READY) ## format in place
 examples-setup: $(SERVES) ## install what the examples need
 	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
 
-.PHONY: help benchmark benchmark-ladder benchmark-endpoint setup setup-export demo serve model model-table pack fetch-bundle deploy-cdk synth diff destroy bootstrap update-base demo-model demo-figures golden golden-answers document test classifier-lambda-test test-export test-image test-arm64 test-sam test-browser test-clients test-robustness lock audit soak fuzz check format examples-setup
+TARGETS := $(shell grep -oE '^[a-z0-9-]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
+.PHONY: $(TARGETS)

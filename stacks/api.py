@@ -83,6 +83,9 @@ class Api(Construct):
             ),
         )
         self.rest.node.try_remove_child("Endpoint")
+        # A regional API takes TLS 1.0 unless told otherwise. This policy needs no endpoint access mode, and takes TLS 1.3 too:
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-security-policies-list.html
+        cast(apigateway.CfnRestApi, self.rest.node.default_child).security_policy = "TLS_1_2"
         self.url, self.stage = self.rest.url, self.rest.deployment_stage
         if settings.vpc_endpoint:
             # This name works with and without the endpoint's private DNS:

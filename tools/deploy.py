@@ -249,12 +249,12 @@ def check(names: Sequence[str], settings: Settings) -> list[str]:
     return list(problems.values())
 
 
-def make_logging_role(sleep: Callable[[float], None] = time.sleep) -> None:
+def make_logging_role(cdk_json: Path = CDK_JSON, sleep: Callable[[float], None] = time.sleep) -> None:
     """Makes the account's role for logs where there is none, with the tags and the permissions boundary in cdk.json."""
     if role := logging_role():
         print(f"API Gateway writes its logs with {role}.")
         return
-    configuration = json.loads(CDK_JSON.read_text(encoding="utf-8"))
+    configuration = json.loads(cdk_json.read_text(encoding="utf-8"))
     options = ["--template-file", str(ROOT / "stacks" / "logging_role.yaml"), "--capabilities", "CAPABILITY_IAM"]
     if tags := configuration.get("tags"):
         options += ["--tags", *(f"{tag['Key']}={tag['Value']}" for tag in tags)]
@@ -279,9 +279,9 @@ def make_logging_role(sleep: Callable[[float], None] = time.sleep) -> None:
             sleep(20)
 
 
-def update_base() -> str:
+def update_base(cdk_json: Path = CDK_JSON) -> str:
     """Pins today's base image by its digest, as base_image in cdk.json; returns it. Raises CheckError."""
-    configuration = json.loads(CDK_JSON.read_text(encoding="utf-8"))
+    configuration = json.loads(cdk_json.read_text(encoding="utf-8"))
     current = configuration["context"].get("base_image", Settings.model_fields["base_image"].default)
     image = current.partition("@")[0]
     remedy = (
@@ -293,7 +293,7 @@ def update_base() -> str:
         raise CheckError(f"{image} is not made for both arm64 and x86_64\n  set base_image to an image that is")
     pinned = f"{image}@{manifest['digest']}"
     configuration["context"]["base_image"] = pinned
-    CDK_JSON.write_text(json.dumps(configuration, indent=2) + "\n", encoding="utf-8")
+    cdk_json.write_text(json.dumps(configuration, indent=2) + "\n", encoding="utf-8")
     return pinned
 
 

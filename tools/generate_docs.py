@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
+from classifier.answers import Classifiers, ErrorBody, Result, Results, Score
 from classifier.picture import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.schema import (
     BINARY_TYPES,
@@ -31,12 +32,8 @@ from classifier.schema import (
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
-    ErrorBody,
     HuggingFaceRequest,
     JsonObject,
-    Result,
-    Results,
-    Score,
 )
 from tools.local.gateway import Context
 from tools.local.serve import load, running

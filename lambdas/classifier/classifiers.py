@@ -16,11 +16,10 @@ from classifier.body import no_constant, no_duplicates
 from classifier.bundle import BundleManifest
 from classifier.decision import check_thresholds
 from classifier.errors import ClientError
-from classifier.schema import MAX_DIMENSION, SLOT, JsonObject, Question, Strict, from_base64
+from classifier.schema import CLASSIFIER_NAME, MAX_DIMENSION, SLOT, JsonObject, Question, Strict, from_base64
 from classifier.validation import check_question, validate
 
 FOLDER = "classifiers"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MAX_CLASSIFIERS = 64
 # The largest head, 2,000 prompts of 1,280 numbers, takes 13.7 MB in base64.
 MAX_FILE_BYTES = 16_000_000
@@ -134,7 +133,7 @@ def read_classifiers(folder: Path, manifest: BundleManifest, names: Sequence[str
 
 def read_classifier(path: Path) -> ClassifierFile:
     """One file, checked by itself, whatever the model. Raises ClassifierError."""
-    if not NAME.fullmatch(path.stem):
+    if not re.fullmatch(CLASSIFIER_NAME, path.stem):
         raise ClassifierError(
             f"{path} has no name that a request can send; use a-z, 0-9, - and _, at most 64, such as my-labels.json."
         )

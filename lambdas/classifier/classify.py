@@ -25,7 +25,7 @@ T = TypeVar("T")
 Embedding = NDArray[np.float32]
 # A normalised embedding that went through JSON and float32 is this close to length 1.
 LENGTH_TOLERANCE = 1e-3
-FEWER_IMAGES = "send fewer images in one call: the prompts finished so far are cached."
+FEWER_IMAGES = "send fewer images in one call, or ask for fewer regions: the prompts finished so far are cached."
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,18 @@ class Classifier:
         request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest, context)
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
+        context.log |= {"regions": request.regions} if request.regions else {}
         job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()))
         if request.images is not None:
             return {"results": list(self._results(job, request.images))}
         if request.image_embedding is not None:
             embedding = self._validate_embedding(request.image_embedding, parsed.path("image_embedding"))
-            return self._result(job, self._embed_texts(job), embedding, None)
+            return self._result(job, self._embed_texts(job), [embedding], None)
         assert request.image_data is not None
         picture = open_image(request.image_data, parsed.path("image_data"))
         _log_and_check([picture], [request.image_data], context)
-        [embedding] = self._embed_images([self._decode(picture, job)], job)
-        return self._result(job, self._embed_texts(job), embedding, picture)
+        [embeddings] = self._embed_images([(picture, self._decode(picture, job))], job)
+        return self._result(job, self._embed_texts(job), embeddings, picture)
 
     def _results(self, job: _Job, files: Sequence[bytes | None]) -> Iterator[JsonObject]:
         """One entry for each image; an error stays in its own entry."""
@@ -76,8 +77,8 @@ class Classifier:
         for i, pair in enumerate(zip(pictures, decoded, strict=True), 1):
             job.context.check_deadline(FEWER_IMAGES)
             group.append(pair)
-            good = [squares for _, squares in group if not isinstance(squares, ClientError)]
-            if i < len(pictures) and sum(map(len, good)) < self._manifest.image.max_batch:
+            good = [(item, squares) for item, squares in group if isinstance(item, Picture) and isinstance(squares, list)]
+            if i < len(pictures) and sum(len(squares) for _, squares in good) < self._manifest.image.max_batch:
                 continue
             if good:
                 # Only now, so that a request with nothing but bad images encodes no prompt.
@@ -94,13 +95,24 @@ class Classifier:
 
     def _decode(self, picture: Picture, job: _Job) -> Squares:
         with job.context.stage("decode"):
-            return picture.pixels(self._manifest.image, job.parsed.request.fit, job.allowance)
+            return picture.pixels(
+                self._manifest.image, job.parsed.request.fit, job.allowance, regions=job.parsed.request.regions or 0
+            )
 
-    def _embed_images(self, images: Sequence[Squares], job: _Job) -> list[Embedding]:
-        """One embedding [d] for each image: the mean of its squares'."""
+    def _embed_images(self, images: Sequence[tuple[Picture, Squares]], job: _Job) -> list[list[Embedding]]:
+        """For each image its embedding [d], the mean of its squares', and one for each different box of its regions."""
+        squares, size = [square for _, own in images for square in own], self._manifest.image.max_batch
+        rows: list[Embedding] = []
         with job.context.stage("image"):
-            rows = iter(self._encoders.encode_images([square for squares in images for square in squares]))
-            return [mean([next(rows) for _ in squares]) for squares in images]
+            for start in range(0, len(squares), size):
+                if start:
+                    job.context.check_deadline(FEWER_IMAGES)
+                rows += self._encoders.encode_images(squares[start : start + size])
+        each, embeddings = iter(rows), []
+        for picture, own in images:
+            regions = len(set(picture.boxes))
+            embeddings.append([mean([next(each) for _ in range(len(own) - regions)]), *(next(each) for _ in range(regions))])
+        return embeddings
 
     def _embed_texts(self, job: _Job) -> NDArray[np.float64]:
         """Embeddings [n, d] of all prompts."""
@@ -119,14 +131,25 @@ class Classifier:
             raise ClientError(400, "invalid_request", message, field)
         return np.array(values, np.float32)
 
-    def _result(self, job: _Job, texts: NDArray[np.float64], image: Embedding, picture: object) -> JsonObject:
+    def _result(self, job: _Job, texts: NDArray[np.float64], embeddings: Sequence[Embedding], picture: object) -> JsonObject:
+        """`embeddings`: as `_embed_images` gives them."""
         request, prompt_set, manifest = job.parsed.request, job.prompt_set, self._manifest
-        cosines = similarities(texts, image)
-        shares = probabilities(
-            manifest.logit_scale * cosines, prompt_set.groups, multi_label=request.multi_label, combine=request.combine,
-            scoring=manifest.scoring, bias=manifest.logit_bias,
+        cosines, image = similarities(texts, embeddings[0]), embeddings[0]
+        whole, *parts = (
+            probabilities(
+                manifest.logit_scale * each, prompt_set.groups, multi_label=request.multi_label, combine=request.combine,
+                scoring=manifest.scoring, bias=manifest.logit_bias,
+            ) for each in (cosines, *(similarities(texts, embedding) for embedding in embeddings[1:]))
         )  # fmt: skip
+        shares = [max(column) for column in zip(whole, *parts, strict=True)] if request.regions_combine == "max" else whole
         answer: JsonObject = {"result": rank(prompt_set.names, shares, request.min_probability, request.top_k)}
+        if request.regions and isinstance(picture, Picture):
+            places = {name: i for i, name in enumerate(prompt_set.names)}
+            by_box = dict(zip(dict.fromkeys(picture.boxes), parts, strict=True))
+            answer["regions"] = [
+                {"box": list(box), "result": {name: by_box[box][places[name]] for name in answer["result"]}}
+                for box in picture.boxes
+            ]
         if request.embedding:
             answer["embedding"] = image.tolist()
         if request.details:

@@ -70,7 +70,7 @@ def _work(connection: socket.socket) -> None:
             return
 
 
-def _answer(header: dict[str, Any], target: tuple[int, str, str], body: memoryview) -> tuple[dict[str, Any], list[bytes]]:
+def _answer(header: dict[str, Any], target: tuple[int, str, str, int], body: memoryview) -> tuple[dict[str, Any], list[bytes]]:
     data, exif, frame = header.pop("data"), header.pop("exif"), header.pop("frame")
     container = Container(
         data=bytes(body[:data]),
@@ -80,14 +80,14 @@ def _answer(header: dict[str, Any], target: tuple[int, str, str], body: memoryvi
         **header,
     )
     try:
-        size, parts = squares(container, *target)
+        size, parts, boxes = squares(container, *target)
     except UnusableError as err:
         return {"error": str(err)}, []
     except MemoryError:
         return {"error": "image takes too much memory to decode; shrink it, or save it again with a usual program"}, []
     except Exception:  # Pillow's decoders raise nearly anything for a truncated or garbled file
         return {"error": "image is damaged or truncated; send the whole file"}, []
-    return {"width": size[0], "height": size[1]}, parts
+    return {"width": size[0], "height": size[1], "boxes": boxes}, parts
 
 
 def _limit(kind: int, most: int) -> None:

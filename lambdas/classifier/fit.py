@@ -56,6 +56,22 @@ def _along(image: Image.Image, first: float, last: float) -> tuple[float, float,
     return (first, 0, last, image.height) if image.width > image.height else (0, first, image.width, last)
 
 
+def grid(size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
+    """count x count boxes (left, top, right, bottom) in pixels of a picture (width, height), row by row: they overlap and cover it.
+
+    Squares, of which neighbours along the long side share at least a quarter, along the short side half. Where that would take more than
+    the short side they are as large as it, and where so many don't reach from end to end they are oblong, sharing a quarter again.
+    """
+    short, long = sorted(size)
+    # Rounded up, and a pixel more so that they overlap whatever their positions are rounded to.
+    reach = min(long, -(-4 * long // (3 * count + 1)) + 1)
+    side = min(short, max(-(-2 * short // (count + 1)), reach))
+    along = side if long <= count * (side - 1) + 1 else reach
+    sides = (along, side) if size[0] == long else (side, along)
+    columns, rows = ([i * (whole - part) // (count - 1) for i in range(count)] for whole, part in zip(size, sides, strict=True))
+    return [(left, top, left + sides[0], top + sides[1]) for top in rows for left in columns]
+
+
 FITS: dict[str, Callable[[Image.Image, int, Image.Resampling], list[Image.Image]]] = {
     "crop": crop, "pad": pad, "squash": squash, "tiles": tiles,
 }  # fmt: skip

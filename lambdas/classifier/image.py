@@ -7,7 +7,7 @@ import warnings
 from PIL import AvifImagePlugin, Image, ImageChops
 
 from classifier.containers import Box, Container
-from classifier.fit import FITS
+from classifier.fit import FITS, grid, pad
 
 # An image with more pixels is first reduced by a whole factor that leaves at least twice the encoder's size.
 REDUCE_ABOVE_PIXELS = 4_000_000
@@ -23,6 +23,8 @@ _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _TO_8_BITS = [round(value / 257) for value in range(65536)]
 # Bytes without a marker: where they change the picture, its own data have ended.
 _NOISE = bytes(value * value % 251 for value in range(4096))
+# Left, top, width and height of a part of the upright picture.
+Fractions = tuple[float, float, float, float]
 # The limits on pixels are this package's own.
 Image.MAX_IMAGE_PIXELS = None
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -32,10 +34,13 @@ class UnusableError(Exception):
     """A file that can't be shown; the message is for the caller."""
 
 
-def squares(container: Container, size: int, interpolation: str, fit: str) -> tuple[tuple[int, int], list[bytes]]:
+def squares(
+    container: Container, size: int, interpolation: str, fit: str, regions: int = 0
+) -> tuple[tuple[int, int], list[bytes], list[Fractions]]:
     """The image's size as the file has it, and uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square.
 
-    Two or three squares for `tiles`. Raises UnusableError; Pillow's decoders raise nearly anything else for a garbled file.
+    Two or three squares for `tiles`. With `regions`, then each different square of such a grid, and all of the grid's boxes. Raises
+    UnusableError; Pillow's decoders raise nearly anything else for a garbled file.
     """
     image = _open(container)
     full_size = image.size
@@ -49,12 +54,22 @@ def squares(container: Container, size: int, interpolation: str, fit: str) -> tu
         share = _share(container, smallest)
         if share < MIN_SHARE:
             raise UnusableError(f"image is cut off: {share:.0%} of it are there. Send the whole file")
-    upright = _on_white(image, container, size)
-    image.close()
-    if turn in _TURNS:
-        upright = upright.transpose(_TURNS[turn])
+    # A square of the grid has at least 2 / (regions + 1) of the short side, and needs as many pixels as the whole does.
+    detail = -(-size * (regions + 1) // 2)
+    finer = _finer(image, container, size, detail) if regions else None
+    upright = _upright(image, container, turn, size, keep=finer is image)
     resample = Image.Resampling.BICUBIC if interpolation == "bicubic" else Image.Resampling.BILINEAR
-    return full_size, [square.tobytes() for square in FITS[fit](upright, size, resample)]
+    parts, boxes = [square.tobytes() for square in FITS[fit](upright, size, resample)], []
+    if regions:
+        upright = _upright(finer, container, turn, detail) if finer else upright
+        width, height = upright.size
+        boxes = grid(upright.size, regions)
+        parts += [pad(upright.crop(box), size, resample)[0].tobytes() for box in dict.fromkeys(boxes)]
+    return (
+        full_size,
+        parts,
+        [(x / width, y / height, (right - x) / width, (bottom - y) / height) for x, y, right, bottom in boxes],
+    )
 
 
 def _open(container: Container, data: bytes = b"") -> Image.Image:
@@ -83,6 +98,24 @@ def _has_its_end(image: Image.Image) -> bool:
     return any(value not in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
 
 
+def _finer(image: Image.Image, container: Container, size: int, detail: int) -> Image.Image | None:
+    """What to take squares of `detail` from, where what serves one of `size` has too few pixels; the whole stays as it is without them."""
+    again = _open(container)
+    again.draft(None, (2 * detail, 2 * detail))
+    if again.size != image.size:
+        again.load()
+        return again
+    return None if _factor(image, detail) == _factor(image, size) else image
+
+
+def _upright(image: Image.Image, container: Container, turn: int | None, size: int, *, keep: bool = False) -> Image.Image:
+    """RGB on white, turned as it was taken. Closes the image, unless it is to be kept."""
+    shown = _on_white(image, container, size)
+    if not keep:
+        image.close()
+    return shown.transpose(_TURNS[turn]) if turn in _TURNS else shown
+
+
 def _share(container: Container, smallest: tuple[int, int]) -> float:
     """The share of a JPEG's pixels that its data reach.
 
@@ -106,6 +139,11 @@ def _share(container: Container, smallest: tuple[int, int]) -> float:
     return (top * width + (first[0] if first else 0) * block) / (width * height)
 
 
+def _factor(image: Image.Image, size: int) -> int:
+    """By how much a large image is reduced, for a square of a certain size."""
+    return max(1, min(image.size) // (2 * size)) if image.width * image.height > REDUCE_ABOVE_PIXELS else 1
+
+
 def _on_white(image: Image.Image, container: Container, size: int) -> Image.Image:
     """RGB with transparency on white; a large image is reduced on the way."""
     if container.transparent:
@@ -114,7 +152,7 @@ def _on_white(image: Image.Image, container: Container, size: int) -> Image.Imag
         image = image.convert("I").point(_TO_8_BITS, "L")
     if container.frame:
         image = _on_canvas(image, container.frame)
-    factor = min(image.size) // (2 * size) if image.width * image.height > REDUCE_ABOVE_PIXELS else 1
+    factor = _factor(image, size)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if factor > 1:

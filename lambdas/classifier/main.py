@@ -28,7 +28,10 @@ def threads_for(memory: str | None) -> int:
 
 
 if "CLIP_BUNDLE" in os.environ:
-    logging.getLogger().setLevel(logging.INFO)
+    # Where the function has a log level, the runtime has set it already:
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    if not os.environ.get("AWS_LAMBDA_LOG_LEVEL"):
+        logging.getLogger().setLevel(logging.INFO)
     if sys.platform == "linux":
         # A child of the same user then can't read the environment, which holds the function's credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

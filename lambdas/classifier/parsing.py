@@ -5,15 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from classifier.body import no_constant
+from classifier.decision import check_thresholds
 from classifier.errors import ClientError, shortened
 from classifier.schema import (
+    MAX_SQUARES,
     QUERY_LISTS,
     QUERY_PARAMETERS,
+    QUERY_TEXTS,
     ClassifyRequest,
     HuggingFaceRequest,
     JsonObject,
+    Question,
 )
-from classifier.validation import check_exactly_one, check_joined_labels, check_question, unknown, validate
+from classifier.validation import check_exactly_one, check_joined_labels, check_question, refuse, unknown, validate
 
 # What Hugging Face's form calls our fields.
 HUGGING_FACE_FIELDS = {
@@ -70,9 +74,10 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedReque
             message = f"The query parameter {name} was sent {len(texts)} times; send it once."
             raise ClientError(400, "invalid_request", message, name)
         else:
-            value[name] = texts[0] if name in ("negative_template", "fit") else _number_or_boolean(texts[0])
-    if "labels" not in value:
-        raise ClientError(400, "invalid_request", "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog.", "labels")
+            value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
+    if "labels" not in value and "classifier" not in value:
+        message = "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a classifier: ?classifier=NAME."
+        raise ClientError(400, "invalid_request", message, "labels")
     request = validate(ClassifyRequest, value).model_copy(update={"image_data": image})
     _check_combinations(request)
     return ParsedRequest(request)
@@ -91,11 +96,38 @@ def _parse_hugging_face(value: JsonObject) -> ClassifyRequest:
 
 def _check_combinations(request: ClassifyRequest) -> None:
     """Checks what no field can check alone. Raises ClientError."""
-    # One label alone may be asked for an embedding's sake.
-    check_question(request, one_label=request.embedding)
-    if request.image_embedding is not None and "fit" in request.model_fields_set:
-        message = "fit prepares an image, and image_embedding has none; remove one of them."
-        raise ClientError(400, "invalid_request", message, "fit")
+    if request.classifier is None:
+        # One label alone may be asked for an embedding's sake.
+        check_question(request, one_label=request.embedding)
+        check_thresholds(request)
+    embedding, named = request.image_embedding, request.classifier is not None
+    contradictions = (
+        *((name, named, "is the classifier's own; remove it, or send it without classifier.") for name in Question.model_fields),
+        ("regions_combine", named, "changes the probabilities that a classifier's thresholds are for; remove it."),
+        (
+            "actions",
+            request.thresholds is None,
+            "say what is to be done from which probability on; send thresholds, or remove them.",
+        ),
+        ("min_similarity", request.thresholds is None, "needs thresholds; send them, or remove it."),
+        ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
+        ("regions", embedding is not None, "are cut from an image, and image_embedding has none; remove one of them."),
+        ("regions", request.fit == "tiles", 'and fit: "tiles" are two ways to cut an image; remove one of them.'),
+        ("regions_combine", request.regions is None, "needs regions; send them, or remove it."),
+        (
+            "regions_combine",
+            request.regions_combine == "max" and not request.multi_label,
+            'must be "whole" without multi_label; send that.',
+        ),
+    )
+    refuse(request, contradictions)
+    squares, images = (request.regions or 0) ** 2 + 1, len(request.images or ())
+    if request.regions and images * squares > MAX_SQUARES:
+        message = (
+            f"regions: {request.regions} makes {squares} pictures of each of {images}; at most {MAX_SQUARES} are allowed in all. "
+            f"Send at most {MAX_SQUARES // squares} images, or fewer regions."
+        )
+        raise ClientError(400, "invalid_request", message, "regions")
 
 
 def _number_or_boolean(text: str) -> object:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from classifier.bundle import ImageSettings
 from classifier.containers import Container, walk
-from classifier.decoder import Allowance, Decoder, Squares, shared
+from classifier.decoder import Allowance, Box, Decoder, Squares, shared
 from classifier.errors import ClientError
 from classifier.schema import Fit
 
@@ -19,24 +19,36 @@ _FIT_BY_RESIZE_MODE: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}
 
 @dataclass
 class Picture:
-    """An opened image file, of which only the header was read; decoding it corrects the size where the header was not exact."""
+    """An opened image file, of which only the header was read; decoding it corrects the size where the header was not exact.
+
+    `boxes`: once decoded, those of its regions, row by row; of a long picture some are the same.
+    """
 
     _container: Container
     field: str | None
     format: str
     width: int
     height: int
+    boxes: Sequence[Box] = ()
 
     def pixels(
-        self, settings: ImageSettings, fit: Fit | None = None, allowance: Allowance | None = None, decoder: Decoder = shared
+        self,
+        settings: ImageSettings,
+        fit: Fit | None = None,
+        allowance: Allowance | None = None,
+        decoder: Decoder = shared,
+        regions: int = 0,
     ) -> Squares:
         """uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square; two or three squares for `tiles`.
 
-        Without `fit`, as the model was trained. Raises ClientError for a damaged file and for one that takes too much time or memory.
+        With `regions`, 2 to 4, then one for each different box of such a grid. Without `fit`, as the model was trained. Raises
+        ClientError for a damaged file and for one that takes too much time or memory.
         """
         fit = fit or _FIT_BY_RESIZE_MODE[settings.resize_mode]
         try:
-            self.width, self.height, squares = decoder.decode(self._container, settings, fit, allowance or Allowance())
+            self.width, self.height, squares, self.boxes = decoder.decode(
+                self._container, settings, fit, allowance or Allowance(), regions
+            )
         except ClientError as err:
             err.field = self.field
             raise

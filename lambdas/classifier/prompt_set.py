@@ -22,6 +22,8 @@ from classifier.schema import (
 
 # The longest float64 in JSON, and what separates two of them.
 _NUMBER_BYTES = 26
+# What a region takes beside its probabilities.
+_BOX_BYTES = 4 * _NUMBER_BYTES + 60
 
 
 @dataclass(frozen=True)
@@ -158,14 +160,16 @@ def _check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimensio
     def sizes(texts: Sequence[str]) -> list[int]:
         # The answer travels as a JSON string inside JSON, at worst with everything but ASCII escaped: seven bytes for half a
         # surrogate pair. For one image and texts of ordinary length a quick bound is enough, since they can't come near the limit.
-        exact = request.images is not None or 14 * sum(map(len, texts)) > 1_000_000
+        exact = request.images is not None or request.regions or 14 * sum(map(len, texts)) > 1_000_000
         return [(len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES for text in texts]
 
-    entry = 300 + sum(sorted(sizes(prompt_set.names), reverse=True)[: request.top_k])
+    names = sum(sorted(sizes(prompt_set.names), reverse=True)[: request.top_k])
+    entry = 300 + names + (_BOX_BYTES + names) * (request.regions or 0) ** 2
     entry += _NUMBER_BYTES * dimension if request.embedding else 0
     entry += sum(sizes([prompt.text for prompt in prompt_set.prompts])) if request.details else 0
     size = entry * (len(request.images) if request.images else 1)
     if size > MAX_ANSWER_BYTES:
         limit, fit = MAX_ANSWER_BYTES / 1e6, MAX_ANSWER_BYTES // entry
         message = f"The answer could take {size / 1e6:.1f} MB; at most {limit} MB can be sent. Ask for top_k, or for fewer images: {fit} fit."
+        message += " Or ask for fewer regions." if request.regions else ""
         raise ClientError(400, "answer_too_large", message)

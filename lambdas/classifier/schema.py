@@ -22,6 +22,8 @@ MAX_IMAGES = 64
 MAX_TEMPLATES = 100
 MAX_ACTIONS = 10
 MAX_ACTION_CHARACTERS = 100
+# What one request with `regions` may have encoded: every image and each square of its grid.
+MAX_SQUARES = 200
 MAX_PROMPTS = 2000
 # A text that fits the context is far shorter. Categories' names and templates may be as long.
 MAX_CHARACTERS = 1_000
@@ -34,6 +36,7 @@ MAX_DIMENSION = 4_096
 # Lambda fails on a response over 6 MB, after all the work was done.
 MAX_ANSWER_BYTES = 5_500_000
 SLOT = "{}"
+CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 # The content types of a body that is an image: by their registered names, and as some clients call them.
@@ -296,6 +299,22 @@ class Question(Strict):
 
 
 class Options(Strict):
+    classifier: Annotated[str, StringConstraints(pattern=CLASSIFIER_NAME)] | None = Field(
+        None,
+        description="The name of a deployed classifier, instead of `labels` or `categories` and all that goes with them. `GET /classifiers` "
+        "lists them. The answer has a `decision` where it has thresholds.",
+    )
+    regions: Annotated[int, Field(ge=2, le=4), BeforeValidator(_whole_number)] | None = Field(
+        None,
+        description="2, 3 or 4: also answer for the squares of such a grid, 2 x 2 to 4 x 4, that overlap and cover the picture: "
+        '`regions: [{"box": [left, top, width, height], "result": {…}}, …]`, row by row, in fractions of the upright picture, with the '
+        f"names that `result` keeps. At most {MAX_SQUARES} pictures and squares in all. Not with `fit: tiles` or `image_embedding`.",
+    )
+    regions_combine: Literal["whole", "max"] = Field(
+        "whole",
+        description="With `regions`: `result` is of the `whole` picture; with `multi_label` too, `max` makes each probability the best of the "
+        "whole and its regions, so that a small thing counts.",
+    )
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Drop what is less likely; the rest comes best first."
     )
@@ -313,8 +332,16 @@ class ClassifyRequest(Options, Question, Pictures):
         json_schema_extra={
             "allOf": [
                 {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding")]},
-                {"oneOf": [{"required": [name]} for name in ("labels", "categories")]},
+                {"oneOf": [{"required": [name]} for name in ("labels", "categories", "classifier")]},
+                {"not": {"required": ["regions_combine", "classifier"]}},
+                *(
+                    {"not": {"required": [name, "classifier"]}}
+                    for name in Question.model_fields
+                    if name not in ("labels", "categories")
+                ),
                 {"not": {"required": ["fit", "image_embedding"]}},
+                {"not": {"required": ["regions", "image_embedding"]}},
+                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
                 {
                     "not": {
                         "required": ["combine", "multi_label"],
@@ -323,8 +350,23 @@ class ClassifyRequest(Options, Question, Pictures):
                 },
             ],
             "dependentSchemas": {
+                "actions": {"required": ["thresholds"]},
+                "min_similarity": {"required": ["thresholds"]},
                 "combine": {"required": ["categories"]},
                 "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                "regions": {
+                    "anyOf": [
+                        {"properties": {"regions": {"const": count}, "images": {"maxItems": MAX_SQUARES // (count**2 + 1)}}}
+                        for count in (2, 3, 4)
+                    ]
+                },
+                "regions_combine": {
+                    "required": ["regions"],
+                    "anyOf": [
+                        {"properties": {"regions_combine": {"const": "whole"}}},
+                        {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                    ],
+                },
             },
         }
     )
@@ -368,58 +410,10 @@ class HuggingFaceRequest(Strict):
 
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
-QUERY_PARAMETERS = (*QUERY_LISTS, "multi_label", "negative_template", "fit", "min_probability", "top_k", "embedding", "details")
+QUERY_TEXTS = ("classifier", "negative_template", "fit", "regions_combine")
+QUERY_PARAMETERS = (*QUERY_LISTS, *QUERY_TEXTS, "multi_label", "regions", "min_probability", "top_k", "embedding", "details")
 
 # What other APIs call our fields.
 OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
     ("candidate_labels", "classes", "texts", "prompts"), "labels"
 )
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class ModelDetails(Strict):
-    name: str
-    tag: str | None
-    precision: dict[str, str]
-    logit_scale: float
-
-
-class ImageDetails(Strict):
-    """The image as sent, before any turning, shrinking or cropping."""
-
-    format: str
-    width: int
-    height: int
-
-
-class Result(Strict):
-    """The answer for one image, without the fields that weren't asked for."""
-
-    result: dict[str, Probability]
-    embedding: list[float] | None = None
-    similarities: dict[str, float] | None = None
-    model: ModelDetails | None = None
-    image: ImageDetails | None = None
-
-
-class ErrorBody(Strict):
-    """`message` says what was wrong and what would be right; in Hugging Face's form `error` repeats it."""
-
-    message: str
-    code: str
-    field: str | None = None
-    error: str | None = None
-
-
-class ImageError(Strict):
-    error: ErrorBody
-
-
-class Results(Strict):
-    results: list[Result | ImageError]
-
-
-class Score(Strict):
-    label: str
-    score: Probability

@@ -1,7 +1,7 @@
 """Values checked against their models, with every error in our own words, never a library's."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -28,8 +28,13 @@ def check_question(question: Question, *, one_label: bool = False) -> None:
         ),
         ("negative_template", not question.multi_label, "needs multi_label; send multi_label: true, or remove it."),
     )
+    refuse(question, contradictions)
+
+
+def refuse(sent: BaseModel, contradictions: Iterable[tuple[str, bool, str]]) -> None:
+    """Raises ClientError for the first field that was sent and is wrong beside the others."""
     for name, is_wrong, message in contradictions:
-        if is_wrong and name in question.model_fields_set:
+        if is_wrong and name in sent.model_fields_set:
             raise ClientError(400, "invalid_request", f"{name} {message}", name)
 
 

@@ -104,7 +104,11 @@ def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
         (picture(70, 70).resize((7000, 7000)), "JPEG", {"quality": 60}),
         (rgba.resize((5400, 5400)), "WEBP", {"quality": 1, "method": 0}),
     ):
-        assert len(open_image(encoded(image, kind, **options)).pixels(SETTINGS, allowance=allowance, decoder=decoder)) == 1
+        opened = open_image(encoded(image, kind, **options))
+        assert len(opened.pixels(SETTINGS, allowance=allowance, decoder=decoder)) == 1
+        # The squares of the grid need more pixels than the whole, here those of a larger model.
+        large = SETTINGS.model_copy(update={"size": 512})
+        assert len(opened.pixels(large, allowance=allowance, decoder=decoder, regions=4)) == 17
 
 
 def test_it_ends_when_the_handler_does(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
+import itertools
 import time
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.bundle import ImageSettings
 from classifier.errors import ClientError
+from classifier.fit import grid
 from classifier.picture import open_image
 from classifier.schema import Fit
 from tests.support.golden import golden_pixels
@@ -80,6 +84,84 @@ def test_tiles_are_the_ends_and_the_middle_in_order() -> None:
     for i, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
         wide.paste(colour, (64 * i, 0, 64 * (i + 1), 64))
     assert [tuple(square[32, 32]) for square in squares(encoded(wide), "tiles")] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
+@given(
+    st.tuples(st.integers(1, 70_000), st.integers(1, 70_000)) | st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.integers(2, 4),
+)
+@settings(max_examples=1000)
+@example((1, 1), 4)
+@example((65_000, 10), 2)
+@example((10, 65_000), 4)
+def test_a_grid_overlaps_covers_the_picture_and_has_squares_where_squares_can(size: tuple[int, int], count: int) -> None:
+    boxes, short, long = grid(size, count), min(size), max(size)
+    sides = {(right - left, bottom - top) for left, top, right, bottom in boxes}
+    assert len(boxes) == count * count
+    assert len(sides) == 1
+    [(width, height)] = sides
+    assert width == height or long > count * (short - 1) + 1
+    for axis, length in enumerate(size):
+        spans = [(box[axis], box[axis + 2]) for box in (boxes[:count] if axis == 0 else boxes[::count])]
+        assert spans == sorted(spans)
+        assert (spans[0][0], spans[-1][1]) == (0, length)
+        assert all(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
+    assert boxes == [(x[0], y[1], x[2], y[3]) for y in boxes[::count] for x in boxes[:count]]
+
+
+def test_a_grid_of_a_square_shares_half_and_one_of_a_photo_a_quarter() -> None:
+    assert grid((90, 90), 2) == [(0, 0, 60, 60), (30, 0, 90, 60), (0, 30, 60, 90), (30, 30, 90, 90)]
+    width = grid((400, 300), 3)[0][2]
+    assert [box[0] for box in grid((400, 300), 3)[:3]] == [0, (400 - width) // 2, 400 - width]
+    assert 0.25 < 1 - (400 - width) / 2 / width < 0.3
+    # Of a long picture the rows are the same.
+    assert len(set(grid((1600, 900), 2))) == 2
+
+
+@pytest.mark.parametrize("regions", [2, 3, 4])
+@pytest.mark.parametrize("size", [(200, 200), (301, 200), (200, 310), (64, 64), (9, 7), (1, 1), (900, 40), (65_000, 10)], ids=str)
+def test_a_regions_square_is_that_of_the_same_crop_saved_alone(size: tuple[int, int], regions: int) -> None:
+    image = picture(*size)
+    opened = open_image(encoded(image))
+    whole, *parts = opened.pixels(SETTINGS, regions=regions)
+    np.testing.assert_array_equal(whole, pixels(encoded(image)))
+    assert len(opened.boxes) == regions * regions
+    distinct = list(dict.fromkeys(opened.boxes))
+    for (left, top, width, height), part in zip(distinct, parts, strict=True):
+        assert min(left, top) >= 0
+        assert max(left + width, top + height) <= 1 + 1e-12
+        x, y = left * size[0], top * size[1]
+        crop = image.crop((round(x), round(y), round(x + width * size[0]), round(y + height * size[1])))
+        np.testing.assert_array_equal(part, squares(encoded(crop), "pad")[0])
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {"compress_level": 1})])
+@pytest.mark.parametrize("regions", [2, 4])
+def test_a_large_pictures_regions_have_all_their_detail_and_its_whole_stays_the_same(
+    kind: str, options: dict[str, int], regions: int
+) -> None:
+    # Fine enough that a square cut from what serves the whole, 128 pixels on the short side, would be blurred.
+    image = picture(125, 100).resize((2500, 2000), Image.Resampling.BICUBIC)
+    opened = open_image(encoded(image, kind, **options))
+    whole, *parts = opened.pixels(SETTINGS, regions=regions)
+    np.testing.assert_array_equal(whole, pixels(encoded(image, kind, **options)))
+    for (left, top, width, height), part in zip(opened.boxes, parts, strict=True):
+        box = tuple(round(v) for v in (left * 2500, top * 2000, (left + width) * 2500, (top + height) * 2000))
+        alone = image.crop(box).resize((64, 64), Image.Resampling.BICUBIC)  # type: ignore[arg-type]
+        assert distance(part, np.asarray(alone)) < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_regions_are_those_of_the_upright_picture(orientation: int) -> None:
+    upright = picture(90, 70)
+    inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned, straight = open_image(encoded(lying, exif=exif)), open_image(encoded(upright))
+    for one, other in zip(turned.pixels(SETTINGS, regions=2), straight.pixels(SETTINGS, regions=2), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert turned.boxes == straight.boxes
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])

@@ -135,6 +135,14 @@ def test_text_that_is_not_base64_is_refused(text: object) -> None:
         (changed(negative_template="{} {}", multi_label=True), "invalid_request", "negative_template", "use it at most once"),
         (changed(negative_template="", multi_label=True), "invalid_request", "negative_template", "empty"),
         (changed(fit="zoom"), "invalid_request", "fit", "'crop', 'pad', 'squash' or 'tiles'"),
+        (changed(regions=1), "invalid_request", "regions", "at least 2"),
+        (changed(regions=5), "invalid_request", "regions", "at most 4"),
+        (changed(regions=2.5), "invalid_request", "regions", "whole number"),
+        (changed(regions="2"), "invalid_request", "regions", "whole number"),
+        (changed(regions=2, fit="tiles"), "invalid_request", "regions", "two ways to cut"),
+        (changed(regions=2, regions_combine="best"), "invalid_request", "regions_combine", "'whole' or 'max'"),
+        (changed(regions=2, regions_combine="max"), "invalid_request", "regions_combine", 'must be "whole" without multi_label'),
+        (changed(regions_combine="whole"), "invalid_request", "regions_combine", "needs regions"),
         (changed(min_probability=1.5), "invalid_request", "min_probability", "at most 1"),
         (changed(min_probability=-0.5), "invalid_request", "min_probability", "at least 0"),
         (changed(min_probability="0.5"), "invalid_request", "min_probability", "number"),
@@ -277,3 +285,18 @@ def test_every_wrong_value_gets_our_own_message_and_its_field(value: dict[str, A
         assert (err.status, err.code) == (400, "invalid_request")
         assert err.field
         assert not re.search(r"pydantic|validat|Input should|is not valid|Value error", err.message)
+
+
+@pytest.mark.parametrize(("regions", "most"), [(2, 40), (3, 20), (4, 11)])
+def test_images_and_their_regions_are_two_hundred_at_most(regions: int, most: int) -> None:
+    fields = {"labels": ["a", "b"], "regions": regions}
+    assert read(json.dumps(fields | {"images": ["AAAA"] * most})).regions == regions
+    error = refusal(json.dumps(fields | {"images": ["AAAA"] * (most + 1)}))
+    assert (error.status, error.code, error.field) == (400, "invalid_request", "regions")
+    assert f"at most {most} images" in error.message
+
+
+def test_an_embedding_has_no_regions() -> None:
+    error = refusal(json.dumps({"image_embedding": [1.0], "labels": ["a", "b"], "regions": 2}))
+    assert (error.status, error.field) == (400, "regions")
+    assert "image_embedding has none" in error.message

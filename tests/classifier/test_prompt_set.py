@@ -75,11 +75,12 @@ def test_labels_and_categories_become_prompts(
         ({"labels": [f"{i}" + "\n" * 50 + "b" for i in range(20)], "templates": [f"{{}} {i}" for i in range(20)]},
          "too_many_prompts", None, "20,000 line breaks"),
         ({"images": ["AAAA"] * 64, "labels": [f"{'l' * 60} {i}" for i in range(1000)]}, "answer_too_large", None, "fit."),
+        ({"images": ["AAAA"] * 11, "regions": 4, "labels": [f"one label {i}" for i in range(1000)]}, "answer_too_large", None, "fewer regions"),
         ({"images": ["AAAA"] * 64, "labels": [f"one label {i}" for i in range(1000)], "details": True}, "answer_too_large", None, "top_k"),
     ],
     ids=["same labels", "same prompt in two categories", "blank label", "long negative", "long template", "blank negative",
          "label equal to the shared negative", "label equal to its negative", "too many prompts", "too many with negatives",
-         "long label", "characters", "line breaks", "answer too large", "detailed answer too large"],
+         "long label", "characters", "line breaks", "answer too large", "answer with regions too large", "detailed answer too large"],
 )  # fmt: skip
 def test_prompts_that_cannot_be_answered_are_refused(
     encoders: Encoders, fields: dict[str, Any], code: str, field: str | None, expected: str
@@ -105,6 +106,14 @@ def test_the_largest_answer_that_is_allowed_fits_what_lambda_can_send(handler: H
         n for n in range(64, 0, -1) if ask(handler, event({"images": ["*"] * n, "labels": labels, "embedding": True}))[0] == 200
     )
     answer = handler(event({"images": [tiny] * count, "labels": labels, "embedding": True}), Context())
+    assert 0.3 * MAX_ANSWER_BYTES < len(json.dumps(answer)) < MAX_ANSWER_BYTES
+
+
+def test_the_largest_answer_with_regions_fits_what_lambda_can_send(handler: Handler) -> None:
+    labels, tiny = [f"{'é' * 3} {i}" for i in range(1000)], base64_of(encoded(picture(31, 23)))
+    asked = {"labels": labels, "regions": 4}
+    count = next(n for n in range(11, 0, -1) if ask(handler, event(asked | {"images": ["*"] * n}))[0] == 200)
+    answer = handler(event(asked | {"images": [tiny] * count}), Context())
     assert 0.3 * MAX_ANSWER_BYTES < len(json.dumps(answer)) < MAX_ANSWER_BYTES
 
 

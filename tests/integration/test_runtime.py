@@ -165,3 +165,14 @@ def test_no_event_ends_the_runtime(emulator: Path, tmp_path: Path) -> None:
             assert invoke(good)["body"] == expected, name
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert [line["start"] for line in lines if line.get("message") == "request"].count("cold") == 1
+
+
+@pytest.mark.parametrize(("level", "logged"), [("", True), ("INFO", True), ("WARN", False)])
+def test_requests_are_logged_down_to_the_functions_own_log_level(
+    emulator: Path, tmp_path: Path, level: str, logged: bool
+) -> None:
+    log = tmp_path / "log"
+    variables = {"CLIP_BUNDLE": str(DEMO), "AWS_LAMBDA_LOG_LEVEL": level}
+    with environment(emulator, "classifier.main.handler", log=log, **variables) as invoke:
+        assert invoke(question(encoded(picture(80, 60)), ["a dog", "a cat"]))["statusCode"] == 200
+    assert ('"message": "request"' in log.read_text()) == logged

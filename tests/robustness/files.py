@@ -93,7 +93,12 @@ def png_of_any_header(rng: random.Random) -> bytes:
         chunks += png_chunk(b"PLTE", rng.randbytes(rng.choice((0, 3, 48, 768, 800))))
     if rng.random() < 0.7:
         chunks += png_chunk(b"tRNS", rng.randbytes(rng.choice((0, 1, 2, 6, 16, 256, 400))))
-    file = bytearray(png(width, height, depth, colour, rng.randbytes(rng.randrange(200_000)), chunks))
+    # Rows as the header has them, each with a filter that there is, or any bytes.
+    row = -(-width * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1) // 8)
+    rows = b"".join(bytes([rng.randrange(5)]) + rng.randbytes(row) for _ in range(height))
+    file = bytearray(
+        png(width, height, depth, colour, rows if rng.random() < 0.7 else rng.randbytes(rng.randrange(200_000)), chunks)
+    )
     if rng.random() < 0.3:  # interlaced
         file[28] = 1
         file[29:33] = struct.pack(">I", zlib.crc32(file[12:29]))

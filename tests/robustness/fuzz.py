@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of bodies, queries and events of every kind, with atheris (libFuzzer). Run by: make fuzz
+"""Coverage-guided fuzzing of image files' containers, bodies, queries and events of every kind, with atheris (libFuzzer). Run by: make fuzz
 
 python -m tests.robustness.fuzz build/fuzz-corpus -max_total_time=3600
 """
@@ -6,27 +6,48 @@ python -m tests.robustness.fuzz build/fuzz-corpus -max_total_time=3600
 import json
 import sys
 from pathlib import Path
+from random import Random
 
 import atheris
 
 with atheris.instrument_imports(include=["classifier"]):
     from classifier.body import read_body
+    from classifier.containers import name_format, walk
+    from classifier.containers.container import MAX_SIDE
     from classifier.errors import ClientError
     from classifier.events import Request, read_event, write_response
     from classifier.parsing import parse
-    from classifier.schema import BINARY_TYPES
+    from classifier.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
 
-from tests.support.events import HTTP_EVENTS, QUESTION
+from tests.robustness.files import CHEAP, KINDS
+from tests.robustness.requests import ENCODED, mutated, question
+from tests.support.events import HTTP_EVENTS
 
 TYPES = ["", "application/json", "text/plain", *BINARY_TYPES]
 RESPONSE = {"statusCode": 200, "headers": {"a": "b"}, "body": "{}", "isBase64Encoded": False}
+EVENT, BODY, TEXT, FILE = range(4)
+MAX_BYTES = 8_192  # make fuzz passes the same number as -max_len
+SEEDS = 30  # of each kind
+# Beside names of fields: what containers and encodings are recognised by.
+WORDS = ("base64,", "data:", "true", "null", "[]", "{}", "\\xff\\xd8\\xff", "\\xff\\xda", "\\xff\\xc2", "\\xff\\xe1", "Exif\\x00\\x00", "MPF\\x00",
+         "IHDR", "PLTE", "tRNS", "IDAT", "IEND", "eXIf", "acTL", "fcTL", "fdAT", "iTXt", "VP8 ", "VP8L", "VP8X", "ANMF", "ALPH", "EXIF", "XMP ",
+         "GIF89a", "\\x21\\xf9\\x04", "ftyp", "avif", "avis", "mif1", "meta", "iloc", "ipma", "iprp", "ipco", "ispe", "irot", "imir", "auxC",
+         "pitm", "iinf", "infe", "iref", "grid", "BM", "II*\\x00", "MM\\x00*")  # fmt: skip
 
 
 def fuzz(data: bytes) -> None:
     """The first byte says what the rest is. Nothing but a ClientError, with a message that isn't a library's, may come out."""
-    kind, rest = data[:1] or b"\0", data[1:]
+    first, rest = data[0] if data else 0, data[1:]
+    kind, variant = first % 4, first // 4
     try:
-        if kind[0] % 3 == 0:
+        if kind == FILE:
+            name_format(rest)
+            container = walk(rest)
+            # The walk leaves out, and at most closes what it cut.
+            assert len(container.data) <= len(rest) + 64
+            assert 0 < container.width <= MAX_SIDE and 0 < container.height <= MAX_SIDE
+            return
+        if kind == EVENT:
             try:
                 event = json.loads(rest)
             except (ValueError, RecursionError):
@@ -34,9 +55,9 @@ def fuzz(data: bytes) -> None:
             request = read_event(event)
             write_response(event, RESPONSE)
         else:
-            content_type = TYPES[kind[0] // 3 % len(TYPES)]
-            body = rest if kind[0] % 3 == 1 else rest.decode("utf-8", "replace")
-            request = Request("POST", "/", {"content-type": content_type}, {"labels": ["a", "b"]} if kind[0] > 127 else {}, body)
+            body = rest if kind == BODY else rest.decode("utf-8", "replace")
+            query = {QUERY_PARAMETERS[variant % len(QUERY_PARAMETERS)]: ["a", "b"]} if variant > 31 else {}
+            request = Request("POST", "/", {"content-type": TYPES[variant % len(TYPES)]}, query, body)
         parse(read_body(request), request.query)
     except ClientError as err:
         assert 400 <= err.status < 500
@@ -44,18 +65,22 @@ def fuzz(data: bytes) -> None:
 
 
 def write_seeds(folder: Path) -> None:
+    """Files, bodies and events, small so that the fuzzer's bytes reach the rest, and a dictionary beside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for i, event in enumerate((*HTTP_EVENTS.values(), QUESTION)):
-        # A short body leaves the fuzzer's bytes for the rest.
-        small = (
-            event | {"body": '{"image_data": "AAAA", "labels": ["a", "b"]}'}
-            if "body" in event
-            else {"image_data": "AAAA", "labels": ["a"]}
-        )
-        (folder / f"seed-{i}").write_bytes(b"\0" + json.dumps(small).encode())
-    (folder / "seed-body").write_bytes(
-        b"\4" + json.dumps({"inputs": "AAAA", "parameters": {"candidate_labels": "a, b"}}).encode()
-    )
+    random = Random(0)
+    seeds = [bytes([FILE]) + KINDS[kind](random) for kind in CHEAP for _ in range(SEEDS)]
+    for _ in range(SEEDS):
+        for make in (question, mutated):
+            body = json.dumps(make(random)).replace(json.dumps(ENCODED), '"AAAA"')
+            seeds += [bytes([BODY + 4]) + body.encode(), bytes([TEXT + 4]) + body.encode()]
+            event = random.choice([event for event in HTTP_EVENTS.values() if "body" in event])
+            seeds.append(bytes([EVENT]) + json.dumps(event | {"body": body}).encode())
+    for i, seed in enumerate(seeds):
+        if len(seed) <= MAX_BYTES:
+            (folder / f"seed-{i}").write_bytes(seed)
+    words = (*WORDS, *ClassifyRequest.model_fields, *QUERY_PARAMETERS, "parameters", "candidate_labels", "httpMethod", "requestContext",
+             "isBase64Encoded", "rawQueryString", "multiValueHeaders", "version", "elb", "http")  # fmt: skip
+    folder.with_suffix(".dict").write_text("".join(f'"{word}"\n' for word in words))
 
 
 if __name__ == "__main__":

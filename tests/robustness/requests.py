@@ -70,6 +70,9 @@ def question(random: Random) -> dict[str, Any]:
         return {"inputs": random.choice([ENCODED, {"image": ENCODED}]), "parameters": {"candidate_labels": joined}}
     asked: dict[str, Any] = {"image_data": ENCODED} if random.random() < 0.8 else {"images": [ENCODED] * random.randint(1, 4)}
     asked |= {"labels": LABELS} if random.random() < 0.7 else {"categories": {"a": LABELS[:2], "b": LABELS[2:]}}
+    if random.random() < 0.2:
+        asked["regions"] = random.choice([2, 3, 4])
+        asked |= {"multi_label": True, "regions_combine": "max"} if random.random() < 0.5 else {}
     return asked
 
 

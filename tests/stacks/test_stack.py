@@ -188,6 +188,12 @@ def test_the_api_is_regional_and_hands_over_each_binary_type_in_base64(synth: Sy
     assert "*/*" not in rest["BinaryMediaTypes"]
 
 
+@pytest.mark.parametrize("settings", ["", f"vpc_endpoint={ENDPOINT}"])
+def test_no_api_takes_tls_before_1_2(synth: Synth, settings: str) -> None:
+    made = synth(**dict(word.split("=", 1) for word in settings.split()))
+    assert made.one("ApiGateway::RestApi")["SecurityPolicy"] == "TLS_1_2"
+
+
 def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
     made = synth()
     assert {name: method["ApiKeyRequired"] for name, method in made.methods().items()} == {"POST /": True, "OPTIONS /": False}

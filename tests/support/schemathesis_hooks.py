@@ -30,7 +30,7 @@ for kind in IMAGE_TYPES:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """A query belongs to a body that is an image, needs labels there, and a negative template only beside multi_label."""
+    """A query belongs to a body that is an image, needs labels there, and a negative template or the best region only beside multi_label."""
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
     if case.media_type == "application/json":
@@ -42,3 +42,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.query = {"labels": ["a dog"], **(case.query or {})}
         if "negative_template" in case.query:
             case.query["multi_label"] = "true"
+        if "regions_combine" in case.query:
+            case.query |= {"regions": "2", "multi_label": "true"}
+        if "regions" in case.query and case.query.get("fit") == "tiles":
+            del case.query["fit"]

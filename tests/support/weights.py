@@ -92,12 +92,13 @@ def _deviation(name: str, tower: ImageTower | TextTower) -> float:
 
 
 if __name__ == "__main__":
-    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL PATH
+    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL PATH [unfriendly]
     import sys
 
     from safetensors.numpy import save_file
 
     from export.source import read_table
 
-    model, path = sys.argv[1:]
-    save_file(plain(Architecture.model_validate(read_table()["architectures"][model])), path)
+    model, path, *kind = sys.argv[1:]
+    make = unfriendly if kind == ["unfriendly"] else plain
+    save_file(make(Architecture.model_validate(read_table()["architectures"][model])), path)

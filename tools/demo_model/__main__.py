@@ -32,6 +32,7 @@ from tools.demo_model.world import (
     PARTS,
     Facts,
     Shapes,
+    average_precision,
     concepts,
     emoji,
     is_true,
@@ -222,11 +223,6 @@ class DemoBundle:
 
     def images(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return np.stack(self.encoders.encode_images(pictures))
-
-
-def average_precision(scores: NDArray[np.float32], present: NDArray[np.bool_]) -> float:
-    ranked = present[np.argsort(-scores, kind="stable")]
-    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
 
 
 def measure(seed: int) -> dict[str, float]:

@@ -11,8 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 SIZE = 64
@@ -306,3 +308,9 @@ def random_concept(rng: np.random.Generator, facts: Facts) -> Concept:
     if rng.random() < 0.6 or not others[index]:
         return names[index]
     return others[index][int(rng.integers(len(others[index])))]
+
+
+def average_precision(scores: NDArray[np.floating[Any]], present: NDArray[np.bool_]) -> float:
+    """How well scores [n] put what is present [n] first."""
+    ranked = present[np.argsort(-scores, kind="stable")]
+    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
