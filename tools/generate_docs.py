@@ -110,6 +110,8 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
         "multi_label": {"image_data": image, "labels": LABELS, "multi_label": True, "details": True},
         "categories": {"image_data": image, "categories": {"shapes": LABELS, "animals": ["a dog", "a cat"]}, "combine": "max"},
         "images": {"images": [image, "AAAA"], "labels": LABELS, "templates": ["{}", "a picture of {}"], "top_k": 1},
+        "thresholds": {"image_data": image, "labels": LABELS, "thresholds": {"a star": 0.8}, "min_similarity": 0.1},
+        "classifier": {"image_data": image, "classifier": "drawings", "top_k": 1},
         "hugging_face": {"inputs": image, "parameters": {"candidate_labels": LABELS}},
     }
     pairs = {}
@@ -123,7 +125,7 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
 
 def document() -> JsonObject:
     """The OpenAPI 3.1 description of the contract."""
-    models = (ClassifyRequest, HuggingFaceRequest, Result, Results, Score, ErrorBody)
+    models = (ClassifyRequest, HuggingFaceRequest, Result, Results, Score, Classifiers, ErrorBody)
     schemas = _without_titles(
         models_json_schema(
             [(model, "validation") for model in models], schema_generator=Published, ref_template="#/components/schemas/{model}"
@@ -192,6 +194,20 @@ def document() -> JsonObject:
                     }
                     | refusals,
                 },
+            },
+            "/classifiers": {
+                "get": {
+                    "operationId": "classifiers",
+                    "summary": "The deployed classifiers, which a request can name. Asks for the key like `POST /`.",
+                    "responses": {
+                        "200": {
+                            "description": "In the order of their names.",
+                            "headers": headers,
+                            "content": {"application/json": {"schema": _reference(Classifiers)}},
+                        }
+                    }
+                    | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
+                }
             },
             "/openapi.json": {
                 "get": {

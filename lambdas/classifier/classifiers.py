@@ -23,6 +23,9 @@ FOLDER = "classifiers"
 MAX_CLASSIFIERS = 64
 # The largest head, 2,000 prompts of 1,280 numbers, takes 13.7 MB in base64.
 MAX_FILE_BYTES = 16_000_000
+# Of all that are deployed together: what they take of the function's memory and of its start.
+MAX_TOTAL_BYTES = 64_000_000
+MAX_TOTAL_PROMPTS = 10_000
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -117,17 +120,31 @@ def available(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
-def read_classifiers(folder: Path, manifest: BundleManifest, names: Sequence[str] | None = None) -> dict[str, ClassifierFile]:
-    """The classifiers of these names, or all in the folder, checked against the bundle. Raises ClassifierError."""
+def read_classifiers(
+    folder: Path, manifest: BundleManifest | None, names: Sequence[str] | None = None
+) -> dict[str, ClassifierFile]:
+    """The classifiers of these names, or all in the folder, checked against the bundle if there is one. Raises ClassifierError."""
     names = available(folder) if names is None else names
     if len(names) > MAX_CLASSIFIERS:
         raise ClassifierError(
             f"{folder} has {len(names)} classifiers; at most {MAX_CLASSIFIERS} are allowed. Name those to deploy."
         )
-    files = {}
+    size = sum((folder / f"{name}.json").stat().st_size for name in names if (folder / f"{name}.json").is_file())
+    if size > MAX_TOTAL_BYTES:
+        raise ClassifierError(
+            f"{folder}: these {len(names)} files have {size:,} bytes; at most {MAX_TOTAL_BYTES:,} can be deployed."
+        )
+    files = {name: read_classifier(folder / f"{name}.json") for name in names}
+    if manifest is None:
+        return files
     for name in names:
-        files[name] = read_classifier(folder / f"{name}.json")
         check_fit(files[name], manifest, folder / f"{name}.json")
+    prompts = sum(head_rows(file, manifest) * len(file.templates) for file in files.values() if file.head is None)
+    if prompts > MAX_TOTAL_PROMPTS:
+        message = (
+            f"{folder}: these {len(names)} classifiers have {prompts:,} prompts, times templates; at most {MAX_TOTAL_PROMPTS:,}"
+        )
+        raise ClassifierError(f"{message} can be encoded at start-up. Name fewer to deploy.")
     return files
 
 

@@ -1,11 +1,11 @@
 """Thresholds: checked against what they are for, and the decision that they give. The standard library and pydantic alone."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from classifier.errors import ClientError, quoted, shortened
 from classifier.schema import JsonObject, Question
+from classifier.validation import unknown_name
 
 Thresholds = Mapping[str, float | Mapping[str, float]]
 
@@ -47,7 +47,7 @@ def check_thresholds(question: Question) -> None:
     for name, threshold in thresholds.items():
         field = f"thresholds.{shortened(name)}"
         if name not in names:
-            raise _refused(field, f"thresholds has {quoted(name)}, {_unknown(name, names, 'label or category')}")
+            raise _refused(field, f"thresholds has {unknown_name(name, names, 'label or category')}")
         if actions is None:
             if isinstance(threshold, dict):
                 raise _refused(field, f"{field} names actions; list them in actions, mildest first, or send one probability.")
@@ -56,7 +56,7 @@ def check_thresholds(question: Question) -> None:
             raise _refused(field, f"{field} must say which action it is for: {{{quoted(actions[0])}: {threshold}}}.")
         for action in threshold:
             if action not in actions:
-                raise _refused(field, f"{field} has {quoted(action)}, {_unknown(action, actions, 'action')}")
+                raise _refused(field, f"{field} has {unknown_name(action, actions, 'action')}")
         for (mild, lower), (strict, higher) in pairwise(by_action(threshold, actions).items()):
             if higher < lower:
                 message = (
@@ -67,12 +67,6 @@ def check_thresholds(question: Question) -> None:
     if thresholds and len(names) == 1 and not question.multi_label:
         message = f"thresholds has no meaning for {quoted(names[0])} alone, which always gets 1.0; send multi_label: true, or other names beside it."
         raise _refused("thresholds", message)
-
-
-def _unknown(name: str, known: Sequence[str], kind: str) -> str:
-    # difflib takes memory and time for every character.
-    near = difflib.get_close_matches(shortened(name), [shortened(one) for one in known[:100]], 1)
-    return f"which is no {kind} here. " + (f"Did you mean {quoted(near[0])}?" if near else f"The first is {quoted(known[0])}.")
 
 
 def _refused(field: str, message: str) -> ClientError:

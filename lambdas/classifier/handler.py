@@ -6,11 +6,12 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from classifier.body import read_body
+from classifier.classifiers import ClassifierFile
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.encoders import Encoders
@@ -31,8 +32,20 @@ class LambdaContext(Protocol):
 class Handler:
     """Answers events. Whatever one of them does, the next one is served."""
 
-    def __init__(self, encoders: Encoders, *, cors_origin: str = "*") -> None:
-        self._classifier, self._cold = Classifier(encoders), True
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        cors_origin: str = "*",
+        classifiers: Mapping[str, ClassifierFile] | None = None,
+        start_ms: Callable[[], int] = lambda: 60_000,
+    ) -> None:
+        """`classifiers`: those deployed, by name; `start_ms` tells how many milliseconds of the start-up are left, and never ends
+        by default.
+
+        Raises ClassifierError for a classifier whose prompts a request would be refused for.
+        """
+        self._classifier, self._cold = Classifier(encoders, classifiers or {}, start_ms), True
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
@@ -40,9 +53,11 @@ class Handler:
         }
         self._routes: dict[tuple[str, str], Callable[[Request, RequestContext], Response]] = {
             ("POST", "/"): self._classify,
+            ("GET", "/classifiers"): lambda *_: _json(200, self._classifier.named.describe()),
             ("OPTIONS", "/"): self._preflight,
+            ("OPTIONS", "/classifiers"): self._preflight,
             ("GET", "/"): lambda *_: _page(),
-            ("GET", "/openapi.json"): lambda *_: _file("openapi.json", "application/json"),
+            ("GET", "/openapi.json"): lambda *_: self._describe(),
         }
 
     def __call__(self, event: object, lambda_context: LambdaContext) -> Any:
@@ -89,6 +104,17 @@ class Handler:
             return _json(200, answer)
         ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
         return _json(200, [{"label": label, "score": score} for label, score in ranked])
+
+    def _describe(self) -> Response:
+        """The document, with the names of the classifiers that are there."""
+        response, names = _file("openapi.json", "application/json"), self._classifier.named.names
+        if names:
+            document = json.loads(response["body"])
+            operation = document["paths"]["/"]["post"]
+            document["components"]["schemas"]["ClassifyRequest"]["properties"]["classifier"]["enum"] = names
+            next(one for one in operation["parameters"] if one["name"] == "classifier")["schema"]["enum"] = names
+            response["body"] = json.dumps(document, ensure_ascii=False)
+        return response
 
     def _preflight(self, request: Request, context: RequestContext) -> Response:
         headers = {

@@ -24,6 +24,8 @@ from classifier.schema import (
 _NUMBER_BYTES = 26
 # What a region takes beside its probabilities.
 _BOX_BYTES = 4 * _NUMBER_BYTES + 60
+# What a name that counts takes beside itself, one number and its action.
+_COUNTED_BYTES = _NUMBER_BYTES + 100
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleM
         negatives = look_up(negative_texts, ["negative_template"], "The text")
     _check_negatives(positives, negatives, fields)
     prompt_set = PromptSet(names, groups, positives, negatives)
-    _check_answer_size(request, prompt_set, manifest.dimension)
+    check_answer_size(request, prompt_set, manifest.dimension)
     return prompt_set
 
 
@@ -154,7 +156,7 @@ def _check_negatives(positives: Sequence[Prompt], negatives: Sequence[Prompt], f
             raise ClientError(400, "invalid_request", f"{field} {texts} are the same to the model; change one of them.", field)
 
 
-def _check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension: int) -> None:
+def check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension: int) -> None:
     """Raises ClientError for an answer that could be larger than Lambda can send."""
 
     def sizes(texts: Sequence[str]) -> list[int]:
@@ -164,7 +166,9 @@ def _check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimensio
         return [(len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES for text in texts]
 
     names = sum(sorted(sizes(prompt_set.names), reverse=True)[: request.top_k])
-    entry = 300 + names + (_BOX_BYTES + names) * (request.regions or 0) ** 2
+    counted = [size + _COUNTED_BYTES for size in sizes(list(request.thresholds or ()))]
+    action = max(sizes(request.actions or ()), default=0)
+    entry = 300 + names + sum(counted) + action * (len(counted) + 1) + (_BOX_BYTES + names) * (request.regions or 0) ** 2
     entry += _NUMBER_BYTES * dimension if request.embedding else 0
     entry += sum(sizes([prompt.text for prompt in prompt_set.prompts])) if request.details else 0
     size = entry * (len(request.images) if request.images else 1)

@@ -325,6 +325,14 @@ class Options(Strict):
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
 
 
+# labels and categories are, each alone, in its place.
+_NOT_BESIDE_CLASSIFIER: list[Any] = [
+    {"not": {"required": [name, "classifier"]}}
+    for name in ("regions_combine", *Question.model_fields)
+    if name not in ("labels", "categories")
+]
+
+
 class ClassifyRequest(Options, Question, Pictures):
     """One image or several, and what to look for in them."""
 
@@ -333,12 +341,7 @@ class ClassifyRequest(Options, Question, Pictures):
             "allOf": [
                 {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding")]},
                 {"oneOf": [{"required": [name]} for name in ("labels", "categories", "classifier")]},
-                {"not": {"required": ["regions_combine", "classifier"]}},
-                *(
-                    {"not": {"required": [name, "classifier"]}}
-                    for name in Question.model_fields
-                    if name not in ("labels", "categories")
-                ),
+                *_NOT_BESIDE_CLASSIFIER,
                 {"not": {"required": ["fit", "image_embedding"]}},
                 {"not": {"required": ["regions", "image_embedding"]}},
                 {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},

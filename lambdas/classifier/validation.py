@@ -88,6 +88,15 @@ def unknown(name: str, known: Sequence[str], kind: str, prefix: str = "") -> Cli
     return ClientError(400, "invalid_request", f"The {kind} {quoted(name)} is unknown. {hint}", prefix + shortened(name))
 
 
+def unknown_name(name: str, known: Sequence[str], kind: str) -> str:
+    """The end of a message about a name that the caller made up; `known` may be thousands."""
+    if not known:
+        return f"{quoted(name)}, and there is no {kind} here."
+    near = difflib.get_close_matches(shortened(name), [shortened(one) for one in known[:100]], 1)
+    names = f"Known: {', '.join(map(quoted, known))}." if len(known) < 10 else f"The first is {quoted(known[0])}."
+    return f"{quoted(name)}, which is no {kind} here. " + (f"Did you mean {quoted(near[0])}?" if near else names)
+
+
 def _explain(error: ErrorDetails) -> ClientError:
     """One message for each kind of error."""
     path = [shortened(str(part)) for part in error["loc"] if part != "[key]"]

@@ -11,12 +11,26 @@ PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
-    "main": {"decoder", "encoders", "handler"},
-    "handler": {"body", "classify", "encoders", "events", "parsing"},
-    "classify": {"decoder", "encoders", "parsing", "picture", "prompt_cache", "prompt_set", "scoring"},
+    "main": {"bundle", "classifiers", "decoder", "encoders", "handler"},
+    "handler": {"body", "classifiers", "classify", "encoders", "events", "parsing"},
+    "classify": {
+        "classifiers",
+        "decoder",
+        "encoders",
+        "named",
+        "parsing",
+        "picture",
+        "prompt_cache",
+        "prompt_set",
+        "result",
+        "scoring",
+    },
+    "named": {"bundle", "classifiers", "parsing", "prompt_cache", "prompt_set", "validation"},
+    "result": {"bundle", "decision", "named", "picture", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
-    "parsing": {"body", "validation"},
+    "parsing": {"body", "decision", "validation"},
+    "decision": {"validation"},
     "classifiers": {"body", "bundle", "decision", "validation"},
     "body": {"containers", "events"},
     "picture": {"bundle", "containers", "decoder"},
@@ -67,7 +81,9 @@ def test_the_stack_imports_the_bundles_contract_alone_and_checks_settings_before
         names = imported(module)
         roots = {name.partition(".")[0] for name in names}
         assert not roots & {"export", "tools", "examples", "tests", "torch", "onnxruntime"}, module
-        assert {name for name in names if name.startswith("classifier")} <= {"classifier.bundle"}, module
+        assert {name for name in names if name.startswith("classifier")} <= {"classifier.bundle", "classifier.classifiers"}, (
+            module
+        )
         assert module.stem not in ("settings", "bundle") or not roots & {"aws_cdk", "constructs"}
 
 

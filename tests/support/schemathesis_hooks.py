@@ -30,7 +30,8 @@ for kind in IMAGE_TYPES:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """A query belongs to a body that is an image, needs labels there, and a negative template or the best region only beside multi_label."""
+    """A query belongs to a body that is an image, needs labels there, and a negative template or the best region only beside
+    multi_label."""
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
     if case.media_type == "application/json":
@@ -38,8 +39,19 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if isinstance(case.body, dict) and "image_embedding" in case.body:
             # Of the model's own dimension and of length 1, which no schema can say.
             case.body["image_embedding"] = [1.0] + [0.0] * (DIMENSION - 1)
+        if isinstance(case.body, dict) and "classifier" in case.body:
+            case.body["classifier"] = "drawings"
+        if isinstance(case.body, dict) and "thresholds" in case.body:
+            # For names that are there, an action each, and of two names at least or with multi_label, which no schema can say.
+            names = list(case.body.get("labels") or case.body["categories"])
+            action = next(iter(case.body.get("actions", ())), None)
+            case.body["thresholds"] = {names[0]: {action: 0.5} if action else 0.5}
+            if len(names) == 1:
+                for name in ("thresholds", "actions", "min_similarity"):
+                    case.body.pop(name, None)
     elif case.media_type:
         case.query = {"labels": ["a dog"], **(case.query or {})}
+        case.query.pop("classifier", None)
         if "negative_template" in case.query:
             case.query["multi_label"] = "true"
         if "regions_combine" in case.query:
