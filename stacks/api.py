@@ -18,7 +18,7 @@ from stacks.gateway_responses import ACCESS_RESPONSES, GATEWAY_RESPONSES, IAM_RE
 from stacks.settings import Settings
 
 # What needs the key or a signature.
-GUARDED = (("POST", "/"), ("GET", "/classifiers"))
+GUARDED = (("POST", "/"), ("GET", "/classifiers"), ("POST", "/v1/moderations"), ("POST", "/v1/embeddings"))
 # Anyone can open the playground, and that starts the function: it gets a low throttle of its own.
 PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(throttling_rate_limit=2, throttling_burst_limit=5)
 ACCESS_LOG = {

@@ -18,9 +18,9 @@ from classifier.named import Named, NamedClassifiers, Vectors
 from classifier.parsing import ParsedRequest
 from classifier.picture import Picture, check_pixels, open_image
 from classifier.prompt_cache import EncodedPrompt, PromptCache
-from classifier.prompt_set import PromptSet, check_answer_size, make_prompt_set
+from classifier.prompt_set import PromptSet, check_answer_size, look_up_texts, make_prompt_set
 from classifier.result import make_result
-from classifier.schema import NOT_BASE64, JsonObject
+from classifier.schema import MAX_IMAGES, NOT_BASE64, ClassifyRequest, JsonObject
 from classifier.scoring import mean
 
 P = ParamSpec("P")
@@ -57,7 +57,11 @@ class Classifier:
 
     def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
         """{"result": …}, or {"results": […]} for several images. Raises ClientError."""
-        named = self.named.find(parsed.request.classifier) if parsed.request.classifier is not None else None
+        named = (
+            self.named.find(parsed.request.classifier, parsed.path("classifier"))
+            if parsed.request.classifier is not None
+            else None
+        )
         if named:
             parsed, prompt_set = named.apply_to(parsed), named.prompt_set
             check_answer_size(parsed.request, prompt_set, self._manifest.dimension)
@@ -83,6 +87,30 @@ class Classifier:
         _log_and_check([picture], [request.image_data], context)
         [embeddings] = self._embed_images([(picture, self._decode(picture, job))], job)
         return make_result(request, prompt_set, self._embed_texts(job), embeddings, picture, self._manifest)
+
+    def embed(self, inputs: Sequence[str | bytes], context: RequestContext) -> tuple[list[Embedding], int]:
+        """The embeddings [d] of texts and of pictures, in order, and how many tokens the texts have. Raises ClientError."""
+        fields = [f"input.{i}" for i in range(len(inputs))]
+        pictures = [open_image(item, field) for item, field in zip(inputs, fields, strict=True) if isinstance(item, bytes)]
+        if len(pictures) > MAX_IMAGES:
+            message = f"input has {len(pictures)} pictures; at most {MAX_IMAGES} are allowed."
+            raise ClientError(400, "invalid_request", message, "input")
+        _log_and_check(pictures, [item for item in inputs if isinstance(item, bytes)], context)
+        texts = [(item, field) for item, field in zip(inputs, fields, strict=True) if isinstance(item, str)]
+        prompts = look_up_texts([text for text, _ in texts], [field for _, field in texts], self._cache, context)
+        context.log |= {"texts": len(prompts)}
+        request = ParsedRequest(ClassifyRequest.model_construct())
+        job = _Job(request, PromptSet([], [], prompts, []), context, Allowance(context.seconds_left()))
+        with context.stage("text"):
+            rows = iter(self._cache.embed(prompts, context))
+        seen = []
+        for picture in pictures:
+            context.check_deadline("send fewer pictures in one call.")
+            seen.append(self._embed_images([(picture, self._decode(picture, job))], job)[0][0])
+        each = iter(seen)
+        # The start and the end token aren't the caller's.
+        tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
+        return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens
 
     def _results(self, job: _Job, files: Sequence[bytes | None]) -> Iterator[JsonObject]:
         """One entry for each image; an error stays in its own entry."""

@@ -69,11 +69,11 @@ class NamedClassifiers:
             if err.status != 503:
                 raise
 
-    def find(self, name: str) -> Named:
+    def find(self, name: str, field: str = "classifier") -> Named:
         """Raises ClientError for a name that isn't deployed."""
         if name not in self._by_name:
-            message = f"classifier has {unknown_name(name, list(self._by_name), 'classifier')}"
-            raise ClientError(400, "invalid_request", message, "classifier")
+            message = f"{field} has {unknown_name(name, list(self._by_name), 'classifier')}"
+            raise ClientError(400, "invalid_request", message, field)
         return self._by_name[name]
 
     def vectors(self, named: Named, context: RequestContext) -> Vectors:

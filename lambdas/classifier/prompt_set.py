@@ -78,6 +78,18 @@ def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleM
     return prompt_set
 
 
+def look_up_texts(texts: Sequence[str], fields: Sequence[str], cache: PromptCache, context: RequestContext) -> list[Prompt]:
+    """Texts by themselves, of which some may be the same. Raises ClientError for too many or too long ones, or lack of time."""
+    _check_count(len(texts))
+    _check_lengths(texts, fields, "The text")
+    _check_total(texts, [SLOT])
+    prompts = []
+    for text, field in zip(texts, fields, strict=True):
+        context.check_deadline("send fewer texts in one request.")
+        prompts.append(cache.lookup(text, Templates([SLOT]), field, "The text"))
+    return prompts
+
+
 def _group(parsed: ParsedRequest) -> tuple[list[Sequence[int]], list[str]]:
     """The prompts' indices by name, and each prompt's path in the request."""
     labels, categories = parsed.request.labels, parsed.request.categories
@@ -114,12 +126,12 @@ def _check_count(count: int) -> None:
         raise ClientError(400, "too_many_prompts", message)
 
 
-def _check_lengths(texts: Sequence[str], fields: Sequence[str]) -> None:
+def _check_lengths(texts: Sequence[str], fields: Sequence[str], subject: str = "The label") -> None:
     """Raises ClientError for a label that no model reads, before anything takes time for its characters."""
     for text, field in zip(texts, fields, strict=True):
         if len(text) > MAX_CHARACTERS:
             message = (
-                f"The label has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
+                f"{subject} has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
             )
             raise ClientError(400, "label_too_long", message, field)
 

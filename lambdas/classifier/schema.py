@@ -105,7 +105,7 @@ def _decode(value: object) -> bytes:
     return file
 
 
-def _at_most(maximum: int) -> BeforeValidator:
+def at_most(maximum: int) -> BeforeValidator:
     """Checks a size before the elements: of a million wrong ones each would become an error."""
 
     def check(value: object) -> object:
@@ -187,7 +187,7 @@ Name = Annotated[
 Labels = Annotated[
     list[Label],
     Field(min_length=1, max_length=MAX_LABELS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-    _at_most(MAX_LABELS),
+    at_most(MAX_LABELS),
 ]
 Template = Annotated[
     str,
@@ -214,13 +214,13 @@ class Pictures(Strict):
     image_data: Image | None = Field(
         None, description="One image file in base64: standard or URL-safe alphabet, white space and a `data:` prefix are fine."
     )
-    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), _at_most(MAX_IMAGES)] | None = Field(
+    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), at_most(MAX_IMAGES)] | None = Field(
         None,
         description=f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry for each, in order; '
         "a bad image fails only its own entry.",
     )
     image_embedding: (
-        Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), _at_most(MAX_DIMENSION)] | None
+        Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), at_most(MAX_DIMENSION)] | None
     ) = Field(
         None,
         description="The vector that an earlier answer gave, instead of the image: new labels without sending or encoding it again.",
@@ -236,7 +236,7 @@ class Question(Strict):
         description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
         "as the model reads (75 tokens for CLIP). A single label may hold no comma: it usually is several labels joined by mistake.",
     )
-    categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None = Field(
+    categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), at_most(MAX_LABELS)] | None = Field(
         None,
         description='`{"gaming": ["a thumbnail of a casual gaming stream", …], …}`: several prompts for one answer. `result` is by category, in '
         "order. A prompt stands in one category only.",
@@ -249,7 +249,7 @@ class Question(Strict):
     templates: Annotated[
         list[Template],
         Field(min_length=1, max_length=MAX_TEMPLATES, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-        _at_most(MAX_TEMPLATES),
+        at_most(MAX_TEMPLATES),
         AfterValidator(_unique),
     ] = Field(
         [SLOT],
@@ -278,7 +278,7 @@ class Question(Strict):
         Annotated[
             list[Action],
             Field(min_length=1, max_length=MAX_ACTIONS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-            _at_most(MAX_ACTIONS),
+            at_most(MAX_ACTIONS),
             AfterValidator(_unique_actions),
         ]
         | None
@@ -286,7 +286,7 @@ class Question(Strict):
         None,
         description=f'With `thresholds`: 1 to {MAX_ACTIONS} names of what is to be done, mildest first, such as `["review", "block"]`.',
     )
-    thresholds: Annotated[dict[Name, Threshold], Field(min_length=1), _at_most(MAX_LABELS)] | None = Field(
+    thresholds: Annotated[dict[Name, Threshold], Field(min_length=1), at_most(MAX_LABELS)] | None = Field(
         None,
         description="From which probability on a label or category counts: `{name: p}`, or with `actions` `{name: {action: p}}`, a stricter "
         "action's at least a milder one's. The answer then has a `decision`. Names without one never count. A label alone needs `multi_label`.",

@@ -12,7 +12,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
     "main": {"bundle", "classifiers", "decoder", "encoders", "handler"},
-    "handler": {"body", "classifiers", "classify", "encoders", "events", "parsing"},
+    "handler": {"body", "classifiers", "classify", "encoders", "events", "openai", "parsing"},
+    "openai": {"bundle", "parsing", "validation"},
     "classify": {
         "classifiers",
         "decoder",
