@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from classifier.answers import Classifiers, ErrorBody, Result, Results, Score
+from classifier.openai import EmbeddingRequest, Embeddings, Moderation, ModerationRequest, OpenAIError
 from classifier.picture import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.schema import (
     BINARY_TYPES,
@@ -123,9 +124,33 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
     return pairs
 
 
+def _openai(name: str, summary: str, request: type[BaseModel], answer: type[BaseModel]) -> JsonObject:
+    """A path in OpenAI's form; API Gateway's own answers keep theirs."""
+    errors = {
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": {"anyOf": [_reference(OpenAIError), _reference(ErrorBody)]}}},
+        }
+        for status, description in ERRORS.items()
+        if status != "404"
+    }
+    return {
+        "post": {
+            "operationId": name,
+            "summary": f"{summary} Asks for the key like `POST /`.",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _reference(request)}}},
+            "responses": {"200": {"description": summary, "content": {"application/json": {"schema": _reference(answer)}}}}
+            | errors,
+        }
+    }
+
+
 def document() -> JsonObject:
     """The OpenAPI 3.1 description of the contract."""
-    models = (ClassifyRequest, HuggingFaceRequest, Result, Results, Score, Classifiers, ErrorBody)
+    models = (
+        ClassifyRequest, HuggingFaceRequest, Result, Results, Score, Classifiers, ErrorBody,
+        ModerationRequest, Moderation, EmbeddingRequest, Embeddings, OpenAIError,
+    )  # fmt: skip
     schemas = _without_titles(
         models_json_schema(
             [(model, "validation") for model in models], schema_generator=Published, ref_template="#/components/schemas/{model}"
@@ -209,6 +234,10 @@ def document() -> JsonObject:
                     | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
                 }
             },
+            "/v1/moderations": _openai(
+                "moderate", "OpenAI's form: a picture's decision, by a classifier's name.", ModerationRequest, Moderation
+            ),
+            "/v1/embeddings": _openai("embed", "OpenAI's form: texts and pictures to vectors.", EmbeddingRequest, Embeddings),
             "/openapi.json": {
                 "get": {
                     "operationId": "describe",

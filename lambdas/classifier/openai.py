@@ -81,7 +81,7 @@ def _embedded(value: object) -> list[str | bytes]:
     return found
 
 
-_URI: JsonObject = {"type": "string", "pattern": "^data:", "format": "data uri"}
+_URI: JsonObject = {"type": "string", "format": "data uri"}
 _IMAGE_INPUT: JsonObject = {
     "type": "array", "minItems": 1, "maxItems": 1,
     "items": {

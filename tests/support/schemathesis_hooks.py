@@ -22,6 +22,7 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 
 schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))
 schemathesis.openapi.format("label", WORDS)
+schemathesis.openapi.format("data uri", IMAGES.map(lambda data: f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"))
 schemathesis.openapi.format("template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just("")))
 schemathesis.openapi.format("negative template", WORDS)
 for kind in IMAGE_TYPES:
@@ -34,7 +35,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     multi_label."""
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
-    if case.media_type == "application/json":
+    if case.path == "/v1/moderations":
+        case.body["model"] = "drawings"
+    elif case.path == "/v1/embeddings":
+        case.body["model"] = "demo"
+        if "dimensions" in case.body:
+            case.body["dimensions"] = DIMENSION
+    elif case.media_type == "application/json":
         case.query = {}
         if isinstance(case.body, dict) and "image_embedding" in case.body:
             # Of the model's own dimension and of length 1, which no schema can say.
