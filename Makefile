@@ -268,7 +268,7 @@ build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
 	@$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $< --editable .
 	@touch $@
 
-test-clients: $(READY) ## run Hugging Face's official clients against the API; needs Node.js
+test-clients: $(READY) ## run Hugging Face's and OpenAI's official clients against the API; needs Node.js
 	@cd tests/clients && npm ci --silent --no-audit --no-fund
 	@$(VENV)/bin/python -m pytest tests/clients
 

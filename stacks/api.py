@@ -1,4 +1,4 @@
-"""The REST API: one resource, who may call it, and API Gateway's own error responses in the handler's format."""
+"""The REST API: its resources, who may call them, and API Gateway's own error responses in the handler's format."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,8 @@ from stacks.function import PACKAGE, log_group
 from stacks.gateway_responses import ACCESS_RESPONSES, GATEWAY_RESPONSES, IAM_RESPONSES, QUOTA_RESPONSES
 from stacks.settings import Settings
 
+# What needs the key or a signature.
+GUARDED = (("POST", "/"), ("GET", "/classifiers"), ("POST", "/v1/moderations"), ("POST", "/v1/embeddings"))
 # Anyone can open the playground, and that starts the function: it gets a low throttle of its own.
 PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(throttling_rate_limit=2, throttling_burst_limit=5)
 ACCESS_LOG = {
@@ -94,18 +96,20 @@ class Api(Construct):
         integration = apigateway.LambdaIntegration(target, allow_test_invoke=False, timeout=Duration.seconds(29))
         needs_key = settings.authentication == "api_key"
         signed = settings.authentication == "iam"
-        self.rest.root.add_method(
-            "POST",
-            integration,
-            api_key_required=needs_key,
-            authorization_type=apigateway.AuthorizationType.IAM if signed else None,
-        )
-        # Answered by API Gateway: a preflight neither waits for the function nor starts it.
-        self.rest.root.add_cors_preflight(
-            allow_origins=[settings.cors_origin],
-            allow_methods=["POST", "OPTIONS"],
-            allow_headers=["Authorization", "Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
-        )
+        for method, path in GUARDED:
+            resource = self.rest.root.resource_for_path(path)
+            resource.add_method(
+                method,
+                integration,
+                api_key_required=needs_key,
+                authorization_type=apigateway.AuthorizationType.IAM if signed else None,
+            )
+            # Answered by API Gateway: a preflight neither waits for the function nor starts it.
+            resource.add_cors_preflight(
+                allow_origins=[settings.cors_origin],
+                allow_methods=[method, "OPTIONS"],
+                allow_headers=["Authorization", "Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
+            )
         if settings.playground:
             # CloudFormation calls the root a slash alone, where CDK writes /~1:
             # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
@@ -187,10 +191,9 @@ def _policy(settings: Settings) -> iam.PolicyDocument | None:
 
     anyone = iam.AnyPrincipal()
     if settings.authentication == "iam":
-        statements = [
-            statement(iam.Effect.ALLOW, iam.AccountRootPrincipal(), "/POST/"),
-            statement(iam.Effect.ALLOW, anyone, "/OPTIONS/"),
-        ]
+        account = iam.AccountRootPrincipal()
+        statements = [statement(iam.Effect.ALLOW, account, f"/{method}{path}") for method, path in GUARDED]
+        statements += [statement(iam.Effect.ALLOW, anyone, f"/OPTIONS{path}") for _, path in GUARDED]
     else:
         statements = [statement(iam.Effect.ALLOW, anyone, "")]
     if conditions:

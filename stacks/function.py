@@ -1,4 +1,4 @@
-"""The function: its image (the package and one bundle), its role and its log."""
+"""The function: its image (the package, one bundle and classifiers), its role and its log."""
 
 from pathlib import Path
 from typing import cast
@@ -14,8 +14,8 @@ from stacks.bundle import Bundle
 from stacks.settings import Settings
 
 PACKAGE = "lambdas/classifier"
-# Leaves everything out, then lets in the package and the bundle's own files: the asset's hash depends on them alone.
-CONTEXT = ("*", f"!{PACKAGE}", "**/__pycache__", "**/*.pyc")
+# Leaves everything out, then lets in the package, the bundle's own files and the classifiers: the asset's hash depends on them alone.
+CONTEXT = ("*", f"!{PACKAGE}", "!classifiers/README.md", "**/__pycache__", "**/*.pyc")
 ARCHITECTURES = {
     "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
     "x86_64": (lambda_.Architecture.X86_64, ecr_assets.Platform.LINUX_AMD64),
@@ -71,7 +71,7 @@ def image(settings: Settings, bundle: Bundle, root: Path, handler: str | None = 
         # Part of the asset's hash: a new base image is a new image.
         build_args={"BUNDLE": bundle.path, "BASE_IMAGE": settings.base_image},
         platform=ARCHITECTURES[settings.architecture][1],
-        exclude=[*CONTEXT, *(f"!{file}" for file in bundle.files)],
+        exclude=[*CONTEXT, *(f"!{file}" for file in (*bundle.files, *bundle.classifiers))],
         ignore_mode=IgnoreMode.DOCKER,
     )
 

@@ -35,6 +35,10 @@ def _items(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _names(value: object) -> object:
+    return () if value in ("", "none") else value if value == "all" else _items(value)
+
+
 def _cidr(text: str) -> str:
     # Raises ValueError for host bits as well: 10.0.0.1/8 is refused, since it allows more than it seems to.
     return str(ipaddress.ip_network(text))
@@ -80,6 +84,12 @@ class Settings(BaseModel):
         description="the stack's name, one per deployment: a letter, then letters, digits and hyphens, at most 128",
     )
     bundle: str = Field(description="the model: a folder in this repository that `make model` made")
+    classifiers: Annotated[
+        Literal["all"] | tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], ...], BeforeValidator(_names)
+    ] = Field(
+        default="all",
+        description="`all` that are in the folder `classifiers`, `none`, or the names of some such as `moderation,drawings`",
+    )
     base_image: str = Field(
         default="public.ecr.aws/lambda/python:3.13",
         pattern=r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$",

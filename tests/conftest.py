@@ -1,9 +1,10 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from classifier.classifiers import read_classifiers
 from classifier.encoders import Encoders
 from classifier.handler import Handler
-from tests.support.requests import DEMO
+from tests.support.requests import DEMO, ROOT
 
 # How fast a busy machine draws examples says nothing about the program.
 settings.register_profile(
@@ -20,3 +21,9 @@ def encoders() -> Encoders:
 @pytest.fixture
 def handler(encoders: Encoders) -> Handler:
     return Handler(encoders)
+
+
+@pytest.fixture
+def deployed(encoders: Encoders) -> Handler:
+    """With the project's own classifiers."""
+    return Handler(encoders, classifiers=read_classifiers(ROOT / "classifiers", encoders.manifest))

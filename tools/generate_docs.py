@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
+from classifier.answers import Classifiers, ErrorBody, Result, Results, Score
+from classifier.openai import EmbeddingRequest, Embeddings, Moderation, ModerationRequest, OpenAIError
 from classifier.picture import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.schema import (
     BINARY_TYPES,
@@ -31,12 +33,8 @@ from classifier.schema import (
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
-    ErrorBody,
     HuggingFaceRequest,
     JsonObject,
-    Result,
-    Results,
-    Score,
 )
 from tools.local.gateway import Context
 from tools.local.serve import load, running
@@ -113,6 +111,8 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
         "multi_label": {"image_data": image, "labels": LABELS, "multi_label": True, "details": True},
         "categories": {"image_data": image, "categories": {"shapes": LABELS, "animals": ["a dog", "a cat"]}, "combine": "max"},
         "images": {"images": [image, "AAAA"], "labels": LABELS, "templates": ["{}", "a picture of {}"], "top_k": 1},
+        "thresholds": {"image_data": image, "labels": LABELS, "thresholds": {"a star": 0.8}, "min_similarity": 0.1},
+        "classifier": {"image_data": image, "classifier": "drawings", "top_k": 1},
         "hugging_face": {"inputs": image, "parameters": {"candidate_labels": LABELS}},
     }
     pairs = {}
@@ -124,9 +124,33 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
     return pairs
 
 
+def _openai(name: str, summary: str, request: type[BaseModel], answer: type[BaseModel]) -> JsonObject:
+    """A path in OpenAI's form; API Gateway's own answers keep theirs."""
+    errors = {
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": {"anyOf": [_reference(OpenAIError), _reference(ErrorBody)]}}},
+        }
+        for status, description in ERRORS.items()
+        if status != "404"
+    }
+    return {
+        "post": {
+            "operationId": name,
+            "summary": f"{summary} Asks for the key like `POST /`.",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _reference(request)}}},
+            "responses": {"200": {"description": summary, "content": {"application/json": {"schema": _reference(answer)}}}}
+            | errors,
+        }
+    }
+
+
 def document() -> JsonObject:
     """The OpenAPI 3.1 description of the contract."""
-    models = (ClassifyRequest, HuggingFaceRequest, Result, Results, Score, ErrorBody)
+    models = (
+        ClassifyRequest, HuggingFaceRequest, Result, Results, Score, Classifiers, ErrorBody,
+        ModerationRequest, Moderation, EmbeddingRequest, Embeddings, OpenAIError,
+    )  # fmt: skip
     schemas = _without_titles(
         models_json_schema(
             [(model, "validation") for model in models], schema_generator=Published, ref_template="#/components/schemas/{model}"
@@ -196,6 +220,24 @@ def document() -> JsonObject:
                     | refusals,
                 },
             },
+            "/classifiers": {
+                "get": {
+                    "operationId": "classifiers",
+                    "summary": "The deployed classifiers, which a request can name. Asks for the key like `POST /`.",
+                    "responses": {
+                        "200": {
+                            "description": "In the order of their names.",
+                            "headers": headers,
+                            "content": {"application/json": {"schema": _reference(Classifiers)}},
+                        }
+                    }
+                    | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
+                }
+            },
+            "/v1/moderations": _openai(
+                "moderate", "OpenAI's form: a picture's decision, by a classifier's name.", ModerationRequest, Moderation
+            ),
+            "/v1/embeddings": _openai("embed", "OpenAI's form: texts and pictures to vectors.", EmbeddingRequest, Embeddings),
             "/openapi.json": {
                 "get": {
                     "operationId": "describe",

@@ -45,6 +45,14 @@ def read_body(request: Request) -> JsonObject | bytes:
     return read_json(request.body)
 
 
+def read_object(request: Request) -> JsonObject:
+    """The JSON object of a route that takes nothing else. Raises ClientError."""
+    body = read_body(request)
+    if isinstance(body, bytes):
+        raise _unsupported(f"This address takes JSON alone; {HINT}.")
+    return body
+
+
 def read_json(body: str | bytes) -> JsonObject:
     """The JSON object of a body. Raises ClientError."""
     start = _start(body)
@@ -57,7 +65,7 @@ def read_json(body: str | bytes) -> JsonObject:
     try:
         text = (body if isinstance(body, str) else body.decode()).removeprefix(_BYTE_ORDER_MARK)
         _check_count(text.count("[") + text.count("{"))
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=no_constant)
+        value = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
     except UnicodeDecodeError as err:
         raise ClientError(400, "invalid_json", "The body is not UTF-8; send JSON in UTF-8.") from err
     except RecursionError as err:
@@ -120,7 +128,7 @@ def _unsupported(message: str) -> ClientError:
     return ClientError(415, "unsupported_media_type", message)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     value: JsonObject = dict(pairs)
     if len(value) < len(pairs):
         key = Counter(key for key, _ in pairs).most_common(1)[0][0]

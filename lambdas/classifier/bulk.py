@@ -8,9 +8,11 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from classifier.batch import Item, batch_name, check, classify_batch, dumps
+from classifier.classifiers import ClassifierFile, read_classifiers
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.encoders import Encoders
@@ -18,7 +20,7 @@ from classifier.errors import ClientError, quoted
 from classifier.parsing import ParsedRequest, parse_options
 from classifier.s3 import Bucket
 from classifier.schema import MANIFESTS, RESULTS, JsonObject
-from classifier.start import start
+from classifier.start import load, prepare
 from classifier.uploads import Uploads
 
 # Beside the request's own fields: the default, the least, the most.
@@ -45,8 +47,14 @@ class LambdaContext(Protocol):
 class BulkHandler:
     """Whatever one batch does, the next one is served."""
 
-    def __init__(self, encoders: Encoders, bucket: Bucket, uploads: Callable[[Classifier], Uploads] | None = None) -> None:
-        self._classifier, self._model = Classifier(encoders), encoders.manifest.name
+    def __init__(
+        self,
+        encoders: Encoders,
+        bucket: Bucket,
+        uploads: Callable[[Classifier], Uploads] | None = None,
+        classifiers: Mapping[str, ClassifierFile] | None = None,
+    ) -> None:
+        self._classifier, self._model = Classifier(encoders, classifiers), encoders.manifest.name
         self._bucket, self._make_uploads = bucket, uploads
         self._request: tuple[str, ParsedRequest] | None = None
 
@@ -157,13 +165,16 @@ def _item(entry: object) -> Item | JsonObject:
 
 def from_environment() -> BulkHandler:
     """As stacks/bulk.py sets it."""
-    bucket, encoders = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]), start()
+    prepare()
+    bucket, encoders = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]), load()
+    folder = os.environ.get("CLIP_CLASSIFIERS")
+    classifiers = read_classifiers(Path(folder), encoders.manifest) if folder else {}
 
     def uploads(classifier: Classifier) -> Uploads:
         assets, tags = Bucket(os.environ["ON_UPLOAD_BUCKET"], ""), os.environ.get("UPLOAD_TAGS") == "true"
         return Uploads(classifier, encoders.manifest.name, bucket, assets, os.environ["ON_UPLOAD_KEY"], tags)
 
-    return BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None)
+    return BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None, classifiers)
 
 
 if "CLIP_BUNDLE" in os.environ:

@@ -90,6 +90,11 @@ class BundleManifest(_Version, _Part):
         """The model and its pretrained tag, as answers carry it."""
         return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all that an embedding depends on: the sha256 of the files' sha256, a line each. In hexadecimal."""
+        return hashlib.sha256("".join(f"{self.files[name].sha256}\n" for name in FILES).encode()).hexdigest()
+
 
 def read_manifest(folder: Path, *, verify_hashes: bool) -> BundleManifest:
     """Reads bundle.json and checks the files beside it.

@@ -1,7 +1,7 @@
 """From a parsed request to its answer: images and prompts to embeddings, embeddings to probabilities."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar, cast
@@ -9,16 +9,19 @@ from typing import ParamSpec, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.classifiers import ClassifierFile
 from classifier.context import RequestContext
 from classifier.decoder import Allowance, Squares
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
+from classifier.named import Named, NamedClassifiers, Vectors
 from classifier.parsing import ParsedRequest
 from classifier.picture import Picture, check_pixels, open_image
 from classifier.prompt_cache import EncodedPrompt, PromptCache
-from classifier.prompt_set import PromptSet, make_prompt_set
-from classifier.schema import NOT_BASE64, JsonObject
-from classifier.scoring import mean, probabilities, rank, similarities
+from classifier.prompt_set import PromptSet, check_answer_size, look_up_texts, make_prompt_set
+from classifier.result import make_result
+from classifier.schema import MAX_IMAGES, NOT_BASE64, ClassifyRequest, JsonObject
+from classifier.scoring import mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,33 +41,83 @@ class _Job:
     prompt_set: PromptSet
     context: RequestContext
     allowance: Allowance
+    named: Named | None = None
 
 
 class Classifier:
     """Answers requests with one bundle and remembers the prompts it has encoded."""
 
-    def __init__(self, encoders: Encoders) -> None:
+    def __init__(
+        self,
+        encoders: Encoders,
+        files: Mapping[str, ClassifierFile] | None = None,
+        start_ms: Callable[[], int] = lambda: 60_000,
+    ) -> None:
+        """`files`: the deployed classifiers by name; `start_ms` tells how many milliseconds are left for their prompts.
+
+        Raises ClassifierError.
+        """
         self._encoders, self._manifest, self._cache = encoders, encoders.manifest, PromptCache(encoders)
+        self.named = NamedClassifiers(files or {}, self._cache, self._manifest, start_ms)
         # One thread, since the decoder takes one picture at a time.
         self._decoder = ThreadPoolExecutor(1)
 
     def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
         """{"result": …}, or {"results": […]} for several images. Raises ClientError."""
-        request, prompt_set = parsed.request, make_prompt_set(parsed, self._cache, self._manifest, context)
+        named = (
+            self.named.find(parsed.request.classifier, parsed.path("classifier"))
+            if parsed.request.classifier is not None
+            else None
+        )
+        if named:
+            parsed, prompt_set = named.apply_to(parsed), named.prompt_set
+            check_answer_size(parsed.request, prompt_set, self._manifest.dimension)
+        else:
+            prompt_set = make_prompt_set(parsed, self._cache, self._manifest, context)
+        request = parsed.request
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
+        cached = len(prompt_set.prompts) if named and named.vectors else cached
+        if cached < len(prompt_set.prompts):
+            # While the picture is decoded.
+            self._encoders.prepare_text()
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
+        context.log |= {"classifier": request.classifier} if named else {}
         context.log |= {"regions": request.regions} if request.regions else {}
-        job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()))
+        job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()), named)
         if request.images is not None:
             return {"results": list(self._results(job, cast(Sequence[File], request.images)))}
         if request.image_embedding is not None:
             embedding = self._validate_embedding(request.image_embedding, parsed.path("image_embedding"))
-            return self._result(job, self._embed_texts(job), [embedding], None)
+            return make_result(request, prompt_set, self._embed_texts(job), [embedding], None, self._manifest)
         assert request.image_data is not None
         picture = open_image(request.image_data, parsed.path("image_data"))
         _log_and_check([picture], [request.image_data], context)
         [embeddings] = self._embed_images([(picture, self._decode(picture, job))], job)
-        return self._result(job, self._embed_texts(job), embeddings, picture)
+        return make_result(request, prompt_set, self._embed_texts(job), embeddings, picture, self._manifest)
+
+    def embed(self, inputs: Sequence[str | bytes], context: RequestContext) -> tuple[list[Embedding], int]:
+        """The embeddings [d] of texts and of pictures, in order, and how many tokens the texts have. Raises ClientError."""
+        fields = [f"input.{i}" for i in range(len(inputs))]
+        pictures = [open_image(item, field) for item, field in zip(inputs, fields, strict=True) if isinstance(item, bytes)]
+        if len(pictures) > MAX_IMAGES:
+            message = f"input has {len(pictures)} pictures; at most {MAX_IMAGES} are allowed."
+            raise ClientError(400, "invalid_request", message, "input")
+        _log_and_check(pictures, [item for item in inputs if isinstance(item, bytes)], context)
+        texts = [(item, field) for item, field in zip(inputs, fields, strict=True) if isinstance(item, str)]
+        prompts = look_up_texts([text for text, _ in texts], [field for _, field in texts], self._cache, context)
+        context.log |= {"texts": len(prompts)}
+        request = ParsedRequest(ClassifyRequest.model_construct())
+        job = _Job(request, PromptSet([], [], prompts, []), context, Allowance(context.seconds_left()))
+        with context.stage("text"):
+            rows = iter(self._cache.embed(prompts, context))
+        seen = []
+        for picture in pictures:
+            context.check_deadline("send fewer pictures in one call.")
+            seen.append(self._embed_images([(picture, self._decode(picture, job))], job)[0][0])
+        each = iter(seen)
+        # The start and the end token aren't the caller's.
+        tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
+        return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens
 
     def _results(self, job: _Job, files: Sequence[File]) -> Iterator[JsonObject]:
         """One entry for each image; an error stays in its own entry."""
@@ -78,7 +131,7 @@ class Classifier:
         decoded = self._decoder.map(
             lambda item: item if isinstance(item, ClientError) else capture_error(self._decode, item, job), pictures
         )
-        texts: NDArray[np.float64] | None = None
+        texts: Vectors | None = None
         group: list[tuple[Picture | ClientError, Squares | ClientError]] = []
         for i, pair in enumerate(zip(pictures, decoded, strict=True), 1):
             job.context.check_deadline(FEWER_IMAGES)
@@ -96,7 +149,8 @@ class Classifier:
                     yield {"error": squares.body()}
                 else:
                     assert texts is not None
-                    yield self._result(job, texts, next(embeddings), picture)
+                    image = next(embeddings)
+                    yield make_result(job.parsed.request, job.prompt_set, texts, image, picture, self._manifest)
             group = []
 
     def _decode(self, picture: Picture, job: _Job) -> Squares:
@@ -120,10 +174,13 @@ class Classifier:
             embeddings.append([mean([next(each) for _ in range(len(own) - regions)]), *(next(each) for _ in range(regions))])
         return embeddings
 
-    def _embed_texts(self, job: _Job) -> NDArray[np.float64]:
-        """Embeddings [n, d] of all prompts."""
+    def _embed_texts(self, job: _Job) -> Vectors:
+        """The embeddings of all prompts, or what was learned in their place."""
         with job.context.stage("text"):
-            return np.stack(self._cache.embed(job.prompt_set.prompts, job.context)).astype(np.float64)
+            if job.named:
+                return self.named.vectors(job.named, job.context)
+            rows = np.stack(self._cache.embed(job.prompt_set.prompts, job.context)).astype(np.float64)
+            return Vectors(rows, self._manifest.logit_scale)
 
     def _validate_embedding(self, values: Sequence[float], field: str) -> Embedding:
         """Raises ClientError for an embedding that this model can't have made."""
@@ -136,38 +193,6 @@ class Classifier:
             message = f"{field} has the length {length:.4g} instead of 1; send the vector as the answer gave it."
             raise ClientError(400, "invalid_request", message, field)
         return np.array(values, np.float32)
-
-    def _result(self, job: _Job, texts: NDArray[np.float64], embeddings: Sequence[Embedding], picture: object) -> JsonObject:
-        """`embeddings`: as `_embed_images` gives them."""
-        request, prompt_set, manifest = job.parsed.request, job.prompt_set, self._manifest
-        cosines, image = similarities(texts, embeddings[0]), embeddings[0]
-        whole, *parts = (
-            probabilities(
-                manifest.logit_scale * each, prompt_set.groups, multi_label=request.multi_label, combine=request.combine,
-                scoring=manifest.scoring, bias=manifest.logit_bias,
-            ) for each in (cosines, *(similarities(texts, embedding) for embedding in embeddings[1:]))
-        )  # fmt: skip
-        shares = [max(column) for column in zip(whole, *parts, strict=True)] if request.regions_combine == "max" else whole
-        answer: JsonObject = {"result": rank(prompt_set.names, shares, request.min_probability, request.top_k)}
-        if request.regions and isinstance(picture, Picture):
-            places = {name: i for i, name in enumerate(prompt_set.names)}
-            by_box = dict(zip(dict.fromkeys(picture.boxes), parts, strict=True))
-            answer["regions"] = [
-                {"box": list(box), "result": {name: by_box[box][places[name]] for name in answer["result"]}}
-                for box in picture.boxes
-            ]
-        if request.embedding:
-            answer["embedding"] = image.tolist()
-        if request.details:
-            texts_in_order = (prompt.text for prompt in prompt_set.prompts)
-            answer["similarities"] = dict(zip(texts_in_order, cosines.tolist(), strict=True))
-            answer["model"] = {
-                "name": manifest.model, "tag": manifest.pretrained,
-                "precision": manifest.precision, "logit_scale": manifest.logit_scale,
-            }  # fmt: skip
-            if isinstance(picture, Picture):
-                answer["image"] = {"format": picture.format, "width": picture.width, "height": picture.height}
-        return answer
 
 
 def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ClientError:

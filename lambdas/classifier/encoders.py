@@ -1,8 +1,8 @@
 """The two ONNX sessions of a bundle: pixels and token ids to normalised embeddings."""
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,22 @@ from classifier.bundle import REMEDY, BundleError, BundleManifest, read_manifest
 MAX_PROMPT_BATCH = 16
 
 
+class Later:
+    """A session that loads in a thread of its own, begun by `start` or by the first use."""
+
+    def __init__(self, load: Callable[[], ort.InferenceSession]) -> None:
+        self._load, self._loader = load, ThreadPoolExecutor(1)
+        self._loading: Future[ort.InferenceSession] | None = None
+
+    def start(self) -> "Future[ort.InferenceSession]":
+        self._loading = self._loading or self._loader.submit(self._load)
+        return self._loading
+
+    def result(self) -> ort.InferenceSession:
+        """Raises BundleError."""
+        return self.start().result()
+
+
 @dataclass(frozen=True)
 class Encoders:
     """The image and the text encoder. An embedding depends on its own input alone, to the last bit, whatever shares its run."""
@@ -23,25 +39,31 @@ class Encoders:
     folder: Path
     manifest: BundleManifest
     _image: ort.InferenceSession
-    _text: ort.InferenceSession
+    _text: Later
     _workers: ThreadPoolExecutor
     _threads: int
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int, verify_hashes: bool = False) -> "Encoders":
-        """Loads both encoders in parallel and runs each once. Raises BundleError."""
+    def load(cls, folder: Path, *, threads: int, verify_hashes: bool = False, text: bool = True) -> "Encoders":
+        """Loads both encoders in parallel and runs each once; without `text`, the image encoder alone. Raises BundleError."""
         manifest = read_manifest(folder, verify_hashes=verify_hashes)
         workers = ThreadPoolExecutor(threads)
         # A prompt is too small to split over cores: each text run takes one core, each image run takes all.
-        with ThreadPoolExecutor(2) as loaders:
-            image = loaders.submit(_session, folder / "image.onnx", threads)
-            text = loaders.submit(_session, folder / "text.onnx", 1)
-            encoders = cls(folder, manifest, image.result(), text.result(), workers, threads)
+        later = Later(lambda: _session(folder / "text.onnx", 1))
+        if text:
+            later.start()
+        encoders = cls(folder, manifest, _session(folder / "image.onnx", threads), later, workers, threads)
+        with ThreadPoolExecutor(1) as loader:
             size = manifest.image.size
-            warm_up = loaders.submit(encoders.encode_images, [np.zeros((size, size, 3), np.uint8)])
-            encoders.encode_text([[manifest.text.start_id, manifest.text.end_id]])
+            warm_up = loader.submit(encoders.encode_images, [np.zeros((size, size, 3), np.uint8)])
+            if text:
+                encoders.encode_text([[manifest.text.start_id, manifest.text.end_id]])
             warm_up.result()
         return encoders
+
+    def prepare_text(self) -> None:
+        """Begins to load the text encoder, unless that has begun; `encode_text` waits for it."""
+        self._text.start()
 
     def encode_images(self, squares: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Pixels [S, S, 3] to normalised embeddings [d], in order."""
@@ -60,8 +82,9 @@ class Encoders:
             by_length.setdefault(len(ids), []).append(i)
         size = min(MAX_PROMPT_BATCH, math.ceil(len(prompts) / self._threads))
         batches = [indices[start : start + size] for indices in by_length.values() for start in range(0, len(indices), size)]
+        session = self._text.result()
         results = self._workers.map(
-            lambda batch: self._text.run(None, {"ids": np.array([padded[i] for i in batch], np.int64)})[0], batches
+            lambda batch: session.run(None, {"ids": np.array([padded[i] for i in batch], np.int64)})[0], batches
         )
         embeddings = {i: row for batch, rows in zip(batches, results, strict=True) for i, row in zip(batch, rows, strict=True)}
         return [embeddings[i] for i in range(len(prompts))]

@@ -6,11 +6,13 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from classifier.body import read_body
+from classifier import openai
+from classifier.body import read_body, read_object
+from classifier.classifiers import ClassifierFile
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.encoders import Encoders
@@ -21,6 +23,7 @@ from classifier.s3 import Bucket
 from classifier.schema import StoredImage
 
 RETRY_AFTER_S = 1
+Form = Literal["own", "hugging_face", "openai"]
 logger = logging.getLogger(__name__)
 
 
@@ -33,8 +36,22 @@ class LambdaContext(Protocol):
 class Handler:
     """Answers events. Whatever one of them does, the next one is served."""
 
-    def __init__(self, encoders: Encoders, *, cors_origin: str = "*", bucket: Bucket | None = None) -> None:
-        self._classifier, self._bucket, self._cold = Classifier(encoders), bucket, True
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        cors_origin: str = "*",
+        bucket: Bucket | None = None,
+        classifiers: Mapping[str, ClassifierFile] | None = None,
+        start_ms: Callable[[], int] = lambda: 60_000,
+    ) -> None:
+        """`classifiers`: those deployed, by name; `start_ms` tells how many milliseconds of the start-up are left, and never ends
+        by default.
+
+        Raises ClassifierError for a classifier whose prompts a request would be refused for.
+        """
+        self._manifest, self._bucket, self._cold = encoders.manifest, bucket, True
+        self._classifier = Classifier(encoders, classifiers, start_ms)
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
@@ -42,17 +59,23 @@ class Handler:
         }
         self._routes: dict[tuple[str, str], Callable[[Request, RequestContext], Response]] = {
             ("POST", "/"): self._classify,
-            ("OPTIONS", "/"): self._preflight,
+            ("GET", "/classifiers"): lambda *_: _json(200, self._classifier.named.describe()),
+            ("POST", "/v1/moderations"): self._moderate,
+            ("POST", "/v1/embeddings"): self._embed,
+            **{("OPTIONS", path): self._preflight for path in ("/", "/classifiers", "/v1/moderations", "/v1/embeddings")},
             ("GET", "/"): lambda *_: _page(),
-            ("GET", "/openapi.json"): lambda *_: _file("openapi.json", "application/json"),
+            ("GET", "/openapi.json"): lambda *_: self._describe(),
         }
 
     def __call__(self, event: object, lambda_context: LambdaContext) -> Any:
         start, context = time.perf_counter(), RequestContext(lambda_context.get_remaining_time_in_millis)
+        form: Form = "own"
         try:
-            response = self._route(read_event(event), context)
+            request = read_event(event)
+            form = "openai" if request.path.startswith("/v1/") else "own"
+            response = self._route(request, context, form)
         except Exception as err:
-            response = _error(err, context)
+            response = _error(err, context, form)
         timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in context.stages.items())
         response["headers"] = {**self._headers, "Server-Timing": timing, **response["headers"]}
         self._log(response, context, time.perf_counter() - start)
@@ -69,14 +92,14 @@ class Handler:
         logger.info("request", extra=fields)
         self._cold = False
 
-    def _route(self, request: Request, context: RequestContext) -> Response:
+    def _route(self, request: Request, context: RequestContext, form: Form) -> Response:
         route = self._routes.get((request.method, request.path))
         if route:
             return route(request, context)
         allowed = ", ".join(method for method, path in self._routes if path == request.path)
         if not allowed:
             raise ClientError(404, "not_found", "There is nothing at this path; POST to /.")
-        response = _error(ClientError(405, "not_found", f"This method is not allowed here; use {allowed}."), context)
+        response = _error(ClientError(405, "not_found", f"This method is not allowed here; use {allowed}."), context, form)
         response["headers"]["Allow"] = allowed
         return response
 
@@ -86,7 +109,7 @@ class Handler:
             parsed = self._with_files(parse(body, request.query))
             answer = self._classifier.answer(parsed, context)
         except Exception as err:
-            return _error(err, context, hugging_face=is_hugging_face(body))
+            return _error(err, context, "hugging_face" if is_hugging_face(body) else "own")
         if not parsed.hugging_face:
             return _json(200, answer)
         ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
@@ -102,6 +125,26 @@ class Handler:
             raise ClientError(400, "invalid_request", message, "image_s3")
         return parsed
 
+    def _moderate(self, request: Request, context: RequestContext) -> Response:
+        parsed = openai.parse_moderation(read_object(request))
+        answer = self._classifier.answer(parsed, context)
+        return _json(200, openai.moderation(str(parsed.request.classifier), answer))
+
+    def _embed(self, request: Request, context: RequestContext) -> Response:
+        asked = openai.parse_embeddings(read_object(request), self._manifest)
+        return _json(200, openai.embeddings(asked, *self._classifier.embed(asked.input, context)))
+
+    def _describe(self) -> Response:
+        """The document, with the names of the classifiers that are there."""
+        response, names = _file("openapi.json", "application/json"), self._classifier.named.names
+        if names:
+            document = json.loads(response["body"])
+            operation = document["paths"]["/"]["post"]
+            document["components"]["schemas"]["ClassifyRequest"]["properties"]["classifier"]["enum"] = names
+            next(one for one in operation["parameters"] if one["name"] == "classifier")["schema"]["enum"] = names
+            response["body"] = json.dumps(document, ensure_ascii=False)
+        return response
+
     def _preflight(self, request: Request, context: RequestContext) -> Response:
         headers = {
             "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -110,14 +153,15 @@ class Handler:
         return {"statusCode": 204, "headers": headers, "body": "", "isBase64Encoded": False}
 
 
-def _error(err: Exception, context: RequestContext, *, hugging_face: bool = False) -> Response:
+def _error(err: Exception, context: RequestContext, form: Form = "own") -> Response:
     """The response to an error; what isn't the caller's is logged with its traceback and not shown."""
     if not isinstance(err, ClientError):
         logger.error("internal error", exc_info=err)
         err = ClientError(500, "internal_error", "Internal error, nothing you did.")
     context.log["code"] = err.code
     # Hugging Face's client shows what it finds under this key.
-    response = _json(err.status, err.body() | ({"error": err.message} if hugging_face else {}))
+    body = openai.error(err) if form == "openai" else err.body() | ({"error": err.message} if form == "hugging_face" else {})
+    response = _json(err.status, body)
     if err.status == 503:
         response["headers"]["Retry-After"] = str(RETRY_AFTER_S)
     return response

@@ -1,25 +1,52 @@
 """The API's composition root: reads the environment, loads the bundle and builds the handler."""
 
 import os
+import time
 from pathlib import Path
 
+from classifier.bundle import read_manifest
+from classifier.classifiers import read_classifiers
 from classifier.encoders import Encoders
 from classifier.handler import Handler
 from classifier.s3 import Bucket
-from classifier.start import start
+from classifier.start import prepare, threads_for
+
+# Lambda gives a start ten seconds: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+START_S = 8.0
 
 
 def build(
-    bundle: Path, *, threads: int, cors_origin: str = "*", verify_hashes: bool = False, bucket: Bucket | None = None
+    bundle: Path,
+    *,
+    threads: int,
+    cors_origin: str = "*",
+    verify_hashes: bool = False,
+    classifiers: Path | None = None,
+    bucket: Bucket | None = None,
 ) -> Handler:
-    """Loads the bundle and warms it up. Raises BundleError."""
-    encoders = Encoders.load(bundle, threads=threads, verify_hashes=verify_hashes)
-    return Handler(encoders, cors_origin=cors_origin, bucket=bucket)
+    """Loads the bundle and the classifiers of a folder, and warms both up. Raises BundleError and ClassifierError.
+
+    Where all classifiers are learned, the text encoder is loaded when it is first needed.
+    """
+    end = time.monotonic() + START_S
+    files = read_classifiers(classifiers, read_manifest(bundle, verify_hashes=False)) if classifiers else {}
+    text = not files or any(file.head is None for file in files.values())
+    encoders = Encoders.load(bundle, threads=threads, verify_hashes=verify_hashes, text=text)
+    return Handler(
+        encoders,
+        cors_origin=cors_origin,
+        bucket=bucket,
+        classifiers=files,
+        start_ms=lambda: int((end - time.monotonic()) * 1000),
+    )
 
 
 if "CLIP_BUNDLE" in os.environ:
-    handler = Handler(
-        start(),
+    prepare()
+    handler = build(
+        Path(os.environ["CLIP_BUNDLE"]),
+        threads=threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),
         cors_origin=os.environ.get("CORS_ORIGIN", "*"),
         bucket=Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]) if "BULK_BUCKET" in os.environ else None,
+        classifiers=Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None,
     )

@@ -24,6 +24,8 @@ from classifier.schema import (
 _NUMBER_BYTES = 26
 # What a region takes beside its probabilities.
 _BOX_BYTES = 4 * _NUMBER_BYTES + 60
+# What a name that counts takes beside itself, one number and its action.
+_COUNTED_BYTES = _NUMBER_BYTES + 100
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,20 @@ def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleM
         negatives = look_up(negative_texts, ["negative_template"], "The text")
     _check_negatives(positives, negatives, fields)
     prompt_set = PromptSet(names, groups, positives, negatives)
-    _check_answer_size(request, prompt_set, manifest.dimension)
+    check_answer_size(request, prompt_set, manifest.dimension)
     return prompt_set
+
+
+def look_up_texts(texts: Sequence[str], fields: Sequence[str], cache: PromptCache, context: RequestContext) -> list[Prompt]:
+    """Texts by themselves, of which some may be the same. Raises ClientError for too many or too long ones, or lack of time."""
+    _check_count(len(texts))
+    _check_lengths(texts, fields, "The text")
+    _check_total(texts, [SLOT])
+    prompts = []
+    for text, field in zip(texts, fields, strict=True):
+        context.check_deadline("send fewer texts in one request.")
+        prompts.append(cache.lookup(text, Templates([SLOT]), field, "The text"))
+    return prompts
 
 
 def _group(parsed: ParsedRequest) -> tuple[list[Sequence[int]], list[str]]:
@@ -112,12 +126,12 @@ def _check_count(count: int) -> None:
         raise ClientError(400, "too_many_prompts", message)
 
 
-def _check_lengths(texts: Sequence[str], fields: Sequence[str]) -> None:
+def _check_lengths(texts: Sequence[str], fields: Sequence[str], subject: str = "The label") -> None:
     """Raises ClientError for a label that no model reads, before anything takes time for its characters."""
     for text, field in zip(texts, fields, strict=True):
         if len(text) > MAX_CHARACTERS:
             message = (
-                f"The label has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
+                f"{subject} has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
             )
             raise ClientError(400, "label_too_long", message, field)
 
@@ -154,7 +168,7 @@ def _check_negatives(positives: Sequence[Prompt], negatives: Sequence[Prompt], f
             raise ClientError(400, "invalid_request", f"{field} {texts} are the same to the model; change one of them.", field)
 
 
-def _check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension: int) -> None:
+def check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension: int) -> None:
     """Raises ClientError for an answer that could be larger than Lambda can send."""
 
     def sizes(texts: Sequence[str]) -> list[int]:
@@ -164,7 +178,9 @@ def _check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimensio
         return [(len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES for text in texts]
 
     names = sum(sorted(sizes(prompt_set.names), reverse=True)[: request.top_k])
-    entry = 300 + names + (_BOX_BYTES + names) * (request.regions or 0) ** 2
+    counted = [size + _COUNTED_BYTES for size in sizes(list(request.thresholds or ()))]
+    action = max(sizes(request.actions or ()), default=0)
+    entry = 300 + names + sum(counted) + action * (len(counted) + 1) + (_BOX_BYTES + names) * (request.regions or 0) ** 2
     entry += _NUMBER_BYTES * dimension if request.embedding else 0
     entry += sum(sizes([prompt.text for prompt in prompt_set.prompts])) if request.details else 0
     size = entry * (len(request.images) if request.images else 1)

@@ -20,6 +20,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 MAX_LABELS = 1000
 MAX_IMAGES = 64
 MAX_TEMPLATES = 100
+MAX_ACTIONS = 10
+MAX_ACTION_CHARACTERS = 100
 # What one request with `regions` may have encoded: every image and each square of its grid.
 MAX_SQUARES = 200
 MAX_PROMPTS = 2000
@@ -40,6 +42,7 @@ MAX_READ_BYTES = 60_000_000
 RESULTS, MANIFESTS, MAP_RUNS = "results/", "manifests/", "map-runs/"
 EVENT_SOURCE = "clip-classifier"
 SLOT = "{}"
+CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 # The content types of a body that is an image: by their registered names, and as some clients call them.
@@ -126,7 +129,7 @@ def _decode_or_stored(value: object) -> bytes | StoredImage | None:
     return StoredImage.model_validate(stored)
 
 
-def _at_most(maximum: int) -> BeforeValidator:
+def at_most(maximum: int) -> BeforeValidator:
     """Checks a size before the elements: of a million wrong ones each would become an error."""
 
     def check(value: object) -> object:
@@ -158,6 +161,29 @@ def _negative_template(text: str) -> str:
 def _whole_number(value: object) -> object:
     # JSON has one kind of number: 3.0 is as whole as 3.
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _threshold(value: object) -> float | dict[str, float]:
+    """A union of the two would be told as two errors."""
+    if isinstance(value, dict):
+        if not value:
+            raise PydanticCustomError("custom", 'is empty; give each action a probability: {"review": 0.4}.')
+        return {str(action): _probability(p) for action, p in value.items()}
+    return _probability(value)
+
+
+def _probability(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise PydanticCustomError(
+            "custom", "must be a probability from 0 to 1, or with actions an object of them, one an action."
+        )
+    return float(value)
+
+
+def _unique_actions(actions: list[str]) -> list[str]:
+    if len(set(actions)) < len(actions):
+        raise PydanticCustomError("custom", "has the same action twice; name each once, the mildest first.")
+    return actions
 
 
 def _unique(texts: list[str]) -> list[str]:
@@ -195,7 +221,7 @@ Name = Annotated[
 Labels = Annotated[
     list[Label],
     Field(min_length=1, max_length=MAX_LABELS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-    _at_most(MAX_LABELS),
+    at_most(MAX_LABELS),
 ]
 Template = Annotated[
     str,
@@ -204,6 +230,13 @@ Template = Annotated[
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
+_SHARE_SCHEMA: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+Threshold = Annotated[
+    float | dict[str, float],
+    PlainValidator(_threshold),
+    WithJsonSchema({"anyOf": [_SHARE_SCHEMA, {"type": "object", "additionalProperties": _SHARE_SCHEMA, "minProperties": 1}]}),
+]
+Action = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(_whole)]
 Fit = Literal["crop", "pad", "squash", "tiles"]
 
 
@@ -211,48 +244,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class ClassifyRequest(Strict):
-    """One image or several, and what to look for in them."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding", "image_s3")]},
-                {"oneOf": [{"required": [name]} for name in ("labels", "categories")]},
-                {"not": {"required": ["fit", "image_embedding"]}},
-                {"not": {"required": ["regions", "image_embedding"]}},
-                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
-                {
-                    "not": {
-                        "required": ["combine", "multi_label"],
-                        "properties": {"combine": {"const": "sum"}, "multi_label": {"const": True}},
-                    }
-                },
-            ],
-            "dependentSchemas": {
-                "combine": {"required": ["categories"]},
-                "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
-                "regions": {
-                    "anyOf": [
-                        {"properties": {"regions": {"const": count}, "images": {"maxItems": MAX_SQUARES // (count**2 + 1)}}}
-                        for count in (2, 3, 4)
-                    ]
-                },
-                "regions_combine": {
-                    "required": ["regions"],
-                    "anyOf": [
-                        {"properties": {"regions_combine": {"const": "whole"}}},
-                        {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
-                    ],
-                },
-            },
-        }
-    )
-
+class Pictures(Strict):
     image_data: Image | None = Field(
         None, description="One image file in base64: standard or URL-safe alphabet, white space and a `data:` prefix are fine."
     )
-    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), _at_most(MAX_IMAGES)] | None = Field(
+    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), at_most(MAX_IMAGES)] | None = Field(
         None,
         description=f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry for each, in order; '
         'a bad image fails only its own entry. `{"image_s3": {"key": "…"}}` may stand in a file\'s place.',
@@ -263,18 +259,23 @@ class ClassifyRequest(Strict):
         "the deployment has a bucket.",
     )
     image_embedding: (
-        Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), _at_most(MAX_DIMENSION)] | None
+        Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), at_most(MAX_DIMENSION)] | None
     ) = Field(
         None,
         description="The vector that an earlier answer gave, instead of the image: new labels without sending or encoding it again.",
         json_schema_extra={"format": "embedding"},
     )
+
+
+class Question(Strict):
+    """What to look for, and from which probability on a name counts. A request has these fields, and a classifier's file."""
+
     labels: Labels | None = Field(
         None,
         description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
         "as the model reads (75 tokens for CLIP). A single label may hold no comma: it usually is several labels joined by mistake.",
     )
-    categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None = Field(
+    categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), at_most(MAX_LABELS)] | None = Field(
         None,
         description='`{"gaming": ["a thumbnail of a casual gaming stream", …], …}`: several prompts for one answer. `result` is by category, in '
         "order. A prompt stands in one category only.",
@@ -287,7 +288,7 @@ class ClassifyRequest(Strict):
     templates: Annotated[
         list[Template],
         Field(min_length=1, max_length=MAX_TEMPLATES, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-        _at_most(MAX_TEMPLATES),
+        at_most(MAX_TEMPLATES),
         AfterValidator(_unique),
     ] = Field(
         [SLOT],
@@ -312,6 +313,36 @@ class ClassifyRequest(Strict):
         description="How a picture that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or in `tiles`: two or three "
         "squares along the long side, embeddings averaged. Default: as the model was trained, which is `crop` for CLIP.",
     )
+    actions: (
+        Annotated[
+            list[Action],
+            Field(min_length=1, max_length=MAX_ACTIONS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
+            at_most(MAX_ACTIONS),
+            AfterValidator(_unique_actions),
+        ]
+        | None
+    ) = Field(
+        None,
+        description=f'With `thresholds`: 1 to {MAX_ACTIONS} names of what is to be done, mildest first, such as `["review", "block"]`.',
+    )
+    thresholds: Annotated[dict[Name, Threshold], Field(min_length=1), at_most(MAX_LABELS)] | None = Field(
+        None,
+        description="From which probability on a label or category counts: `{name: p}`, or with `actions` `{name: {action: p}}`, a stricter "
+        "action's at least a milder one's. The answer then has a `decision`. Names without one never count. A label alone needs `multi_label`.",
+    )
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None,
+        description="With `thresholds`: where the largest cosine of all labels' prompts is below it, the picture is none of these, and no "
+        "name counts.",
+    )
+
+
+class Options(Strict):
+    classifier: Annotated[str, StringConstraints(pattern=CLASSIFIER_NAME)] | None = Field(
+        None,
+        description="The name of a deployed classifier, instead of `labels` or `categories` and all that goes with them. `GET /classifiers` "
+        "lists them. The answer has a `decision` where it has thresholds.",
+    )
     regions: Annotated[int, Field(ge=2, le=4), BeforeValidator(_whole_number)] | None = Field(
         None,
         description="2, 3 or 4: also answer for the squares of such a grid, 2 x 2 to 4 x 4, that overlap and cover the picture: "
@@ -331,6 +362,56 @@ class ClassifyRequest(Strict):
     )
     embedding: bool = Field(False, description="Also give the picture's normalised vector.")
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
+
+
+# labels and categories are, each alone, in its place.
+_NOT_BESIDE_CLASSIFIER: list[Any] = [
+    {"not": {"required": [name, "classifier"]}}
+    for name in ("regions_combine", *Question.model_fields)
+    if name not in ("labels", "categories")
+]
+
+
+class ClassifyRequest(Options, Question, Pictures):
+    """One image or several, and what to look for in them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding", "image_s3")]},
+                {"oneOf": [{"required": [name]} for name in ("labels", "categories", "classifier")]},
+                *_NOT_BESIDE_CLASSIFIER,
+                {"not": {"required": ["fit", "image_embedding"]}},
+                {"not": {"required": ["regions", "image_embedding"]}},
+                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
+                {
+                    "not": {
+                        "required": ["combine", "multi_label"],
+                        "properties": {"combine": {"const": "sum"}, "multi_label": {"const": True}},
+                    }
+                },
+            ],
+            "dependentSchemas": {
+                "actions": {"required": ["thresholds"]},
+                "min_similarity": {"required": ["thresholds"]},
+                "combine": {"required": ["categories"]},
+                "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                "regions": {
+                    "anyOf": [
+                        {"properties": {"regions": {"const": count}, "images": {"maxItems": MAX_SQUARES // (count**2 + 1)}}}
+                        for count in (2, 3, 4)
+                    ]
+                },
+                "regions_combine": {
+                    "required": ["regions"],
+                    "anyOf": [
+                        {"properties": {"regions_combine": {"const": "whole"}}},
+                        {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                    ],
+                },
+            },
+        }
+    )
 
 
 def _split(value: object) -> object:
@@ -371,67 +452,10 @@ class HuggingFaceRequest(Strict):
 
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
-QUERY_TEXTS = ("negative_template", "fit", "regions_combine")
+QUERY_TEXTS = ("classifier", "negative_template", "fit", "regions_combine")
 QUERY_PARAMETERS = (*QUERY_LISTS, *QUERY_TEXTS, "multi_label", "regions", "min_probability", "top_k", "embedding", "details")
 
 # What other APIs call our fields.
 OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
     ("candidate_labels", "classes", "texts", "prompts"), "labels"
 )
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class ModelDetails(Strict):
-    name: str
-    tag: str | None
-    precision: dict[str, str]
-    logit_scale: float
-
-
-class ImageDetails(Strict):
-    """The image as sent, before any turning, shrinking or cropping."""
-
-    format: str
-    width: int
-    height: int
-
-
-class Region(Strict):
-    """Left, top, width and height in fractions of the upright picture, and the answer for that part alone."""
-
-    box: Annotated[list[Probability], Field(min_length=4, max_length=4)]
-    result: dict[str, Probability]
-
-
-class Result(Strict):
-    """The answer for one image, without the fields that weren't asked for."""
-
-    result: dict[str, Probability]
-    regions: list[Region] | None = None
-    embedding: list[float] | None = None
-    similarities: dict[str, float] | None = None
-    model: ModelDetails | None = None
-    image: ImageDetails | None = None
-
-
-class ErrorBody(Strict):
-    """`message` says what was wrong and what would be right; in Hugging Face's form `error` repeats it."""
-
-    message: str
-    code: str
-    field: str | None = None
-    error: str | None = None
-
-
-class ImageError(Strict):
-    error: ErrorBody
-
-
-class Results(Strict):
-    results: list[Result | ImageError]
-
-
-class Score(Strict):
-    label: str
-    score: Probability

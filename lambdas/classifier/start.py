@@ -21,8 +21,8 @@ def threads_for(memory: str | None) -> int:
     return math.ceil(int(memory) / MB_PER_CPU) if memory else os.cpu_count() or 1
 
 
-def start() -> Encoders:
-    """The bundle that CLIP_BUNDLE names, loaded and warmed up. Raises BundleError."""
+def prepare() -> None:
+    """Logging, and the decoder's process, which imports Pillow while the model is loaded."""
     # Where the function has a log level, the runtime has set it already:
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     if not os.environ.get("AWS_LAMBDA_LOG_LEVEL"):
@@ -30,6 +30,9 @@ def start() -> Encoders:
     if sys.platform == "linux":
         # A child of the same user then can't read the environment, which holds the function's credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    # It imports Pillow while the model is loaded.
     shared.start()
+
+
+def load() -> Encoders:
+    """The bundle that CLIP_BUNDLE names, loaded and warmed up. Raises BundleError."""
     return Encoders.load(Path(os.environ["CLIP_BUNDLE"]), threads=threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")))

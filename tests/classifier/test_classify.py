@@ -175,7 +175,13 @@ def test_details_give_similarities_model_and_image(handler: Handler, encoders: E
     body = good(handler, labels=["a dog", "a cat"], multi_label=True, top_k=1, details=True)
     assert list(body["similarities"]) == ["a dog", "a cat", "no a dog", "no a cat"]
     scale = encoders.manifest.logit_scale
-    assert body["model"] == {"name": "demo", "tag": None, "precision": encoders.manifest.precision, "logit_scale": scale}
+    assert body["model"] == {
+        "name": "demo",
+        "tag": None,
+        "fingerprint": encoders.manifest.fingerprint,
+        "precision": encoders.manifest.precision,
+        "logit_scale": scale,
+    }
     assert body["image"] == {"format": "JPEG", "width": 440, "height": 440}
     positive, negative = (scale * body["similarities"][name] for name in ("a dog", "no a dog"))
     assert abs(body["result"]["a dog"] - 1 / (1 + math.exp(negative - positive))) < 1e-12

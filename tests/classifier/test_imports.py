@@ -11,17 +11,33 @@ PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
-    "main": {"encoders", "handler", "s3", "start"},
-    "bulk": {"batch", "classify", "encoders", "parsing", "s3", "start", "uploads"},
+    "main": {"bundle", "classifiers", "encoders", "handler", "s3", "start"},
+    "bulk": {"batch", "classifiers", "classify", "encoders", "parsing", "s3", "start", "uploads"},
     "uploads": {"batch", "classify", "parsing", "s3"},
     "start": {"decoder", "encoders"},
-    "handler": {"body", "classify", "encoders", "events", "parsing", "s3"},
+    "handler": {"body", "classifiers", "classify", "encoders", "events", "openai", "parsing", "s3"},
     "s3": {"batch", "parsing"},
     "batch": {"classify", "parsing"},
-    "classify": {"decoder", "encoders", "parsing", "picture", "prompt_cache", "prompt_set", "scoring"},
+    "openai": {"bundle", "parsing", "validation"},
+    "classify": {
+        "classifiers",
+        "decoder",
+        "encoders",
+        "named",
+        "parsing",
+        "picture",
+        "prompt_cache",
+        "prompt_set",
+        "result",
+        "scoring",
+    },
+    "named": {"bundle", "classifiers", "parsing", "prompt_cache", "prompt_set", "validation"},
+    "result": {"bundle", "decision", "named", "picture", "prompt_set", "scoring"},
     "prompt_set": {"bundle", "parsing", "prompt_cache"},
     "prompt_cache": {"encoders", "scoring", "tokenizer"},
-    "parsing": {"body"},
+    "parsing": {"body", "decision", "validation"},
+    "decision": {"validation"},
+    "classifiers": {"body", "bundle", "decision", "validation"},
     "body": {"containers", "events"},
     "picture": {"bundle", "containers", "decoder"},
     "decoder": {"bundle", "containers", "messages"},
@@ -77,7 +93,7 @@ def test_the_stack_imports_contracts_alone_and_checks_settings_before_the_cdk_st
         names = imported(module)
         roots = {name.partition(".")[0] for name in names}
         assert not roots & {"export", "tools", "examples", "tests", "torch", "onnxruntime"}, module
-        allowed = {"classifier.bundle", "classifier.schema", "classifier.parsing", "classifier.errors"}
+        allowed = {"classifier.bundle", "classifier.classifiers", "classifier.schema", "classifier.parsing", "classifier.errors"}
         assert {name for name in names if name.startswith("classifier")} <= allowed, module
         assert module.stem not in ("settings", "bundle") or not roots & {"aws_cdk", "constructs"}
 

@@ -70,6 +70,16 @@ def question(random: Random) -> dict[str, Any]:
         return {"inputs": random.choice([ENCODED, {"image": ENCODED}]), "parameters": {"candidate_labels": joined}}
     asked: dict[str, Any] = {"image_data": ENCODED} if random.random() < 0.8 else {"images": [ENCODED] * random.randint(1, 4)}
     asked |= {"labels": LABELS} if random.random() < 0.7 else {"categories": {"a": LABELS[:2], "b": LABELS[2:]}}
+    if random.random() < 0.1:
+        # Known to a handler that has the project's own classifiers.
+        return {key: asked[key] for key in asked if key.startswith("image")} | {
+            "classifier": random.choice(["drawings", "moderation", "x"])
+        }
+    if random.random() < 0.2:
+        name = LABELS[0] if "labels" in asked else "a"
+        asked |= {"thresholds": {name: 0.3}} if random.random() < 0.5 else {
+            "actions": ["review", "block"], "thresholds": {name: {"review": 0.3, "block": 0.6}}, "min_similarity": 0.1,
+        }  # fmt: skip
     if random.random() < 0.2:
         asked["regions"] = random.choice([2, 3, 4])
         asked |= {"multi_label": True, "regions_combine": "max"} if random.random() < 0.5 else {}

@@ -51,10 +51,10 @@ class Running(Context):
         return max(0, int((self.end - time.monotonic()) * 1000))
 
 
-def test_no_request_or_event_takes_more_than_its_share(handler: Handler) -> None:
+def test_no_request_or_event_takes_more_than_its_share(deployed: Handler) -> None:
     end = time.monotonic() + float(os.environ.get("ROBUSTNESS_SECONDS", "10"))
     first = seed = int(os.environ.get("ROBUSTNESS_SEED", "0"))
-    good = handler(REST, Context())["body"]
+    good = deployed(REST, Context())["body"]
     trim = ctypes.CDLL(None).malloc_trim
     trim(0)
     level = memory_mb("VmRSS")
@@ -71,7 +71,7 @@ def test_no_request_or_event_takes_more_than_its_share(handler: Handler) -> None
             trim(0)
         forget_peak()
         before, cpu, wall = memory_mb("VmRSS"), time.process_time(), time.monotonic()
-        answer: Any = handler(event, Running())
+        answer: Any = deployed(event, Running())
         cpu, wall, taken = time.process_time() - cpu, time.monotonic() - wall, memory_mb("VmHWM") - before
         status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200
         size = len(json.dumps(answer))
@@ -90,7 +90,7 @@ def test_no_request_or_event_takes_more_than_its_share(handler: Handler) -> None
         )
         failures += [f"seed {seed} ({kind}): {message}" for is_wrong, message in wrong if is_wrong]
         if seed % 10 == 0 or failures:
-            assert handler(REST, Context())["body"] == good, f"another answer after seed {seed}"
+            assert deployed(REST, Context())["body"] == good, f"another answer after seed {seed}"
         seed += 1
     trim(0)
     print(f"\n{seed - first} requests and events: {dict(sorted(counts.items()))}; worst of the refused (figure, seed): {worst}")

@@ -23,6 +23,7 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 
 schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))
 schemathesis.openapi.format("label", WORDS)
+schemathesis.openapi.format("data uri", IMAGES.map(lambda data: f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"))
 schemathesis.openapi.format("template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just("")))
 # With a blank, which no label and no template drawn here has: what stands for absence must differ from each label, which no schema can say.
 schemathesis.openapi.format("negative template", WORDS.map("no {}".format))
@@ -32,10 +33,17 @@ for kind in IMAGE_TYPES:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """A query belongs to a body that is an image, needs labels there, and a negative template or the best region only beside multi_label."""
+    """A query belongs to a body that is an image, needs labels there, and a negative template or the best region only beside
+    multi_label."""
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
-    if case.media_type == "application/json":
+    if case.path == "/v1/moderations":
+        case.body["model"] = "drawings"
+    elif case.path == "/v1/embeddings":
+        case.body["model"] = "demo"
+        if "dimensions" in case.body:
+            case.body["dimensions"] = DIMENSION
+    elif case.media_type == "application/json":
         case.query = {}
         if isinstance(case.body, dict):
             # The server under test has no bucket, which no schema can say.
@@ -50,8 +58,19 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if isinstance(case.body, dict) and "image_embedding" in case.body:
             # Of the model's own dimension and of length 1, which no schema can say.
             case.body["image_embedding"] = [1.0] + [0.0] * (DIMENSION - 1)
+        if isinstance(case.body, dict) and "classifier" in case.body:
+            case.body["classifier"] = "drawings"
+        if isinstance(case.body, dict) and "thresholds" in case.body:
+            # For names that are there, an action each, and of two names at least or with multi_label, which no schema can say.
+            names = list(case.body.get("labels") or case.body["categories"])
+            action = next(iter(case.body.get("actions", ())), None)
+            case.body["thresholds"] = {names[0]: {action: 0.5} if action else 0.5}
+            if len(names) == 1:
+                for name in ("thresholds", "actions", "min_similarity"):
+                    case.body.pop(name, None)
     elif case.media_type:
         case.query = {"labels": ["a dog"], **(case.query or {})}
+        case.query.pop("classifier", None)
         if "negative_template" in case.query:
             case.query["multi_label"] = "true"
         if "regions_combine" in case.query:

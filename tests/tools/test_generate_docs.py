@@ -39,11 +39,11 @@ def test_the_tables_of_the_api_page_are_current() -> None:
 
 
 @pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 2), (generate_docs.API, 14)])
-def test_a_documents_commands_print_what_stands_below_them(handler: Handler, path: Path, number: int) -> None:
+def test_a_documents_commands_print_what_stands_below_them(deployed: Handler, path: Path, number: int) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     shown = generate_docs.COMMAND.findall(text)
     assert len(shown) >= number
-    with running(handler) as url:
+    with running(deployed) as url:
         printed = generate_docs.COMMAND.findall(generate_docs.with_answers(text, url))
     for (command, _, expected), (_, _, answer) in zip(shown, printed, strict=True):
         assert rounded(answer) == rounded(expected), command
@@ -76,19 +76,19 @@ def test_every_code_that_the_program_can_give_is_described() -> None:
 
 
 @pytest.mark.parametrize("name", list(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["examples"]))
-def test_the_examples_are_what_they_are_examples_of(handler: Handler, name: str) -> None:
+def test_the_examples_are_what_they_are_examples_of(deployed: Handler, name: str) -> None:
     post = COMMITTED["paths"]["/"]["post"]
     request, response = (part["content"]["application/json"] for part in (post["requestBody"], post["responses"]["200"]))
     body = request["examples"][name]["value"]
     schemas = {"components": COMMITTED["components"]}
     Draft202012Validator(request["schema"] | schemas).validate(body)
-    status, answer, _ = ask(handler, event(body))
+    status, answer, _ = ask(deployed, event(body))
     Draft202012Validator(response["schema"] | schemas).validate(answer)
     assert (status, answer) == (200, nearly(response["examples"][name]["value"]))
 
 
-def test_schemathesis_finds_nothing(handler: Handler) -> None:
-    with running(handler) as url:
+def test_schemathesis_finds_nothing(deployed: Handler) -> None:
+    with running(deployed) as url:
         done = subprocess.run(
             [str(Path(sys.executable).with_name("schemathesis")), "run", str(ROOT / generate_docs.DOCUMENT), "--url", url, "--checks", "all", "-n", "40",
              "--suppress-health-check", "all", "--continue-on-failure", "--seed", "1"],

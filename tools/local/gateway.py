@@ -21,8 +21,8 @@ MAX_PAYLOAD = 10 * 1024 * 1024
 MAX_EVENT = 6 * 1024 * 1024
 TIMEOUT_S = 29.0
 BINARY = set(BINARY_TYPES)
-PATHS = ("/", "/openapi.json")
-KEYED = {("POST", "/")}
+PATHS = ("/", "/openapi.json", "/classifiers", "/v1/moderations", "/v1/embeddings")
+KEYED = {("POST", "/"), ("GET", "/classifiers"), ("POST", "/v1/moderations"), ("POST", "/v1/embeddings")}
 # What API Gateway answers on AWS where the stack leaves the status to it.
 UNAVAILABLE = 502
 logger = logging.getLogger(__name__)

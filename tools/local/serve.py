@@ -19,10 +19,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from classifier.bundle import BundleError, read_manifest
+from classifier.classifiers import FOLDER, ClassifierError
 from classifier.main import build
 from tools.local.gateway import Gateway, Handler, Limits
 
 MODELS = Path("models")
+CLASSIFIERS = Path(FOLDER)
 # Ctrl-C ends the process at the latest after so many seconds.
 EXIT_S = 2.5
 ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
@@ -107,11 +109,11 @@ def choose(models: Path, requested: Path | None) -> Path:
     return real[0] if real else models / "demo"
 
 
-def load(bundle: Path) -> Handler:
-    """The handler on a bundle whose hashes hold. Exits with what is wrong with it."""
+def load(bundle: Path, classifiers: Path = CLASSIFIERS) -> Handler:
+    """The handler on a bundle whose hashes hold and a folder of classifiers. Exits with what is wrong with them."""
     try:
-        return build(bundle, threads=os.cpu_count() or 1, verify_hashes=True)
-    except BundleError as err:
+        return build(bundle, threads=os.cpu_count() or 1, verify_hashes=True, classifiers=classifiers)
+    except (BundleError, ClassifierError) as err:
         sys.exit(str(err))
     except OSError as err:
         sys.exit(f"{bundle} is no bundle's folder: {err.strerror}")
@@ -131,7 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--api-key", help="refuses a POST without this key")
+    parser.add_argument("--classifiers", type=Path, default=CLASSIFIERS, help="the folder of the classifiers that have names")
+    parser.add_argument("--api-key", help="refuses a call without this key")
     parser.add_argument("--throttle", nargs=2, type=float, metavar=("RATE", "BURST"), help="requests a second, and at once")
     parser.add_argument("--refuse-when-busy", action="store_true", help="500 instead of waiting for the request before")
     arguments = parser.parse_args()
@@ -145,7 +148,7 @@ def main() -> None:
         sys.exit(
             f"Port {arguments.port} can't be used ({err}); take another: make serve PORT={8001 if arguments.port == 8000 else 8000}"
         )
-    handler = load(bundle)
+    handler = load(bundle, arguments.classifiers)
     limits = Limits(arguments.api_key, arguments.throttle, waits=not arguments.refuse_when_busy)
     name = read_manifest(bundle, verify_hashes=False).name
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
