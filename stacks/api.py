@@ -180,22 +180,24 @@ def _policy(settings: Settings) -> iam.PolicyDocument | None:
     elif settings.authentication != "iam":
         return None
 
-    def statement(effect: iam.Effect, principal: iam.IPrincipal, path: str, **options: object) -> iam.PolicyStatement:
+    def statement(effect: iam.Effect, principal: iam.IPrincipal, *paths: str, **options: object) -> iam.PolicyStatement:
         return iam.PolicyStatement(
             effect=effect,
             principals=[principal],
             actions=["execute-api:Invoke"],
-            resources=[f"execute-api:/*{path}"],
+            resources=[f"execute-api:/*{path}" for path in sorted(paths)] or ["execute-api:/*"],
             conditions=options or None,
         )
 
     anyone = iam.AnyPrincipal()
     if settings.authentication == "iam":
         account = iam.AccountRootPrincipal()
-        statements = [statement(iam.Effect.ALLOW, account, f"/{method}{path}") for method, path in GUARDED]
-        statements += [statement(iam.Effect.ALLOW, anyone, f"/OPTIONS{path}") for _, path in GUARDED]
+        statements = [
+            statement(iam.Effect.ALLOW, account, *(f"/{method}{path}" for method, path in GUARDED)),
+            statement(iam.Effect.ALLOW, anyone, *(f"/OPTIONS{path}" for _, path in GUARDED)),
+        ]
     else:
-        statements = [statement(iam.Effect.ALLOW, anyone, "")]
+        statements = [statement(iam.Effect.ALLOW, anyone)]
     if conditions:
-        statements.append(statement(iam.Effect.DENY, anyone, "", **conditions))
+        statements.append(statement(iam.Effect.DENY, anyone, **conditions))
     return iam.PolicyDocument(statements=statements)

@@ -280,7 +280,7 @@ class BrokenEncoders:
 
     def __init__(self, real: Encoders) -> None:
         self.folder, self.manifest, self.encode_text = real.folder, real.manifest, real.encode_text
-        self._real, self.failures = real, 1
+        self._real, self.failures, self.prepare_text = real, 1, real.prepare_text
 
     def encode_images(self, squares: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         if self.failures:

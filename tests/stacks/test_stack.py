@@ -83,6 +83,9 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     },
 }
 
+KEYED = {" ".join(route) for route in gateway.KEYED}
+PREFLIGHTS = sorted(f"OPTIONS {path}" for _, path in gateway.KEYED)
+
 
 @dataclass(frozen=True)
 class Synthesized:
@@ -106,16 +109,16 @@ class Synthesized:
 
     def methods(self) -> dict[str, dict[str, Any]]:
         """By method and path."""
-        paths = {
-            name: resource["Properties"]["PathPart"]
-            for name, resource in self.template["Resources"].items()
-            if kind(resource) == "Resource"
+
+        def path(resource: dict[str, Any]) -> str:
+            if "Ref" not in resource:
+                return ""
+            part = self.template["Resources"][resource["Ref"]]["Properties"]
+            return f"{path(part['ParentId'])}/{part['PathPart']}"
+
+        return {
+            f"{method['HttpMethod']} {path(method['ResourceId']) or '/'}": method for method in self.all("ApiGateway::Method")
         }
-        methods = {}
-        for method in self.all("ApiGateway::Method"):
-            resource = method["ResourceId"]
-            methods[f"{method['HttpMethod']} /{paths[resource['Ref']] if 'Ref' in resource else ''}"] = method
-        return methods
 
     def throttles(self) -> dict[str, tuple[float, int]]:
         """Rate and burst by path and method, as the stage has them."""
@@ -126,10 +129,6 @@ class Synthesized:
 
     def outputs(self) -> set[str]:
         return set(self.template["Outputs"])
-
-
-def kind(resource: dict[str, Any]) -> str:
-    return str(resource["Type"].removeprefix("AWS::ApiGateway::"))
 
 
 Synth = Callable[..., Synthesized]
@@ -189,8 +188,9 @@ def test_kept_warm_environments_stand_behind_an_alias_that_the_api_calls(synth: 
     made = synth(provisioned_concurrency=2)
     (alias,) = [name for name, one in made.template["Resources"].items() if one["Type"] == "AWS::Lambda::Alias"]
     assert made.one("Lambda::Alias")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
-    assert alias in json.dumps(made.methods()["POST /"]["Integration"]["Uri"])
-    assert alias in json.dumps(made.one("Lambda::Permission")["FunctionName"])
+    uris = {name: method["Integration"].get("Uri") for name, method in made.methods().items()}
+    assert {name for name, uri in uris.items() if alias in json.dumps(uri)} == KEYED
+    assert all(alias in json.dumps(permission["FunctionName"]) for permission in made.all("Lambda::Permission"))
 
 
 def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth) -> None:
@@ -219,7 +219,10 @@ def test_no_api_takes_tls_before_1_2(synth: Synth, settings: str) -> None:
 
 def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
     made = synth()
-    assert {name: method["ApiKeyRequired"] for name, method in made.methods().items()} == {"POST /": True, "OPTIONS /": False}
+    assert {name: method["ApiKeyRequired"] for name, method in made.methods().items()} == {
+        **dict.fromkeys(KEYED, True),
+        **dict.fromkeys(PREFLIGHTS, False),
+    }
     assert (
         made.one("ApiGateway::UsagePlan")["ApiStages"][0]["Stage"] == made.one("ApiGateway::ApiKey")["StageKeys"][0]["StageName"]
     )
@@ -249,7 +252,10 @@ def test_the_throttle_holds_for_the_stage(synth: Synth) -> None:
 def test_the_playground_is_open_and_throttled_on_its_own(synth: Synth) -> None:
     made = synth(playground="true")
     keys = {name: method.get("ApiKeyRequired", False) for name, method in made.methods().items()}
-    assert keys == {"POST /": True, "OPTIONS /": False, "GET /": False, "GET /openapi.json": False}
+    assert keys == {
+        **dict.fromkeys(KEYED, True),
+        **dict.fromkeys([*PREFLIGHTS, "GET /", "GET /openapi.json"], False),
+    }
     assert made.throttles() == {"/* *": (10, 20), "/ GET": (2, 5), "/~1openapi.json GET": (2, 5)}
 
 
@@ -323,7 +329,10 @@ ROOT_OF_ACCOUNT = {"Fn::Join": ["", ["arn:", {"Ref": "AWS::Partition"}, ":iam::"
 OTHER_NETWORKS = ("Deny", "*", "execute-api:/*", {"NotIpAddress": {"aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"]}})
 OTHER_ENDPOINTS = ("Deny", "*", "execute-api:/*", {"StringNotEquals": {"aws:SourceVpce": ENDPOINT}})
 ANYONE = ("Allow", "*", "execute-api:/*", None)
-THIS_ACCOUNT = [("Allow", ROOT_OF_ACCOUNT, "execute-api:/*/POST/", None), ("Allow", "*", "execute-api:/*/OPTIONS/", None)]
+THIS_ACCOUNT = [
+    ("Allow", ROOT_OF_ACCOUNT, [f"execute-api:/*/{name.replace(' ', '')}" for name in sorted(KEYED)], None),
+    ("Allow", "*", [f"execute-api:/*/{name.replace(' ', '')}" for name in PREFLIGHTS], None),
+]
 
 
 @pytest.mark.parametrize(
