@@ -160,7 +160,7 @@ document: $(READY) ## write openapi.json, and the tables and answers in README.m
 	@$(VENV)/bin/python -m tools.generate_docs
 
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; on a quiet machine
-	@$(EXPORT)/bin/python -m tools.benchmark
+	@$(EXPORT)/bin/python -m tools.benchmark.api
 
 benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
 	@$(VENV)/bin/python -m tools.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")

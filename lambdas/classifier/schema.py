@@ -364,12 +364,11 @@ class Options(Strict):
     details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
 
 
-# labels and categories are, each alone, in its place.
-_NOT_BESIDE_CLASSIFIER: list[Any] = [
-    {"not": {"required": [name, "classifier"]}}
-    for name in ("regions_combine", *Question.model_fields)
-    if name not in ("labels", "categories")
-]
+_BESIDE_NO_CLASSIFIER = ("regions_combine", *Question.model_fields)
+
+
+def _alone(name: str, *excluded: str) -> JsonObject:
+    return {"required": [name], "properties": {other: False for other in excluded if other != name}}
 
 
 class ClassifyRequest(Options, Question, Pictures):
@@ -378,23 +377,30 @@ class ClassifyRequest(Options, Question, Pictures):
     model_config = ConfigDict(
         json_schema_extra={
             "allOf": [
-                {"oneOf": [{"required": [name]} for name in ("image_data", "images", "image_embedding", "image_s3")]},
-                {"oneOf": [{"required": [name]} for name in ("labels", "categories", "classifier")]},
-                *_NOT_BESIDE_CLASSIFIER,
-                {"not": {"required": ["fit", "image_embedding"]}},
-                {"not": {"required": ["regions", "image_embedding"]}},
-                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
                 {
-                    "not": {
-                        "required": ["combine", "multi_label"],
-                        "properties": {"combine": {"const": "sum"}, "multi_label": {"const": True}},
-                    }
+                    "oneOf": [
+                        *({"required": [name]} for name in ("image_data", "images", "image_s3")),
+                        _alone("image_embedding", "fit", "regions"),
+                    ]
                 },
+                {
+                    "anyOf": [
+                        _alone("labels", "categories", "combine", "classifier"),
+                        _alone("categories", "labels", "classifier")
+                        | {
+                            "anyOf": [
+                                {"properties": {"combine": {"const": "max"}}},
+                                {"properties": {"multi_label": {"const": False}}},
+                            ]
+                        },
+                        _alone("classifier", *_BESIDE_NO_CLASSIFIER),
+                    ]
+                },
+                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
             ],
             "dependentSchemas": {
                 "actions": {"required": ["thresholds"]},
                 "min_similarity": {"required": ["thresholds"]},
-                "combine": {"required": ["categories"]},
                 "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
                 "regions": {
                     "anyOf": [

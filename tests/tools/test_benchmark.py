@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -48,7 +49,14 @@ def test_the_plot_is_an_svg_with_every_bar() -> None:
     assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 1 + 12 + 3 + 2
 
 
+def test_a_side_measures_in_a_process_of_its_own() -> None:
+    # As the command starts it: what a spawned process can't import from the command's own module shows only there.
+    program = "from tools.benchmark.api import Side, main, pictures, thumbnail; side = Side(pictures, thumbnail()); print(side('here', None, 3))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert len(json.loads(done.stdout)) == 3
+
+
 def test_the_benchmark_itself_loads_without_torch() -> None:
     # Its memory and start-up are the handler's only where the measuring process brings nothing of its own.
-    program = "import sys; sys.modules['torch'] = None; import tools.benchmark.__main__"
+    program = "import sys; sys.modules['torch'] = None; import tools.benchmark.api"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
