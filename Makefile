@@ -83,9 +83,9 @@ demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=m
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat" OUTPUT=results.jsonl|parquet BUNDLE=models/…
-	@$(VENV)/bin/python -m tools.classify $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(REQUEST),--request "$(REQUEST)") \
-		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat"|CLASSIFIER=name OUTPUT=results.jsonl|parquet BUNDLE=models/…
+	@$(VENV)/bin/python -m tools.classify $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
+		$(if $(REQUEST),--request "$(REQUEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
 	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"

@@ -26,6 +26,7 @@ ATHENA = """-- One table for all runs of this deployment. A query names its run,
 CREATE EXTERNAL TABLE IF NOT EXISTS classified (
   key string, etag string, size bigint, version_id string, model string,
   result map<string,double>,
+  decision struct<labels:array<struct<name:string,probability:double,threshold:double,action:string>>,action:string>,
   error struct<message:string,code:string>,
   skipped string
 )
@@ -100,7 +101,8 @@ class Deployment:
 
 
 def start(deployment: Deployment, given: argparse.Namespace) -> None:
-    request = json.loads(given.request.read_bytes()) if given.request else {"labels": given.labels}
+    request = json.loads(given.request.read_bytes()) if given.request else {}
+    request |= {name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)}
     numbers = ("max_concurrency", "tolerated_failure_percentage", "batch_size")
     request |= {name: getattr(given, name) for name in numbers if getattr(given, name) is not None}
     name = given.name or datetime.now(UTC).strftime("run-%Y-%m-%d-%H%M%S")
@@ -151,18 +153,23 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
     """Sums up by best label; writes one file where asked."""
     best: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
+    decided: Counter[str] = Counter()
     failed = given.failed.open("w", encoding="utf-8") if given.failed else None
     partial = given.output.with_name(given.output.name + ".partial") if given.output else None
     out = partial.open("w", encoding="utf-8", newline="") if partial else None
     rows = csv.writer(out) if out and given.output.suffix == ".csv" else None
     if rows:
-        rows.writerow(["key", "etag", "size", "label", "probability", "result", "error", "skipped"])
+        rows.writerow(["key", "etag", "size", "label", "probability", "result", "action", "counts", "error", "skipped"])
     for line in deployment.lines(given.run):
         kind = next(kind for kind in ("error", "skipped", "result") if kind in line)
         kinds[kind] += 1
         top = max(line["result"].items(), key=lambda pair: pair[1]) if line.get("result") else ("", "")
         if kind == "result":
             best[top[0] or "none"] += 1
+        decision = line.get("decision", {"labels": [], "action": None})
+        counts = [entry["name"] for entry in decision["labels"]]
+        if "decision" in line:
+            decided.update([decision["action"]] if decision["action"] else counts or ["none"])
         if rows:
             error = line.get("error", {}).get("message", "")
             values = [
@@ -171,6 +178,8 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
                 line["size"],
                 *top,
                 json.dumps(line.get("result")),
+                decision["action"] or "",
+                ";".join(counts),
                 error,
                 line.get("skipped", ""),
             ]
@@ -187,8 +196,11 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
     if not kinds:
         sys.exit(f"There are no results of {given.run} yet.")
     print(f"{kinds['result']:,} classified, {kinds['error']:,} with an error, {kinds['skipped']:,} skipped")
-    for label, count in best.most_common(given.top):
-        print(f"{count:>12,}  {label}")
+    for title, counter in (("best label", best), ("decision", decided)):
+        if counter:
+            print(f"By {title}:")
+        for label, count in counter.most_common(given.top):
+            print(f"{count:>12,}  {label}")
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -201,7 +213,10 @@ def argument_parser() -> argparse.ArgumentParser:
     where.add_argument("--manifest", type=Path, help='a local file with a line {"key": "…"} for each picture')
     what = one.add_mutually_exclusive_group(required=True)
     what.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")], help='"a dog,a cat"')
-    what.add_argument("--request", type=Path, help="a JSON file with labels or categories, and any other option of the API")
+    what.add_argument("--classifier", help="the name of a deployed classifier")
+    what.add_argument(
+        "--request", type=Path, help="a JSON file with labels, categories or classifier, and any other option of the API"
+    )
     for name in ("max-concurrency", "tolerated-failure-percentage", "batch-size"):
         one.add_argument(f"--{name}", type=int)
     one.add_argument("--name", help="default: by date and time")

@@ -16,6 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct, IConstruct
 
+from classifier.classifiers import FOLDER
 from classifier.errors import ClientError
 from classifier.parsing import parse_options
 from classifier.schema import EVENT_SOURCE, MANIFESTS, MAP_RUNS, RESULTS
@@ -78,7 +79,7 @@ class Bulk(Construct):
             ),
         ]
         if settings.on_upload:
-            self._add_uploads(root, settings.on_upload)
+            self._add_uploads(_checked(root, settings.on_upload, bundle))
         for rule, reason in NAG_ACKNOWLEDGEMENTS.items():
             _acknowledge(self, rule, reason)
         for name, value in (("Bucket", self._bucket.bucket_name), ("Function", self.function.function_name),
@@ -205,9 +206,9 @@ class Bulk(Construct):
         )
         return machine
 
-    def _add_uploads(self, root: Path, path: str) -> None:
+    def _add_uploads(self, request: Path) -> None:
         """Events of S3 to a queue, the queue to the function."""
-        asset = assets.Asset(self, "OnUpload", path=str(_checked(root, path)))
+        asset = assets.Asset(self, "OnUpload", path=str(request))
         self.function.add_environment("ON_UPLOAD_BUCKET", asset.s3_bucket_name)
         self.function.add_environment("ON_UPLOAD_KEY", asset.s3_object_key)
         # That one file, where grant_read would give the whole bucket of the CDK.
@@ -267,8 +268,9 @@ def _acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
     Validations.of(construct).acknowledge(Acknowledgment(id=f"{rule.partition('-')[0]}::{rule}", reason=reason))
 
 
-def _checked(root: Path, path: str) -> Path:
-    """The file of on_upload. Raises SettingsError for one that is outside the repository or no request without pictures."""
+def _checked(root: Path, path: str, bundle: Bundle) -> Path:
+    """The file of on_upload. Raises SettingsError for one that is outside the repository, no request without pictures, or names a
+    classifier that isn't deployed."""
     setting, file = f"on_upload={path}", (root / path).resolve()
     if not file.is_relative_to(root.resolve()) or not file.is_file():
         raise SettingsError(f"{setting} is no file of this repository.")
@@ -276,9 +278,14 @@ def _checked(root: Path, path: str) -> Path:
         options = json.loads(file.read_bytes())
         if not isinstance(options, dict):
             raise SettingsError(f"{setting} must hold a JSON object with labels or categories, and options.")
-        parse_options(options)
+        name = parse_options(options).request.classifier
     except ValueError as err:
         raise SettingsError(f"{setting} is not JSON: {err}") from err
     except ClientError as err:
         raise SettingsError(f"{setting}: {err.message}") from err
+    if name is not None and f"{FOLDER}/{name}.json" not in bundle.classifiers:
+        deployed = ", ".join(Path(one).stem for one in bundle.classifiers) or "none"
+        raise SettingsError(
+            f"{setting} names the classifier {name}, which is not deployed. Deployed by the setting classifiers: {deployed}."
+        )
     return file

@@ -171,7 +171,7 @@ class Settings(BaseModel):
     )
     on_upload: File = Field(
         default=None,
-        description="`none`, or a JSON file of this repository with a request's labels or categories and options: "
+        description="`none`, or a JSON file of this repository with a request's labels, categories or classifier, and options: "
         "each new picture is classified so",
     )
     upload_prefix: Prefix = Field(

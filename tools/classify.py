@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from classifier.batch import Item, check, classify_batch, dumps, skip_reason
 from classifier.bundle import BundleError
+from classifier.classifiers import FOLDER, ClassifierError, read_classifiers
 from classifier.classify import Classifier
 from classifier.context import RequestContext
 from classifier.encoders import Encoders
@@ -26,7 +27,8 @@ from classifier.schema import JsonObject
 DEMO = Path("models/demo")
 BATCH = 40
 # What is in a line whatever was asked; the rest of it goes into the Parquet file as JSON.
-COLUMNS = ("key", "etag", "size", "model", "result", "error", "skipped")
+COLUMNS = ("key", "etag", "size", "model", "result", "decision", "error", "skipped")
+CLASSIFIERS = Path(FOLDER)
 
 
 def unlimited() -> int:
@@ -59,6 +61,12 @@ class Folder:
                     yield self.stat(Item(key))
 
 
+def classifier_of(encoders: Encoders, parsed: ParsedRequest) -> Classifier:
+    """With the classifier that the request names, if any. Raises ClassifierError."""
+    name = parsed.request.classifier
+    return Classifier(encoders, read_classifiers(CLASSIFIERS, encoders.manifest, [name]) if name else None)
+
+
 class Worker:
     """One process: its own model, on one core, and its own decoder."""
 
@@ -66,7 +74,7 @@ class Worker:
 
     def __init__(self, bundle: Path, folder: Path, parsed: ParsedRequest) -> None:
         self.encoders = Encoders.load(bundle, threads=1)
-        self.classifier, self.folder, self.parsed = Classifier(self.encoders), Folder(folder), parsed
+        self.classifier, self.folder, self.parsed = classifier_of(self.encoders, parsed), Folder(folder), parsed
 
     def lines(self, items: Sequence[Item]) -> str:
         model = self.encoders.manifest.name
@@ -152,7 +160,11 @@ def write_parquet(lines: Path, output: Path) -> None:
 
     error = pa.struct([("message", pa.string()), ("code", pa.string())])
     result = pa.map_(pa.string(), pa.float64())
-    kinds = dict.fromkeys(COLUMNS, pa.string()) | {"size": pa.int64(), "result": result, "error": error, "more": pa.string()}
+    kinds = dict.fromkeys(COLUMNS, pa.string()) | {"size": pa.int64(), "result": result, "error": error}
+    counted = pa.struct(
+        [("name", pa.string()), ("probability", pa.float64()), ("threshold", pa.float64()), ("action", pa.string())]
+    )
+    kinds |= {"decision": pa.struct([("labels", pa.list_(counted)), ("action", pa.string())]), "more": pa.string()}
     schema = pa.schema(list(kinds.items()))
     partial = output.with_name(output.name + ".partial")
     with lines.open(encoding="utf-8") as file, pq.ParquetWriter(partial, schema) as writer:
@@ -188,7 +200,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path, help="a folder")
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")], help='"a dog,a cat"')
-    parser.add_argument("--request", type=Path, help="a JSON file with labels or categories, and any other option of the API")
+    parser.add_argument("--classifier", help=f"the name of a file in the folder {CLASSIFIERS}")
+    parser.add_argument(
+        "--request", type=Path, help="a JSON file with labels, categories or classifier, and any other option of the API"
+    )
     parser.add_argument("--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet")
     parser.add_argument("--bundle", type=Path, default=DEMO)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -198,8 +213,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    if bool(given.labels) == bool(given.request):
-        sys.exit('Say what to look for: LABELS="a dog,a cat", or REQUEST=file.json with any options of the API.')
+    if [given.labels, given.classifier, given.request].count(None) != 2:
+        sys.exit('Say what to look for: LABELS="a dog,a cat", CLASSIFIER=name, or REQUEST=file.json with any options of the API.')
     if not given.pictures.is_dir():
         sys.exit(f"{given.pictures} is no folder.")
     if given.output.suffix not in (".jsonl", ".parquet"):
@@ -208,10 +223,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if parquet and importlib.util.find_spec("pyarrow") is None:
         sys.exit("Parquet needs pyarrow: .venv/bin/pip install pyarrow==26.0.1; or name a file that ends in .jsonl.")
     try:
-        options = json.loads(given.request.read_bytes()) if given.request else {"labels": given.labels}
+        options = {name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)}
+        options |= json.loads(given.request.read_bytes()) if given.request else {}
         encoders = Encoders.load(given.bundle, threads=1, verify_hashes=True)
-        check(Classifier(encoders), options, RequestContext(unlimited))
-    except (OSError, ValueError, BundleError) as err:
+        check(classifier_of(encoders, parse_options(options)), options, RequestContext(unlimited))
+    except (OSError, ValueError, BundleError, ClassifierError) as err:
         sys.exit(f"error: {err}")
     except ClientError as err:
         sys.exit(f"error: {err.message}")
@@ -219,7 +235,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"There is no picture in {given.pictures}.")
     lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
     model = encoders.manifest.files["image.onnx"].sha256
-    check_request(lines, {"folder": str(given.pictures.resolve()), "model": model, "request": options})
+    name = options.get("classifier")
+    question = json.loads((CLASSIFIERS / f"{name}.json").read_bytes()) if name else None
+    asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}
+    check_request(lines, asked | ({"classifier": question} if name else {}))
     try:
         before, new = classify(given.bundle, given.pictures, options, lines, given.processes)
     except KeyboardInterrupt:

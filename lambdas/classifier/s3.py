@@ -20,7 +20,7 @@ from classifier.schema import MAX_OBJECT_BYTES, MAX_READ_BYTES, StoredImage
 MAX_TAGS = 10
 MAX_TAG_VALUE = 256
 NOT_IN_A_TAG = re.compile(r"[^\w +\-=.:/@]")
-OUR_TAGS = ("clip-label", "clip-probability")
+OUR_TAGS = ("clip-decision", "clip-label", "clip-probability")
 READERS = 8
 
 
@@ -196,12 +196,17 @@ def _too_large(key: str, size: int) -> ClientError:
 
 
 def tags_of(answer: dict[str, Any]) -> dict[str, str]:
-    """The best label and its probability, where there is one."""
+    """The best label and its probability, where there is one; and of a decision the action, or without actions the best name that
+    counts, or `none`."""
     result: dict[str, float] = answer.get("result") or {}
-    if not result:
-        return {}
-    label = max(result, key=result.__getitem__)
-    return {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
+    tags = {}
+    if "decision" in answer:
+        counted = answer["decision"]["labels"]
+        tags["clip-decision"] = answer["decision"]["action"] or (counted[0]["name"] if counted else "none")
+    if result:
+        label = max(result, key=result.__getitem__)
+        tags |= {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
+    return tags
 
 
 def in_order(items: Sequence[Item]) -> list[Item]:

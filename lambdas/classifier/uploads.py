@@ -127,5 +127,7 @@ def _detail(bucket: str, item: Item, line: JsonObject) -> str:
     if len(text.encode()) > MAX_DETAIL_BYTES:
         best = sorted((line.get("result") or {}).items(), key=lambda pair: -pair[1])[:NAMES_IN_A_LARGE_EVENT]
         kept = {name: detail[name] for name in KEPT if name in detail}
+        if "decision" in line:
+            kept["decision"] = line["decision"] | {"labels": line["decision"]["labels"][:NAMES_IN_A_LARGE_EVENT]}
         text = dumps(kept | {"result": dict(best), "truncated": True})
     return text

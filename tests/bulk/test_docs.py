@@ -38,7 +38,7 @@ def test_the_parts_add_up() -> None:
     ("detail", "matching"),
     [
         ({"result": {"food": 0.9, "dog": 0.1}}, [0, 2]),
-        ({"result": {"food": 0.5, "explicit": 0.95}}, [1, 2]),
+        ({"result": {"food": 0.5, "explicit": 0.95}, "decision": {"labels": [], "action": "block"}}, [1, 2]),
         ({"error": {"message": "…", "code": "invalid_image"}}, [2]),
     ],
 )

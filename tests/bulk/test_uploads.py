@@ -9,11 +9,12 @@ import boto3
 import pytest
 
 from classifier.bulk import BulkHandler
+from classifier.classifiers import read_classifiers
 from classifier.encoders import Encoders
 from classifier.s3 import Bucket
 from classifier.uploads import Uploads
 from tests.support.pictures import encoded, picture
-from tests.support.requests import Context
+from tests.support.requests import ROOT, Context
 from tests.support.runs import BUCKET, REGION, aws, keys
 
 DOG = (Path(__file__).parent.parent.parent / "examples" / "images" / "dog.jpg").read_bytes()
@@ -57,7 +58,10 @@ def bus() -> Bus:
 def handler_of(encoders: Encoders, bus: Bus, bucket: Bucket | None = None, *, tags: bool = True) -> BulkHandler:
     bucket = bucket or Bucket(BUCKET, "images/")
     assets = Bucket(BUCKET, "")
-    return BulkHandler(encoders, bucket, lambda own: Uploads(own, "demo", bucket, assets, "assets/request.json", tags, bus))
+    classifiers = read_classifiers(ROOT / "classifiers", encoders.manifest)
+    return BulkHandler(
+        encoders, bucket, lambda own: Uploads(own, "demo", bucket, assets, "assets/request.json", tags, bus), classifiers
+    )
 
 
 @pytest.fixture
@@ -109,6 +113,27 @@ def test_an_upload_becomes_a_line_tags_and_an_event(s3: Any, handler: BulkHandle
     assert {**detail, "id": "…"} == {"id": "…", "bucket": BUCKET, **line}
     assert tags(s3, "images/a b+ü.jpg") == {"clip-label": "a dog", "clip-probability": f"{line['result']['a dog']:.4f}"}
     assert keys(s3, "results/")[0]["Key"].startswith("results/uploads-2026-11-25/")
+
+
+@pytest.mark.parametrize(
+    ("request_", "decision"),
+    [
+        ({"classifier": "drawings"}, "a dog"),
+        (
+            {"labels": ["a dog", "a cat"], "actions": ["look", "hide"], "thresholds": {"a dog": {"look": 0.1, "hide": 0.2}}},
+            "hide",
+        ),
+        ({"labels": ["a dog", "a cat"], "thresholds": {"a cat": 0.9}, "min_probability": 1.0}, "none"),
+    ],
+)
+def test_a_decision_is_in_the_line_the_event_and_a_tag(
+    s3: Any, handler: BulkHandler, bus: Bus, request_: dict[str, Any], decision: str
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key="assets/request.json", Body=json.dumps(request_).encode())
+    assert send(handler, upload(s3, "images/a.jpg", DOG)) == []
+    (line,), (detail,) = lines(s3), bus.details
+    assert detail["decision"] == line["decision"]
+    assert tags(s3, "images/a.jpg")["clip-decision"] == decision
 
 
 def test_an_upload_delivered_twice_is_written_once_and_its_events_have_one_id(s3: Any, handler: BulkHandler, bus: Bus) -> None:
@@ -226,7 +251,9 @@ def test_events_that_the_bus_refuses_bring_their_messages_back(s3: Any, encoders
 
 
 def test_an_event_that_is_too_large_keeps_the_best_names_and_says_so(s3: Any, encoders: Encoders, bus: Bus) -> None:
-    request = {"labels": [f"label {i} {'и' * 40}" for i in range(900)], "details": True, "embedding": True}
+    labels = [f"label {i} {'и' * 40}" for i in range(900)]
+    thresholds = {"actions": ["hide"], "thresholds": {label: {"hide": 0.0} for label in labels}}
+    request = {"labels": labels, "details": True, "embedding": True, **thresholds}
     s3.put_object(Bucket=BUCKET, Key="assets/request.json", Body=json.dumps(request).encode())
     assert send(handler_of(encoders, bus), upload(s3, "images/a.jpg", DOG)) == []
     (detail,), (line,) = bus.details, lines(s3)
@@ -234,6 +261,7 @@ def test_an_event_that_is_too_large_keeps_the_best_names_and_says_so(s3: Any, en
     assert detail["result"] == {
         name: line["result"][name] for name in sorted(line["result"], key=line["result"].get, reverse=True)[:100]
     }
+    assert (detail["decision"]["action"], len(detail["decision"]["labels"])) == ("hide", 100)
     assert max(bus.sizes) < 200_000
 
 

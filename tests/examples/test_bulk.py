@@ -1,6 +1,7 @@
 """examples/bulk.py against a run on moto; what moto has no word for, AWS's answers as documented."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from classifier.encoders import Encoders
 from classifier.s3 import Bucket
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ROOT
-from tests.support.runs import BUCKET, REGION, Machine, aws, put
+from tests.support.runs import BUCKET, REGION, Machine, aws, lines, put
 
 ARN = f"arn:aws:states:{REGION}:123456789012:stateMachine:runs"
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -61,6 +62,9 @@ class Aws:
         return {"MemorySize": 1024}
 
 
+THRESHOLDS = {"a dog": {"keep": 0.5}}
+
+
 @pytest.fixture
 def run(encoders: Encoders) -> Iterator[Any]:
     """A finished run named r."""
@@ -71,7 +75,8 @@ def run(encoders: Encoders) -> Iterator[Any]:
         put("images/bad.jpg", b"no picture")
         put("images/a.txt", b"text")
         Machine(s3, BulkHandler(encoders, Bucket(BUCKET, "images/"))).run(
-            "r", {"prefix": "images/", "labels": ["a dog", "food"], "batch_size": 5}
+            "r",
+            {"prefix": "images/", "labels": ["a dog", "food"], "actions": ["keep"], "thresholds": THRESHOLDS, "batch_size": 5},
         )
         yield s3
 
@@ -96,6 +101,12 @@ def test_start_sends_what_the_state_machine_takes(run: Any, tmp_path: Path, caps
     assert json.loads(given["input"]) == {"labels": ["a dog", "food"], "max_concurrency": 50, "prefix": "images/"}
 
 
+def test_a_run_may_ask_by_a_classifiers_name(run: Any) -> None:
+    there = Aws(run)
+    assert status("start", "--prefix", "images/", "--classifier", "mine", "--name", "n", make=there) is None
+    assert json.loads(there.started[0]["input"]) == {"classifier": "mine", "prefix": "images/"}
+
+
 def test_what_had_an_error_is_a_manifest_for_another_run(run: Any, tmp_path: Path) -> None:
     there, again = Aws(run), tmp_path / "again.jsonl"
     assert status("results", "r", "--failed", again, make=there) is None
@@ -111,10 +122,15 @@ def test_results_are_summed_up_and_fetched_as_one_file(
 ) -> None:
     output = tmp_path / f"results.{form}"
     assert status("results", "r", "--output", output, make=Aws(run)) is None
-    assert capsys.readouterr().out.startswith("13 classified, 1 with an error, 1 skipped\n")
+    said = capsys.readouterr().out
+    assert said.startswith("13 classified, 1 with an error, 1 skipped\nBy best label:\n")
+    decided = Counter(line["decision"]["action"] or "none" for line in lines(run, "r") if "decision" in line)
+    assert 0 < decided["keep"] < 13
+    assert said.endswith("By decision:\n" + "".join(f"{count:>12,}  {name}\n" for name, count in decided.most_common()))
     rows = output.read_text(encoding="utf-8").splitlines()
     assert len(rows) == (15 if form == "jsonl" else 16)
-    assert sum("images/dog.jpg" in row for row in rows) == 1
+    (dog,) = [row for row in rows if "images/dog.jpg" in row]
+    assert ",keep,a dog,," in dog if form == "csv" else json.loads(dog)["decision"]["action"] == "keep"
     assert not list(tmp_path.glob("*.partial"))
 
 

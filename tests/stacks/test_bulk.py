@@ -160,3 +160,19 @@ def test_settings_that_would_loop_or_read_elsewhere_are_refused(settings: dict[s
 def test_a_request_for_uploads_that_cannot_work_is_refused_at_synthesis(synth: Synth, path: str, message: str) -> None:  # noqa: F811
     with pytest.raises(SettingsError, match=re.escape(message)):
         synth(**UPLOADS | {"on_upload": path})
+
+
+@pytest.mark.parametrize(("classifiers", "deployed"), [("all", True), ("moderation", False)])
+def test_uploads_may_ask_by_a_deployed_classifiers_name(
+    synth: Synth,  # noqa: F811
+    classifiers: str,
+    deployed: bool,
+) -> None:
+    settings = {**UPLOADS, "on_upload": "tests/stacks/on_upload.json", "classifiers": classifiers}
+    if deployed:
+        assert synth(**settings).all("SQS::Queue")
+    else:
+        with pytest.raises(
+            SettingsError, match=r"drawings, which is not deployed. Deployed by the setting classifiers: moderation."
+        ):
+            synth(**settings)

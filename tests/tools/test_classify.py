@@ -87,9 +87,21 @@ def test_parquet_has_the_same_results(folder: Path, tmp_path: Path) -> None:
         assert table[key]["skipped"] == line.get("skipped")
 
 
+def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "results.parquet"
+    assert run(folder, "--classifier", "drawings", "--output", output, "--processes", 1) is None
+    table = {row["key"]: row for row in parquet.read_table(output).to_pylist()}
+    found = lines(tmp_path / "results.parquet.jsonl")
+    for key, line in found.items():
+        assert table[key]["decision"] == line.get("decision")
+    assert [entry["name"] for entry in found["inner/dog.jpg"]["decision"]["labels"]] == ["a dog"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--classifier", "drawing"], "classifiers/drawing.json is missing. In this folder: drawings"),
+        (["--classifier", "drawings", "--labels", "a,b"], "Say what to look for"),
         (["--labels", "a dog,A dog"], "are the same to the model"),
         ([], "Say what to look for"),
         (["--labels", "a", "--output", "results.csv"], "must end in .jsonl or .parquet"),
