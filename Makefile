@@ -118,7 +118,7 @@ $(CDK): package.json package-lock.json
 	@touch $@
 
 deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
-	@$(VENV)/bin/python -m tools.deploy check node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
+	@$(VENV)/bin/python -m tools.deploy check classifiers node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json

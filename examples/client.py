@@ -89,6 +89,12 @@ def open_session(api_key: str | None, backoff: type[Backoff] = Backoff) -> reque
 
 def post(session: requests.Session, endpoint: str, body: dict[str, Any], field: str) -> tuple[Any, str]:
     """That field of the answer, and the model's name. Raises SystemExit with a readable message."""
+    answer, model = ask(session, endpoint, body, field)
+    return answer[field], model
+
+
+def ask(session: requests.Session, endpoint: str, body: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
+    """The answer, which has that field, and the model's name. Raises SystemExit with a readable message."""
     try:
         # A redirect could carry the key to another server.
         response = session.post(endpoint, json=body, timeout=60, allow_redirects=False)
@@ -98,7 +104,9 @@ def post(session: requests.Session, endpoint: str, body: dict[str, Any], field: 
     if response.status_code != HTTPStatus.OK:
         sys.exit(error_message(response.status_code, response.text))
     try:
-        return response.json()[field], response.headers.get("X-Model", "")
+        answer = response.json()
+        answer[field]
+        return answer, response.headers.get("X-Model", "")
     except (ValueError, KeyError, TypeError):
         sys.exit(f"{endpoint} answered, but not as this API does: {response.text[:200]}")
 

@@ -1,4 +1,4 @@
-"""Sorts an image into moderation categories of one or more prompts, in one call."""
+"""Sorts an image into the categories of a deployed classifier, in one call, and says what it decides."""
 
 import sys
 from base64 import b64encode
@@ -7,34 +7,32 @@ from pathlib import Path
 
 import client
 
-CATEGORIES = {
-    "neutral": ["a thumbnail with a blank or logo"],
-    "suggestive": ["a thumbnail of a sexy person", "a thumbnail with suggestive content"],
-    "sport": ["a thumbnail of a sport"],
-    "explicit": ["a thumbnail containing explicit adult content"],
-    "gaming": ["a thumbnail of a casual gaming stream", "a thumbnail showing violent content from a video game"],
-    "music": ["a thumbnail of a music performance"],
-    "violence": ["a thumbnail containing real-world violent content"],
-}
 SAMPLE = Path(__file__).parent / "images" / "dog.jpg"
 
 
 def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
     parser = client.argument_parser(__doc__)
     parser.add_argument("--image", type=Path, default=SAMPLE)
+    parser.add_argument("--classifier", default="moderation", help="its name; default: moderation")
     arguments = parser.parse_args(argv)
     try:
         data, _ = client.shrink(arguments.image.read_bytes())
     except OSError as err:
         sys.exit(f"{arguments.image} can't be read: {err.strerror}")
-    # "max", not "sum": more prompts must not make a category likelier, and a new prompt must not shift your thresholds.
-    body = {"image_data": b64encode(data).decode(), "categories": CATEGORIES, "combine": "max"}
-    result, model = client.post(client.open_session(arguments.api_key, backoff), arguments.endpoint, body, "result")
+    body = {"image_data": b64encode(data).decode(), "classifier": arguments.classifier}
+    answer, model = client.ask(client.open_session(arguments.api_key, backoff), arguments.endpoint, body, "result")
     if model == "demo":
         print(client.DEMO_WARNING)
     print("Category probabilities:")
-    for category, share in sorted(result.items(), key=lambda item: -item[1]):
+    for category, share in sorted(answer["result"].items(), key=lambda item: -item[1]):
         print(f"  {category:<10}  {share:7.2%}")
+    if "decision" not in answer:
+        print(
+            f"No decision: the classifier {arguments.classifier} has no thresholds. docs/classifiers.md says how to set or fit them."
+        )
+        return
+    counted = ", ".join(entry["name"] for entry in answer["decision"]["labels"]) or "nothing"
+    print(f"Decision: {answer['decision']['action'] or 'no action'} ({counted} reached a threshold)")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from classifier.bundle import FILES, MANIFEST, BundleError, read_manifest
-from classifier.classifiers import FOLDER, ClassifierError, read_classifiers
+from classifier.bundle import FILES, MANIFEST, BundleError, BundleManifest, read_manifest
+from classifier.classifiers import FOLDER, ClassifierError, ClassifierFile, read_classifiers
 from stacks.settings import Settings, SettingsError
 
 
@@ -36,12 +36,16 @@ class Bundle:
                 f"{setting} is the demo model, which knows nothing about photographs and can't be deployed. Allowed: a real model's "
                 "bundle (make model MODEL=… PRETRAINED=…). For the template alone: make synth."
             )
-        names = None if settings.classifiers == "all" else settings.classifiers
         # The demo model may stand in for the one that classifiers were fitted on.
-        fitted_on = None if manifest.model == "demo" else manifest
-        try:
-            classifiers = read_classifiers(root / FOLDER, fitted_on, names)
-        except ClassifierError as err:
-            raise SettingsError(f"classifiers={'all' if names is None else ','.join(names)}: {err}") from err
+        classifiers = deployed_classifiers(root, settings, None if manifest.model == "demo" else manifest)
         files = tuple((path / name).as_posix() for name in (MANIFEST, *FILES))
         return cls(path.as_posix(), files, tuple(f"{FOLDER}/{name}.json" for name in classifiers))
+
+
+def deployed_classifiers(root: Path, settings: Settings, manifest: BundleManifest | None) -> dict[str, ClassifierFile]:
+    """Those that the settings name, checked against the model if there is one. Raises SettingsError."""
+    names = None if settings.classifiers == "all" else settings.classifiers
+    try:
+        return read_classifiers(root / FOLDER, manifest, names)
+    except ClassifierError as err:
+        raise SettingsError(f"classifiers={'all' if names is None else ','.join(names) or 'none'}: {err}") from err

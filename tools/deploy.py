@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from typing import Any
 
 import requests
 
-from classifier.bundle import read_manifest
+from classifier.bundle import BundleError, read_manifest
+from stacks.bundle import deployed_classifiers
 from stacks.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parent.parent
@@ -212,7 +214,15 @@ def _already_taken(stack: str) -> int:
     return int(json.loads(reserved or "{}").get("ReservedConcurrentExecutions", 0))
 
 
+def check_classifiers(settings: Settings) -> None:
+    """Before the model is made, which takes long, only what doesn't depend on it."""
+    folder = ROOT / settings.bundle
+    with contextlib.suppress(BundleError):
+        deployed_classifiers(ROOT, settings, read_manifest(folder, verify_hashes=False) if folder.is_dir() else None)
+
+
 CHECKS: Mapping[str, Callable[[Settings], None]] = {
+    "classifiers": check_classifiers,
     "node": check_node,
     "docker": check_docker,
     "buildx": check_buildx,

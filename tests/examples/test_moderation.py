@@ -10,20 +10,35 @@ from tests.support.programs import RecordingHandler, exit_status, run_python
 from tools.local.serve import running
 
 
-def test_one_call_gives_all_categories_best_first(handler: Handler) -> None:
-    recorder = RecordingHandler(handler=handler)
+def test_one_call_gives_all_categories_best_first(deployed: Handler) -> None:
+    recorder = RecordingHandler(handler=deployed)
     with running(recorder) as url:
         done = run_python("examples/moderation.py", "--endpoint", url, "--image", "examples/images/pizza.jpg")
     assert done.returncode == 0, done.stderr
-    warning, title, *rows = done.stdout.splitlines()
+    warning, title, *rows, decision = done.stdout.splitlines()
     assert "nothing about photographs" in warning
+    assert decision.startswith("No decision: the classifier moderation has no thresholds.")
     assert title == "Category probabilities:"
     shares = [float(row.split()[1].rstrip("%")) for row in rows]
     assert {row.split()[0] for row in rows} == {"neutral", "suggestive", "sport", "explicit", "gaming", "music", "violence"}
     assert shares == sorted(shares, reverse=True)
     assert abs(sum(shares) - 100) < 0.1
     (body,) = recorder.bodies()
-    assert (len(body["categories"]), body["combine"]) == (7, "max")
+    assert body.keys() == {"image_data", "classifier"}
+
+
+def test_a_classifier_with_thresholds_decides(deployed: Handler) -> None:
+    with running(deployed) as url:
+        done = run_python(
+            "examples/moderation.py", "--endpoint", url, "--image", "examples/images/pizza.jpg", "--classifier", "drawings"
+        )
+    assert done.stdout.splitlines()[-1] == "Decision: no action (a pizza reached a threshold)"
+
+
+def test_a_classifier_that_is_not_deployed_is_named(handler: Handler) -> None:
+    with running(handler) as url:
+        message = exit_status(moderation.main, "--endpoint", url)
+    assert "'moderation'" in str(message) or '"moderation"' in str(message)
 
 
 @pytest.mark.parametrize("main", [moderation.main, huggingface.main])

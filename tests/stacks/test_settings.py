@@ -276,3 +276,42 @@ def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, message:
 def test_a_bundle_of_another_format_is_refused(root: Path) -> None:
     described(root, format=2)
     assert "has format 2, this program reads 3" in refusal(root)
+
+
+@pytest.fixture
+def classifiers(root: Path) -> Path:
+    """Two classifiers, of which the second was fitted on another model."""
+    folder = root / "classifiers"
+    folder.mkdir()
+    (folder / "pets.json").write_text('{"labels": ["a cat", "a dog"]}', encoding="utf-8")
+    stale = {"model": "other", "fingerprint": "0" * 64, "question": "0" * 64}
+    (folder / "stale.json").write_text(json.dumps({"labels": ["a cat", "a dog"], "fitted_on": stale}), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("pets", ("pets",)), ("pets, pets2", ("pets", "pets2")), ("none", ()), ("", ()), (["pets"], ("pets",)), ("all", "all")],
+)
+def test_classifiers_are_named_with_commas_or_all_or_none(given: object, names: object) -> None:
+    assert Settings.read({"bundle": "models/real", "classifiers": given}).classifiers == names
+
+
+@pytest.mark.parametrize("given", ["Pets", "pets.json", "../pets", "pets;dogs", "-", "a" * 65])
+def test_what_is_no_classifiers_name_is_refused(given: str) -> None:
+    with pytest.raises(SettingsError, match="classifiers="):
+        Settings.read({"bundle": "models/real", "classifiers": given})
+
+
+def test_the_classifiers_that_the_setting_names_are_checked_and_deployed(root: Path, classifiers: Path) -> None:
+    assert read(root, classifiers="pets").classifiers == ("classifiers/pets.json",)
+    assert read(root, classifiers="none").classifiers == ()
+    for asked, message in (
+        ("all", "was fitted on other"),
+        ("pets,stale", "fit it again: make evaluate"),
+        ("pets,dogs", "dogs.json is missing"),
+    ):
+        with pytest.raises(SettingsError, match=f"^classifiers={asked}: .*{message}"):
+            read(root, classifiers=asked)
+    (classifiers / "stale.json").unlink()
+    assert read(root).classifiers == ("classifiers/pets.json",)

@@ -584,6 +584,15 @@ def test_a_deployment_takes_the_settings_and_the_bundle_that_were_named() -> Non
     assert "synth_only" not in make("deploy-cdk")
 
 
+@pytest.mark.parametrize(
+    ("classifiers", "message"), [("all", ""), ("none", ""), ("drawing", "classifiers/drawing.json is missing")]
+)
+def test_classifiers_are_checked_before_the_model_is_made(programs: Programs, classifiers: str, message: str) -> None:
+    done = programs.run("check", "classifiers", "-c", f"classifiers={classifiers}", "-c", "bundle=models/none")
+    assert done.returncode == (1 if message else 0)
+    assert message in done.stderr + done.stdout
+
+
 def test_everything_is_checked_before_the_long_export() -> None:
     output = make("deploy-cdk")
     checks = re.search(r"tools\.deploy check (.*?) -c ", output)
