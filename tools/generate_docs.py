@@ -1,7 +1,7 @@
 """Writes what the docs say from what the code does: `make document`.
 
-lambdas/classifier/openapi.json and the tables in docs/api.md come from the models, the answers below the commands in README.md and
-docs/api.md from the demo model."""
+lambdas/classifier/openapi.json, docs/classifier.schema.json and the tables in docs/ come from the models, the answers below the commands
+in README.md and docs/api.md from the demo model."""
 
 import base64
 import json
@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from classifier.answers import Classifiers, ErrorBody, Result, Results, Score
+from classifier.classifiers import ClassifierFile, Head
 from classifier.openai import EmbeddingRequest, Embeddings, Moderation, ModerationRequest, OpenAIError
 from classifier.picture import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.schema import (
@@ -42,6 +43,8 @@ from tools.local.serve import load, running
 DOCUMENT = Path("lambdas/classifier/openapi.json")
 README = Path("README.md")
 API = Path("docs/api.md")
+CLASSIFIERS = Path("docs/classifiers.md")
+CLASSIFIER_SCHEMA = Path("docs/classifier.schema.json")
 DEMO = Path("models/demo")
 # A command, and its answer below it.
 COMMAND = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n(.*?)\n```\n", re.S)
@@ -253,15 +256,33 @@ def document() -> JsonObject:
     }
 
 
+def classifier_schema() -> JsonObject:
+    """The JSON Schema of a classifier's file."""
+    schema = _without_titles(ClassifierFile.model_json_schema(schema_generator=Published))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _fields(model: type[BaseModel]) -> str:
+    rows = ["| field | meaning | default |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        rows.append(
+            f"| `{name}` | {field.description} | {'' if field.is_required() or default is None else f'`{json.dumps(default)}`'} |"
+        )
+    return "\n".join(rows)
+
+
 def tables() -> dict[str, str]:
-    """The tables in docs/api.md by the name in their marks: the fields of a request, its limits, and the errors."""
-    fields = ["| field | meaning | default |", "|---|---|---|"]
-    for name, field in ClassifyRequest.model_fields.items():
-        default = "" if field.default is None else f"`{json.dumps(field.default)}`"
-        fields.append(f"| `{name}` | {field.description} | {default} |")
+    """The tables in the docs by the name in their marks."""
     errors = ["| status | code and meaning |", "|---|---|", *(f"| {status} | {meaning} |" for status, meaning in ERRORS.items())]
     limits = ["| what | limit |", "|---|---|", *(f"| {what} | {limit} |" for what, limit in LIMITS.items())]
-    return {"fields": "\n".join(fields), "errors": "\n".join(errors), "limits": "\n".join(limits)}
+    return {
+        "fields": _fields(ClassifyRequest),
+        "classifier": _fields(ClassifierFile),
+        "head": _fields(Head),
+        "errors": "\n".join(errors),
+        "limits": "\n".join(limits),
+    }
 
 
 def with_tables(text: str) -> str:
@@ -286,8 +307,9 @@ def with_answers(text: str, url: str) -> str:
 
 def main() -> None:
     DOCUMENT.write_text(json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    CLASSIFIER_SCHEMA.write_text(json.dumps(classifier_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with running(load(DEMO)) as url:
-        for path in (README, API):
+        for path in (README, API, CLASSIFIERS):
             path.write_text(with_answers(with_tables(path.read_text(encoding="utf-8")), url), encoding="utf-8")
 
 

@@ -10,13 +10,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from classifier.body import no_constant, no_duplicates
 from classifier.bundle import BundleManifest
 from classifier.decision import check_thresholds
 from classifier.errors import ClientError
-from classifier.schema import CLASSIFIER_NAME, MAX_DIMENSION, SLOT, JsonObject, Question, Strict, from_base64
+from classifier.schema import (
+    BY_CATEGORIES,
+    BY_LABELS,
+    CLASSIFIER_NAME,
+    MAX_DIMENSION,
+    SLOT,
+    WITH_MULTI_LABEL,
+    JsonObject,
+    Question,
+    Strict,
+    from_base64,
+)
 from classifier.validation import check_question, validate
 
 FOLDER = "classifiers"
@@ -71,6 +82,13 @@ class Head(Strict):
 
 class ClassifierFile(Question):
     """classifiers/NAME.json: the question, and what a decision is made of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [BY_LABELS, BY_CATEGORIES],
+            "dependentSchemas": {"negative_template": WITH_MULTI_LABEL, "head": {"required": ["fitted_on"]}},
+        }
+    )
 
     description: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = Field(
         None, description="What it is for, in a sentence or two; `GET /classifiers` shows it."

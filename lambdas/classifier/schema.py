@@ -371,6 +371,14 @@ def _alone(name: str, *excluded: str) -> JsonObject:
     return {"required": [name], "properties": {other: False for other in excluded if other != name}}
 
 
+# What to look for: labels or categories, and what goes with neither or with one alone. The rules of a classifier's file too.
+BY_LABELS = _alone("labels", "categories", "combine", "classifier")
+BY_CATEGORIES = _alone("categories", "labels", "classifier") | {
+    "anyOf": [{"properties": {"combine": {"const": "max"}}}, {"properties": {"multi_label": {"const": False}}}]
+}
+WITH_MULTI_LABEL: JsonObject = {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}}
+
+
 class ClassifyRequest(Options, Question, Pictures):
     """One image or several, and what to look for in them."""
 
@@ -383,25 +391,13 @@ class ClassifyRequest(Options, Question, Pictures):
                         _alone("image_embedding", "fit", "regions"),
                     ]
                 },
-                {
-                    "anyOf": [
-                        _alone("labels", "categories", "combine", "classifier"),
-                        _alone("categories", "labels", "classifier")
-                        | {
-                            "anyOf": [
-                                {"properties": {"combine": {"const": "max"}}},
-                                {"properties": {"multi_label": {"const": False}}},
-                            ]
-                        },
-                        _alone("classifier", *_BESIDE_NO_CLASSIFIER),
-                    ]
-                },
+                {"anyOf": [BY_LABELS, BY_CATEGORIES, _alone("classifier", *_BESIDE_NO_CLASSIFIER)]},
                 {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
             ],
             "dependentSchemas": {
                 "actions": {"required": ["thresholds"]},
                 "min_similarity": {"required": ["thresholds"]},
-                "negative_template": {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                "negative_template": WITH_MULTI_LABEL,
                 "regions": {
                     "anyOf": [
                         {"properties": {"regions": {"const": count}, "images": {"maxItems": MAX_SQUARES // (count**2 + 1)}}}
@@ -412,7 +408,7 @@ class ClassifyRequest(Options, Question, Pictures):
                     "required": ["regions"],
                     "anyOf": [
                         {"properties": {"regions_combine": {"const": "whole"}}},
-                        {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}},
+                        WITH_MULTI_LABEL,
                     ],
                 },
             },

@@ -188,6 +188,34 @@ def rest_event(random: Random, body: bytes) -> Event:
     }  # fmt: skip
 
 
+def openai_event(random: Random) -> Event:
+    """A request in OpenAI's form, whole or mutated, to one of its routes, or to the other one."""
+    picture = f"data:image/jpeg;base64,{ENCODED}"
+    texts: Any = random.choice(
+        [picture, "a dog", [picture, "a dog"], LABELS, ["a"] * 3000, [1, 2], [[1, 2]], text(random, 900_000)]
+    )
+    moderated: Any = [
+        {"type": "image_url", "image_url": {"url": random.choice([picture, "https://example.org/a.jpg", "data:,"])}}
+    ]
+    asked = (
+        {
+            "model": random.choice(["drawings", "moderation", "x"]),
+            "input": random.choice([moderated, moderated * 2, "a dog", texts]),
+        }
+        if random.random() < 0.5
+        else {"model": "demo", "input": texts, "encoding_format": random.choice(["float", "base64", "hex"])}
+    )
+    for _ in range(random.choice([0, 0, 1, 2])):
+        place = (
+            random.choice([asked, *(item for item in asked["input"] if isinstance(item, dict))])
+            if isinstance(asked.get("input"), list)
+            else asked
+        )
+        place[random.choice([*place, "dimensions", text(random, 50)])] = value(random)
+    event = rest_event(random, json.dumps(asked).encode()[:MAX_BODY])
+    return event | {"resource": random.choice(["/v1/moderations", "/v1/embeddings"])}
+
+
 def wrong_event(random: Random) -> Event:
     """An event of any kind with fields that are null, lists, of a wrong type, or missing."""
     event = copy.deepcopy(random.choice([*HTTP_EVENTS.values()]))
@@ -216,6 +244,7 @@ MAKERS: dict[str, Callable[[Random], Event]] = {
     "texts": lambda random: rest_event(random, json.dumps(texts(random)).encode()[:MAX_BODY]),
     "deep": lambda random: rest_event(random, deep(random).encode()[:MAX_BODY]),
     "raw": lambda random: rest_event(random, raw(random)),
+    "openai": openai_event,
     "event": wrong_event,
     "direct": direct_event,
 }

@@ -10,6 +10,8 @@ import openapi_spec_validator
 import pytest
 from jsonschema import Draft202012Validator
 
+from classifier.classifiers import parse_classifier
+from classifier.errors import ClientError
 from classifier.handler import Handler
 from classifier.schema import IMAGE_TYPES
 from tests.support.requests import ROOT, ask, event
@@ -32,10 +34,45 @@ def test_the_committed_document_is_current() -> None:
     assert generate_docs.document() == nearly(COMMITTED), "run: make document"
 
 
-def test_the_tables_of_the_api_page_are_current() -> None:
-    page = (ROOT / generate_docs.API).read_text(encoding="utf-8")
-    assert generate_docs.with_tables(page) == page, "run: make document"
-    assert [name for name, table in generate_docs.tables().items() if table not in page] == []
+def test_the_tables_of_the_pages_are_current() -> None:
+    pages = [(ROOT / path).read_text(encoding="utf-8") for path in (generate_docs.API, generate_docs.CLASSIFIERS)]
+    assert list(map(generate_docs.with_tables, pages)) == pages, "run: make document"
+    assert [name for name, table in generate_docs.tables().items() if not any(table in page for page in pages)] == []
+
+
+def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_takes() -> None:
+    schema = json.loads((ROOT / generate_docs.CLASSIFIER_SCHEMA).read_text(encoding="utf-8"))
+    assert generate_docs.classifier_schema() == schema, "run: make document"
+    validator = Draft202012Validator(schema)
+    for path in (ROOT / "classifiers").glob("*.json"):
+        validator.validate(json.loads(path.read_text(encoding="utf-8")))
+    labels = {"labels": ["a dog", "a cat"]}
+    for more in (
+        {},
+        {"labels": None},
+        {"labels": []},
+        {"categories": {"a": ["b"]}},
+        {"combine": "max"},
+        {"negative_template": "none"},
+        {"multi_label": True, "negative_template": "none"},
+        {"actions": ["hide"], "thresholds": {"a dog": {"hide": 0.5}}},
+        {"actions": ["hide"]},
+        {"thresholds": {"a dog": 1.5}},
+        {"min_similarity": 0.1},
+        {"classifier": "drawings"},
+        {"image_data": "AAAA"},
+        {"description": ""},
+        {"head": {"vectors": "", "scale": 1}},
+        {"fitted_on": {"model": "demo", "fingerprint": "0", "question": "0" * 64}},
+        {"fitted_on": {"model": "demo", "fingerprint": "0" * 64, "question": "0" * 64}},
+    ):
+        value = labels | more
+        try:
+            parse_classifier(value)
+        except ClientError as err:
+            assert not validator.is_valid(value), (more, err.message)
+        else:
+            assert validator.is_valid(value), more
 
 
 @pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 2), (generate_docs.API, 14)])
