@@ -368,7 +368,8 @@ _BESIDE_NO_CLASSIFIER = ("regions_combine", *Question.model_fields)
 
 
 def _alone(name: str, *excluded: str) -> JsonObject:
-    return {"required": [name], "properties": {other: False for other in excluded if other != name}}
+    absent = {other: False for other in excluded if other != name}
+    return {"required": [name]} | ({"properties": absent} if absent else {})
 
 
 # What to look for: labels or categories, and what goes with neither or with one alone. The rules of a classifier's file too.
@@ -387,7 +388,7 @@ class ClassifyRequest(Options, Question, Pictures):
             "allOf": [
                 {
                     "oneOf": [
-                        *({"required": [name]} for name in ("image_data", "images", "image_s3")),
+                        *(_alone(name) for name in ("image_data", "images", "image_s3")),
                         _alone("image_embedding", "fit", "regions"),
                     ]
                 },

@@ -47,7 +47,7 @@ def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_
     for path in (ROOT / "classifiers").glob("*.json"):
         validator.validate(json.loads(path.read_text(encoding="utf-8")))
     labels = {"labels": ["a dog", "a cat"]}
-    for more in (
+    changes: list[dict[str, Any]] = [
         {},
         {"labels": None},
         {"labels": []},
@@ -65,7 +65,8 @@ def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_
         {"head": {"vectors": "", "scale": 1}},
         {"fitted_on": {"model": "demo", "fingerprint": "0", "question": "0" * 64}},
         {"fitted_on": {"model": "demo", "fingerprint": "0" * 64, "question": "0" * 64}},
-    ):
+    ]
+    for more in changes:
         value = labels | more
         try:
             parse_classifier(value)
