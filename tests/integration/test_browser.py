@@ -576,7 +576,10 @@ def test_a_classifier_of_the_server_is_asked_by_name_until_it_is_changed(deploye
 
 def test_a_decision_shows_its_action_and_each_labels_own_thresholds(encoders: Encoders, page: Page) -> None:
     pets = parse_classifier({**FILES[2], "labels": ["a cat", "a dog", "a pizza"]})
-    handler = Handler(encoders, classifiers={"pets": pets, "unlike": pets.model_copy(update={"min_similarity": 0.99})})
+    vectors = base64.b64encode(np.ones((2, encoders.manifest.dimension), "<f4").tobytes()).decode()
+    taught = parse_classifier({**FILES[-1], "head": {"vectors": vectors, "scale": 1}, "multi_label": False})
+    unlike = pets.model_copy(update={"min_similarity": 0.99})
+    handler = Handler(encoders, classifiers={"pets": pets, "unlike": unlike, "taught": taught})
     with running(handler, Limits("secret")) as url:
         page.goto(url)
         assert error(page) == "This service asks for an API key."
@@ -606,6 +609,15 @@ def test_a_decision_shows_its_action_and_each_labels_own_thresholds(encoders: En
         settle(page)
         assert sent[-1]["labels"] == ["a cat", "a dog", "a pizza"]
         assert said(page, "#verdict") == "1 of 3 reached 40 %."
+        taught_button = page.get_by_role("button", name="taught")
+        assert "thresholds fitted, learned from examples" in taught_button.inner_text()
+        taught_button.click()
+        assert bars(page) == {"a cat": 50, "a dog": 50}
+        assert "fitted_on" not in export_set(page)[1]
+        assert "stays on the server" in page.inner_text("#set-note")
+        page.fill(".entry input", "a boat")
+        settle(page)
+        assert "What it learned from examples plays no part." in page.inner_text("#source")
 
 
 def test_the_answer_changes_while_one_types_and_the_newest_wins(url: str, page: Page) -> None:
