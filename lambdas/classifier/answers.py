@@ -85,13 +85,19 @@ class Score(Strict):
 
 
 class ClassifierInfo(Strict):
-    """A deployed classifier. `labels`: the names in its answers; `fitted`: whether its thresholds were fitted on pictures, on this very
-    model, rather than set by hand; `learned`: whether it learned from examples."""
+    """A deployed classifier and its question. `labels`: the names in its answers, which are those of its `categories` where it has any;
+    `fitted`: whether its thresholds were fitted on pictures, on this very model, rather than set by hand; `learned`: whether it learned
+    from examples."""
 
     name: str
     description: str | None
     labels: list[str]
+    categories: dict[str, list[str]] | None
+    combine: str
+    templates: list[str]
     multi_label: bool
+    negative_template: str
+    fit: str | None
     actions: list[str] | None
     thresholds: dict[str, Threshold] | None
     min_similarity: float | None

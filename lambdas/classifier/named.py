@@ -41,13 +41,16 @@ class Named:
         return dataclasses.replace(parsed, request=parsed.request.model_copy(update=question))
 
     def describe(self, name: str) -> JsonObject:
-        """What `GET /classifiers` says of it."""
+        """What `GET /classifiers` says of it: its question, so that a caller may ask it with changes."""
         file = self.file
         return {
-            "name": name, "description": file.description, "labels": list(self.prompt_set.names), "multi_label": file.multi_label,
-            "actions": file.actions, "thresholds": file.thresholds, "min_similarity": file.min_similarity,
-            "fitted": bool(file.fitted_on and file.thresholds), "learned": file.head is not None,
-        }  # fmt: skip
+            "name": name,
+            "description": file.description,
+            **{field: getattr(file, field) for field in Question.model_fields},
+            "labels": list(self.prompt_set.names),
+            "fitted": bool(file.fitted_on and file.thresholds),
+            "learned": file.head is not None,
+        }
 
 
 class NamedClassifiers:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 from tools.local.serve import MODELS, load, running
 
 OUT = Path("docs/playground.webp")
-SIZE = (1120, 760)
+SIZE = (1120, 890)
 MAX_BYTES = 2_000_000
 
 
@@ -39,7 +39,11 @@ def main() -> None:
             shoot(page, 400)
         page.check("[value=each]", force=True)
         shoot(page, 1500)
-        page.click("#samples button:nth-child(2)")
+        page.click("#sets summary")
+        page.get_by_role("button", name="drawings").click()
+        page.click("#samples button:nth-child(1)")
+        shoot(page, 2500)
+        page.click("#sets summary")
         page.check("[name=regions][value='3']", force=True)
         page.wait_for_selector("#heat:not([hidden])")
         shoot(page, 2500)
