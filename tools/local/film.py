@@ -29,6 +29,9 @@ def main() -> None:
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
         page.goto(url)
         page.wait_for_selector("#bars li")
+        # The first picture waits for the process that decodes; the film shows the times after it.
+        page.click("#samples button:nth-child(1)")
+        page.wait_for_timeout(1000)
         shoot(page, 1500)
         page.screenshot(path=OUT.with_suffix(".png"))
         for number in (2, 3):
