@@ -102,7 +102,8 @@ def bars(page: Page) -> dict[str, float]:
 def said(page: Page, selector: str) -> str:
     """A text as one reads it; numbers hold on to their signs by spaces that don't break."""
     settle(page)
-    return page.inner_text(selector).replace("\xa0", " ")
+    text: str = page.inner_text(selector)
+    return text.replace("\xa0", " ")
 
 
 def replace_labels(page: Page, *labels: str) -> None:
@@ -318,7 +319,7 @@ def test_an_error_is_told_at_the_field_that_it_names_until_the_field_is_mended(
     settle(page)
     page.check("[value=each]", force=True)
     page.click("#more summary")
-    wrong = {
+    wrong: dict[str, Callable[[], object]] = {
         "templates": lambda: page.fill("#templates", "a photo"),
         "fit": lambda: page.evaluate("""() => {
           fit.append(new Option("stretch", "stretch"));
@@ -344,13 +345,14 @@ def test_an_error_is_told_at_the_field_that_it_names_until_the_field_is_mended(
     page.wait_for_selector("#status.wrong")
     assert page.is_visible(slot)
     page.unroute("**/*")
-    for clear in (
+    clears: list[Callable[[], object]] = [
         lambda: page.fill(".entry input", ""),
         lambda: page.fill("#templates", ""),
         lambda: page.select_option("#fit", ""),
         lambda: page.fill("#negative", ""),
         lambda: page.fill("#threshold", "20"),
-    ):
+    ]
+    for clear in clears:
         clear()
     page.wait_for_selector("#bars li")
     assert not page.is_visible(slot)
@@ -440,13 +442,14 @@ def test_an_example_fills_in_its_labels_and_a_file_without_labels_is_refused(url
     assert set(bars(page)) == {"neutral", "suggestive", "sport", "explicit", "gaming", "music", "violence"}
     page.get_by_role("button", name="Animals").click()
     assert "a dog" in bars(page)
-    for wrong in (
+    files: list[object] = [
         [],
         {"labels": "a dog"},
         {"labels": [1]},
         {"categories": {}},
         {"labels": ["a dog"], "categories": {"b": ["c"]}},
-    ):
+    ]
+    for wrong in files:
         import_set(page, wrong)
         assert "no set of labels" in error(page)
         page.get_by_role("button", name="Scenes").click()

@@ -51,7 +51,10 @@ def test_the_plot_is_an_svg_with_every_bar() -> None:
 
 def test_a_side_measures_in_a_process_of_its_own() -> None:
     # As the command starts it: what a spawned process can't import from the command's own module shows only there.
-    program = "from tools.benchmark.api import Side, main, pictures, thumbnail; side = Side(pictures, thumbnail()); print(side('here', None, 3))"
+    program = (
+        "import functools, pathlib; from tools.benchmark.api import Side, main, ours, thumbnail; "
+        "print(Side(functools.partial(ours, pathlib.Path('models/demo')), thumbnail())('outside', None, 3))"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     assert len(json.loads(done.stdout)) == 3
 
