@@ -427,7 +427,7 @@ def test_the_request_runs_as_it_is_copied_in_three_languages(url: str, page: Pag
     for language, (command, read) in languages.items():
         page.click(f"[data-code={language}]")
         page.click("#copy")
-        until(page, "document.getElementById('copy').textContent === 'Copied'")
+        until(page, "async () => await navigator.clipboard.readText() === document.getElementById('code').textContent")
         program = page.evaluate("navigator.clipboard.readText()")
         done = subprocess.run([*command, program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
