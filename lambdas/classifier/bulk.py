@@ -20,7 +20,7 @@ from classifier.errors import ClientError, quoted
 from classifier.parsing import ParsedRequest, parse_options
 from classifier.s3 import Bucket
 from classifier.schema import MANIFESTS, RESULTS, JsonObject
-from classifier.start import load, prepare
+from classifier.start import load, prepare, start_budget
 from classifier.uploads import Uploads
 
 # Beside the request's own fields: the default, the least, the most.
@@ -53,8 +53,10 @@ class BulkHandler:
         bucket: Bucket,
         uploads: Callable[[Classifier], Uploads] | None = None,
         classifiers: Mapping[str, ClassifierFile] | None = None,
+        start_ms: Callable[[], int] = lambda: 60_000,
     ) -> None:
-        self._classifier, self._model = Classifier(encoders, classifiers), encoders.manifest.name
+        """`classifiers` and `start_ms` are the Classifier's."""
+        self._classifier, self._model = Classifier(encoders, classifiers, start_ms), encoders.manifest.name
         self._bucket, self._make_uploads = bucket, uploads
         self._request: tuple[str, ParsedRequest] | None = None
 
@@ -165,6 +167,7 @@ def _item(entry: object) -> Item | JsonObject:
 
 def from_environment() -> BulkHandler:
     """As stacks/bulk.py sets it."""
+    start_ms = start_budget()
     prepare()
     bucket, encoders = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]), load()
     folder = os.environ.get("CLIP_CLASSIFIERS")
@@ -174,7 +177,7 @@ def from_environment() -> BulkHandler:
         assets, tags = Bucket(os.environ["ON_UPLOAD_BUCKET"], ""), os.environ.get("UPLOAD_TAGS") == "true"
         return Uploads(classifier, encoders.manifest.name, bucket, assets, os.environ["ON_UPLOAD_KEY"], tags)
 
-    return BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None, classifiers)
+    return BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None, classifiers, start_ms)
 
 
 if "CLIP_BUNDLE" in os.environ:

@@ -1,7 +1,6 @@
 """The API's composition root: reads the environment, loads the bundle and builds the handler."""
 
 import os
-import time
 from pathlib import Path
 
 from classifier.bundle import read_manifest
@@ -9,10 +8,7 @@ from classifier.classifiers import read_classifiers
 from classifier.encoders import Encoders
 from classifier.handler import Handler
 from classifier.s3 import Bucket
-from classifier.start import prepare, threads_for
-
-# Lambda gives a start ten seconds: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
-START_S = 8.0
+from classifier.start import prepare, start_budget, threads_for
 
 
 def build(
@@ -28,7 +24,7 @@ def build(
 
     Where all classifiers are learned, the text encoder is loaded when it is first needed.
     """
-    end = time.monotonic() + START_S
+    start_ms = start_budget()
     files = read_classifiers(classifiers, read_manifest(bundle, verify_hashes=False)) if classifiers else {}
     text = not files or any(file.head is None for file in files.values())
     encoders = Encoders.load(bundle, threads=threads, verify_hashes=verify_hashes, text=text)
@@ -37,7 +33,7 @@ def build(
         cors_origin=cors_origin,
         bucket=bucket,
         classifiers=files,
-        start_ms=lambda: int((end - time.monotonic()) * 1000),
+        start_ms=start_ms,
     )
 
 

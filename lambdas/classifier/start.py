@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from classifier.decoder import shared
@@ -12,6 +14,8 @@ from classifier.encoders import Encoders
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769 MB.
 MB_PER_CPU = 1769
+# Lambda gives a start ten seconds: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+START_S = 8.0
 # https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
 PR_SET_DUMPABLE = 4
 
@@ -19,6 +23,12 @@ PR_SET_DUMPABLE = 4
 def threads_for(memory: str | None) -> int:
     """The vCPUs of a function with so many MB, rounded up; outside Lambda, the CPUs of the machine."""
     return math.ceil(int(memory) / MB_PER_CPU) if memory else os.cpu_count() or 1
+
+
+def start_budget() -> Callable[[], int]:
+    """Tells how many milliseconds are left of a start that begins now."""
+    end = time.monotonic() + START_S
+    return lambda: int((end - time.monotonic()) * 1000)
 
 
 def prepare() -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from classifier.batch import classify_batch
 from classifier.bulk import BulkHandler
+from classifier.classifiers import read_classifiers
 from classifier.encoders import Encoders
 from classifier.s3 import Bucket
+from tests.support.encoders import CountingEncoders
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ROOT
 from tests.support.runs import BUCKET, FunctionError, Machine, aws, keys, lines, put
@@ -41,6 +43,16 @@ def fill(count: int) -> dict[str, str]:
         put(key, body)
         expected[key] = kind if kind in ("error", "result") else "skipped"
     return expected
+
+
+def test_a_start_leaves_prompts_that_it_has_no_time_for_to_the_first_batch(s3: Any, encoders: Encoders) -> None:
+    counting = CountingEncoders(encoders)
+    classifiers = read_classifiers(ROOT / "classifiers", encoders.manifest)
+    handler = BulkHandler(counting, Bucket(BUCKET, "images/"), None, classifiers, start_ms=lambda: 0)  # type: ignore[arg-type]
+    assert not counting.lengths
+    put("images/dog.jpg", PICTURES[0])
+    assert Machine(s3, handler).run("r", {"prefix": "images/", "classifier": "drawings"})["status"] == "SUCCEEDED"
+    assert [entry["name"] for entry in lines(s3, "r")[0]["decision"]["labels"]] == ["a dog"]
 
 
 def outcomes(found: list[dict[str, Any]]) -> dict[str, str]:
