@@ -110,11 +110,11 @@ class Classifier:
         job = _Job(request, PromptSet([], [], prompts, []), context, Allowance(context.seconds_left()))
         with context.stage("text"):
             rows = iter(self._cache.embed(prompts, context))
-        seen = []
+        decoded = []
         for picture in pictures:
             context.check_deadline("send fewer pictures in one call.")
-            seen.append(self._embed_images([(picture, self._decode(picture, job))], job)[0][0])
-        each = iter(seen)
+            decoded.append((picture, self._decode(picture, job)))
+        each = iter([embedding for embedding, *_ in self._embed_images(decoded, job)])
         # The start and the end token aren't the caller's.
         tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
         return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens

@@ -127,8 +127,9 @@ class Handler:
 
     def _moderate(self, request: Request, context: RequestContext) -> Response:
         parsed = openai.parse_moderation(read_object(request))
-        answer = self._classifier.answer(parsed, context)
-        return _json(200, openai.moderation(str(parsed.request.classifier), answer))
+        model = str(parsed.request.classifier)
+        openai.check_thresholds_of(model, self._classifier.named.find(model, "model").file)
+        return _json(200, openai.moderation(model, self._classifier.answer(parsed, context)))
 
     def _embed(self, request: Request, context: RequestContext) -> Response:
         asked = openai.parse_embeddings(read_object(request), self._manifest)

@@ -11,22 +11,23 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from classifier.bundle import BundleManifest
 from classifier.errors import ClientError, quoted
 from classifier.parsing import ParsedRequest
 from classifier.schema import (
-    LOST_CHARACTER,
     MAX_ANSWER_BYTES,
     MAX_PROMPTS,
     NOT_BASE64,
     ClassifyRequest,
     JsonObject,
+    Question,
     Strict,
     at_most,
     from_base64,
+    whole,
 )
 from classifier.validation import validate
 
@@ -75,9 +76,9 @@ def _embedded(value: object) -> list[str | bytes]:
     for item in items:
         if not isinstance(item, str):
             raise PydanticCustomError("custom", "must be a text, a picture as a data: URI, or a list of them.")
-        if LOST_CHARACTER in item or any("\ud800" <= character <= "\udfff" for character in item[:1000]):
-            raise PydanticCustomError("custom", "has what is left of a character that was not UTF-8; send UTF-8.")
-        found.append(_picture(item) if _PICTURE.match(item) else item)
+        if any("\ud800" <= character <= "\udfff" for character in item[:1000]):
+            raise PydanticCustomError("custom", "has half of a surrogate pair; send whole characters.")
+        found.append(_picture(item) if _PICTURE.match(item) else whole(item))
     return found
 
 
@@ -132,7 +133,7 @@ class EmbeddingRequest(Strict):
     )
     model: str = Field(description="The bundle's name, as in the header `X-Model`.", json_schema_extra={"format": "model"})
     encoding_format: Literal["float", "base64"] = Field("float", description="`base64` is of float32, little-endian.")
-    dimensions: Annotated[int, BeforeValidator(lambda value: value)] | None = Field(
+    dimensions: int | None = Field(
         None, description="The model's own number, or leave it out.", json_schema_extra={"format": "dimension"}
     )
     user: str | None = Field(None, description="Ignored.")
@@ -178,13 +179,16 @@ def parse_moderation(body: JsonObject) -> ParsedRequest:
     return ParsedRequest(request, {"image_data": "input", "classifier": "model"})
 
 
-def moderation(model: str, answer: JsonObject) -> JsonObject:
+def check_thresholds_of(model: str, question: Question) -> None:
     """Raises ClientError for a classifier without thresholds, by which nothing could be flagged."""
-    if "decision" not in answer:
+    if question.thresholds is None:
         message = (
             f"model {quoted(model)} has no thresholds, so it can flag nothing; set them in its file, or fit them: make evaluate."
         )
         raise ClientError(400, "invalid_request", message, "model")
+
+
+def moderation(model: str, answer: JsonObject) -> JsonObject:
     flagged, scores = {entry["name"] for entry in answer["decision"]["labels"]}, answer["result"]
     result = {
         "flagged": bool(flagged), "categories": {name: name in flagged for name in scores}, "category_scores": scores,

@@ -140,7 +140,7 @@ def at_most(maximum: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     if LOST_CHARACTER in text:
         raise PydanticCustomError("custom", "has U+FFFD, what is left of a character that was not UTF-8; send UTF-8.")
     return text
@@ -209,13 +209,13 @@ ImageOrNone = Annotated[
 Label = Annotated[
     str,
     StringConstraints(min_length=1),
-    AfterValidator(_whole),
+    AfterValidator(whole),
     Field(json_schema_extra={"format": "label"}),
 ]
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
-    AfterValidator(_whole),
+    AfterValidator(whole),
     Field(json_schema_extra={"format": "label"}),
 ]
 Labels = Annotated[
@@ -226,7 +226,7 @@ Labels = Annotated[
 Template = Annotated[
     str,
     StringConstraints(max_length=MAX_CHARACTERS),
-    AfterValidator(_whole),
+    AfterValidator(whole),
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
@@ -236,7 +236,7 @@ Threshold = Annotated[
     PlainValidator(_threshold),
     WithJsonSchema({"anyOf": [_SHARE_SCHEMA, {"type": "object", "additionalProperties": _SHARE_SCHEMA, "minProperties": 1}]}),
 ]
-Action = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(_whole)]
+Action = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(whole)]
 Fit = Literal["crop", "pad", "squash", "tiles"]
 
 
@@ -301,7 +301,7 @@ class Question(Strict):
     negative_template: Annotated[
         str,
         StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
-        AfterValidator(_whole),
+        AfterValidator(whole),
         AfterValidator(_negative_template),
         Field(json_schema_extra={"format": "negative template"}),
     ] = Field(

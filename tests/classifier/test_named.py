@@ -246,3 +246,21 @@ def test_one_call_with_a_picture_that_is_no_picture_leaves_the_next_as_it_was(en
     before = handler(event({"image_data": small, "classifier": "pets"}), Context())["body"]
     assert ask(handler, event({"image_data": "AAAA", "classifier": "pets"}))[0] == 415
     assert handler(event({"image_data": small, "classifier": "pets"}), Context())["body"] == before
+
+
+def test_a_moderation_that_can_flag_nothing_is_refused_before_its_picture_is_read(encoders: Encoders) -> None:
+    counting = CountingEncoders(encoders)
+    handler = Handler(counting, classifiers={"pets": parse_classifier({"labels": WORDS})})  # type: ignore[arg-type]
+    body = {"model": "pets", "input": [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{IMAGE}"}}]}
+    status, answer, _ = ask(handler, event(body, resource="/v1/moderations"))
+    assert (status, answer["error"]["param"], counting.images) == (400, "model", [])
+    assert "has no thresholds" in answer["error"]["message"]
+
+
+def test_pictures_to_embed_share_a_run(encoders: Encoders) -> None:
+    counting = CountingEncoders(encoders, image=MANIFEST.image.model_copy(update={"max_batch": 2}))
+    body = {"model": "demo", "input": [f"data:image/jpeg;base64,{IMAGE}"] * 3, "encoding_format": "float"}
+    answer = ask(Handler(counting), event(body, resource="/v1/embeddings"))[1]  # type: ignore[arg-type]
+    assert counting.images == [2, 1]
+    own = ask(Handler(encoders), event({"image_data": IMAGE, "labels": ["a dog", "a cat"], "embedding": True}))[1]["embedding"]
+    assert [entry["embedding"] for entry in answer["data"]] == [own] * 3

@@ -38,7 +38,7 @@ def test_a_classifier_with_thresholds_decides(deployed: Handler) -> None:
 def test_a_classifier_that_is_not_deployed_is_named(handler: Handler) -> None:
     with running(handler) as url:
         message = exit_status(moderation.main, "--endpoint", url)
-    assert "'moderation'" in str(message) or '"moderation"' in str(message)
+    assert '"moderation", and there is no classifier here' in str(message)
 
 
 @pytest.mark.parametrize("main", [moderation.main, huggingface.main])
