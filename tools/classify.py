@@ -226,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = {name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)}
         options |= json.loads(given.request.read_bytes()) if given.request else {}
         encoders = Encoders.load(given.bundle, threads=1, verify_hashes=True)
-        check(classifier_of(encoders, parse_options(options)), options, RequestContext(unlimited))
+        classifier = classifier_of(encoders, parse_options(options))
+        check(classifier, options, RequestContext(unlimited))
     except (OSError, ValueError, BundleError, ClassifierError) as err:
         sys.exit(f"error: {err}")
     except ClientError as err:
@@ -235,10 +236,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"There is no picture in {given.pictures}.")
     lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
     model = encoders.manifest.files["image.onnx"].sha256
-    name = options.get("classifier")
-    question = json.loads((CLASSIFIERS / f"{name}.json").read_bytes()) if name else None
     asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}
-    check_request(lines, asked | ({"classifier": question} if name else {}))
+    if name := options.get("classifier"):
+        asked["classifier"] = classifier.named.find(name).file.model_dump(mode="json")
+    check_request(lines, asked)
     try:
         before, new = classify(given.bundle, given.pictures, options, lines, given.processes)
     except KeyboardInterrupt:

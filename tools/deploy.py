@@ -216,9 +216,10 @@ def _already_taken(stack: str) -> int:
 
 def check_classifiers(settings: Settings) -> None:
     """Before the model is made, which takes long, only what doesn't depend on it."""
-    folder = ROOT / settings.bundle
+    manifest = None
     with contextlib.suppress(BundleError):
-        deployed_classifiers(ROOT, settings, read_manifest(folder, verify_hashes=False) if folder.is_dir() else None)
+        manifest = read_manifest(ROOT / settings.bundle, verify_hashes=False)
+    deployed_classifiers(ROOT, settings, manifest)
 
 
 CHECKS: Mapping[str, Callable[[Settings], None]] = {
