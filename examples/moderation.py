@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
         print(f"  {category:<10}  {share:7.2%}")
     if "decision" not in answer:
         print(
-            f"No decision: the classifier {arguments.classifier} has no thresholds. docs/classifiers.md says how to set or fit them."
+            f"No decision: the classifier {arguments.classifier} has no thresholds. docs/classifiers.md says how to set them."
         )
         return
     counted = ", ".join(entry["name"] for entry in answer["decision"]["labels"]) or "nothing"
