@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     for category, share in sorted(answer["result"].items(), key=lambda item: -item[1]):
         print(f"  {category:<10}  {share:7.2%}")
     if "decision" not in answer:
-        print(
-            f"No decision: the classifier {arguments.classifier} has no thresholds. docs/classifiers.md says how to set them."
-        )
+        print(f"No decision: the classifier {arguments.classifier} has no thresholds. docs/classifiers.md says how to set them.")
         return
     counted = ", ".join(entry["name"] for entry in answer["decision"]["labels"]) or "nothing"
     print(f"Decision: {answer['decision']['action'] or 'no action'} ({counted} reached a threshold)")
