@@ -225,7 +225,7 @@ build/sam/ready: tests/integration/sam-requirements.txt
 	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-test-aws: $(READY) build/aws/ready ## run the tools around a deployment with AWS's own command line against moto
+test-aws: $(READY) build/aws/ready $(CDK) ## run the tools around a deployment, AWS's command line and the CDK's against moto: AWS_CLI=/usr/bin/aws
 	@$(VENV)/bin/python -m pytest tests/integration/test_aws.py
 
 build/aws/ready: tests/integration/aws-requirements.txt

@@ -2,17 +2,33 @@
 
 import base64
 import json
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
 from tests.support.base_image import BASE, COMMANDS
-from tests.support.container import BUILDAH, PODMAN, STAND_IN, build, image, inside, invoke, mounted, run, running, stand_in
+from tests.support.container import (
+    BUILDAH,
+    PODMAN,
+    STAND_IN,
+    build,
+    composed,
+    image,
+    inside,
+    invoke,
+    mounted,
+    run,
+    running,
+    stand_in,
+)
+from tests.support.emulator import free_port
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import SAMPLES
 
@@ -182,6 +198,28 @@ def test_every_shared_object_runs_on_the_libraries_of_the_base_image(
         assert version_number <= tuple(map(int, BASE["versions"][family].split("."))), (
             f"{family}_{version_number} is newer than AWS's {BASE['versions'][family]}"
         )
+
+
+def test_compose_serves_the_image_to_this_machine_alone() -> None:
+    port = free_port()
+    with composed(image("x86_64", DEMO), PORT=str(port), API_KEY="secret") as container:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                requests.get(f"http://127.0.0.1:{port}/openapi.json", timeout=30).raise_for_status()
+                break
+            except requests.ConnectionError:
+                assert time.monotonic() < deadline, run(*PODMAN, "logs", container)
+                time.sleep(0.5)
+        picture, url = (ROOT / "examples/images/dog.jpg").read_bytes(), f"http://127.0.0.1:{port}/?labels=a+dog&labels=a+pizza"
+        without, with_key = (
+            requests.post(url, data=picture, headers={"Content-Type": "image/jpeg"} | key, timeout=60)
+            for key in ({}, {"x-api-key": "secret"})
+        )
+        assert without.status_code == 403
+        assert (with_key.status_code, list(with_key.json()["result"])) == (200, ["a dog", "a pizza"]), with_key.text
+        assert run(*PODMAN, "port", container) == f"8000/tcp -> 127.0.0.1:{port}"
+        assert "Read-only file system" in run(*PODMAN, "exec", container, "bash", "-c", "touch /var/task/x 2>&1 || true")
 
 
 def test_our_layers_are_light_and_what_changes_most_comes_last(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ def needs(**packages: str) -> None:
     """Installs the Debian packages of commands that are missing. Ends the whole run where it cannot: skipping would look green."""
     if os.geteuid() or platform.machine() != "x86_64" or not shutil.which("apt-get"):
         pytest.exit("This needs root on an x86_64 Debian or Ubuntu: it builds and mounts container images.", returncode=1)
-    missing = [package for command, package in packages.items() if not shutil.which(command.replace("_", "-"))]
+    path = f"{os.environ['PATH']}:/usr/lib/podman"
+    missing = [package for command, package in packages.items() if not shutil.which(command.replace("_", "-"), path=path)]
     if missing:
         quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "update")
@@ -164,6 +166,25 @@ def running(name: str) -> Iterator[str]:
         yield container
     finally:
         run(*PODMAN, "rm", "--force", "--time", "0", container)
+
+
+@contextmanager
+def composed(name: str, **variables: str) -> Iterator[str]:
+    """The services of compose.yaml, with an image that is built already; the container's name."""
+    needs(podman="podman", runc="runc", netavark="netavark", aardvark_dns="aardvark-dns", iptables="iptables")
+    project = f"classifier-{uuid.uuid4()}"
+    run(*BUILDAH, "tag", name, f"localhost/{project}_classifier")
+    # runc may not raise this machine's limits. Debian's pip, unlike AWS's, reads the certificates of its system.
+    options = "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
+    if CERTIFICATES.exists():
+        options += f" --volume {CERTIFICATES}:{CERTIFICATES}:ro"
+    compose = (sys.executable, "-m", "podman_compose", "--project-name", project, "--file", ROOT / "compose.yaml",
+               "--podman-args", " ".join([*STORE, "--runtime", "runc"]), "--podman-run-args", options)  # fmt: skip
+    try:
+        run(*compose, "up", "--no-build", "--detach", env=os.environ | variables)
+        yield f"{project}_classifier_1"
+    finally:
+        run(*compose, "down", "--volumes", env=os.environ | variables)
 
 
 # There is no network to come in by: the caller runs inside.

@@ -273,6 +273,20 @@ def test_what_serve_says_to_try_works(options: list[str]) -> None:
         assert process.wait(timeout=10) == 0
 
 
+def test_the_first_call_that_the_guide_of_a_deployment_shows_works() -> None:
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (command,) = (line for line in guide.splitlines() if line.startswith("curl ") and "$KEY" in line)
+    process, url, _ = start_serving("--api-key", "secret")
+    with process:
+        variables = os.environ | {"URL": url, "KEY": "secret"}
+        answer = subprocess.run(
+            ["sh", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=True, timeout=30
+        )
+        assert list(json.loads(answer.stdout)["result"]) == ["a dog", "a cat"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+
+
 def test_ctrl_c_ends_the_server_in_three_seconds_whatever_is_running() -> None:
     process, url, _ = start_serving()
     host, port = url.removeprefix("http://").rstrip("/").split(":")
