@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from classifier.handler import Handler
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import SIZES, encoded, picture
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools import classify
 from tools.upload_events import switch_on
@@ -52,6 +52,21 @@ def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(folder: Pa
     for path in (ROOT / "examples" / "images").iterdir():
         answer = ask(handler, event({"image_data": base64_of(path.read_bytes()), "labels": LABELS}))[1]
         assert found[f"inner/{path.name}"]["result"] == answer["result"]
+
+
+def test_two_thousand_pictures_get_the_results_of_two_thousand_calls(tmp_path: Path, handler: Handler) -> None:
+    folder, output = tmp_path / "pictures", tmp_path / "results.jsonl"
+    folder.mkdir()
+    kinds = ("JPEG", "PNG", "WEBP")
+    for seed in range(2000):
+        width, height = SIZES[seed % 6]
+        (folder / f"{seed}.{kinds[seed % 3].lower()}").write_bytes(encoded(picture(width, height, seed=seed), kinds[seed % 3]))
+    assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
+    found = lines(output)
+    assert len(found) == 2000
+    for name, line in found.items():
+        answer = ask(handler, event({"image_data": base64_of((folder / name).read_bytes()), "labels": LABELS}))[1]
+        assert line["result"] == answer["result"], name
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_was(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
