@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -87,6 +87,12 @@ def until(page: Page, condition: str, argument: object = None) -> None:
         page.wait_for_timeout(50)
 
 
+def until_answered(page: Page, pictures: int) -> None:
+    """Waits until each of so many pictures in the grid has its percentage."""
+    buttons = "[...document.querySelectorAll('#grid button')]"
+    until(page, f"n => (b => b.length === n && b.every((one) => one.textContent.includes('%')))({buttons})", pictures)
+
+
 def settle(page: Page) -> None:
     """Waits until an answer to the present question is shown."""
     page.wait_for_timeout(200)  # what is typed is sent once the typing pauses
@@ -147,9 +153,35 @@ def posts(page: Page) -> list[Any]:
     return bodies
 
 
+def test_within_a_second_of_opening_there_is_an_answer(url: str, page: Page) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        page.goto(url)
+        page.wait_for_selector("#bars li")
+        seconds.append(time.monotonic() - start)
+    # The best of three: a machine may be busy.
+    assert min(seconds) < 1, seconds
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_bars_move_to_a_new_answer_unless_motion_is_reduced(
+    url: str, page: Page, motion: Literal["no-preference", "reduce"]
+) -> None:
+    page.emulate_media(reduced_motion=motion)
+    page.goto(url)
+    settle(page)
+    moving = "document.getAnimations().some(({ effect }) => effect.target.className === 'fill')"
+    page.evaluate(f"moved = false; (function look() {{ moved ||= {moving}; requestAnimationFrame(look); }})()")
+    page.click("#samples button:nth-child(2)")
+    until(page, "document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
+    page.wait_for_timeout(100)
+    assert page.evaluate("moved") == (motion == "no-preference")
+
+
 def test_a_sample_is_answered_without_a_click_and_the_best_label_comes_first(url: str, page: Page) -> None:
     page.goto(url)
-    page.wait_for_selector("#bars li", timeout=5000)
+    page.wait_for_selector("#bars li")
     shares = bars(page)
     assert next(iter(shares)) == "a dog"
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
@@ -222,7 +254,7 @@ def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(url: 
     page.goto(url)
     settle(page)
     choose(page, DOG, PIZZA, WIDE)
-    until(page, "[...document.querySelectorAll('#grid button')].every((button) => button.textContent.includes('%'))")
+    until_answered(page, 3)
     captions = [span.inner_text() for span in page.query_selector_all("#grid img + span")]
     assert len(captions) == 3
     assert captions == sorted(captions)
@@ -802,7 +834,7 @@ def test_64_pictures_are_answered(url: str, page: Page) -> None:
     settle(page)
     page.set_input_files("#file", [DOG, PIZZA] * 33)
     until(page, "document.getElementById('count').textContent === '64 pictures'")
-    until(page, "[...document.querySelectorAll('#grid button')].every((button) => button.textContent.includes('%'))")
+    until_answered(page, 64)
     assert "first 64 of 66" in error(page)
 
 
@@ -871,7 +903,7 @@ def test_every_state_fits_and_axe_finds_nothing(
         page.click("#more summary")
         page.fill("#threshold", "30")
         page.select_option("#fit", "tiles")
-        until(page, "[...document.querySelectorAll('#grid button')].every((button) => button.textContent.includes('%'))")
+        until_answered(page, 7)
         inspect(page, "many")
         page.click("#more summary")
         import_set(page, {"labels": LABELS})
