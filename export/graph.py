@@ -1,6 +1,7 @@
 """ONNX graphs written node by node, with the operators that ONNX Runtime has for a transformer on every CPU, and the precisions they come in."""
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 20
 CONTRIB = "com.microsoft"
 TINY = np.float32(1e-12)
+PAGE_BYTES = 4096
 # What a channel may reach beyond what calibration saw, before it is cut off.
 MARGIN = 1.25
 Floats = NDArray[np.float32]
@@ -183,7 +185,7 @@ class Graph:
         return str(self.op("Add", *results) if len(results) > 1 else results[0])
 
     def write(self, path: Path, entry: tuple[str, int, list[Any]], result: str, dimension: int) -> None:
-        """The graph with its weights in one file; `entry` is the input's name, type and shape, the output is `embeddings` [n, d]."""
+        """The graph, and its weights beside it (see `write_model`); `entry` is the input's name, type and shape, the output is `embeddings` [n, d]."""
         self.op("Identity", result)
         self._nodes[-1].output[0] = "embeddings"
         inputs = [helper.make_tensor_value_info(*entry)]
@@ -191,11 +193,28 @@ class Graph:
         graph = helper.make_graph(self._nodes, "encoder", inputs, outputs)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-        # The weights move into the model one by one: two copies of them are in memory at most.
+        # The weights leave memory one by one.
         self._constants.reverse()
-        while self._constants:
-            model.graph.initializer.append(self._constants.pop())
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        write_model(model, (self._constants.pop() for _ in range(len(self._constants))), path)
+
+
+def write_model(model: onnx.ModelProto, constants: Iterable[onnx.TensorProto], path: Path) -> None:
+    """Writes a model without initializers and, beside it, what takes a page or more of them, in order and each from a page's start on:
+    so ONNX Runtime maps them, and a start reads only what it uses."""
+    with path.with_suffix(".weights").open("wb") as weights:
+        for constant in constants:
+            data = constant.raw_data
+            if len(data) >= PAGE_BYTES:
+                weights.seek(-weights.tell() % PAGE_BYTES, os.SEEK_CUR)
+                place = {"location": Path(weights.name).name, "offset": weights.tell(), "length": len(data)}
+                weights.write(data)
+                constant.ClearField("raw_data")
+                constant.data_location = TensorProto.EXTERNAL
+                constant.external_data.extend(
+                    onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in place.items()
+                )
+            model.graph.initializer.append(constant)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def calibrate(path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Floats]:

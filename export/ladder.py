@@ -1,6 +1,7 @@
 """Takes each encoder's fastest precision whose decisions hold, on the processor that will serve."""
 
 import gc
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,9 +50,8 @@ class Ladder:
         """
         figures, chosen = Figures(target=self.target), dict[str, str]()
         for encoder in ("image", "text"):
-            fp32, path = self.folder / f"{encoder}.fp32", self.folder / f"{encoder}.onnx"
-            path.rename(fp32)
-            for name, verdict, floats in self._attempts(encoder, fp32, precision):
+            with_fp32 = self.set_aside(encoder)
+            for name, verdict, floats in self._attempts(encoder, with_fp32 / f"{encoder}.onnx", precision):
                 figures[f"{encoder}_{name}_best_label_equal_at_least"] = round(verdict.equal_at_least, 5)
                 figures[f"{encoder}_{name}_change_99th_percentile"] = round(verdict.change, 5)
                 taken = verdict.holds or precision == name
@@ -67,12 +67,13 @@ class Ladder:
                     chosen[encoder], self.served = name, self._tried
                     if floats:
                         figures[f"{encoder}_fp32_products"] = ", ".join(floats)
-                    fp32.unlink()
                     break
             else:
                 chosen[encoder] = "fp32"
-                fp32.replace(path)
+                for path in with_fp32.iterdir():
+                    path.replace(self.folder / path.name)
                 say(f"{encoder} encoder: fp32")
+            shutil.rmtree(with_fp32)
         verdict = judge(self.served, self.reference)
         say(f"as it serves: {verdict}")
         return chosen, figures | {
@@ -81,6 +82,14 @@ class Ladder:
             "best_label_equal_at_least": round(verdict.equal_at_least, 5),
             "change_99th_percentile": round(verdict.change, 5),
         }
+
+    def set_aside(self, encoder: str) -> Path:
+        """Moves an encoder's graph and weights into a folder of their own."""
+        aside = self.folder / "fp32"
+        aside.mkdir()
+        for name in (f"{encoder}.onnx", f"{encoder}.weights"):
+            (self.folder / name).rename(aside / name)
+        return aside
 
     def _attempts(self, encoder: str, fp32: Path, precision: str) -> Iterator[tuple[str, Verdict, list[str]]]:
         """Writes one step after the other: its name, verdict, and the products that stay in fp32."""

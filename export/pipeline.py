@@ -147,14 +147,14 @@ def _judged(
 
 
 def _settings(source: Source, name: str | None, folder: Path) -> BundleManifest:
-    """Writes the tokenizer too."""
+    """Writes the tokenizer's merges too."""
     if source.model is not None:
-        from export.reference import text_settings, write_tokenizer
+        from export.reference import text_settings, write_merges
 
-        write_tokenizer(source.name, folder)
+        write_merges(source.name, folder)
         text = text_settings(source.name)
     else:
-        shutil.copy(DEMO / "tokenizer.json", folder)
+        shutil.copy(DEMO / "merges.bin", folder)
         text = TextSettings.model_validate(json.loads((DEMO / MANIFEST).read_text())["text"])
         text = text.model_copy(update={"context_length": source.architecture.text.context_length})
     return BundleManifest(

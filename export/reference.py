@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import open_clip
-import tokenizers
 import torch
 from PIL import Image
 
 from classifier.bundle import TextSettings
 from classifier.encoders import Encoders
 from classifier.errors import ClientError
+from classifier.merges import BYTE_IDS, FIRST_MERGED
 from classifier.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.progress import progress, say
@@ -82,10 +82,13 @@ def text_settings(name: str) -> TextSettings:
     )
 
 
-def write_tokenizer(name: str, folder: Path) -> None:
-    """open_clip's BPE in the form of the tokenizers library; cleaning and splitting are the run time's."""
-    original = open_clip.get_tokenizer(name)
-    merges = sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__)
-    written = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=original.encoder, merges=merges, end_of_word_suffix="</w>"))
-    written.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    written.save(str(folder / "tokenizer.json"), pretty=False)
+def write_merges(name: str, folder: Path) -> None:
+    """open_clip's BPE as the run time reads it; cleaning and splitting are the run time's own."""
+    tokenizer = open_clip.get_tokenizer(name)
+    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
+    for i, (left, right) in enumerate(merges):
+        assert tokenizer.encoder[left + right] == FIRST_MERGED + i
+    symbols = [tokenizer.encoder[symbol] for symbol in map(tokenizer.byte_encoder.__getitem__, range(256))]
+    assert symbols == list(BYTE_IDS)
+    pairs = np.array([[tokenizer.encoder[symbol] for symbol in pair] for pair in merges], "<u2")
+    (folder / "merges.bin").write_bytes(pairs.tobytes())

@@ -33,7 +33,7 @@ def write_encoder(
     floats: Collection[str] = (),
     signed: bool = False,
 ) -> dict[str, str]:
-    """image.onnx or text.onnx in a precision of STEPS. `largest`: what its products' inputs reach, from `calibrate`; `floats`: products
+    """image.onnx or text.onnx in a precision of STEPS, and its weights beside it. `largest`: what its products' inputs reach, from `calibrate`; `floats`: products
     that stay fp32; `signed`: see Graph. Returns the products and where to look for their inputs: none where torch writes the graph."""
     path, architecture, mean, std = (
         folder / f"{encoder}.onnx",

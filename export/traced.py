@@ -5,12 +5,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 import torch.nn.functional as F
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from export.graph import OPSET
+from export.graph import OPSET, write_model
 
 
 class _Traced(nn.Module):
@@ -49,7 +50,7 @@ def write_traced(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], p
         node.ClearField("doc_string")
     del graph.value_info[:]
     if precision == "fp32":
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        _write(model, path)
         return
     with tempfile.TemporaryDirectory(dir=path.parent) as other:
         target = Path(other) / path.name
@@ -61,4 +62,10 @@ def write_traced(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], p
             reduce_range=True,
             weight_type=QuantType.QInt8,
         )
-        target.replace(path)
+        _write(onnx.load(target), path)
+
+
+def _write(model: onnx.ModelProto, path: Path) -> None:
+    constants = [*model.graph.initializer]
+    del model.graph.initializer[:]
+    write_model(model, constants, path)

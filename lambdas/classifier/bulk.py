@@ -11,17 +11,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from classifier.batch import Item, batch_name, check, classify_batch, dumps
-from classifier.classifiers import ClassifierFile, read_classifiers
-from classifier.classify import Classifier
-from classifier.context import RequestContext
-from classifier.encoders import Encoders
-from classifier.errors import ClientError, quoted
-from classifier.parsing import ParsedRequest, parse_options
-from classifier.s3 import Bucket
-from classifier.schema import MANIFESTS, RESULTS, JsonObject
-from classifier.start import load, prepare, start_budget
-from classifier.uploads import Uploads
+from classifier.start import Start, begin_from_environment
+
+# The encoders load on one core while the rest is imported on another.
+start = begin_from_environment()
+
+from classifier.batch import Item, batch_name, check, classify_batch, dumps  # noqa: E402
+from classifier.bundle import read_manifest  # noqa: E402
+from classifier.classifiers import ClassifierFile, read_classifiers  # noqa: E402
+from classifier.classify import Classifier  # noqa: E402
+from classifier.context import RequestContext  # noqa: E402
+from classifier.encoders import Encoders  # noqa: E402
+from classifier.errors import ClientError, quoted  # noqa: E402
+from classifier.parsing import ParsedRequest, parse_options  # noqa: E402
+from classifier.s3 import Bucket  # noqa: E402
+from classifier.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E402
+from classifier.uploads import Uploads  # noqa: E402
 
 # Beside the request's own fields: the default, the least, the most.
 NUMBERS: Mapping[str, tuple[int, int, int]] = {
@@ -165,20 +170,21 @@ def _item(entry: object) -> Item | JsonObject:
     return {"key": None, "etag": None, "size": None, "error": {"message": message, "code": "invalid_request"}}
 
 
-def from_environment() -> BulkHandler:
-    """As stacks/bulk.py sets it."""
-    start_ms = start_budget()
-    prepare()
-    bucket, encoders = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]), load()
+def from_environment(start: Start) -> BulkHandler:
+    """As stacks/bulk.py sets it. Raises BundleError and ClassifierError."""
+    manifest = read_manifest(start.sessions.folder, verify_hashes=False)
+    bucket, encoders = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]), Encoders.of(start.sessions, manifest)
     folder = os.environ.get("CLIP_CLASSIFIERS")
-    classifiers = read_classifiers(Path(folder), encoders.manifest) if folder else {}
+    classifiers = read_classifiers(Path(folder), manifest) if folder else {}
 
     def uploads(classifier: Classifier) -> Uploads:
         assets, tags = Bucket(os.environ["ON_UPLOAD_BUCKET"], ""), os.environ.get("UPLOAD_TAGS") == "true"
-        return Uploads(classifier, encoders.manifest.name, bucket, assets, os.environ["ON_UPLOAD_KEY"], tags)
+        return Uploads(classifier, manifest.name, bucket, assets, os.environ["ON_UPLOAD_KEY"], tags)
 
-    return BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None, classifiers, start_ms)
+    made = BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None, classifiers, start.remaining_ms)
+    encoders.ready()
+    return made
 
 
-if "CLIP_BUNDLE" in os.environ:
-    handler = from_environment()
+if start:
+    handler = from_environment(start)

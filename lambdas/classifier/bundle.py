@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "bundle.json"
-FILES = ("image.onnx", "text.onnx", "tokenizer.json")
+# The weights lie beside the graphs, so that a session maps them instead of copying them.
+FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", "merges.bin")
 Precision = Literal["fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"]
 # ASCII alone: Lambda's runtime fails to report a start that failed with another character in its message.
 REMEDY = "make the bundle again with: make model MODEL=... PRETRAINED=..."
@@ -19,7 +20,7 @@ class BundleError(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Weights(_Part):

@@ -14,15 +14,19 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from classifier.bundle import ImageSettings
-from classifier.containers import Container
 from classifier.errors import ClientError
 from classifier.messages import receive, send
-from classifier.schema import Fit
+
+# The process is started before anything large is imported.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from classifier.bundle import ImageSettings
+    from classifier.containers import Container
+    from classifier.schema import Fit
 
 # Of the processor; where it is busy or a small function has a part of it, the clock may go twice as far.
 MAX_SECONDS = 2.0
@@ -36,7 +40,7 @@ _VARIABLES = ("LD_LIBRARY_PATH", "PATH")
 # glibc's malloc keeps the memory of pictures up to 3 megapixels for the next one. Getting it from the kernel again, page by page, takes a
 # tenth of the time of a 1280 x 720 PNG. Others ignore them: https://man7.org/linux/man-pages/man3/mallopt.3.html
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(12 << 20), "MALLOC_TRIM_THRESHOLD_": str(48 << 20)}
-Squares = list[NDArray[np.uint8]]
+Squares: TypeAlias = "list[NDArray[np.uint8]]"
 # Left, top, width and height in fractions of the upright picture.
 Box = tuple[float, float, float, float]
 
@@ -80,7 +84,7 @@ class Decoder:
             self._end_parent()
 
     def decode(
-        self, container: Container, settings: ImageSettings, fit: Fit, allowance: Allowance, regions: int = 0
+        self, container: "Container", settings: "ImageSettings", fit: "Fit", allowance: Allowance, regions: int = 0
     ) -> tuple[int, int, Squares, list[Box]]:
         """Width and height as the file has them, squares [S, S, 3], and the boxes of `regions`. Raises ClientError."""
         header = {
@@ -111,6 +115,8 @@ class Decoder:
                 self._drop()
         if "error" in answer:
             raise ClientError(400, "invalid_image", f"The {container.format} {answer['error']}.")
+        import numpy as np
+
         side = settings.size
         squares = np.frombuffer(body, np.uint8).reshape(-1, side, side, 3)
         return answer["width"], answer["height"], list(squares), [(box[0], box[1], box[2], box[3]) for box in answer["boxes"]]

@@ -114,7 +114,7 @@ def _decode(value: object) -> bytes:
 class StoredImage(BaseModel):
     """A picture in the deployment's bucket."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
     key: str = Field(min_length=1, max_length=1024)
@@ -241,7 +241,7 @@ Fit = Literal["crop", "pad", "squash", "tiles"]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Pictures(Strict):

@@ -1,4 +1,4 @@
-"""What both functions do as their process starts: logging, the decoder's process, the model."""
+"""What both functions begin with, before they import anything large: logging, the decoder's process, the model's loading."""
 
 import ctypes
 import logging
@@ -7,10 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from classifier.decoder import shared
-from classifier.encoders import Encoders
+
+if TYPE_CHECKING:
+    from classifier.sessions import Sessions
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769 MB.
 MB_PER_CPU = 1769
@@ -25,14 +29,29 @@ def threads_for(memory: str | None) -> int:
     return math.ceil(int(memory) / MB_PER_CPU) if memory else os.cpu_count() or 1
 
 
-def start_budget() -> Callable[[], int]:
-    """Tells how many milliseconds are left of a start that begins now."""
+@dataclass(frozen=True)
+class Start:
+    """A start that has begun: `sessions` are loading, and `remaining_ms` tells how many milliseconds it may still take."""
+
+    sessions: "Sessions"
+    remaining_ms: Callable[[], int]
+
+
+def begin(bundle: Path, threads: int) -> Start:
+    """Begins to load a bundle's encoders; nothing is checked yet."""
     end = time.monotonic() + START_S
-    return lambda: int((end - time.monotonic()) * 1000)
+    from classifier.sessions import Sessions  # takes as long to import as the decoder's process takes to start
+
+    return Start(Sessions(bundle, threads), lambda: int((end - time.monotonic()) * 1000))
 
 
-def prepare() -> None:
-    """Logging, and the decoder's process, which imports Pillow while the model is loaded."""
+def begin_from_environment() -> Start | None:
+    """Starts what takes long, before the caller imports the rest: the decoder's process and the bundle that CLIP_BUNDLE names.
+
+    None where it names none.
+    """
+    if "CLIP_BUNDLE" not in os.environ:
+        return None
     # Where the function has a log level, the runtime has set it already:
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     if not os.environ.get("AWS_LAMBDA_LOG_LEVEL"):
@@ -41,8 +60,8 @@ def prepare() -> None:
         # A child of the same user then can't read the environment, which holds the function's credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     shared.start()
-
-
-def load() -> Encoders:
-    """The bundle that CLIP_BUNDLE names, loaded and warmed up. Raises BundleError."""
-    return Encoders.load(Path(os.environ["CLIP_BUNDLE"]), threads=threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")))
+    # Its threads would take memory, and every product of numpy's here is small.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # Otherwise pydantic looks for plugins in every installed package.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    return begin(Path(os.environ["CLIP_BUNDLE"]), threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")))

@@ -1,28 +1,51 @@
 """Texts to open_clip's token ids."""
 
-import html
+import re
+from functools import cached_property
 from pathlib import Path
-
-import ftfy
-import regex
-import tokenizers
+from typing import Protocol
 
 from classifier.bundle import TextSettings
 from classifier.errors import ClientError
+from classifier.merges import Merges
+
+# What cleaning leaves as it is but for white space and capitals: no character reference, no control character.
+_PLAIN = re.compile(r"[\t\n\r -%'-~]*")
+# The letters and digits of ASCII, for the pattern's classes of all scripts'.
+_CLASSES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9"}
+
+
+class _Pattern(Protocol):
+    def findall(self, string: str, /) -> list[str]: ...
 
 
 class Tokenizer:
-    """Gives open_clip's ids. `regex` splits, because the tokenizers library has an older Unicode's tables; that library does the BPE."""
+    """Gives open_clip's ids. What only other texts than plain ASCII need is imported when the first of them comes."""
 
     def __init__(self, folder: Path, settings: TextSettings) -> None:
         self._settings = settings
-        self._pattern = regex.compile(settings.pattern, regex.IGNORECASE)
-        self._bpe = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._merges = Merges(folder / "merges.bin")
+        plain = settings.pattern
+        for name, characters in _CLASSES.items():
+            plain = plain.replace(name, characters)
+        self._plain = re.compile(plain, re.IGNORECASE)
+
+    @cached_property
+    def _full(self) -> _Pattern:
+        import regex
+
+        full: _Pattern = regex.compile(self._settings.pattern, regex.IGNORECASE)
+        return full
 
     def clean(self, text: str) -> str:
         """The text as the model sees it; two texts with equal results are the same to it."""
-        unescaped = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
-        return " ".join(unescaped.split()).lower()
+        if not _PLAIN.fullmatch(text):
+            import html
+
+            import ftfy
+
+            text = html.unescape(html.unescape(ftfy.fix_text(text)))
+        return " ".join(text.split()).lower()
 
     def encode(self, text: str, field: str | None = None, subject: str = "The label") -> list[int]:
         """Token ids with start and end id, at most the context length.
@@ -37,7 +60,8 @@ class Tokenizer:
         for token in settings.special_tokens:
             if token in clean:
                 raise ClientError(400, "invalid_request", f"{subject} contains {token}, which the model reserves.", field)
-        ids: list[int] = self._bpe.encode(self._pattern.findall(clean), is_pretokenized=True, add_special_tokens=False).ids
+        pattern = self._plain if clean.isascii() else self._full
+        ids = [one for word in pattern.findall(clean) for one in self._merges.encode(word)]
         maximum = settings.context_length - 2
         if len(ids) > maximum:
             raise ClientError(

@@ -134,9 +134,9 @@ def test_boto3_is_imported_only_where_s3_is_used() -> None:
     import sys
 
     program = (
-        "import sys; from pathlib import Path; from classifier.main import build; from tests.support.requests import Context, event\n"
+        "import sys; from pathlib import Path; from classifier.main import build; from classifier.start import begin; from tests.support.requests import Context, event\n"
         "import classifier.bulk\n"
-        "h = build(Path('models/demo'), threads=1); h(event({'labels': ['a']}), Context())\n"
+        "h = build(begin(Path('models/demo'), 1)); h(event({'labels': ['a']}), Context())\n"
         "sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

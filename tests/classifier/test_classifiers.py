@@ -64,8 +64,8 @@ def test_thresholds_of_another_model_or_another_question_are_stale(tmp_path: Pat
     value = fitted(LABELS | {"thresholds": {"a cat": 0.7}})
     written(tmp_path, value)
     assert read_classifiers(tmp_path, MANIFEST)["pets"].thresholds == {"a cat": 0.7}
-    tokenizer = MANIFEST.files["tokenizer.json"].model_copy(update={"sha256": "0" * 64})
-    other = MANIFEST.model_copy(update={"files": MANIFEST.files | {"tokenizer.json": tokenizer}, "model": "other"})
+    merges = MANIFEST.files["merges.bin"].model_copy(update={"sha256": "0" * 64})
+    other = MANIFEST.model_copy(update={"files": MANIFEST.files | {"merges.bin": merges}, "model": "other"})
     with pytest.raises(
         ClassifierError, match=r"fitted on demo \(\w{12}\) and can't be used with other \(\w{12}\); fit it again: make"
     ):

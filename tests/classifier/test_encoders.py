@@ -49,6 +49,12 @@ def test_a_graph_that_onnx_runtime_cannot_load_is_named(tmp_path: Path, name: st
         Encoders.load(tmp_path, threads=1)
 
 
+def test_an_encoder_that_is_not_needed_yet_is_loaded_by_its_first_use() -> None:
+    encoders = Encoders.load(DEMO, threads=1, text=False)
+    (row,) = encoders.encode_text([[49406, 320, 1929, 49407]])
+    np.testing.assert_array_equal(row, Encoders.load(DEMO, threads=1).encode_text([[49406, 320, 1929, 49407]])[0])
+
+
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=f"{MANIFEST} is missing"):
         Encoders.load(tmp_path, threads=1)

@@ -12,9 +12,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each module may import of the package, besides `errors`, `schema` and `context`.
 ALLOWED = {
     "main": {"bundle", "classifiers", "encoders", "handler", "s3", "start"},
-    "bulk": {"batch", "classifiers", "classify", "encoders", "parsing", "s3", "start", "uploads"},
+    "bulk": {"batch", "bundle", "classifiers", "classify", "encoders", "parsing", "s3", "start", "uploads"},
     "uploads": {"batch", "classify", "parsing", "s3"},
-    "start": {"decoder", "encoders"},
+    "start": {"decoder", "sessions"},
     "handler": {"body", "classifiers", "classify", "encoders", "events", "openai", "parsing", "s3"},
     "s3": {"batch", "parsing"},
     "batch": {"classify", "parsing"},
@@ -44,13 +44,13 @@ ALLOWED = {
     "containers": {"containers"},
     "decoder_worker": {"containers", "image", "messages"},
     "image": {"containers", "fit"},
-    "tokenizer": {"bundle"},
-    "encoders": {"bundle"},
+    "tokenizer": {"bundle", "merges"},
+    "encoders": {"bundle", "sessions"},
 }
 SHARED = {"context", "errors", "schema"}
 # The decoder's two sides start, limit and end processes.
 ALONE = {
-    "onnxruntime": {"encoders"},
+    "onnxruntime": {"sessions"},
     "PIL": {"fit", "image"},
     "os": {"__init__", "main", "bulk", "start", "decoder", "decoder_worker"},
     "boto3": {"s3"},
@@ -101,7 +101,7 @@ def test_the_stack_imports_contracts_alone_and_checks_settings_before_the_cdk_st
 def test_the_handler_runs_where_torch_cannot_be_imported() -> None:
     program = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'open_clip', 'onnx', 'aws_cdk', 'huggingface_hub')))\n"
-        "from pathlib import Path; from classifier.main import build; build(Path('models/demo'), threads=1)"
+        "from pathlib import Path; from classifier.main import build; from classifier.start import begin; build(begin(Path('models/demo'), 1))"
     )
     root, path = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-c", program], cwd=root, env=path, capture_output=True, text=True, check=False)
@@ -109,7 +109,7 @@ def test_the_handler_runs_where_torch_cannot_be_imported() -> None:
 
 
 def test_onnxruntime_keeps_no_device_id_and_sends_no_events(tmp_path: Path) -> None:
-    program = "from pathlib import Path; from classifier.main import build; build(Path('models/demo'), threads=1)"
+    program = "from pathlib import Path; from classifier.main import build; from classifier.start import begin; build(begin(Path('models/demo'), 1))"
     root, environment = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, check=True)
     assert list(tmp_path.rglob("*")) == []

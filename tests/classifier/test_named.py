@@ -14,6 +14,7 @@ from classifier.encoders import Encoders
 from classifier.handler import Handler
 from classifier.main import build
 from classifier.scoring import probabilities, similarities
+from classifier.start import begin
 from tests.support.encoders import CountingEncoders
 from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT, Context, ask, base64_of, event
@@ -137,7 +138,7 @@ def test_a_learned_classifier_encodes_no_prompt_and_loads_no_text_encoder_until_
     assert (len(counting.lengths), counting.prepared) == (3, 1)
     # A head of the words' own rows is the words' own answer, to the last bit.
     assert words["result"] == answer["result"]
-    assert ask(build(DEMO, threads=1, classifiers=tmp_path), event({"image_data": IMAGE, "labels": WORDS}))[1] == words
+    assert ask(build(begin(DEMO, 1), classifiers=tmp_path), event({"image_data": IMAGE, "labels": WORDS}))[1] == words
 
 
 @pytest.mark.parametrize("more", [{}, {"multi_label": True}, {"multi_label": True, "negative_template": "nothing"}])

@@ -46,13 +46,13 @@ import numpy as np, onnxruntime
 
 folder, result = pathlib.Path(sys.argv[1]), {}
 inputs = np.load(folder / "inputs.npz")
-for path in sorted(folder.glob("*.onnx")):
-    rows = inputs[path.stem.partition("-")[0]]
+for path in sorted(folder.glob("*/*.onnx")):
+    rows = inputs[path.stem]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     together = session.run(None, {name: rows})[0]
     alone = np.concatenate([session.run(None, {name: row[None]})[0] for row in rows])
-    result[path.stem] = together.tolist(), bool(np.array_equal(together, alone))
+    result[f"{path.stem}-{path.parent.name}"] = together.tolist(), bool(np.array_equal(together, alone))
 print(json.dumps(result))"""
 STEPS = ROOT / "build" / "steps"
 

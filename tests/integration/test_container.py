@@ -13,6 +13,7 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
+from classifier.bundle import FILES, MANIFEST
 from tests.support.base_image import BASE, COMMANDS
 from tests.support.container import (
     BUILDAH,
@@ -242,9 +243,7 @@ def test_the_image_holds_the_package_compiled_its_requirements_and_one_bundle() 
         task = root / "var/task"
         held = files(task)
         tops = {name.partition("/")[0] for name in held}
-        assert {name for name in held if name.startswith("bundle/")} == {
-            f"bundle/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")
-        }
+        assert {name for name in held if name.startswith("bundle/")} == {f"bundle/{name}" for name in (MANIFEST, *FILES)}
         assert {Path(name).suffix for name in held if name.startswith("classifier/")} <= {".py", ".pyc", ".html", ".json"}
         assert not tops & {"torch", "open_clip", "onnx", *BASE["python"]["packages"]}
         assert not [name for name in held if "/tests/" in name]
@@ -265,5 +264,7 @@ def test_for_arm64_every_shared_object_is_aarch64_and_nothing_else_differs() -> 
         for path, header in objects.items():
             assert header[:4] == b"\x7fELF" and int.from_bytes(header[18:20], "little") == AARCH64, path
         assert not [path for path in task.rglob("*.so*") if path not in objects]
-        sources = {name for name in files(task) if name.endswith((".py", ".onnx", ".json"))}
-        assert sources == {name for name in files(intel / "var/task") if name.endswith((".py", ".onnx", ".json"))}
+        sources = {name for name in files(task) if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))}
+        assert sources == {
+            name for name in files(intel / "var/task") if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))
+        }

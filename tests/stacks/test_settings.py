@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from classifier.bundle import FILES, FORMAT, MANIFEST
 from stacks.bundle import Bundle
 from stacks.settings import Settings, SettingsError
 from tests.support.requests import DEMO, ROOT
@@ -238,7 +239,7 @@ def refusal(root: Path, path: str = "models/real") -> str:
 def test_a_bundle_is_its_path_from_the_root_and_its_own_files(root: Path) -> None:
     assert read(root, "models/../models/real/") == Bundle(
         "models/real",
-        ("models/real/bundle.json", "models/real/image.onnx", "models/real/text.onnx", "models/real/tokenizer.json"),
+        tuple(f"models/real/{name}" for name in (MANIFEST, *FILES)),
     )
     assert read(root, str(root / "models" / "real")).path == "models/real"
 
@@ -260,13 +261,13 @@ def test_a_bundle_outside_the_repository_or_with_a_pattern_for_a_name_is_refused
 
 
 def test_a_bundle_with_changed_bytes_of_the_same_length_is_refused(root: Path) -> None:
-    file = root / "models" / "real" / "tokenizer.json"
+    file = root / "models" / "real" / "merges.bin"
     file.write_bytes(file.read_bytes()[:-1] + b" ")
-    assert "tokenizer.json is not the file that bundle.json describes" in refusal(root)
+    assert "merges.bin is not the file that bundle.json describes" in refusal(root)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "can't be read"), ("[]", "can't be read"), ('{"format": 3}', "can't be read")]
+    ("text", "message"), [("{", "can't be read"), ("[]", "can't be read"), (f'{{"format": {FORMAT}}}', "can't be read")]
 )
 def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, message: str) -> None:
     (root / "models" / "real" / "bundle.json").write_text(text, encoding="utf-8")
@@ -275,7 +276,7 @@ def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, message:
 
 def test_a_bundle_of_another_format_is_refused(root: Path) -> None:
     described(root, format=2)
-    assert "has format 2, this program reads 3" in refusal(root)
+    assert f"has format 2, this program reads {FORMAT}" in refusal(root)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
+from classifier.bundle import FILES, MANIFEST
 from classifier.handler import Handler
 from classifier.schema import BINARY_TYPES
 from stacks.bundle import Bundle
@@ -614,9 +615,7 @@ def image(root: Path, outdir: Path | None = None) -> str:
     context = {} if outdir else {"aws:cdk:disable-asset-staging": True}
     app = cdk.App(outdir=str(outdir or root / "build" / "cdk.out"), context=context)
     settings = Settings.read({"bundle": "models/demo", "synth_only": True})
-    bundle = Bundle(
-        "models/demo", tuple(f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json"))
-    )
+    bundle = Bundle("models/demo", tuple(f"models/demo/{name}" for name in (MANIFEST, *FILES)))
     stack = cdk.Stack(app, "stack")
     Function(stack, "Function", settings=settings, bundle=bundle, root=root)
     template = app.synth().get_stack_by_name("stack").template
@@ -640,7 +639,7 @@ def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(re
     tag = image(repository)
     package = "lambdas/classifier"
     matters = [f"{package}/{name}" for name in ("handler.py", "playground.html", "new.py", "requirements.txt", "Dockerfile")]
-    for path in [*matters, *(f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json"))]:
+    for path in [*matters, *(f"models/demo/{name}" for name in (MANIFEST, *FILES))]:
         assert touched(path) != tag, path
     for path in (
         f"{package}/__pycache__/handler.cpython-311.pyc",
@@ -673,7 +672,7 @@ def test_the_image_s_context_is_the_package_and_one_bundle(repository: Path) -> 
         for path in (ROOT / "lambdas" / "classifier").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert files == package | {f"models/demo/{name}" for name in ("bundle.json", "image.onnx", "text.onnx", "tokenizer.json")}
+    assert files == package | {f"models/demo/{name}" for name in (MANIFEST, *FILES)}
 
 
 EXTENSIONS = re.findall(

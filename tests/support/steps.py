@@ -17,11 +17,10 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         ladder, _ = small_ladder(Path(name), unfriendly(small_architecture()), "arm64", 20)
         for encoder in ("image", "text"):
-            path = Path(name) / f"{encoder}.onnx"
-            largest = ladder.calibrate(encoder, path)
+            largest = ladder.calibrate(encoder, Path(name) / f"{encoder}.onnx")
             for step in STEPS:
-                write_encoder(ladder.source, encoder, step, Path(name), largest)
-                path.rename(folder / f"{encoder}-{step}.onnx")
+                (folder / step).mkdir(exist_ok=True)
+                write_encoder(ladder.source, encoder, step, folder / step, largest)
         pixels = np.stack(ladder.reference.pixels[:8])
     ids = np.random.default_rng(0).integers(1000, 49406, (9, 8))
     np.savez(folder / "inputs.npz", image=pixels, text=ids)

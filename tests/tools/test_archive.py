@@ -40,7 +40,7 @@ def member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link:
 @pytest.fixture
 def members() -> Members:
     """What a good archive of the demo holds."""
-    return [member(name, (DEMO / name).read_bytes()) for name in (MANIFEST, *FILES)]
+    return [member(name, (DEMO / name).read_bytes()) for name in (MANIFEST, *sorted(FILES))]
 
 
 def test_the_archive_depends_on_the_bundle_alone(tmp_path: Path) -> None:

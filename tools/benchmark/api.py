@@ -357,8 +357,9 @@ def start(handler: str, **variables: str) -> float:
 def remember(pipe: Connection, calls: int) -> None:
     """Peak memory in MB after a third of the mixed calls and after all of them."""
     from classifier.main import build
+    from classifier.start import begin
 
-    handler, words = build(HOLDING, threads=os.cpu_count() or 1), itertools.count()
+    handler, words = build(begin(HOLDING, os.cpu_count() or 1)), itertools.count()
     sizes = [(440, 248), (440, 248), (440, 248), (1280, 720), (440, 248), (4000, 3000)]
     images = [base64.b64encode(thumbnail(*size)).decode() for size in sizes]
     for i in range(calls):

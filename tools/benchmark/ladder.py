@@ -61,15 +61,16 @@ def measure_accuracy() -> None:
         with tempfile.TemporaryDirectory() as name:
             ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", PICTURES)
             for encoder in ("image", "text"):
-                path, fp32 = Path(name) / f"{encoder}.onnx", Path(name) / f"{encoder}.fp32"
-                path.rename(fp32)
-                largest = ladder.calibrate(encoder, fp32)
+                aside = ladder.set_aside(encoder)
+                largest = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
                 for step in [step for step in STEPS if step != "fp32"]:
                     verdict = ladder.try_step(encoder, step, largest, required=True)
                     cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
                     print(f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} | {verdict.equal:.2%} | "
                           f"{verdict.equal_at_least:.2%} | {verdict.change:.4f} | {'yes' if verdict.holds else 'no'} |", flush=True)  # fmt: skip
-                fp32.replace(path)
+                for path in aside.iterdir():
+                    path.replace(Path(name) / path.name)
+                aside.rmdir()
 
 
 def measure_time(rounds: int, layers: int) -> None:
@@ -96,7 +97,7 @@ def measure_time(rounds: int, layers: int) -> None:
             largest = calibrate(folder / f"{encoder}.onnx", inputs, shown if encoder == "image" else texts)
             for step in STEPS:
                 write_encoder(source, encoder, step, folder, largest)
-                sizes[encoder, step] = (folder / f"{encoder}.onnx").stat().st_size
+                sizes[encoder, step] = sum((folder / f"{encoder}{suffix}").stat().st_size for suffix in (".onnx", ".weights"))
                 sessions[encoder, step] = session(folder / f"{encoder}.onnx")
                 print(f"written: {encoder} in {step}", file=sys.stderr, flush=True)
         for round_ in range(rounds + 1):

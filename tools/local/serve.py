@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from classifier.bundle import BundleError, read_manifest
 from classifier.classifiers import FOLDER, ClassifierError
 from classifier.main import build
+from classifier.start import begin
 from tools.local.gateway import Gateway, Handler, Limits
 
 MODELS = Path("models")
@@ -112,7 +113,7 @@ def choose(models: Path, requested: Path | None) -> Path:
 def load(bundle: Path, classifiers: Path = CLASSIFIERS) -> Handler:
     """The handler on a bundle whose hashes hold and a folder of classifiers. Exits with what is wrong with them."""
     try:
-        return build(bundle, threads=os.cpu_count() or 1, verify_hashes=True, classifiers=classifiers)
+        return build(begin(bundle, os.cpu_count() or 1), verify_hashes=True, classifiers=classifiers)
     except (BundleError, ClassifierError) as err:
         sys.exit(str(err))
     except OSError as err:
