@@ -161,6 +161,7 @@ document: $(READY) ## write openapi.json, and the tables and answers in README.m
 
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; on a quiet machine
 	@$(EXPORT)/bin/python -m tools.benchmark.api
+	@$(EXPORT)/bin/python -m tools.benchmark.start --bundle build/benchmark/int8
 
 benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
 	@$(VENV)/bin/python -m tools.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")
@@ -192,6 +193,9 @@ $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVE
 	@$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors
+
+benchmark-start: $(READY) $(RANDOM) ## measure a start step by step, warm and (as root) cold: docs/start.svg; on a quiet machine
+	@$(VENV)/bin/python -m tools.benchmark.start
 
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_container.py

@@ -2,13 +2,16 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 
 from classifier.handler import Handler
-from tests.support.requests import ROOT
+from tests.support.requests import DEMO, ROOT
 from tools.benchmark.endpoint import cost_per_1000, measure
 from tools.benchmark.plot import draw
+from tools.benchmark.start import LINES, once
+from tools.benchmark.start import draw as draw_start
 from tools.local.serve import running
 
 
@@ -32,6 +35,26 @@ def test_an_endpoint_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str
 def test_the_cost_is_compute_and_request_and_gateway() -> None:
     # 100 ms at 1,024 MB: 0.1 GB-seconds a call.
     assert cost_per_1000(100, 1024) == pytest.approx(1000 * (0.1 * 0.0000133334 + 0.0000002 + 0.0000035))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_start_is_measured_step_by_step() -> None:
+    run = once(DEMO, cold=False)
+    own = [run["spans"][name] for name in LINES[0]]
+    assert own[0][0] == pytest.approx(0, abs=0.01)
+    assert all(first < last for first, last in run["spans"].values())
+    assert all(before[1] <= after[0] for before, after in pairwise(own))
+    # The encoders begin to load before the rest is imported.
+    for (name,) in LINES[1:]:
+        assert run["spans"][name][0] <= run["spans"]["the other imports"][0]
+    assert own[-1][1] <= run["seconds"] + 0.05
+    assert run["files"] > 100 and 50 < run["peak_mb"] < 1000
+    bars = [
+        element.text
+        for element in ET.fromstring(draw_start({"warm": run}, "two & a half cores")).iter()
+        if element.tag.endswith("title")
+    ]
+    assert bars == [name for line in LINES for name in line]
 
 
 def test_the_plot_is_an_svg_with_every_bar() -> None:
