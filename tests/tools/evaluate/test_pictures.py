@@ -18,7 +18,9 @@ def shown(pictures: list[Labelled], root: Path) -> dict[str, set[str]]:
 
 
 def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
-    make(tmp_path, "a dog/1.jpg", "a dog/more/2.PNG", "_other/3.webp", "a cat/notes.txt", ".hidden/4.jpg", "a cat/.5.jpg", "6.jpg")
+    make(
+        tmp_path, "a dog/1.jpg", "a dog/more/2.PNG", "_other/3.webp", "a cat/notes.txt", ".hidden/4.jpg", "a cat/.5.jpg", "6.jpg"
+    )
     # As macOS writes the name.
     make(tmp_path, "a cafe\u0301/7.jpg")
     pictures, passed_over = read_pictures(tmp_path, NAMES)
@@ -30,7 +32,9 @@ def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
 
 def test_a_csv_file_names_labels_and_groups(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
-    file.write_text('Path,Label,Group\n"a,1.jpg",a dog;a cat,film\nb.jpg,_other,film\n\nc.jpg,a cat\nd.jpg,,\n', encoding="utf-8-sig")
+    file.write_text(
+        'Path,Label,Group\n"a,1.jpg",a dog;a cat,film\nb.jpg,_other,film\n\nc.jpg,a cat\nd.jpg,,\n', encoding="utf-8-sig"
+    )
     pictures, _ = read_pictures(file, NAMES)
     assert shown(pictures, tmp_path) == {"a,1.jpg": {"a dog", "a cat"}, "b.jpg": set(), "c.jpg": {"a cat"}, "d.jpg": set()}
     assert truth(pictures, ["a cat", "a dog"]).tolist() == [[True, True], [False, False], [True, False], [False, False]]
@@ -67,7 +71,7 @@ def test_a_folder_without_pictures_and_a_missing_one_are_refused(tmp_path: Path)
 
 def test_a_folder_whose_label_is_unknown_is_refused_with_the_nearest(tmp_path: Path) -> None:
     make(tmp_path, "a cats/1.jpg")
-    with pytest.raises(PicturesError, match='a cats has the name "a cats", which is no label here. Did you mean "a cat"'):
+    with pytest.raises(PicturesError, match=r'a cats has the name "a cats", which is no label here\. Did you mean "a cat"'):
         read_pictures(tmp_path, NAMES)
 
 
@@ -84,7 +88,7 @@ def test_a_copy_counts_once() -> None:
 
 
 def test_a_picture_under_two_labels_is_refused_where_they_exclude_each_other() -> None:
-    with pytest.raises(PicturesError, match='^a and c are the same picture, under "a dog" and under "a cat"'):
+    with pytest.raises(PicturesError, match=r'^a and c are the same picture, under "a dog" and under "a cat"'):
         distinct([A, CAT], HASHES, multi_label=False)
     assert distinct([A, CAT], HASHES, multi_label=True) == ([Labelled(Path("a"), frozenset(["a dog", "a cat"]))], [CAT])
     with pytest.raises(PicturesError, match='under "a dog" and under _other'):
