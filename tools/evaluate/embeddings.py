@@ -142,8 +142,3 @@ def _outcome(line: str) -> tuple[str, tuple[Outcome, bool]]:
     if "skipped" in value:
         return value["etag"], (f"is passed over: {value['skipped']}", False)
     return value["etag"], (value["error"]["message"], value["error"]["code"] in LASTING)
-
-
-def stack(outcomes: Sequence[Outcome]) -> NDArray[np.float32]:
-    """float32 [N, d] of those that have one."""
-    return np.stack([outcome for outcome in outcomes if not isinstance(outcome, str)])

@@ -33,7 +33,8 @@ class Scores(NamedTuple):
 class Source(Protocol):
     """Where a model is: here, or behind an endpoint."""
 
-    manifest: BundleManifest
+    @property
+    def manifest(self) -> BundleManifest: ...
 
     def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
         """The embedding of each picture, or why it has none, by the sha256 of its content."""
