@@ -23,14 +23,11 @@ def promised(shown: Bools, shares: Floats, groups: Ints, kind: str, level: float
     counted = np.fmax(best, alarm)
     if kind == "recall":
         # From lax to strict: the strictest threshold that still finds enough.
-        values = np.sort(worst[np.isfinite(worst)])
-        passing = None
-        for i, threshold in enumerate(values):
-            if i and threshold == values[i - 1]:
-                continue
-            if not _keeps(len(values) - i, len(values), level, error):
+        values, passing = np.sort(worst[np.isfinite(worst)]), None
+        for threshold in reversed(_strict_to_lax(values)):
+            if not _keeps(len(values) - int(np.searchsorted(values, threshold)), len(values), level, error):
                 break
-            passing = float(threshold)
+            passing = threshold
         return passing, "" if passing is not None else f"{len(values):,} show it; {_would_do(level, error, 'that are all found')}"
     if kind == "false_alarms":
         values = alarm[np.isfinite(alarm)]

@@ -108,11 +108,9 @@ class Judgement:
 
     @property
     def mix(self) -> str:
-        given = [f"{name} as if {100 * share:g} % of all pictures showed it" for name, share in self.wanted.prevalence.items()]
-        others = "the others in" if given else "In"
-        return ". ".join(
-            [*(["Precision and F1 of " + ", of ".join(given)] if given else []), f"{others} a mix like this folder's"]
-        ) + (". Recall and false alarms don't depend on the mix.")
+        given = [f"of {name} as if {100 * share:g} % of all pictures showed it" for name, share in self.wanted.prevalence.items()]
+        text = f"Precision {'; '.join(given)}; of the others in" if given else "In"
+        return f"{text} a mix like this folder's. Recall and false alarms don't depend on the mix."
 
     def lines(self) -> list[str]:
         """What was judged."""
@@ -340,7 +338,8 @@ def curve(
     )
     if prevalence is not None:
         ends = ((recall[0], rate[0]), (recall[1], rate[2]), (recall[2], rate[1]))
-        value, low, high = (share * found / (share * found + (1 - share) * alarm) for found, alarm in ends)
+        with np.errstate(invalid="ignore"):
+            value, low, high = (share * found / (share * found + (1 - share) * alarm) for found, alarm in ends)
         precision = value, low, high
     numbers = np.array([*precision, *recall, *rate]).T
     rows = [

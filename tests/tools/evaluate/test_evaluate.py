@@ -57,7 +57,7 @@ def classifier(tmp_path: Path) -> Path:
 def test_labels_of_the_command_line_are_judged(folder: Path, evaluate: Evaluate, tmp_path: Path, capsys: Any) -> None:
     assert evaluate(folder, "--labels", ",".join(LABELS)) == 0
     out = capsys.readouterr().out
-    assert "in a mix like this folder's" in out
+    assert "In a mix like this folder's" in out
     assert "an estimate" in out
     rows = {row["name"]: row for row in report_data(tmp_path)["tables"][0]["rows"]}
     assert rows.keys() == set(LABELS)
