@@ -51,13 +51,19 @@ def galleries(
     def gallery(title: str, caption: str, chosen: NDArray[np.intp]) -> JsonObject:
         return {"title": title, "caption": caption, "pictures": [_entry(sides, right, pictures[i], i) for i in chosen.tolist()]}
 
-    wrong = np.flatnonzero(~right[0])
-    worst = wrong[np.argsort(-wrongness(sides[0], truth, multi_label=multi_label)[wrong], kind="stable")]
-    doubtful = np.argsort(sides[0].margins, kind="stable")
+    sure = wrongness(sides[0], truth, multi_label=multi_label)
+    worst, others = (
+        chosen[np.argsort(-sure[chosen], kind="stable")]
+        for chosen in (np.flatnonzero(~right[0] & truth.any(axis=1)), np.flatnonzero(~truth.any(axis=1)))
+    )
+    doubtful = np.argsort(sides[0].margins, kind="stable")[:SHOWN]
     found = [
         gallery("Worst mistakes", f"{_of(worst)} mistakes, the surest first. Is the picture in the right folder?", worst[:SHOWN]),
-        gallery("Most doubtful pictures", "Those whose answer is nearest to another one.", doubtful[:SHOWN]),
+        gallery("Most doubtful pictures", "Those whose answer is nearest to another one.", doubtful),
     ]
+    if len(others):
+        caption = f"{_of(others)} pictures that show none of the names, those first that are taken for one the most surely."
+        found.insert(1, gallery(f"Worst of {OTHER}", caption, others[:SHOWN]))
     if len(sides) > 1:
         first, second = (side.name for side in sides)
         for better, worse, mask in ((first, second, right[0] & ~right[1]), (second, first, right[1] & ~right[0])):

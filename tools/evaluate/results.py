@@ -166,7 +166,7 @@ class Judgement:
         points = max(20, min(POINTS, TOTAL_POINTS // len(material.names)))
         reliability, caption = _reliability(first, material)
         return {
-            "title": f"How good is {self.sides[0]}?", "lines": self.lines(), "notes": material.notes + self._text_of_choices(), "mix": self.mix,
+            "title": f"How good is {self.sides[0]}?", "lines": self.lines(), "notes": [line.strip() for text in (*material.notes, *self._text_of_choices()) for line in text.split("\n")], "mix": self.mix,
             "sides": self.sides, "overall": [{"name": name, "values": values} for name, values in self.overall],
             "tables": [
                 {"caption": f"{name}, each name at its threshold, with 95 % intervals", "rows": rows}
