@@ -177,6 +177,12 @@ benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every p
 benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
 	@$(VENV)/bin/python -m tools.benchmark.regions
 
+benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings; a minute
+	@$(VENV)/bin/python -m tools.benchmark.promises
+
+drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
+	@$(VENV)/bin/python -m tools.demo_model.labelled "$(or $(FOLDER),build/drawings)"
+
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 

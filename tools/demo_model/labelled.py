@@ -1,6 +1,6 @@
 """Draws new pictures of the demo model's world, labelled: a folder for each name of classifiers/drawings.json, and _other.
 
-`python -m tools.demo_model.labelled build/drawings`; needs Debian's fonts-noto-color-emoji, unicode-data and unicode-cldr-core.
+`make drawings`; needs Debian's fonts-noto-color-emoji, unicode-data and unicode-cldr-core.
 """
 
 import argparse

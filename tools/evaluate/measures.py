@@ -13,8 +13,8 @@ Ints = NDArray[np.int64]
 Triple = tuple[float, float, float]
 OUTSIDE = 0.05
 # The bootstrap's draws; fewer for so many pictures that they would fill the memory.
-DRAWS = 500
-MAX_CELLS = 40_000_000
+DRAWS = 300
+MAX_CELLS = 20_000_000
 MIN_DRAWS = 100
 STEPS = 50
 
