@@ -87,6 +87,12 @@ classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folde
 	@$(VENV)/bin/python -m tools.classify $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
 		$(if $(REQUEST),--request "$(REQUEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
+EVALUATED = $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
+	$(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+
+evaluate: $(SERVES) ## how good is a classifier on labelled pictures, and which thresholds keep a promise: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--precision 0.95 --save"
+	@$(VENV)/bin/python -m tools.evaluate $(EVALUATED)
+
 upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
 	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"
 
@@ -172,12 +178,18 @@ benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every p
 benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
 	@$(VENV)/bin/python -m tools.benchmark.regions
 
+benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings; a minute
+	@$(VENV)/bin/python -m tools.benchmark.promises
+
+drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
+	@$(VENV)/bin/python -m tools.demo_model.labelled "$(or $(FOLDER),build/drawings)"
+
 benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
 	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_sam.py --ignore tests/integration/test_aws.py --ignore tests/clients
+	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_report.py --ignore tests/integration/test_sam.py --ignore tests/integration/test_aws.py --ignore tests/clients
 
 classifier-lambda-test: test ## the same as make test
 
@@ -209,8 +221,8 @@ $(STEPS): $(wildcard export/*.py) tests/support/steps.py tests/support/weights.p
 test-arm64: $(READY) $(STEPS) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
 
-test-browser: $(BROWSES) $(CDK) ## test the playground in Chromium, and with axe-core; root on Debian or Ubuntu if there is no chromium
-	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py
+test-browser: $(BROWSES) $(CDK) ## test the playground and the report in Chromium, with axe-core; root on Debian or Ubuntu if there is no chromium
+	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py tests/integration/test_report.py
 
 playground-film: $(BROWSES) ## record docs/playground.webp and .png, the page at work on the demo model; needs chromium
 	@$(VENV)/bin/python -m tools.local.film

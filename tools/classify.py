@@ -76,7 +76,7 @@ class Worker:
         self.encoders = Encoders.load(bundle, threads=1)
         self.classifier, self.folder, self.parsed = classifier_of(self.encoders, parsed), Folder(folder), parsed
 
-    def lines(self, items: Sequence[Item]) -> str:
+    def lines(self, items: Sequence[Item]) -> list[str]:
         model = self.encoders.manifest.name
         found = classify_batch(self.classifier, model, self.parsed, items, self.folder, remaining_ms=unlimited)
         texts = []
@@ -84,15 +84,39 @@ class Worker:
             if isinstance(outcome, Exception):
                 raise outcome
             texts.append(dumps(outcome))
-        return "".join(texts)
+        return texts
 
 
 def begin(bundle: Path, folder: Path, options: JsonObject) -> None:
     Worker.here = Worker(bundle, folder, parse_options(options))
 
 
-def work(items: Sequence[Item]) -> str:
+def work(items: Sequence[Item]) -> list[str]:
     return Worker.here.lines(items)
+
+
+def lines_of(bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int) -> Iterator[list[str]]:
+    """A line for each item, a batch at a time, as batches get done on so many processes."""
+    if not items:
+        return
+    batches = iter([items[start : start + BATCH] for start in range(0, len(items), BATCH)])
+    # Linux would fork a process with threads; the other systems start new ones anyway.
+    pool = ProcessPoolExecutor(min(processes, -(-len(items) // BATCH)), get_context("spawn"), begin, (bundle, folder, options))
+    with pool:
+        running = set[Future[list[str]]]()
+        try:
+            while True:
+                # So many that no process waits, and no more.
+                while len(running) < 2 * processes and (batch := next(batches, None)):
+                    running.add(pool.submit(work, batch))
+                if not running:
+                    break
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def finished(output: Path) -> set[tuple[str, str]]:
@@ -117,31 +141,14 @@ def classify(bundle: Path, folder: Path, options: JsonObject, output: Path, proc
     done = finished(output)
     items = list(Folder(folder).items())
     left = [item for item in items if (json.loads(dumps({"key": item.key}))["key"], item.etag) not in done]
-    batches = iter([left[start : start + BATCH] for start in range(0, len(left), BATCH)])
-    # Linux would fork a process with threads; the other systems start new ones anyway.
-    pool = ProcessPoolExecutor(
-        min(processes, max(1, -(-len(left) // BATCH))), get_context("spawn"), begin, (bundle, folder, options)
-    )
     with (
         output.open("a", encoding="utf-8") as file,
         tqdm(total=len(items), initial=len(items) - len(left), unit="image") as bar,
-        pool,
     ):
-        running: dict[Future[str], int] = {}
-        try:
-            while True:
-                # So many that no process waits, and no more.
-                while len(running) < 2 * processes and (batch := next(batches, None)):
-                    running[pool.submit(work, batch)] = len(batch)
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED)[0]:
-                    bar.update(running.pop(future))
-                    file.write(future.result())
-                    file.flush()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for lines in lines_of(bundle, folder, options, left, processes):
+            file.write("".join(lines))
+            file.flush()
+            bar.update(len(lines))
     return len(items) - len(left), len(left)
 
 

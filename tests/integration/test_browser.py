@@ -4,26 +4,23 @@ import ast
 import base64
 import io
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route
 
 from classifier.classifiers import parse_classifier
 from classifier.encoders import Encoders
 from classifier.handler import Handler
-from tests.support.container import needs
+from tests.support.browser import opened
 from tests.support.requests import ROOT
 from tools.local.gateway import Limits
 from tools.local.serve import running
@@ -33,38 +30,6 @@ PIZZA, DOG, WIDE = IMAGES / "pizza.jpg", IMAGES / "dog.jpg", IMAGES / "wide.jpg"
 SCREENSHOTS = ROOT / "build" / "screenshots"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 MAX_BYTES = 90_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not shutil.which("chromium"):
-        needs(chromium="chromium")
-    with sync_playwright() as playwright:
-        # Chromium's sandbox doesn't work for root, whom installing it takes.
-        options = ["--disable-background-networking", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser: Browser, width: int = 1280, scheme: Any = "light") -> Iterator[Page]:
-    """A page where nothing may fail, and which may ask nobody but the address that it came from."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, permissions=["clipboard-read", "clipboard-write"]
-    )
-    page, problems = context.new_page(), list[str]()
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        # A refused request is no fault of the page; the browser reports it all the same.
-        lambda line: problems.append(line.text) if line.type == "error" and "Failed to load resource" not in line.text else None,
-    )
-    own = ("http://127.0.0.1", "blob:", "data:")
-    page.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
-    yield page
-    context.close()
-    assert problems == []
 
 
 @pytest.fixture

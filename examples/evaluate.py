@@ -1,0 +1,146 @@
+"""Judges a classifier on labelled pictures as `make evaluate` does, with the embeddings of an endpoint: no wording costs a call for a picture."""
+
+import base64
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import classify
+import client
+from classifier.bundle import BundleManifest
+from classifier.classifiers import ClassifierFile
+from classifier.context import RequestContext
+from classifier.named import NamedClassifiers
+from classifier.prompt_cache import NewPrompt, Prompt, PromptCache, Templates
+from classifier.schema import SLOT, Fit
+from classifier.scoring import mean
+from tools.classify import unlimited
+from tools.evaluate.__main__ import add_arguments, run
+from tools.evaluate.embeddings import Cache, Outcome
+
+# One grey pixel, to ask what the model is.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+# So many texts' embeddings fit into an answer, of any model's dimension.
+TEXTS = 256
+
+
+class Endpoint(BundleManifest):
+    """What scoring must know of a model behind an endpoint."""
+
+    told: str
+
+    @property
+    def fingerprint(self) -> str:
+        return self.told
+
+
+class Deployed:
+    """A model behind an endpoint. Every answer is checked to be of the same model."""
+
+    def __init__(self, endpoint: str, api_key: str | None, backoff: type[client.Backoff], side: int) -> None:
+        self._endpoint, self._session, self._side = endpoint, client.open_session(api_key, backoff), side
+        self._texts: dict[str, NDArray[np.float32]] = {}
+        self.manifest = self._ask_for_model()
+        if self.manifest.name == "demo":
+            print(client.DEMO_WARNING, file=sys.stderr)
+
+    def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
+        """What is embedded stays in the cache, so that an interrupted run goes on where it was."""
+        key = json.dumps([self.manifest.fingerprint, "endpoint", fit, self._side])
+        outcomes = cache.load(key, files)
+        left = {str(path): content for content, path in files.items() if content not in outcomes}
+        pictures = (classify.read(Path(path), self._side) for path in left)
+        contents = iter(left.values())
+        with tqdm(total=len(files), initial=len(outcomes), unit="picture", disable=not left) as bar:
+            for batch in classify.batches(pictures):
+                new = dict(zip((next(contents) for _ in batch), self._outcomes(batch, fit), strict=True))
+                cache.store(key, {content: outcome for content, outcome in new.items() if not isinstance(outcome, str)})
+                outcomes |= new
+                bar.update(len(batch))
+        return outcomes
+
+    def _outcomes(self, batch: Sequence[classify.Picture], fit: Fit | None) -> Iterator[Outcome]:
+        images = [picture.encoded for picture in batch if not picture.error]
+        fields = {"labels": ["a"], "embedding": True, "details": True} | ({"fit": fit} if fit else {})
+        answers = iter(client.post(self._session, self._endpoint, fields | {"images": images}, "results")[0] if images else ())
+        for picture in batch:
+            answer = {"error": {"message": picture.error}} if picture.error else next(answers)
+            if "error" in answer:
+                yield answer["error"]["message"]
+                continue
+            self._check(answer["model"]["fingerprint"])
+            yield np.array(answer["embedding"], np.float32)
+
+    def _ask_for_model(self) -> Endpoint:
+        """By one answer, whose numbers tell how the model makes probabilities of cosines."""
+        fields = {"image_data": PIXEL, "labels": ["a"], "multi_label": True, "embedding": True, "details": True}
+        answer, _ = client.ask(self._session, self._endpoint, fields, "model")
+        model, cosines, share = answer["model"], list(answer["similarities"].values()), answer["result"]["a"]
+        # A model that judges each label alone takes no negative; what its scale leaves of the logit is its bias.
+        alone = len(cosines) == 1
+        bias = float(np.log(share / (1 - share)) - model["logit_scale"] * cosines[0]) if alone else None
+        return Endpoint.model_construct(
+            model=model["name"], pretrained=model["tag"], told=model["fingerprint"], logit_scale=model["logit_scale"],
+            logit_bias=bias, scoring="sigmoid" if alone else "softmax", dimension=len(answer["embedding"]),
+        )  # fmt: skip
+
+    def _check(self, fingerprint: str) -> None:
+        if fingerprint != self.manifest.fingerprint:
+            sys.exit(
+                f"{self._endpoint} answers with another model than before ({fingerprint[:12]}, not {self.manifest.fingerprint[:12]}): "
+                "somebody has deployed meanwhile. Run it again; nothing of the two is mixed."
+            )
+
+    def prepare(self, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:
+        """Texts are embedded by the endpoint, each once."""
+        found = NamedClassifiers(files, cast(PromptCache, _Texts(self)), self.manifest, unlimited)
+        # What answers /v1/embeddings names no fingerprint.
+        self._check(self._ask_for_model().fingerprint)
+        return found
+
+    def texts(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        new = list(dict.fromkeys(text for text in texts if text not in self._texts))
+        for start in range(0, len(new), TEXTS):
+            some = new[start : start + TEXTS]
+            body = {"input": some, "model": self.manifest.name, "encoding_format": "base64"}
+            data, _ = client.post(self._session, self._endpoint.rstrip("/") + "/v1/embeddings", body, "data")
+            rows = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4").astype(np.float32) for item in data]
+            self._texts.update(zip(some, rows, strict=True))
+        return [self._texts[text] for text in texts]
+
+
+class _Texts:
+    """Stands in for the cache of prompts: what has no token ids here is told apart by its words."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self._deployed, self._templates = deployed, dict[str, Sequence[str]]()
+
+    def lookup(self, text: str, templates: Templates, field: str, subject: str = "") -> Prompt:
+        self._templates[templates.key] = templates.sentences
+        return NewPrompt((templates.key, text), text, tuple(map(ord, " ".join(text.lower().split()))), ())
+
+    def embed(self, prompts: Sequence[Prompt], context: RequestContext) -> list[NDArray[np.float32]]:
+        filled = [[sentence.replace(SLOT, prompt.text) for sentence in self._templates[prompt.key[0]]] for prompt in prompts]
+        rows = iter(self._deployed.texts([text for texts in filled for text in texts]))
+        # Sentences that are the same to the model have the same embedding, to the last bit, and count once.
+        return [mean(list({row.tobytes(): row for row in (next(rows) for _ in texts)}.values())) for texts in filled]
+
+
+def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
+    parser = client.argument_parser(__doc__)
+    add_arguments(parser)
+    parser.add_argument(
+        "--short-side", type=int, default=client.SHORT_SIDE, help="large pictures are resized to this many pixels"
+    )
+    given = parser.parse_args(argv)
+    run(given, lambda: Deployed(given.endpoint, given.api_key, backoff, given.short_side))
+
+
+if __name__ == "__main__":
+    main()

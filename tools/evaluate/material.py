@@ -1,0 +1,108 @@
+"""What a classifier is judged on: pictures with their embeddings and its scores, and what was left out of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.classifiers import ClassifierError, ClassifierFile
+from classifier.named import NamedClassifiers
+from classifier.scoring import Floats
+from tools.evaluate.classifier_file import Judged, usable
+from tools.evaluate.embeddings import Cache, Outcome
+from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth
+from tools.evaluate.scores import Source, score
+
+# Of broken files.
+LISTED = 10
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One classifier's: `probabilities` [N, L]; `counted`: the same, and 0 where min_similarity lets no name count."""
+
+    judged: Judged
+    file: ClassifierFile
+    probabilities: Floats
+    counted: Floats
+
+
+@dataclass(frozen=True)
+class Material:
+    """N pictures, L names. `truth`: bool [N, L]; `groups`: int [N]; `notes`: what was left out, and why."""
+
+    names: list[str]
+    pictures: list[Labelled]
+    truth: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    answers: list[Answers]
+    notes: list[str]
+
+
+def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache) -> Material:
+    """Judges all classifiers on the same pictures. Raises PicturesError and ClassifierError."""
+    names, notes = judged[0].names, list[str]()
+    files = []
+    for each in judged:
+        if set(each.names) != set(names):
+            other = sorted(set(each.names) ^ set(names))
+            raise ClassifierError(
+                f"{judged[0].name} and {each.name} can't be compared: only one of them knows {', '.join(other[:LISTED])}."
+            )
+        file, note = usable(each, source.manifest)
+        files.append(file)
+        notes += [f"{each.name}: {note}"] if note else []
+    # So that what is wrong with a wording costs no picture.
+    keys = [f"{i}: {each.name}" for i, each in enumerate(judged)]
+    prepared = _prepare(source, dict(zip(keys, files, strict=True)))
+    pictures, passed_over = read_pictures(folder, names)
+    if passed_over:
+        notes.append("Passed over: " + ", ".join(f"{count:,} {reason}" for reason, count in passed_over.most_common()) + ".")
+    hashes, broken = cache.hashes([picture.path for picture in pictures])
+    multi_label = all(file.multi_label for file in files)
+    pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
+    if copies:
+        notes.append(f"{len(copies):,} copies of other pictures are left out, such as {copies[0].path}.")
+    learned_from = {content for file in files if file.head for content in file.head.learned_from}
+    kept = [picture for picture in pictures if hashes[picture.path] not in learned_from]
+    if len(kept) < len(pictures):
+        notes.append(f"{len(pictures) - len(kept):,} pictures are left out, since the classifier learned from them.")
+    contents = {hashes[picture.path]: picture.path for picture in kept}
+    by_fit: dict[object, dict[str, Outcome]] = {}
+    for file in files:
+        if file.fit not in by_fit:
+            by_fit[file.fit] = source.embed(file.fit, contents, cache)
+    for outcomes in by_fit.values():
+        broken |= {contents[content]: outcome for content, outcome in outcomes.items() if isinstance(outcome, str)}
+    kept = [picture for picture in kept if picture.path not in broken]
+    notes += _broken_notes(broken)
+    if not kept:
+        raise PicturesError("\n".join(["No picture is left to judge by.", *notes]))
+    answers = []
+    for key, each, file in zip(keys, judged, files, strict=True):
+        embeddings = np.stack([np.asarray(by_fit[file.fit][hashes[picture.path]]) for picture in kept])
+        found = score(prepared, key, source.manifest, embeddings)
+        shares = found.probabilities[:, [found.names.index(name) for name in names]]
+        counts = found.largest >= (-np.inf if file.min_similarity is None else file.min_similarity)
+        answers.append(Answers(each, file, shares, np.where(counts[:, None], shares, 0.0)))
+    return Material(names, kept, truth(kept, names), groups(kept), answers, notes)
+
+
+def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:
+    try:
+        return source.prepare(files)
+    except ClassifierError as err:
+        # The number that tells the two apart is no part of a file's name.
+        raise ClassifierError(re.sub(r"^classifiers/\d+: (.*?)\.json: ", r"\1: ", str(err))) from err
+
+
+def _broken_notes(broken: Mapping[Path, str]) -> list[str]:
+    if not broken:
+        return []
+    first = f"{len(broken):,} broken {'file is' if len(broken) == 1 else 'files are'} left out"
+    more = [f"… and {len(broken) - LISTED:,} more."] if len(broken) > LISTED else []
+    return [first + ":", *(f"  {path}: {reason}" for path, reason in islice(sorted(broken.items()), LISTED)), *more]

@@ -1,0 +1,57 @@
+"""The report: one HTML file that needs nothing beside it and asks nobody for anything."""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from classifier.bundle import ImageSettings
+from classifier.errors import ClientError
+from classifier.picture import open_image
+from classifier.schema import JsonObject
+
+TEMPLATE = Path(__file__).with_name("report.html")
+# In pixels: a thumbnail's side, twice what is shown on a desk.
+SIDE = 160
+QUALITY = 70
+
+
+def write_report(path: Path, data: JsonObject) -> None:
+    """`data`: what report.html shows, texts as they are. Replaces the file whole."""
+    template = TEMPLATE.read_text(encoding="utf-8")
+    # Nothing of a text may end the script that holds it.
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    parts = {"%POLICY%": policy(template), "%TITLE%": html.escape(data["title"]), "%DATA%": text}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(re.sub("|".join(parts), lambda found: parts[found[0]], template), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def policy(template: str) -> str:
+    """Allows this style, this script and pictures inside the file, and no request."""
+
+    def sources(tag: str) -> str:
+        text = template.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    own = f"script-src {sources('script')}; style-src {sources('style')}; img-src data:"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
+
+
+def thumbnail(path: Path) -> str:
+    """A data: URI of the whole picture, by the decoder that classifies it; empty where it can't be read any more."""
+    settings = ImageSettings(size=SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1)
+    try:
+        [square] = open_image(path.read_bytes()).pixels(settings, "pad")
+    except (OSError, ClientError):
+        return ""
+    file = io.BytesIO()
+    Image.fromarray(square).save(file, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
