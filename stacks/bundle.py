@@ -7,6 +7,7 @@ from typing import Self
 
 from classifier.bundle import FILES, MANIFEST, BundleError, BundleManifest, read_manifest
 from classifier.classifiers import FOLDER, ClassifierError, ClassifierFile, read_classifiers
+from classifier.named import check_prompts
 from stacks.settings import Settings, SettingsError
 
 
@@ -46,6 +47,9 @@ def deployed_classifiers(root: Path, settings: Settings, manifest: BundleManifes
     """Those that the settings name, checked against the model if there is one. Raises SettingsError."""
     names = None if settings.classifiers == "all" else settings.classifiers
     try:
-        return read_classifiers(root / FOLDER, manifest, names)
+        files = read_classifiers(root / FOLDER, manifest, names)
+        if manifest:
+            check_prompts(files, root / settings.bundle, manifest)
+        return files
     except ClassifierError as err:
         raise SettingsError(f"classifiers={'all' if names is None else ','.join(names) or 'none'}: {err}") from err

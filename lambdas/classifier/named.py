@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,24 @@ class NamedClassifiers:
     def describe(self) -> JsonObject:
         """The answer to `GET /classifiers`."""
         return {"classifiers": [named.describe(name) for name, named in self._by_name.items()]}
+
+
+@dataclasses.dataclass
+class _Unencoded:
+    """A bundle in the place of its encoders, for a cache that only looks up."""
+
+    folder: Path
+    manifest: BundleManifest
+
+    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+        raise NotImplementedError
+
+
+def check_prompts(files: Mapping[str, ClassifierFile], folder: Path, manifest: BundleManifest) -> None:
+    """Raises ClassifierError for prompts that a request would be refused for, by the bundle's tokenizer; nothing is encoded."""
+    cache = PromptCache(_Unencoded(folder, manifest))
+    for name, file in files.items():
+        _prepare(name, file, cache, manifest)
 
 
 def _prepare(name: str, file: ClassifierFile, cache: PromptCache, manifest: BundleManifest) -> Named:

@@ -5,12 +5,14 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.bundle import BundleManifest
 from classifier.context import RequestContext
-from classifier.encoders import Encoders
 from classifier.schema import SLOT
 from classifier.scoring import mean
 from classifier.tokenizer import Tokenizer
@@ -21,6 +23,18 @@ CACHE_MAX_BYTES = 64_000_000
 BATCH = 32
 TokenIds = tuple[int, ...]
 Key = tuple[str, str]
+
+
+class TextEncoder(Protocol):
+    """What the cache needs of the encoders."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def manifest(self) -> BundleManifest: ...
+
+    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]: ...
 
 
 class Templates:
@@ -63,7 +77,7 @@ Prompt = NewPrompt | EncodedPrompt
 class PromptCache:
     """Forgets the least recently used prompts first, once there are too many or they take too much memory."""
 
-    def __init__(self, encoders: Encoders, *, max_prompts: int = CACHE_MAX_PROMPTS, max_bytes: int = CACHE_MAX_BYTES) -> None:
+    def __init__(self, encoders: TextEncoder, *, max_prompts: int = CACHE_MAX_PROMPTS, max_bytes: int = CACHE_MAX_BYTES) -> None:
         self._encoders = encoders
         self._tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
         self._entries: OrderedDict[Key, EncodedPrompt] = OrderedDict()

@@ -23,7 +23,7 @@ def embed(prompts: PromptCache, texts: list[str], templates: Templates = PLAIN) 
 
 
 def test_each_prompt_runs_at_its_own_length_and_only_once(counting: CountingEncoders) -> None:
-    prompts = PromptCache(counting)  # type: ignore[arg-type]
+    prompts = PromptCache(counting)
     embed(prompts, ["a dog", "cat", "a dog"])
     assert sorted(counting.lengths) == [3, 4]
     embed(prompts, ["cat", "a dog", "a bird"])
@@ -39,7 +39,7 @@ def test_an_embedding_is_the_same_alone_in_a_batch_and_from_the_cache(encoders: 
 
 
 def test_the_least_recently_used_prompt_is_forgotten_first(counting: CountingEncoders) -> None:
-    prompts = PromptCache(counting, max_prompts=2)  # type: ignore[arg-type]
+    prompts = PromptCache(counting, max_prompts=2)
     for text in ("one", "two", "one", "three"):
         embed(prompts, [text])
     counting.lengths.clear()
@@ -56,7 +56,7 @@ def test_a_cached_embedding_does_not_keep_its_whole_batch_in_memory(encoders: En
 
 
 def test_memory_is_bounded_in_bytes(counting: CountingEncoders) -> None:
-    prompts = PromptCache(counting, max_bytes=4_000)  # type: ignore[arg-type]
+    prompts = PromptCache(counting, max_bytes=4_000)
     embed(prompts, ["one", "two", "three", "four", "five"])
     counting.lengths.clear()
     embed(prompts, ["five"])
@@ -66,7 +66,7 @@ def test_memory_is_bounded_in_bytes(counting: CountingEncoders) -> None:
 
 
 def test_running_out_of_time_is_an_error_and_finished_prompts_stay_cached(counting: CountingEncoders) -> None:
-    prompts = PromptCache(counting)  # type: ignore[arg-type]
+    prompts = PromptCache(counting)
     texts, left = [f"label {i}" for i in range(40)], iter([29_000, 0])
     with pytest.raises(ClientError) as caught:
         prompts.embed([prompts.lookup(text, PLAIN, "labels") for text in texts], RequestContext(lambda: next(left)))
@@ -76,7 +76,7 @@ def test_running_out_of_time_is_an_error_and_finished_prompts_stay_cached(counti
 
 
 def test_a_label_in_templates_is_cached_once_as_the_normalised_mean(counting: CountingEncoders) -> None:
-    prompts, templates = PromptCache(counting), Templates(["{}", "a photo of {}", "{} on grass"])  # type: ignore[arg-type]
+    prompts, templates = PromptCache(counting), Templates(["{}", "a photo of {}", "{} on grass"])
     singles = embed(PromptCache(counting.real), ["dog", "a photo of dog", "dog on grass"])
     total = np.sum([single.astype(np.float64) for single in singles], axis=0)
     np.testing.assert_allclose(embed(prompts, ["dog"], templates)[0], total / np.linalg.norm(total), atol=1e-7)
@@ -88,7 +88,7 @@ def test_a_label_in_templates_is_cached_once_as_the_normalised_mean(counting: Co
 
 
 def test_a_prompt_shared_by_several_labels_is_encoded_once(counting: CountingEncoders) -> None:
-    prompts = PromptCache(counting)  # type: ignore[arg-type]
+    prompts = PromptCache(counting)
     first, second = embed(prompts, ["a photo of a dog", "a dog"], Templates(["{}", "a photo of {}"]))
     assert len(counting.lengths) == 3
     assert not np.array_equal(first, second)

@@ -21,7 +21,7 @@ LONG = "dog " * 74
 
 def prompt_set(encoders: Encoders | CountingEncoders, **fields: Any) -> PromptSet:
     image = {} if "images" in fields else {"image_data": "AAAA"}
-    cache = PromptCache(encoders)  # type: ignore[arg-type]
+    cache = PromptCache(encoders)
     return make_prompt_set(parse_json(image | fields), cache, encoders.manifest, RequestContext(lambda: 29_000))
 
 

@@ -316,3 +316,19 @@ def test_the_classifiers_that_the_setting_names_are_checked_and_deployed(root: P
             read(root, classifiers=asked)
     (classifiers / "stale.json").unlink()
     assert read(root).classifiers == ("classifiers/pets.json",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["dog " * 76, "a cat"], "labels.0|76 tokens"),
+        (["A  Cat", "a cat"], "the same to the model"),
+        (["<end_of_text>", "a cat"], "reserves"),
+    ],
+)
+def test_a_label_that_the_model_cannot_read_is_found_before_anything_is_built(
+    root: Path, classifiers: Path, labels: list[str], message: str
+) -> None:
+    (classifiers / "long.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
+    with pytest.raises(SettingsError, match=f"^classifiers=long: classifiers/long.json: .*({message})"):
+        read(root, classifiers="long")
