@@ -184,8 +184,9 @@ benchmark-promises: $(READY) ## measure how often fitted thresholds break their 
 drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
 	@$(VENV)/bin/python -m tools.demo_model.labelled "$(or $(FOLDER),build/drawings)"
 
-benchmark-endpoint: $(READY) ## measure a deployed endpoint's latency, errors and estimated cost: URL=… KEY=… [CALLS=30]
-	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS))
+benchmark-endpoint: $(READY) ## measure a deployed endpoint: URL=… KEY=… [CALLS=30]; or its cold starts (asks first): FUNCTION=name [COLD_STARTS=10]
+	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS)) \
+		$(if $(FUNCTION),--function "$(FUNCTION)") $(if $(COLD_STARTS),--cold-starts $(COLD_STARTS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }

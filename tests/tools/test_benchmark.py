@@ -1,8 +1,10 @@
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,67 @@ def test_an_endpoint_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str
 def test_the_cost_is_compute_and_request_and_gateway() -> None:
     # 100 ms at 1,024 MB: 0.1 GB-seconds a call.
     assert cost_per_1000(100, 1024) == pytest.approx(1000 * (0.1 * 0.0000133334 + 0.0000002 + 0.0000035))
+
+
+AWS = """#!/bin/sh
+echo "$@" >> "$FOLDER/calls"
+case "$2" in
+list-provisioned-concurrency-configs) cat "$FOLDER/provisioned" ;;
+get-function-configuration) echo '{"CLIP_BUNDLE": "/var/task/bundle"}' ;;
+update-function-configuration) if test -e "$FOLDER/denied"; then echo "An error occurred (AccessDeniedException) when calling" >&2; exit 254; fi ;;
+esac
+"""
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Path:
+    """A folder with a stand-in for AWS's command line, which keeps its calls there."""
+    (tmp_path / "aws").write_text(AWS)
+    (tmp_path / "aws").chmod(0o755)
+    (tmp_path / "provisioned").touch()
+    return tmp_path
+
+
+def cold_starts(folder: Path, url: str, answer: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.benchmark.endpoint", "--url", url, "--function", "clip", "--cold-starts", "3"]
+    variables = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "FOLDER": str(folder)}
+    return subprocess.run(command, cwd=ROOT, env=variables, input=answer, capture_output=True, text=True, check=False)
+
+
+def changes(folder: Path) -> list[dict[str, str]]:
+    """The environments that the function was given, each of them waited for."""
+    calls = (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
+    updates = [i for i, call in enumerate(calls) if call.startswith("lambda update-function-configuration")]
+    assert all(calls[i + 1] == "lambda wait function-updated --function-name clip" for i in updates)
+    return [json.loads(calls[i].partition("--environment ")[2].rpartition(" --query")[0])["Variables"] for i in updates]
+
+
+def test_each_cold_start_has_an_environment_of_its_own_and_the_old_one_comes_back(account: Path, handler: Handler) -> None:
+    with running(handler) as url:
+        done = cold_starts(account, url, "y\n")
+    assert done.returncode == 0, done.stderr
+    old = {"CLIP_BUNDLE": "/var/task/bundle"}
+    assert changes(account) == [*(old | {"COLD_START": str(i)} for i in range(3)), old]
+    assert "first calls: median" in done.stdout
+    assert sum(int(line.split()[4]) for line in done.stdout.splitlines()[1:]) == 3
+
+
+def test_nothing_is_changed_without_a_yes_or_where_environments_are_kept_warm(account: Path) -> None:
+    assert cold_starts(account, "http://127.0.0.1:9/", "\n").stderr == "Nothing was changed.\n"
+    (account / "provisioned").write_text("READY")
+    assert "has provisioned concurrency" in cold_starts(account, "http://127.0.0.1:9/", "y\n").stderr
+    assert changes(account) == []
+
+
+def test_the_environment_comes_back_where_the_endpoint_gives_no_answer(account: Path) -> None:
+    assert "check URL and KEY" in cold_starts(account, "http://127.0.0.1:9/", "y\n").stderr
+    assert changes(account)[-1] == {"CLIP_BUNDLE": "/var/task/bundle"}
+
+
+def test_a_denied_change_is_said_with_awss_code(account: Path) -> None:
+    (account / "denied").touch()
+    done = cold_starts(account, "http://127.0.0.1:9/", "y\n")
+    assert (done.returncode, "AccessDeniedException" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

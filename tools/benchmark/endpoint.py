@@ -1,4 +1,7 @@
-"""Measures a deployed endpoint: `make benchmark-endpoint URL=… KEY=…`. It sends some 200 requests, which cost what they cost."""
+"""Measures a deployed endpoint: `make benchmark-endpoint URL=… KEY=…`. It sends some 200 requests, which cost what they cost.
+
+With FUNCTION=… it measures cold starts instead: a changed environment variable makes Lambda start new environments.
+"""
 
 import argparse
 import base64
@@ -9,13 +12,17 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tools.deploy import AwsError, aws
 
 # https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/api-gateway/pricing/, us-east-1: US dollars a GB-second (arm64),
 # a request, and a call of a REST API (first 333 million a month).
 GB_SECOND, REQUEST, CALL = 0.0000133334, 0.20e-6, 3.50e-6
 COUNTS = (1, 5, 9)
+COLD_STARTS, BINS, BAR = 10, 8, 40
+VARIABLE = "COLD_START"
 IMAGE = Path("examples/images/dog.jpg")
 # What a call takes outside the stages of Server-Timing, in milliseconds: `outside_encoders_ms` of `make benchmark` less decoding.
 OUTSIDE_MS = 2.0
@@ -85,15 +92,88 @@ def measure(url: str, key: str, calls: int, memory: int, image: Path = IMAGE) ->
     return figures | {f"errors_{status}": number for status, number in endpoint.errors.items()}
 
 
-def main() -> None:
+def measure_cold_starts(url: str, key: str, function: str, count: int) -> list[float]:
+    """Milliseconds of the first call after each of `count` changes of the function's environment, which is then put back as it was.
+
+    Raises AwsError. Exits where calls wouldn't reach new environments, or get no answer.
+    """
+    named = ("--function-name", function)
+    kept = aws(
+        "lambda",
+        "list-provisioned-concurrency-configs",
+        *named,
+        "--query",
+        "ProvisionedConcurrencyConfigs[].Status",
+        "--output",
+        "text",
+    )
+    if kept:
+        sys.exit(f"{function} has provisioned concurrency: calls go to a version whose environments are kept warm.")
+    query = ("--query", "Environment.Variables", "--output", "json")
+    before: dict[str, str] = json.loads(aws("lambda", "get-function-configuration", *named, *query) or "null") or {}
+
+    def change(variables: dict[str, str]) -> None:
+        aws(
+            "lambda",
+            "update-function-configuration",
+            *named,
+            "--environment",
+            json.dumps({"Variables": variables}),
+            "--query",
+            "Version",
+        )
+        aws("lambda", "wait", "function-updated", *named)
+
+    endpoint, spent = Endpoint(url, key, IMAGE), list[float]()
+    try:
+        for i in range(count):
+            change(before | {VARIABLE: str(i)})
+            answer = endpoint.ask(["a dog", "a cat"])
+            if answer is None:
+                sys.exit(
+                    f"{url} gave no answer but {', '.join(endpoint.errors)}: check URL and KEY, both outputs of the deployment."
+                )
+            spent.append(answer[0])
+            print(f"{i + 1} of {count}: {answer[0]:.0f} ms", file=sys.stderr, flush=True)
+    finally:
+        change(before)
+    return spent
+
+
+def histogram(values: Sequence[float]) -> str:
+    """A line for each of equal steps from the least to the largest value."""
+    least, step = min(values), (max(values) - min(values)) / BINS or 1.0
+    counts = Counter(min(BINS - 1, int((value - least) / step)) for value in values)
+    return "\n".join(
+        f"{least + i * step:6.0f} to {least + (i + 1) * step:6.0f} ms  {counts[i]:3}  {'█' * round(BAR * counts[i] / max(counts.values()))}"
+        for i in range(BINS)
+    )
+
+
+def main(ask: Callable[[str], str] = input) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--key", default="")
     parser.add_argument("--calls", type=int, default=30, help="calls for each number of labels")
     parser.add_argument("--memory", type=int, default=3008, help="the function's MB, for the estimated cost")
+    parser.add_argument("--function", help="the function's name, to measure cold starts")
+    parser.add_argument("--cold-starts", type=int, default=COLD_STARTS)
     arguments = parser.parse_args()
     if not arguments.url.startswith(("http://", "https://")):
         sys.exit(f"{arguments.url!r} is no URL; name the endpoint: make benchmark-endpoint URL=https://… KEY=…")
+    if arguments.function:
+        question = f"This changes the variable {VARIABLE} of {arguments.function} {arguments.cold_starts} times and takes it away again. Calls "
+        question += "of others meanwhile meet cold starts too. Go on? [y/N] "
+        if ask(question).strip().lower() not in ("y", "yes"):
+            sys.exit("Nothing was changed.")
+        try:
+            spent = measure_cold_starts(arguments.url, arguments.key, arguments.function, arguments.cold_starts)
+        except AwsError as err:
+            sys.exit(str(err))
+        print(
+            f"first calls: median {percentile(spent, 0.5):.0f} ms, 90th percentile {percentile(spent, 0.9):.0f} ms\n{histogram(spent)}"
+        )
+        return
     print(json.dumps(measure(arguments.url, arguments.key, arguments.calls, arguments.memory), indent=2))
 
 
