@@ -9,6 +9,9 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +69,18 @@ def events() -> str:
     return json.dumps([{"httpMethod": "POST", "resource": "/", "headers": headers, "body": body} for body in bodies])
 
 
+@contextmanager
+def processes(root: Path) -> Iterator[None]:
+    """Mounts /proc, as Lambda has it, with a Graviton2's processors in it. ONNX Runtime opens what lies beside a graph through /proc/self/fd."""
+    (root / "cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
+    run("mount", "-t", "proc", "proc", root / "proc")
+    try:
+        run("mount", "--bind", root / "cpuinfo", root / "proc/cpuinfo")
+        yield
+    finally:
+        run("umount", "--recursive", root / "proc")
+
+
 def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> None:
     needs(qemu_aarch64_static="qemu-user-static")
     with mounted(image("arm64", DEMO)) as root:
@@ -73,13 +88,13 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
         # The decoder's process is started by the kernel, which has to know what runs ARM64 programs.
         emulate_arm64()
         os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        (root / "proc/cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
         ours = {"PYTHONPATH": "/var/task", "CLIP_BUNDLE": "/var/task/bundle", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008"}
         variables = ",".join(f"{name}={value}" for name, value in {**BASE["environment"], **ours}.items())
         emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", variables, "/var/lang/bin/python3", "-c")
-        machine, arm = json.loads(run("chroot", root, *emulated, ANSWERS, input=events()))
         shutil.copytree(STEPS, root / "steps")
-        arm_embeddings = json.loads(run("chroot", root, *emulated, EMBEDDINGS, "/steps"))
+        with processes(root):
+            machine, arm = json.loads(run("chroot", root, *emulated, ANSWERS, input=events()))
+            arm_embeddings = json.loads(run("chroot", root, *emulated, EMBEDDINGS, "/steps"))
     assert machine == {"machine": "aarch64", "python": "3.13", "sees_cpus": False}
     here = os.environ | {"PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO)}
     machine, intel = json.loads(run(sys.executable, "-c", ANSWERS, input=events(), env=here))
