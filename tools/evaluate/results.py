@@ -140,13 +140,13 @@ class Judgement:
     def _text_of_choices(self) -> list[str]:
         missing = [f"  {choice.name}: {choice.kind}: {choice.why}" for choice in self.choices[0] if choice.threshold is None]
         if self.wanted.promises:
-            count, share = len(self.choices[0]), 100 * (1 - ERROR)
             text = (
-                f"These thresholds keep their promise on other pictures of the same kind: all {count} of them together in "
-                f"{share:g} of 100 folders like this one."
+                f"Thresholds that keep their promise on other pictures of the same kind, in the same mix: in {100 * (1 - ERROR):g} of 100 "
+                "folders like this one, all of them do."
             )
+            passed = len(missing) < len(self.choices[0])
             return [
-                text if len(missing) < count else "No threshold keeps its promise here.",
+                text if passed else "No threshold keeps its promise here.",
                 *(["No threshold for:\n" + "\n".join(missing)] if missing else []),
             ]
         estimated = any("estimate" in choice.kind for choice in self.choices[0])

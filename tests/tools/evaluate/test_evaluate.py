@@ -71,7 +71,7 @@ def test_a_promise_that_holds_is_saved_with_what_it_was_fitted_on(
     folder: Path, classifier: Path, evaluate: Evaluate, capsys: Any
 ) -> None:
     assert evaluate(folder, "--classifier", classifier, "--false-alarms", 0.1, "--save") == 0
-    assert "false alarms of at most 10 %" in capsys.readouterr().out
+    assert "false alarms ≤ 10 %" in capsys.readouterr().out
     manifest = read_manifest(DEMO, verify_hashes=False)
     file = read_classifiers(classifier.parent, manifest)["mine"]
     assert file.thresholds and set(file.thresholds) <= set(LABELS)
