@@ -99,6 +99,37 @@ def test_two_promises_make_a_review_band(folder: Path, classifier: Path, evaluat
     assert all(limits.get("review", 0) <= limits.get("block", 1) for limits in value["thresholds"].values())
 
 
+def test_a_promise_is_for_the_action_that_it_suits_and_old_thresholds_go(
+    folder: Path, evaluate: Evaluate, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "mine.json"
+    categories = {"warm": [LABELS[0]], "cool": list(LABELS[1:])}
+    pictures = tmp_path / "labels.csv"
+    rows = [(path, path.parent.name) for path in sorted(folder.rglob("*.png")) if path.parent.name != "_other"]
+    lines = [f"{path},{'warm' if label == LABELS[0] else 'cool'}\n" for path, label in rows]
+    pictures.write_text("".join(lines), encoding="utf-8")
+    old = {"warm": {"review": 0.1}, "cool": {"review": 0.1}}
+    for promise, action in (("--precision", "block"), ("--recall", "review")):
+        question = {"categories": categories, "actions": ["review", "block"], "thresholds": old}
+        path.write_text(json.dumps(question), encoding="utf-8")
+        assert evaluate(pictures, "--classifier", path, promise, 0.8, "--for", "warm", "--save") == 0
+        assert "Gone from" in (out := capsys.readouterr().out) and "the thresholds of cool" in out
+        thresholds = json.loads(path.read_bytes())["thresholds"]
+        assert {name: list(limits) for name, limits in thresholds.items()} == {"warm": [action]}
+
+
+def test_the_same_picture_under_two_labels_is_refused_before_any_is_encoded(
+    evaluate: Evaluate, tmp_path: Path, capsys: Any
+) -> None:
+    pictures = tmp_path / "pictures"
+    draw(pictures, each=2)
+    first = sorted((pictures / LABELS[0]).iterdir())[0]
+    (pictures / LABELS[1] / "copy.png").write_bytes(first.read_bytes())
+    message = evaluate(pictures, "--labels", ",".join(LABELS))
+    assert "are the same picture, under" in message
+    assert "picture/s" not in capsys.readouterr().err
+
+
 def test_costs_are_estimates(folder: Path, classifier: Path, evaluate: Evaluate, capsys: Any) -> None:
     thresholds = []
     for cost in ("miss=1,alarm=50", "miss=50,alarm=1"):
@@ -176,7 +207,7 @@ def test_broken_files_and_copies_are_counted_and_listed(evaluate: Evaluate, tmp_
     assert evaluate(pictures, "--labels", ",".join(LABELS)) == 0
     out = capsys.readouterr().out
     assert "1 broken file is left out" in out and "broken.jpg: The image is none of JPEG" in out
-    assert "1 copies of other pictures are left out" in out
+    assert "1 copy of another picture is left out" in out
     assert "Passed over: 1 suffix .txt" in out
 
 
