@@ -10,7 +10,7 @@ from classifier.schema import JsonObject
 from classifier.scoring import Floats
 from tools.evaluate.galleries import Side
 from tools.evaluate.material import Answers, Material
-from tools.evaluate.measures import Bools, interval, wilson
+from tools.evaluate.measures import Bools, Ints, independent, wilson
 from tools.evaluate.pictures import OTHER
 
 # So many names have their confusion shown as a matrix; of more, the most frequent mistakes are listed.
@@ -45,16 +45,18 @@ def grid(shares: Floats, limits: Sequence[float], points: int) -> list[float]:
     return [float(value) for value in chosen if value > 0]
 
 
-def curve(name: str, shown: Bools, shares: Floats, limit: float | None, prevalence: float | None, points: int) -> JsonObject:
+def curve(
+    name: str, shown: Bools, shares: Floats, groups: Ints, limit: float | None, prevalence: float | None, points: int
+) -> JsonObject:
     """For the report: each point has a threshold, true and false positives, then precision, recall and false alarms with intervals."""
     positives, count = int(shown.sum()), len(shown)
     share = prevalence or positives / count
     thresholds = np.array(grid(shares, [] if limit is None else [limit], points))
     hits, alarms = (len(part) - np.searchsorted(np.sort(part), thresholds) for part in (shares[shown], shares[~shown]))
     precision, recall, rate = (
-        wilson(hits, hits + alarms),
-        wilson(hits, np.array(positives)),
-        wilson(alarms, np.array(count - positives)),
+        wilson(hits, hits + alarms, independent(np.ones_like(shown), groups)),
+        wilson(hits, np.array(positives), independent(shown, groups)),
+        wilson(alarms, np.array(count - positives), independent(~shown, groups)),
     )
     if prevalence is not None:
         ends = ((recall[0], rate[0]), (recall[1], rate[2]), (recall[2], rate[1]))
@@ -88,12 +90,13 @@ def reliability(answers: Answers, material: Material) -> tuple[list[JsonObject],
         each = np.arange(len(best))
         said, true = answers.probabilities[each, best], material.truth[each, best]
         caption = "How probable the most likely name was said to be, and how often the picture shows it; pictures of none of the names are wrong with any."
+    pictures = independent(np.ones(len(material.groups), np.bool_), material.groups)
     bins = np.minimum((said * BINS).astype(int), BINS - 1)
     found = []
     for number in range(BINS):
         inside = bins == number
         if inside.any():
-            share, low, high = interval(int(true[inside].sum()), int(inside.sum()))
+            share, low, high = (float(value) for value in wilson(true[inside].sum(), inside.sum(), pictures))
             found.append({
                 "from": number / BINS, "to": (number + 1) / BINS, "count": int(inside.sum()), "mean": float(said[inside].mean()),
                 "share": share, "low": low, "high": high,

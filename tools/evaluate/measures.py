@@ -56,14 +56,22 @@ def interval(hits: int, count: int) -> Triple:
     return hits / count, lower_bound(hits, count, OUTSIDE / 2), upper_bound(hits, count, OUTSIDE / 2)
 
 
-def wilson(hits: Floats | Ints, counts: Floats | Ints) -> tuple[Floats, Floats, Floats]:
-    """Shares and their intervals, for many at once: closer than Clopper-Pearson's, and in no time. NaN where there is nothing to count."""
+def wilson(hits: Floats | Ints, counts: Floats | Ints, each: float = 1.0) -> tuple[Floats, Floats, Floats]:
+    """Shares and their intervals, for many at once: closer than Clopper-Pearson's, and in no time. NaN where there is nothing to count.
+
+    `each`: as how many independent pictures one counts.
+    """
     z = 1.959963984540054
     with np.errstate(invalid="ignore", divide="ignore"):
-        share, n = hits / counts, np.asarray(counts, np.float64)
+        share, n = np.true_divide(hits, counts), np.asarray(counts, np.float64) * each
         middle, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
         scale = 1 + z * z / n
         return share, np.clip((middle - half) / scale, 0, 1), np.clip((middle + half) / scale, 0, 1)
+
+
+def independent(among: Bools, groups: Ints) -> float:
+    """As how many independent pictures each of these counts, where a group counts once."""
+    return len(np.unique(groups[among])) / max(1, int(among.sum()))
 
 
 class Draws:

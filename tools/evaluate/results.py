@@ -140,8 +140,10 @@ class Judgement:
             "differences": [{"name": name, "value": triple} for name, triple in self.differences],
             "confusion": matrix, "confused": confused,
             "curves": [
-                curve(name, material.truth[:, i], first.counted[:, i], limits.get(name), self.wanted.prevalence.get(name), points)
-                for i, name in enumerate(material.names) if 0 < material.truth[:, i].sum() < len(material.truth)
+                curve(
+                    name, material.truth[:, i], first.counted[:, i], material.groups, limits.get(name),
+                    self.wanted.prevalence.get(name), points,
+                ) for i, name in enumerate(material.names) if 0 < material.truth[:, i].sum() < len(material.truth)
             ],
             "reliability": bins, "reliability_caption": caption,
             "galleries": galleries(sides, material.pictures, material.truth, multi_label=multi_label),
