@@ -93,6 +93,9 @@ EVALUATED = $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
 evaluate: $(SERVES) ## how good is a classifier on labelled pictures, and which thresholds keep a promise: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--precision 0.95 --save"
 	@$(VENV)/bin/python -m tools.evaluate $(EVALUATED)
 
+learn: $(SERVES) ## teach a classifier by labelled pictures, a few a label: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--save --precision 0.95"
+	@$(VENV)/bin/python -m tools.evaluate.learn $(EVALUATED)
+
 upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
 	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"
 

@@ -29,7 +29,7 @@ def objective(start: Start, w: Floats, x: np.ndarray, truth: np.ndarray) -> floa
     scoring = "sigmoid" if start.multi_label and len(start.rows) == len(start.groups) else "softmax"
     loss = 0.0
     for row, shown in zip(x.astype(np.float64), truth, strict=True):
-        shares = np.array(probabilities(
+        shares: Floats = np.array(probabilities(
             start.scale * (w @ row), start.groups, multi_label=start.multi_label, combine=start.combine,  # type: ignore[arg-type]
             scoring=scoring, bias=start.bias,  # type: ignore[arg-type]
         ))  # fmt: skip
