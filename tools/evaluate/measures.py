@@ -207,3 +207,13 @@ def average_precision_difference(shown: Bools, first: Floats, second: Floats, dr
     weights = _weights(np.concatenate([np.ones((1, len(shown)), np.float32), draws.times]), shown, prevalence)
     with np.errstate(invalid="ignore", divide="ignore"):
         return _triple(_average_precision(weights, shown, first) - _average_precision(weights, shown, second))
+
+
+def mean_average_precision(truth: Bools, shares: Floats, draws: Draws, less: Floats | None = None) -> Triple | None:
+    """The mean over the names that a picture shows, of `shares` [N, L] or of what they have more than `less`."""
+    times, each = np.concatenate([np.ones((1, len(truth)), np.float32), draws.times]).astype(np.float64), []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for i in np.flatnonzero(truth.any(axis=0)):
+            found = _average_precision(times, truth[:, i], shares[:, i])
+            each.append(found if less is None else found - _average_precision(times, truth[:, i], less[:, i]))
+    return _triple(np.nanmean(each, axis=0)) if each else None
