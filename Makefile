@@ -93,6 +93,9 @@ EVALUATED = $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
 evaluate: $(SERVES) ## how good is a classifier on labelled pictures, and which thresholds keep a promise: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--precision 0.95 --save"
 	@$(VENV)/bin/python -m tools.evaluate $(EVALUATED)
 
+learn: $(SERVES) ## teach a classifier by labelled pictures, a few a label: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--save --precision 0.95"
+	@$(VENV)/bin/python -m tools.evaluate.learn $(EVALUATED)
+
 upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
 	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"
 
@@ -180,6 +183,9 @@ benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and th
 
 benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings; a minute
 	@$(VENV)/bin/python -m tools.benchmark.promises
+
+benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise; a quarter of an hour
+	@$(VENV)/bin/python -m tools.benchmark.learn
 
 drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
 	@$(VENV)/bin/python -m tools.demo_model.labelled "$(or $(FOLDER),build/drawings)"

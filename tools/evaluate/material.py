@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.bundle import BundleManifest
 from classifier.classifiers import ClassifierError, ClassifierFile
 from classifier.named import NamedClassifiers
 from classifier.scoring import Floats
@@ -23,20 +24,24 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Answers:
-    """One classifier's: `probabilities` [N, L]; `counted`: the same, and 0 where min_similarity lets no name count."""
+    """One classifier's: `embeddings` [N, d]; `probabilities` [N, L]; `counted`: the same, and 0 where min_similarity lets no name
+    count."""
 
     judged: Judged
     file: ClassifierFile
+    embeddings: NDArray[np.float32]
     probabilities: Floats
     counted: Floats
 
 
 @dataclass(frozen=True)
 class Material:
-    """N pictures, L names. `truth`: bool [N, L]; `groups`: int [N]; `notes`: what was left out, and why."""
+    """N pictures, L names. `hashes`: the sha256 of each picture; `truth`: bool [N, L]; `groups`: int [N]; `notes`: what was left out,
+    and why."""
 
     names: list[str]
     pictures: list[Labelled]
+    hashes: list[str]
     truth: NDArray[np.bool_]
     groups: NDArray[np.int64]
     answers: list[Answers]
@@ -66,7 +71,8 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache)
     multi_label = all(file.multi_label for file in files)
     pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
     if copies:
-        notes.append(f"{len(copies):,} copies of other pictures are left out, such as {copies[0].path}.")
+        are = "copy of another picture is" if len(copies) == 1 else "copies of other pictures are"
+        notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
     kept = [picture for picture in pictures if hashes[picture.path] not in learned_from]
     if len(kept) < len(pictures):
@@ -85,11 +91,24 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache)
     answers = []
     for key, each, file in zip(keys, judged, files, strict=True):
         embeddings = np.stack([np.asarray(by_fit[file.fit][hashes[picture.path]]) for picture in kept])
-        found = score(prepared, key, source.manifest, embeddings)
-        shares = found.probabilities[:, [found.names.index(name) for name in names]]
-        counts = found.largest >= (-np.inf if file.min_similarity is None else file.min_similarity)
-        answers.append(Answers(each, file, shares, np.where(counts[:, None], shares, 0.0)))
-    return Material(names, kept, truth(kept, names), groups(kept), answers, notes)
+        answers.append(answer(prepared, key, each, file, names, source.manifest, embeddings))
+    return Material(names, kept, [hashes[picture.path] for picture in kept], truth(kept, names), groups(kept), answers, notes)
+
+
+def answer(
+    prepared: NamedClassifiers,
+    key: str,
+    judged: Judged,
+    file: ClassifierFile,
+    names: Sequence[str],
+    manifest: BundleManifest,
+    embeddings: NDArray[np.float32],
+) -> Answers:
+    """What the prepared classifier `key` says of pictures, in the order of `names`."""
+    found = score(prepared, key, manifest, embeddings)
+    shares = found.probabilities[:, [found.names.index(name) for name in names]]
+    counts = found.largest >= (-np.inf if file.min_similarity is None else file.min_similarity)
+    return Answers(judged, file, embeddings, shares, np.where(counts[:, None], shares, 0.0))
 
 
 def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:

@@ -56,14 +56,22 @@ def interval(hits: int, count: int) -> Triple:
     return hits / count, lower_bound(hits, count, OUTSIDE / 2), upper_bound(hits, count, OUTSIDE / 2)
 
 
-def wilson(hits: Floats | Ints, counts: Floats | Ints) -> tuple[Floats, Floats, Floats]:
-    """Shares and their intervals, for many at once: closer than Clopper-Pearson's, and in no time. NaN where there is nothing to count."""
+def wilson(hits: Floats | Ints, counts: Floats | Ints, each: float = 1.0) -> tuple[Floats, Floats, Floats]:
+    """Shares and their intervals, for many at once: closer than Clopper-Pearson's, and in no time. NaN where there is nothing to count.
+
+    `each`: as how many independent pictures one counts.
+    """
     z = 1.959963984540054
     with np.errstate(invalid="ignore", divide="ignore"):
-        share, n = hits / counts, np.asarray(counts, np.float64)
+        share, n = np.true_divide(hits, counts), np.asarray(counts, np.float64) * each
         middle, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
         scale = 1 + z * z / n
         return share, np.clip((middle - half) / scale, 0, 1), np.clip((middle + half) / scale, 0, 1)
+
+
+def independent(among: Bools, groups: Ints) -> float:
+    """As how many independent pictures each of these counts, where a group counts once."""
+    return len(np.unique(groups[among])) / max(1, int(among.sum()))
 
 
 class Draws:
@@ -108,6 +116,8 @@ def measure(
     Precision, F1 and average precision are of a mix where `prevalence` of all pictures show it; without, of this one.
     """
     found: dict[str, Triple | None] = dict.fromkeys(("precision", "recall", "false_alarms", "f1", "average_precision"))
+    if threshold is None and not shown.any():
+        return found
     times = np.concatenate([np.ones((1, len(shown)), np.float32), draws.times])
     with np.errstate(invalid="ignore", divide="ignore"):
         weights = _weights(times, shown, prevalence)
@@ -197,3 +207,13 @@ def average_precision_difference(shown: Bools, first: Floats, second: Floats, dr
     weights = _weights(np.concatenate([np.ones((1, len(shown)), np.float32), draws.times]), shown, prevalence)
     with np.errstate(invalid="ignore", divide="ignore"):
         return _triple(_average_precision(weights, shown, first) - _average_precision(weights, shown, second))
+
+
+def mean_average_precision(truth: Bools, shares: Floats, draws: Draws, less: Floats | None = None) -> Triple | None:
+    """The mean over the names that a picture shows, of `shares` [N, L] or of what they have more than `less`."""
+    times, each = np.concatenate([np.ones((1, len(truth)), np.float32), draws.times]).astype(np.float64), []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for i in np.flatnonzero(truth.any(axis=0)):
+            found = _average_precision(times, truth[:, i], shares[:, i])
+            each.append(found if less is None else found - _average_precision(times, truth[:, i], less[:, i]))
+    return _triple(np.nanmean(each, axis=0)) if each else None

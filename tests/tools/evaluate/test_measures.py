@@ -9,6 +9,7 @@ from tools.evaluate.measures import (
     accuracy_differences,
     at_most,
     average_precision_difference,
+    independent,
     interval,
     measure,
     wilson,
@@ -40,6 +41,11 @@ def test_many_shares_at_once_have_intervals_near_to_those() -> None:
     assert share[:2].tolist() == [0.35, 0.95]
     assert (low[0], high[0]) == pytest.approx((0.1812, 0.5671), abs=1e-4)
     assert np.isnan([share[2], low[2], high[2]]).all()
+    # Five frames each of 20 scenes are 20 pictures.
+    groups = np.repeat(np.arange(20), 5)
+    assert independent(np.ones(100, np.bool_), groups) == 0.2
+    for one, other in zip(wilson(np.array(35), np.array(100), 0.2), wilson(np.array(7), np.array(20)), strict=True):
+        assert one == pytest.approx(other)
 
 
 def test_a_names_numbers_are_their_definitions() -> None:

@@ -1,0 +1,171 @@
+"""`make learn`, through its command line, and its answers through the API."""
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from classifier.bundle import read_manifest
+from classifier.classifiers import read_classifiers
+from classifier.encoders import Encoders
+from classifier.handler import Handler
+from tests.support.labelled import LABELS, draw, report_data
+from tests.support.programs import exit_status
+from tests.support.requests import DEMO, ask, base64_of, event
+from tools.evaluate.__main__ import main as evaluate
+from tools.evaluate.classifier_file import from_options
+from tools.evaluate.embeddings import Cache
+from tools.evaluate.learn import EXAMPLES, Pupil, held_back, main
+from tools.evaluate.material import gather
+from tools.evaluate.scores import Bundle
+
+Learn = Callable[..., Any]
+# Names under which the demo model finds little, so that there is something to learn.
+VAGUE = {"a red star": "a thing", "a blue circle": "an object", "a green square": "an item"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    drawn, found = tmp_path_factory.mktemp("drawings"), tmp_path_factory.mktemp("vague")
+    draw(drawn, each=60, others=40)
+    for path in drawn.iterdir():
+        shutil.copytree(path, found / VAGUE.get(path.name, path.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache") / "embeddings.sqlite3"
+
+
+@pytest.fixture
+def beside(cache: Path, tmp_path: Path) -> list[object]:
+    return ["--cache", cache, "--report", tmp_path / "report.html", "--bundle", DEMO, "--processes", 2]
+
+
+@pytest.fixture
+def teach(beside: list[object]) -> Learn:
+    return lambda *arguments: exit_status(main, *arguments, *beside)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"labels": [*VAGUE.values()], "description": "Shapes."}), encoding="utf-8")
+    return path
+
+
+def contents(folder: Path, other: bool = False) -> set[str]:
+    paths = [path for path in folder.rglob("*.png") if other or path.parent.name != "_other"]
+    return {hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_a_learned_head_is_saved_and_deployed(folder: Path, classifier: Path, teach: Learn, tmp_path: Path, capsys: Any) -> None:
+    assert teach(folder, "--classifier", classifier, "--save") == 0
+    out = capsys.readouterr().out
+    assert "an estimate" in out
+    assert all(f"  {each:2}: " in out for each in EXAMPLES)
+    file = read_classifiers(classifier.parent, read_manifest(DEMO, verify_hashes=False))["mine"]
+    assert file.head and file.thresholds and file.description == "Shapes."
+    assert set(file.head.learned_from) == contents(folder)
+    first, words = report_data(tmp_path)["overall"][0]["values"]
+    assert first[0] > words[0] + 0.1
+
+
+def test_the_api_answers_with_a_learned_head_as_numpy_does(folder: Path, classifier: Path, teach: Learn) -> None:
+    assert teach(folder, "--classifier", classifier, "--save") == 0
+    encoders = Encoders.load(DEMO, threads=2, verify_hashes=False)
+    head = json.loads(classifier.read_bytes())["head"]
+    rows = np.frombuffer(base64.b64decode(head["vectors"]), "<f4").reshape(3, -1).astype(np.float64)
+    handler = Handler(encoders, classifiers=read_classifiers(classifier.parent, encoders.manifest))
+    for path in sorted(folder.rglob("*.png"))[::20]:
+        asked = {"image_data": base64_of(path.read_bytes()), "classifier": "mine", "embedding": True}
+        status, body, _ = ask(handler, event(asked))
+        assert status == 200
+        weights = np.exp(head["scale"] * (rows @ np.array(body["embedding"])))
+        assert np.abs(np.array([body["result"][name] for name in VAGUE.values()]) - weights / weights.sum()).max() < 1e-6
+        assert all(body["result"][entry["name"]] >= entry["threshold"] for entry in body["decision"]["labels"])
+
+
+def test_with_a_promise_the_pictures_that_give_the_thresholds_do_not_teach(
+    folder: Path, classifier: Path, teach: Learn, beside: list[object], capsys: Any
+) -> None:
+    assert teach(folder, "--classifier", classifier, "--false-alarms", 0.15, "--save") == 0
+    assert "held back" in capsys.readouterr().out
+    file = read_classifiers(classifier.parent, read_manifest(DEMO, verify_hashes=False))["mine"]
+    assert file.head and file.thresholds
+    assert 0.3 * 180 < len(file.head.learned_from) < 0.7 * 180
+    assert set(file.head.learned_from) < contents(folder)
+    assert exit_status(evaluate, folder, "--classifier", classifier, *beside) == 0
+    assert (
+        f"{len(file.head.learned_from)} pictures are left out, since the classifier learned from them" in capsys.readouterr().out
+    )
+
+
+def test_what_is_no_better_than_words_is_saved_only_if_told_to(tmp_path: Path, teach: Learn, capsys: Any) -> None:
+    draw(tmp_path / "few", each=4)
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps({"labels": LABELS}), encoding="utf-8")
+    before = path.read_bytes()
+    message = teach(tmp_path / "few", "--classifier", path, "--save")
+    assert "isn't shown to be better" in message and "--anyway" in message
+    assert path.read_bytes() == before
+    assert "fewer than 5 pictures of different groups" in capsys.readouterr().out
+    assert teach(tmp_path / "few", "--classifier", path, "--save", "--anyway") == 0
+    assert "head" in json.loads(path.read_bytes())
+
+
+def test_where_no_promise_holds_nothing_is_saved(folder: Path, classifier: Path, teach: Learn, capsys: Any) -> None:
+    before = classifier.read_bytes()
+    assert "no threshold keeps its promise" in teach(folder, "--classifier", classifier, "--precision", 0.999, "--save")
+    assert classifier.read_bytes() == before
+
+
+def test_one_label_alone_or_one_picture_a_label_is_refused(tmp_path: Path, classifier: Path, teach: Learn) -> None:
+    draw(tmp_path / "few", each=1)
+    assert "two pictures or more" in teach(tmp_path / "few", "--labels", ",".join(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--against", "drawings"], "make evaluate"),
+        (["--hold-back", "1.5"], "--hold-back 1.5"),
+        (["--precision", "2"], "--precision"),
+    ],
+)
+def test_options_are_checked_before_any_work(
+    folder: Path, classifier: Path, teach: Learn, arguments: list[str], message: str
+) -> None:
+    assert message in teach(folder, "--classifier", classifier, *arguments)
+
+
+def test_a_label_that_the_classifier_does_not_know_is_refused(tmp_path: Path, classifier: Path, teach: Learn) -> None:
+    draw(tmp_path / "unknown", each=2)
+    assert "has the name" in teach(tmp_path / "unknown", "--classifier", classifier)
+
+
+@pytest.mark.parametrize("options", [{}, {"multi_label": True}, {"multi_label": True, "negative_template": "nothing"}])
+def test_a_head_without_examples_answers_as_the_words_do(folder: Path, cache: Path, options: dict[str, Any]) -> None:
+    bundle, judged = Bundle(DEMO, 2), from_options({"labels": [*VAGUE.values()], **options})
+    with Cache(cache) as kept:
+        material = gather(bundle, folder, [judged], kept)
+    pupil = Pupil.of(bundle, judged)
+    head = pupil.head(material, np.zeros(len(material.truth), np.bool_))
+    answers = pupil.answer(head, material.names, material.answers[0].embeddings)
+    assert np.array_equal(answers.probabilities, material.answers[0].probabilities)
+    learned = pupil.answer(pupil.head(material, np.ones(len(material.truth), np.bool_)), material.names, answers.embeddings)
+    assert np.abs(learned.probabilities - answers.probabilities).max() > 0.1
+
+
+def test_groups_are_held_back_whole() -> None:
+    groups = np.arange(300) // 3
+    kept = held_back(groups, 0.5, np.random.default_rng(0))
+    assert kept.sum() == 150
+    assert len(np.unique(groups[kept])) == 50
