@@ -1,16 +1,24 @@
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import requests
 
+import client
 import evaluate
+from classifier.classifiers import parse_classifier
+from classifier.encoders import Encoders
 from classifier.handler import Handler
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import RecordingHandler, exit_status
-from tests.support.requests import DEMO
+from tests.support.requests import DEMO, base64_of
 from tools.evaluate.__main__ import main as local
+from tools.evaluate.embeddings import Cache
+from tools.evaluate.scores import score
 from tools.local.serve import running
 
 Run = Callable[..., Any]
@@ -81,3 +89,23 @@ def test_an_endpoint_that_answers_with_another_model_in_the_middle_ends_the_run(
         message = exit_status(evaluate.main, folder, "--labels", ",".join(LABELS), *beside, "--endpoint", url)
     assert "answers with another model than before (000000000000, not" in message
     assert not Path(str(beside[-1])).exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--multi-label"]])
+def test_a_model_that_judges_each_label_alone_is_judged_by_its_own_bias(
+    folder: Path, beside: list[object], more: list[str], encoders: Encoders, tmp_path: Path
+) -> None:
+    changed = encoders.manifest.model_copy(update={"scoring": "sigmoid", "logit_bias": -5.5})
+    handler = Handler(dataclasses.replace(encoders, manifest=changed))
+    path = next((folder / LABELS[1]).glob("*.png"))
+    with running(handler) as url:
+        question = {"labels": list(LABELS), "multi_label": bool(more)}
+        given = ["--labels", ",".join(LABELS), *more, "--short-side", "64"]
+        assert exit_status(evaluate.main, folder, *given, *beside, "--endpoint", url) == 0
+        answer = requests.post(url, json={"image_data": base64_of(path.read_bytes()), **question}, timeout=30).json()["result"]
+        deployed = evaluate.Deployed(url, None, client.Backoff, 64)
+        prepared = deployed.prepare({"a": parse_classifier(question)})
+        with Cache(Path(str(beside[1]))) as cache:
+            [embedding] = deployed.embed(None, {"0" * 64: path}, cache).values()
+    found = score(prepared, "a", deployed.manifest, np.asarray(embedding)[None])
+    assert dict(zip(found.names, found.probabilities[0], strict=True)) == pytest.approx(answer, abs=1e-6)

@@ -71,7 +71,8 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache)
     multi_label = all(file.multi_label for file in files)
     pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
     if copies:
-        notes.append(f"{len(copies):,} copies of other pictures are left out, such as {copies[0].path}.")
+        are = "copy of another picture is" if len(copies) == 1 else "copies of other pictures are"
+        notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
     kept = [picture for picture in pictures if hashes[picture.path] not in learned_from]
     if len(kept) < len(pictures):

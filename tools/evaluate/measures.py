@@ -108,6 +108,8 @@ def measure(
     Precision, F1 and average precision are of a mix where `prevalence` of all pictures show it; without, of this one.
     """
     found: dict[str, Triple | None] = dict.fromkeys(("precision", "recall", "false_alarms", "f1", "average_precision"))
+    if threshold is None and not shown.any():
+        return found
     times = np.concatenate([np.ones((1, len(shown)), np.float32), draws.times])
     with np.errstate(invalid="ignore", divide="ignore"):
         weights = _weights(times, shown, prevalence)

@@ -1,57 +1,21 @@
 """The judgement: numbers with intervals, thresholds, and both as a text and as what the report shows."""
 
-import math
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from classifier.bundle import BundleManifest
-from classifier.decision import by_action
 from classifier.schema import JsonObject
-from classifier.scoring import Floats
+from tools.evaluate.charts import POINTS, TOTAL_POINTS, confusion, curve, reliability
+from tools.evaluate.choices import Choice, changes, estimated_choices, mildest, own_choices, promised_choices
 from tools.evaluate.galleries import Side, galleries
 from tools.evaluate.material import Answers, Material
-from tools.evaluate.measures import (
-    Draws,
-    Ints,
-    Triple,
-    accuracies,
-    accuracy_differences,
-    average_precision_difference,
-    interval,
-    measure,
-    wilson,
-)
-from tools.evaluate.pictures import OTHER
-from tools.evaluate.promises import ERROR, estimated, promised
+from tools.evaluate.measures import Draws, Ints, Triple, accuracies, accuracy_differences, average_precision_difference, measure
+from tools.evaluate.promises import ERROR
 from tools.evaluate.wanted import Wanted
-
-# So many names have their confusion shown as a matrix; of more, the most frequent mistakes are listed.
-MATRIX = 30
-CONFUSED = 30
-# Points of a curve, fewer where there are many names.
-POINTS = 200
-TOTAL_POINTS = 10_000
-BINS = 10
-BEST_F1 = "best F1, an estimate"
-LEAST_COST = "least cost, an estimate"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A name's threshold, None where there is none; `kind`: what it is good for; `why`: what would do where nothing passes."""
-
-    name: str
-    action: str | None
-    threshold: float | None
-    kind: str
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,13 +104,13 @@ class Judgement:
     def _text_of_choices(self) -> list[str]:
         missing = [f"  {choice.name}: {choice.kind}: {choice.why}" for choice in self.choices[0] if choice.threshold is None]
         if self.wanted.promises:
-            count, share = len(self.choices[0]), 100 * (1 - ERROR)
             text = (
-                f"These thresholds keep their promise on other pictures of the same kind: all {count} of them together in "
-                f"{share:g} of 100 folders like this one."
+                f"Thresholds that keep their promise on other pictures of the same kind, in the same mix: in {100 * (1 - ERROR):g} of 100 "
+                "folders like this one, all of them do."
             )
+            passed = len(missing) < len(self.choices[0])
             return [
-                text if len(missing) < count else "No threshold keeps its promise here.",
+                text if passed else "No threshold keeps its promise here.",
                 *(["No threshold for:\n" + "\n".join(missing)] if missing else []),
             ]
         estimated = any("estimate" in choice.kind for choice in self.choices[0])
@@ -164,9 +128,10 @@ class Judgement:
         matrix, confused = (None, []) if multi_label else confusion(sides[0], material)
         limits = mildest(self.choices[0])
         points = max(20, min(POINTS, TOTAL_POINTS // len(material.names)))
-        reliability, caption = _reliability(first, material)
+        bins, caption = reliability(first, material)
         return {
-            "title": f"How good is {self.sides[0]}?", "lines": self.lines(), "notes": [line.strip() for text in (*material.notes, *self._text_of_choices()) for line in text.split("\n")], "mix": self.mix,
+            "title": f"How good is {self.sides[0]}?", "lines": self.lines(), "mix": self.mix,
+            "notes": [line.strip() for text in (*material.notes, *self._text_of_choices()) for line in text.split("\n")],
             "sides": self.sides, "overall": [{"name": name, "values": values} for name, values in self.overall],
             "tables": [
                 {"caption": f"{name}, each name at its threshold, with 95 % intervals", "rows": rows}
@@ -178,7 +143,7 @@ class Judgement:
                 curve(name, material.truth[:, i], first.counted[:, i], limits.get(name), self.wanted.prevalence.get(name), points)
                 for i, name in enumerate(material.names) if 0 < material.truth[:, i].sum() < len(material.truth)
             ],
-            "reliability": reliability, "reliability_caption": caption,
+            "reliability": bins, "reliability_caption": caption,
             "galleries": galleries(sides, material.pictures, material.truth, multi_label=multi_label),
             "made": f"Made on {time.strftime('%d %B %Y')} by make evaluate. Everything is in this file; it asks nobody for anything.",
         }  # fmt: skip
@@ -198,43 +163,17 @@ def _text_of_rows(rows: Sequence[JsonObject]) -> str:
 def judge(material: Material, wanted: Wanted, manifest: BundleManifest) -> Judgement:
     first, *others = material.answers
     if wanted.own and first.file.thresholds:
-        chosen = _own(first, material.names)
+        chosen = own_choices(first, material.names)
     elif wanted.promises:
-        chosen = _promised(material, wanted)
+        chosen = promised_choices(material, wanted)
     else:
-        chosen = _estimated(first, material, wanted)
+        chosen = estimated_choices(first, material, wanted)
     return Judgement(
         material,
         wanted,
         manifest,
-        [chosen, *(_own(each, material.names) or _estimated(each, material, wanted) for each in others)],
+        [chosen, *(own_choices(each, material.names) or estimated_choices(each, material, wanted) for each in others)],
     )
-
-
-def _own(answers: Answers, names: Sequence[str]) -> list[Choice]:
-    """The thresholds that the file has."""
-    file = answers.file
-    kind = "fitted" if file.fitted_on else "set by hand"
-    limits = {name: by_action((file.thresholds or {}).get(name, {}), file.actions) for name in names}
-    return [Choice(name, action, value, kind) for name in names for action, value in limits[name].items()]
-
-
-def changes(choices: Sequence[Choice], wanted: Wanted) -> JsonObject | None:
-    thresholds: dict[str, JsonObject | float] = {}
-    for choice in choices:
-        if choice.threshold is not None and choice.action is None:
-            thresholds[choice.name] = choice.threshold
-        elif choice.threshold is not None:
-            limits = thresholds.setdefault(choice.name, {})
-            assert isinstance(limits, dict)
-            limits[str(choice.action)] = choice.threshold
-    for limits in thresholds.values():
-        if isinstance(limits, dict):
-            # Where the milder promise would need a higher threshold, the stricter one's keeps it too: a lower one finds no less.
-            ordered = [action for action in wanted.actions or () if action in limits]
-            for mild, strict in reversed(list(pairwise(ordered))):
-                limits[mild] = min(limits[mild], limits[strict])
-    return {"thresholds": thresholds} | ({"actions": list(wanted.actions)} if wanted.actions else {}) if thresholds else None
 
 
 def side(answers: Answers, material: Material, choices: Sequence[Choice]) -> Side:
@@ -251,42 +190,11 @@ def side(answers: Answers, material: Material, choices: Sequence[Choice]) -> Sid
     )
 
 
-def mildest(choices: Sequence[Choice]) -> dict[str, float]:
-    """Each name's lowest threshold: from there on it counts at all."""
-    found: dict[str, float] = {}
-    for choice in choices:
-        if choice.threshold is not None:
-            found[choice.name] = min(choice.threshold, found.get(choice.name, 1.0))
-    return found
-
-
-def confusion(taken: Side, material: Material) -> tuple[JsonObject | None, list[tuple[str, str, int]]]:
-    """How often what is taken for what: a matrix, or the most frequent mistakes. A picture of several labels counts for the one that it
-    was taken for, else for each of them."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for i, picture in enumerate(material.pictures):
-        best = next((material.names[j] for j in np.flatnonzero(taken.decided[i])), "none")
-        for label in [best] if best in picture.labels else sorted(picture.labels) or [OTHER]:
-            counts[label, best] += 1
-    rows = [name for name in [*material.names, OTHER] if any(shown == name for shown, _ in counts)]
-    columns = [*material.names, *(["none"] if any(best == "none" for _, best in counts) else [])]
-    if len(material.names) <= MATRIX:
-        return {"rows": rows, "columns": columns, "counts": [[counts[row, column] for column in columns] for row in rows]}, []
-    wrong = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1]})
-    return None, [(*pair, count) for pair, count in wrong.most_common(CONFUSED)]
-
-
-def grid(shares: Floats, limits: Sequence[float], points: int) -> list[float]:
-    """Thresholds of a curve: evenly over the probabilities and over the pictures, and those that were chosen."""
-    even = np.linspace(0, 1, points // 2 + 1)
-    chosen = np.unique(np.concatenate([even, np.quantile(shares, even), limits]))
-    return [float(value) for value in chosen if value > 0]
-
-
 def percent(triple: Triple | None) -> str:
     if triple is None:
         return "–"
-    value, low, high = (100 * number for number in triple)
+    # Adding 0 turns what is rounded to -0.0 into 0.0.
+    value, low, high = (round(100 * number, 1) + 0.0 for number in triple)
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
@@ -320,86 +228,4 @@ def _rows(answers: Answers, choices: Sequence[Choice], material: Material, wante
                 "name": name, "action": choice.action or "", "pictures": int(shown.sum()), "threshold": choice.threshold,
                 "kind": choice.kind if choice.threshold is not None else "none passes" if choice.kind else "", **numbers,
             })  # fmt: skip
-    return found
-
-
-def curve(
-    name: str, shown: NDArray[np.bool_], shares: Floats, limit: float | None, prevalence: float | None, points: int
-) -> JsonObject:
-    """For the report: each point has a threshold, true and false positives, then precision, recall and false alarms with intervals."""
-    positives, count = int(shown.sum()), len(shown)
-    share = prevalence or positives / count
-    thresholds = np.array(grid(shares, [] if limit is None else [limit], points))
-    hits, alarms = (len(part) - np.searchsorted(np.sort(part), thresholds) for part in (shares[shown], shares[~shown]))
-    precision, recall, rate = (
-        wilson(hits, hits + alarms),
-        wilson(hits, np.array(positives)),
-        wilson(alarms, np.array(count - positives)),
-    )
-    if prevalence is not None:
-        ends = ((recall[0], rate[0]), (recall[1], rate[2]), (recall[2], rate[1]))
-        with np.errstate(invalid="ignore"):
-            value, low, high = (share * found / (share * found + (1 - share) * alarm) for found, alarm in ends)
-        precision = value, low, high
-    numbers = np.array([*precision, *recall, *rate]).T
-    rows = [
-        [float(threshold), int(hit), int(alarm), *(None if math.isnan(value) else round(value, 4) for value in values.tolist())]
-        for threshold, hit, alarm, values in zip(thresholds, hits, alarms, numbers, strict=True)
-    ]
-    chosen = 0.5 if limit is None else limit
-    nearest = int(np.abs(thresholds - chosen).argmin())
-    return {
-        "name": name,
-        "positives": positives,
-        "negatives": count - positives,
-        "share": share,
-        "chosen": nearest,
-        "points": rows,
-    }
-
-
-def _reliability(answers: Answers, material: Material) -> tuple[list[JsonObject], str]:
-    """Bins of the probabilities, and how often what they say is true."""
-    if answers.file.multi_label:
-        said, true = answers.probabilities.ravel(), material.truth.ravel()
-        caption = "Of all names of all pictures: how probable each was said to be, and how often the picture shows it."
-    else:
-        best = answers.probabilities.argmax(axis=1)
-        each = np.arange(len(best))
-        said, true = answers.probabilities[each, best], material.truth[each, best]
-        caption = "How probable the most likely name was said to be, and how often the picture shows it; pictures of none of the names are wrong with any."
-    bins = np.minimum((said * BINS).astype(int), BINS - 1)
-    found = []
-    for number in range(BINS):
-        inside = bins == number
-        if inside.any():
-            share, low, high = interval(int(true[inside].sum()), int(inside.sum()))
-            found.append({
-                "from": number / BINS, "to": (number + 1) / BINS, "count": int(inside.sum()), "mean": float(said[inside].mean()),
-                "share": share, "low": low, "high": high,
-            })  # fmt: skip
-    return found, caption
-
-
-def _promised(material: Material, wanted: Wanted) -> list[Choice]:
-    shares = material.answers[0].counted
-    asked = [(name, promise) for name in wanted.names for promise in wanted.promises]
-    found = []
-    for name, promise in asked:
-        i = material.names.index(name)
-        threshold, why = promised(
-            material.truth[:, i], shares[:, i], material.groups, promise.kind, promise.level, ERROR / len(asked)
-        )
-        found.append(Choice(name, promise.action, threshold, str(promise), why))
-    return found
-
-
-def _estimated(answers: Answers, material: Material, wanted: Wanted) -> list[Choice]:
-    found = []
-    for name in wanted.names:
-        i = material.names.index(name)
-        shown, shares = material.truth[:, i], answers.counted[:, i]
-        threshold = estimated(shown, shares, wanted.cost)
-        kind, why = LEAST_COST if wanted.cost else BEST_F1, "no picture shows it" if threshold is None else ""
-        found.append(Choice(name, wanted.actions[0] if wanted.actions else None, threshold, kind, why))
     return found

@@ -10,9 +10,9 @@ from tools.evaluate.classifier_file import Judged
 
 # As options, in texts, and whether such a promise is for the mildest action: what is to be found goes there, what is to be sure elsewhere.
 KINDS: Mapping[str, tuple[str, bool]] = {
-    "precision": ("precision of at least", False),
-    "recall": ("recall of at least", True),
-    "false_alarms": ("false alarms of at most", False),
+    "precision": ("precision ≥", False),
+    "recall": ("recall ≥", True),
+    "false_alarms": ("false alarms ≤", False),
 }
 
 

@@ -71,7 +71,7 @@ def test_a_promise_that_holds_is_saved_with_what_it_was_fitted_on(
     folder: Path, classifier: Path, evaluate: Evaluate, capsys: Any
 ) -> None:
     assert evaluate(folder, "--classifier", classifier, "--false-alarms", 0.1, "--save") == 0
-    assert "false alarms of at most 10 %" in capsys.readouterr().out
+    assert "false alarms ≤ 10 %" in capsys.readouterr().out
     manifest = read_manifest(DEMO, verify_hashes=False)
     file = read_classifiers(classifier.parent, manifest)["mine"]
     assert file.thresholds and set(file.thresholds) <= set(LABELS)
@@ -97,6 +97,37 @@ def test_two_promises_make_a_review_band(folder: Path, classifier: Path, evaluat
     assert value["actions"] == ["review", "block"]
     assert any(set(limits) == {"review", "block"} for limits in value["thresholds"].values())
     assert all(limits.get("review", 0) <= limits.get("block", 1) for limits in value["thresholds"].values())
+
+
+def test_a_promise_is_for_the_action_that_it_suits_and_old_thresholds_go(
+    folder: Path, evaluate: Evaluate, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "mine.json"
+    categories = {"warm": [LABELS[0]], "cool": list(LABELS[1:])}
+    pictures = tmp_path / "labels.csv"
+    rows = [(path, path.parent.name) for path in sorted(folder.rglob("*.png")) if path.parent.name != "_other"]
+    lines = [f"{path},{'warm' if label == LABELS[0] else 'cool'}\n" for path, label in rows]
+    pictures.write_text("".join(lines), encoding="utf-8")
+    old = {"warm": {"review": 0.1}, "cool": {"review": 0.1}}
+    for promise, action in (("--precision", "block"), ("--recall", "review")):
+        question = {"categories": categories, "actions": ["review", "block"], "thresholds": old}
+        path.write_text(json.dumps(question), encoding="utf-8")
+        assert evaluate(pictures, "--classifier", path, promise, 0.8, "--for", "warm", "--save") == 0
+        assert "Gone from" in (out := capsys.readouterr().out) and "the thresholds of cool" in out
+        thresholds = json.loads(path.read_bytes())["thresholds"]
+        assert {name: list(limits) for name, limits in thresholds.items()} == {"warm": [action]}
+
+
+def test_the_same_picture_under_two_labels_is_refused_before_any_is_encoded(
+    evaluate: Evaluate, tmp_path: Path, capsys: Any
+) -> None:
+    pictures = tmp_path / "pictures"
+    draw(pictures, each=2)
+    first = sorted((pictures / LABELS[0]).iterdir())[0]
+    (pictures / LABELS[1] / "copy.png").write_bytes(first.read_bytes())
+    message = evaluate(pictures, "--labels", ",".join(LABELS))
+    assert "are the same picture, under" in message
+    assert "picture/s" not in capsys.readouterr().err
 
 
 def test_costs_are_estimates(folder: Path, classifier: Path, evaluate: Evaluate, capsys: Any) -> None:
@@ -176,7 +207,7 @@ def test_broken_files_and_copies_are_counted_and_listed(evaluate: Evaluate, tmp_
     assert evaluate(pictures, "--labels", ",".join(LABELS)) == 0
     out = capsys.readouterr().out
     assert "1 broken file is left out" in out and "broken.jpg: The image is none of JPEG" in out
-    assert "1 copies of other pictures are left out" in out
+    assert "1 copy of another picture is left out" in out
     assert "Passed over: 1 suffix .txt" in out
 
 
