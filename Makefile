@@ -184,7 +184,7 @@ benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and th
 benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings; a minute
 	@$(VENV)/bin/python -m tools.benchmark.promises
 
-benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise; a quarter of an hour
+benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise; ten minutes
 	@$(VENV)/bin/python -m tools.benchmark.learn
 
 drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings

@@ -2,7 +2,7 @@
 
 On the demo model with new drawings of its own world. The curve: the 50 names of emoji that the model's text encoder tells apart least.
 The promises: one pool of drawings is the world, and folders are drawn from it with replacement; each folder's head and thresholds are
-judged on the pool. A second way to make thresholds stands beside: from out-of-fold probabilities, for a head that learned from all.
+judged on the pool.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tools.demo_model.labelled import SEED, draw
 from tools.demo_model.world import emoji, picture_of
 from tools.evaluate.classifier_file import from_options, open_classifier
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.learn import EXAMPLES, HELD_BACK, Pupil, examples, held_back, out_of_fold
+from tools.evaluate.learn import EXAMPLES, HELD_BACK, Pupil, examples, held_back
 from tools.evaluate.material import Material, gather
 from tools.evaluate.measures import Bools, Ints, at_most
 from tools.evaluate.promises import ERROR, promised
@@ -36,14 +36,15 @@ LEARNERS, JUDGES = 40, 40
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--redraws", type=int, default=20, help="of the curve's examples")
+    parser.add_argument("--redraws", type=int, default=20, help="of the curve's examples; 0: no curve")
     parser.add_argument("--pool", type=int, default=4000)
     parser.add_argument("--pictures", type=int, default=1000, help="of each folder")
     parser.add_argument("--draws", type=int, default=200, help="of folders")
     given = parser.parse_args()
     bundle = Bundle(Path("models/demo"), 2)
     with tempfile.TemporaryDirectory() as folder, Cache(Path(folder) / "cache.sqlite3") as cache:
-        print_curve(bundle, Path(folder) / "curve", cache, given.redraws)
+        if given.redraws:
+            print_curve(bundle, Path(folder) / "curve", cache, given.redraws)
         print_promises(bundle, Path(folder) / "pool", cache, given.pool, given.pictures, given.draws)
 
 
@@ -91,36 +92,27 @@ def print_promises(bundle: Bundle, folder: Path, cache: Cache, pool: int, pictur
     judged = replace(judged, file=judged.file.model_copy(update={"thresholds": None}))
     draw(folder, judged.names, pool, 0.2, seed=2)
     world, pupil = gather(bundle, folder, [judged], cache), Pupil.of(bundle, judged)
-    names, ways = len(world.names), ("pictures held back", "out-of-fold probabilities")
-    broken, without = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    names, broken, without = len(world.names), Counter[str](), Counter[str]()
     for _ in trange(draws, unit="folder"):
         numbers = rng.integers(len(world.truth), size=pictures)
         drawn = sample(world, numbers)
         kept = held_back(drawn.groups, HELD_BACK, rng)
-        half, whole = (
-            pupil.answer(pupil.head(drawn, chosen), world.names, world.answers[0].embeddings).counted
-            for chosen in (~kept, np.ones(pictures, np.bool_))
-        )
-        for way, on_world, truth, shares in (
-            (ways[0], half, drawn.truth[kept], half[numbers[kept]]),
-            (ways[1], whole, drawn.truth, out_of_fold(pupil, drawn).counted),
-        ):
-            for kind, level in PROMISES:
-                found = thresholds(truth, shares, np.arange(len(truth)), kind, level)
-                without[way, kind] += sum(threshold is None for threshold in found)
-                broken[way, kind] += not all(
-                    threshold is None or holds(world.truth[:, i], on_world[:, i], threshold, kind, level)
-                    for i, threshold in enumerate(found)
-                )
-    print(f"{len(world.truth):,} drawings, {draws} folders of {pictures:,}, {names} names; thresholds from:")
-    for way in ways:
+        learned = pupil.answer(pupil.head(drawn, ~kept), world.names, world.answers[0].embeddings).counted
         for kind, level in PROMISES:
-            count = broken[way, kind]
-            chance = 1 - at_most(count - 1, draws, ERROR) if count else 1.0
-            print(
-                f"  {way}, {kind} {level:.0%}: {count} of {draws} folders break it for any name ({count / draws:.1%}; so many or more by chance, if 5 % "
-                f"did: {chance:.1%}); no threshold for {without[way, kind] / (draws * names):.0%} of the names"
+            found = thresholds(drawn.truth[kept], learned[numbers[kept]], kind, level)
+            without[kind] += sum(threshold is None for threshold in found)
+            broken[kind] += not all(
+                threshold is None or holds(world.truth[:, i], learned[:, i], threshold, kind, level)
+                for i, threshold in enumerate(found)
             )
+    print(f"{len(world.truth):,} drawings, {draws} folders of {pictures:,}, half of them to learn from, {names} names a folder")
+    for kind, level in PROMISES:
+        count = broken[kind]
+        chance = 1 - at_most(count - 1, draws, ERROR) if count else 1.0
+        print(
+            f"  {kind} {level:.0%}: {count} of {draws} folders break it for any name ({count / draws:.1%}; so many or more by chance, if 5 % did: "
+            f"{chance:.1%}); no threshold for {without[kind] / (draws * names):.0%} of the names"
+        )
 
 
 def sample(world: Material, chosen: Ints) -> Material:
@@ -142,9 +134,9 @@ def sample(world: Material, chosen: Ints) -> Material:
     )
 
 
-def thresholds(truth: Bools, shares: Floats, groups: Ints, kind: str, level: float) -> list[float | None]:
+def thresholds(truth: Bools, shares: Floats, kind: str, level: float) -> list[float | None]:
     """All promises of a folder together keep the error."""
-    error = ERROR / truth.shape[1]
+    error, groups = ERROR / truth.shape[1], np.arange(len(truth))
     return [promised(truth[:, i], shares[:, i], groups, kind, level, error)[0] for i in range(truth.shape[1])]
 
 

@@ -61,17 +61,18 @@ def learn(start: Start, embeddings: NDArray[np.float32], truth: Bools) -> NDArra
 
 def _softmax(logits: Floats, groups: Sequence[Sequence[int]], shown: Bools, combine: str) -> tuple[float, Floats]:
     """The cross-entropy of all pictures, and its slope by each logit [N, rows]. A picture of several names shows each in part."""
-    picked = np.full(logits.shape, -np.inf)
-    own = np.full(logits.shape, -np.inf)
-    every = np.arange(len(logits))
-    for i, group in enumerate(groups):
+    picked, every = np.full(logits.shape, -np.inf), np.arange(len(logits))
+    for group in groups:
         columns = np.asarray(group)
         if combine == "max":
             best = columns[logits[:, columns].argmax(axis=1)]
             picked[every, best] = logits[every, best]
         else:
             picked[:, columns] = logits[:, columns]
-        own[np.ix_(shown[:, i], columns)] = picked[np.ix_(shown[:, i], columns)]
+    owned = np.zeros(logits.shape, np.bool_)
+    for group, has in zip(groups, shown.T, strict=True):
+        owned[:, list(group)] = has[:, None]
+    own = np.where(owned, picked, -np.inf)
     (total, shares), (of_own, own_shares) = _log_sum(picked), _log_sum(own)
     return float((total - of_own).sum()), shares - own_shares
 

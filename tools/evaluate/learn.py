@@ -31,6 +31,7 @@ from tools.local.serve import MODELS, choose
 FOLDS = 5
 EXAMPLES = (0, 1, 2, 4, 8, 16)
 HELD_BACK = 0.5
+WORDS = ", words"
 REPORT = Path("build/learn.html")
 
 
@@ -70,7 +71,7 @@ class Pupil:
     def answer(self, head: Head, names: Sequence[str], embeddings: NDArray[np.float32]) -> Answers:
         """By the run time's own code, as the API would answer with this head."""
         file = self.file.model_copy(update={"head": head})
-        judged = replace(self.judged, name=f"{self.judged.name}, learned")
+        judged = replace(self.judged, name=f"{self.judged.name.removesuffix(WORDS)}, learned")
         return answer(
             self.source.prepare({judged.name: file}), judged.name, judged, file, names, self.source.manifest, embeddings
         )
@@ -157,7 +158,7 @@ def part(material: Material, chosen: Bools) -> Material:
 def by_words(judged: Judged) -> Judged:
     """Without what it had learned, and without thresholds, which were for other probabilities."""
     without = {"head": None, "fitted_on": None, "thresholds": None}
-    return replace(judged, name=f"{judged.name}, words", file=judged.file.model_copy(update=without))
+    return replace(judged, name=f"{judged.name}{WORDS}", file=judged.file.model_copy(update=without))
 
 
 def check(material: Material, *, multi_label: bool) -> list[str]:
