@@ -106,13 +106,13 @@ def test_own_pictures_are_refused_where_they_are_few_or_broken(tmp_path: Path) -
 
 def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(tmp_path: Path) -> None:
     steps, manifest = small_ladder(tmp_path, unfriendly(small_architecture()), "arm64", 40)
-    fp32 = {encoder: (tmp_path / f"{encoder}.onnx").stat().st_size for encoder in ("image", "text")}
+    fp32 = {encoder: (tmp_path / f"{encoder}.weights").stat().st_size for encoder in ("image", "text")}
     chosen, figures = steps.take("auto")
     assert "fp32" not in chosen.values()
     assert float(figures["best_label_equal_at_least"]) >= 0.995 and float(figures["change_99th_percentile"]) <= 0.02
     # The fastest step was tried, and wasn't near enough; each encoder got smaller.
     assert float(figures["image_int8-full_change_99th_percentile"]) > 0.02
-    assert all((tmp_path / f"{encoder}.onnx").stat().st_size < size for encoder, size in fp32.items())
+    assert all((tmp_path / f"{encoder}.weights").stat().st_size < size for encoder, size in fp32.items())
     pipeline._write_settings(tmp_path, manifest.model_copy(update={"precision": chosen, "fidelity": figures}))
     encoders = Encoders.load(tmp_path, threads=1, verify_hashes=True)
     assert encoders.manifest.precision == chosen
@@ -132,11 +132,11 @@ def test_a_step_that_is_asked_for_is_taken_and_so_is_fp32(tmp_path: Path) -> Non
 
 def test_the_search_leaves_the_products_that_hurt_most_in_fp32_until_the_gate_holds(tmp_path: Path) -> None:
     steps, _ = small_ladder(tmp_path, unfriendly(small_architecture()), "x86_64", 20)
-    fp32 = (tmp_path / "image.onnx").stat().st_size
+    fp32 = (tmp_path / "image.weights").stat().st_size
     chosen, figures = steps.take("search")
     assert chosen["image"] == "mixed"
     products = str(figures["image_fp32_products"]).split(", ")
     assert 0 < len(products) <= len(steps.inputs["image"]) / 2 and set(products) < set(steps.inputs["image"])
-    assert (tmp_path / "image.onnx").stat().st_size < fp32
+    assert (tmp_path / "image.weights").stat().st_size < fp32
     assert float(figures["image_int8-rows-full_change_99th_percentile"]) > 0.02
     assert float(figures["change_99th_percentile"]) <= 0.02 and float(figures["best_label_equal_at_least"]) >= 0.995
