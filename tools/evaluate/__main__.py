@@ -121,14 +121,21 @@ def _save(changes: JsonObject | None, judged: Judged, path: Path, source: Source
     print(f"Saved: {path}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="make evaluate", description=__doc__)
-    add_arguments(parser)
+def run_locally(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, run: Callable[[argparse.Namespace, Callable[[], Source]], None]
+) -> None:
+    """With a bundle of this machine."""
     parser.add_argument("--bundle", type=Path, help="default: the only one in models, else the demo")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}")
     given = parser.parse_args(argv)
     run(given, lambda: Bundle(choose(MODELS, given.bundle), given.processes))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="make evaluate", description=__doc__)
+    add_arguments(parser)
+    run_locally(parser, argv, run)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from classifier.bundle import BundleError
 from classifier.classifiers import ClassifierError, ClassifierFile, Head
 from classifier.context import RequestContext
 from tools.classify import unlimited
-from tools.evaluate.__main__ import add_arguments, chosen, target
+from tools.evaluate.__main__ import add_arguments, chosen, run_locally, target
 from tools.evaluate.classifier_file import Judged, save
 from tools.evaluate.embeddings import Cache
 from tools.evaluate.head import Start, learn
@@ -24,9 +23,8 @@ from tools.evaluate.measures import Bools, Draws, Ints, Triple, accuracies, accu
 from tools.evaluate.pictures import PicturesError
 from tools.evaluate.report import write_report
 from tools.evaluate.results import Judgement, judge, percent, taken
-from tools.evaluate.scores import Bundle, Source
+from tools.evaluate.scores import Source
 from tools.evaluate.wanted import Wanted, WantedError
-from tools.local.serve import MODELS, choose
 
 FOLDS = 5
 EXAMPLES = (0, 1, 2, 4, 8, 16)
@@ -267,11 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="with a promise: the share of pictures that give the thresholds instead of teaching; default: 0.5",
     )
     parser.add_argument("--anyway", action="store_true", help="save what isn't shown to be better than the words too")
-    parser.add_argument("--bundle", type=Path, help="default: the only one in models, else the demo")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}")
-    given = parser.parse_args(argv)
-    run(given, lambda: Bundle(choose(MODELS, given.bundle), given.processes))
+    run_locally(parser, argv, run)
 
 
 if __name__ == "__main__":
