@@ -1,3 +1,6 @@
+import sys
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -11,6 +14,14 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def closed_connections() -> Iterator[None]:
+    """The hub's client keeps its connections for the whole process; one that is left open fails the run at its end."""
+    yield
+    if "huggingface_hub" in sys.modules:
+        sys.modules["huggingface_hub"].close_session()
 
 
 @pytest.fixture(scope="session")

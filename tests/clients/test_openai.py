@@ -33,8 +33,9 @@ def url(deployed: Handler) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{url}v1", api_key="unused", default_headers={"x-api-key": KEY}, max_retries=0)
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{url}v1", api_key="unused", default_headers={"x-api-key": KEY}, max_retries=0) as client:
+        yield client
 
 
 def test_a_moderation_is_the_decision_of_the_classifier_that_it_names(client: openai.OpenAI, deployed: Handler) -> None:
@@ -108,8 +109,10 @@ def test_the_client_for_javascript_gets_the_same_and_shows_errors(url: str, clie
 
 
 def test_a_wrong_key_is_refused_with_api_gateways_own_answer(url: str) -> None:
-    client = openai.OpenAI(base_url=f"{url}v1", api_key="unused", default_headers={"x-api-key": "wrong"}, max_retries=0)
-    with pytest.raises(openai.PermissionDeniedError, match="The API key is missing or wrong"):
+    with (
+        openai.OpenAI(base_url=f"{url}v1", api_key="unused", default_headers={"x-api-key": "wrong"}, max_retries=0) as client,
+        pytest.raises(openai.PermissionDeniedError, match="The API key is missing or wrong"),
+    ):
         client.embeddings.create(model="demo", input="a dog")
 
 
