@@ -1,6 +1,8 @@
 """The commands in the guides against the Makefile, and the workflow in docs/deploy.md against what GitHub Actions needs."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,17 @@ def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Pat
                 assert word[:-1] in VARIABLES, f"make {command}"
             else:
                 assert word in TARGETS, f"make {command}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+def test_every_file_that_a_guide_links_to_is_there_for_whoever_clones(guide: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    kept = {*listed, *(parent.as_posix() for name in listed for parent in Path(name).parents)}
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", guide.read_text(encoding="utf-8")):
+        if "://" not in link:
+            path = os.path.relpath(guide.parent / link, ROOT)
+            # An unpacked archive is no repository: what is there is all there is.
+            assert path in kept if listed else (ROOT / path).exists(), f"{guide.name} links to {link}"
 
 
 def test_the_guides_commands_are_found() -> None:
