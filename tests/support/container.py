@@ -150,13 +150,18 @@ def mounted(name: str) -> Iterator[Path]:
         run(*BUILDAH, "rm", container)
 
 
+def _needs_podman() -> None:
+    """With its networks from the first call on: podman keeps the kind of network that it finds then."""
+    needs(podman="podman", runc="runc", netavark="netavark", aardvark_dns="aardvark-dns", iptables="iptables")
+
+
 @contextmanager
 def running(name: str) -> Iterator[str]:
     """A container in a sandbox like Lambda's, without a network.
 
     Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes; a user without rights; 2 GB.
     """
-    needs(podman="podman", runc="runc")
+    _needs_podman()
     container = f"classifier-{uuid.uuid4()}"
     run(*PODMAN, "run", "--detach", "--name", container, "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--ipc", "none",
         "--security-opt", "mask=/sys/devices/system/cpu", "--cap-drop", "all", "--security-opt", "no-new-privileges",
@@ -171,7 +176,7 @@ def running(name: str) -> Iterator[str]:
 @contextmanager
 def composed(name: str, **variables: str) -> Iterator[str]:
     """The services of compose.yaml, with an image that is built already; the container's name."""
-    needs(podman="podman", runc="runc", netavark="netavark", aardvark_dns="aardvark-dns", iptables="iptables")
+    _needs_podman()
     project = f"classifier-{uuid.uuid4()}"
     run(*BUILDAH, "tag", name, f"localhost/{project}_classifier")
     # runc may not raise this machine's limits. Debian's pip, unlike AWS's, reads the certificates of its system.
