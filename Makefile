@@ -181,10 +181,10 @@ benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every p
 benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
 	@$(VENV)/bin/python -m tools.benchmark.regions
 
-benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings; a minute
+benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings
 	@$(VENV)/bin/python -m tools.benchmark.promises
 
-benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise; ten minutes
+benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise
 	@$(VENV)/bin/python -m tools.benchmark.learn
 
 drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings

@@ -39,9 +39,9 @@ class Encoders:
 
     def ready(self) -> "Encoders":
         """Waits for what is loading. Raises BundleError."""
-        self._loaded(self._sessions.image, "image.onnx")
+        self._loaded(self._sessions.image)
         if self._sessions.text.started:
-            self._loaded(self._sessions.text, "text.onnx")
+            self._loaded(self._sessions.text)
         return self
 
     @property
@@ -54,7 +54,7 @@ class Encoders:
 
     def encode_images(self, squares: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Pixels [S, S, 3] to normalised embeddings [d], in order."""
-        size, session = self.manifest.image.max_batch, self._loaded(self._sessions.image, "image.onnx")
+        size, session = self.manifest.image.max_batch, self._loaded(self._sessions.image)
         batches = (np.stack(squares[start : start + size]) for start in range(0, len(squares), size))
         return [row for batch in batches for row in session.run(None, {"pixels": batch})[0]]
 
@@ -69,15 +69,16 @@ class Encoders:
             by_length.setdefault(len(ids), []).append(i)
         size = min(MAX_PROMPT_BATCH, math.ceil(len(prompts) / self._sessions.threads))
         batches = [indices[start : start + size] for indices in by_length.values() for start in range(0, len(indices), size)]
-        session = self._loaded(self._sessions.text, "text.onnx")
+        session = self._loaded(self._sessions.text)
         results = self._workers.map(
             lambda batch: session.run(None, {"ids": np.array([padded[i] for i in batch], np.int64)})[0], batches
         )
         embeddings = {i: row for batch, rows in zip(batches, results, strict=True) for i, row in zip(batch, rows, strict=True)}
         return [embeddings[i] for i in range(len(prompts))]
 
-    def _loaded(self, session: Later, name: str) -> Session:
+    @staticmethod
+    def _loaded(session: Later) -> Session:
         try:
             return session.result()
         except Exception as err:
-            raise BundleError(f"{self.folder / name} can't be loaded; {REMEDY}") from err
+            raise BundleError(f"{session.path} can't be loaded; {REMEDY}") from err

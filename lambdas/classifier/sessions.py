@@ -1,6 +1,5 @@
 """The two ONNX sessions of a bundle, loaded in threads. It is what a start imports first, so it needs ONNX Runtime alone."""
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
@@ -13,12 +12,12 @@ Session: TypeAlias = ort.InferenceSession
 class Later:
     """A session that loads in a thread of its own, begun by `start` or by the first use."""
 
-    def __init__(self, load: Callable[[], Session]) -> None:
-        self._load, self._loader = load, ThreadPoolExecutor(1)
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path, self._threads, self._loader = path, threads, ThreadPoolExecutor(1)
         self._loading: Future[Session] | None = None
 
     def start(self) -> "Future[Session]":
-        self._loading = self._loading or self._loader.submit(self._load)
+        self._loading = self._loading or self._loader.submit(_session, self.path, self._threads)
         return self._loading
 
     def forget(self) -> None:
@@ -39,9 +38,9 @@ class Sessions:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.folder, self.threads = folder, threads
-        self.image = Later(lambda: _session(folder / "image.onnx", threads))
+        self.image = Later(folder / "image.onnx", threads)
         # A prompt is too small to split over cores: each text run takes one core, each image run takes all.
-        self.text = Later(lambda: _session(folder / "text.onnx", 1))
+        self.text = Later(folder / "text.onnx", 1)
         self.image.start()
         self.text.start()
 
