@@ -22,7 +22,7 @@ from tools.demo_model.labelled import SEED, draw
 from tools.demo_model.world import emoji, picture_of
 from tools.evaluate.classifier_file import from_options, open_classifier
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.learn import EXAMPLES, HELD_BACK, Pupil, examples, held_back
+from tools.evaluate.learn import EXAMPLES, HELD_BACK, Pupil, examples, held_back, part
 from tools.evaluate.material import Material, gather
 from tools.evaluate.measures import Bools, Ints, at_most
 from tools.evaluate.promises import ERROR, promised
@@ -117,21 +117,7 @@ def print_promises(bundle: Bundle, folder: Path, cache: Cache, pool: int, pictur
 
 def sample(world: Material, chosen: Ints) -> Material:
     """Pictures drawn with replacement, each for itself. One that a head learned from comes again as often as in the world."""
-    answers = world.answers[0]
-    drawn = replace(
-        answers,
-        embeddings=answers.embeddings[chosen],
-        probabilities=answers.probabilities[chosen],
-        counted=answers.counted[chosen],
-    )
-    return replace(
-        world,
-        pictures=[world.pictures[i] for i in chosen],
-        hashes=[world.hashes[i] for i in chosen],
-        truth=world.truth[chosen],
-        groups=np.arange(len(chosen)),
-        answers=[drawn],
-    )
+    return replace(part(world, chosen), groups=np.arange(len(chosen)))
 
 
 def thresholds(truth: Bools, shares: Floats, kind: str, level: float) -> list[float | None]:

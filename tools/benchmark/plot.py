@@ -41,9 +41,13 @@ def draw(figures: Mapping[str, float | str]) -> str:
         bars += _bars(rows, unit, top + 12)
         top += 12 + ROW * len(rows) + 40
     bars.append(f'<text x="10" y="{top - 10}" fill="#555">{escape(str(figures["machine"]))}</text>')
-    style = 'font-family="sans-serif" font-size="13"'
-    size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
-    lines = "\n".join(bars)
+    return document(bars, top)
+
+
+def document(parts: Sequence[str], height: int) -> str:
+    """The SVG document of these elements, WIDTH wide."""
+    style, size = 'font-family="sans-serif" font-size="13"', f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+    lines = "\n".join(parts)
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n<rect width="100%" height="100%" fill="#fff"/>\n{lines}\n</svg>\n'
 
 

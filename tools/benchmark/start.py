@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.benchmark.api import machine, say, start
+from tools.benchmark.plot import WIDTH, document
 
 BUNDLE = Path("build/ViT-B-32-random")
 CHART = Path("docs/start.svg")
@@ -31,7 +32,7 @@ LINES = (
     ("text encoder",),
 )
 COLOURS = ("#8fb0d9", "#4c72b0", "#7fa37f", "#c9b458", "#c44e52", "#6a5d9c", "#a08bbf")
-WIDTH, LEFT, RIGHT, HEIGHT = 760, 20, 70, 22
+LEFT, RIGHT, HEIGHT = 20, 70, 22
 
 
 def drop_caches() -> None:
@@ -92,10 +93,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
         )
     top += 22 * ((len(steps) + 2) // 3) + 10
     parts.append(f'<text x="{LEFT}" y="{top}" fill="#555">Milliseconds; {escape(title)}</text>')
-    lines = "\n".join(parts)
-    size = f'width="{WIDTH}" height="{top + 16}" viewBox="0 0 {WIDTH} {top + 16}"'
-    style = 'font-family="sans-serif" font-size="13"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n<rect width="100%" height="100%" fill="#fff"/>\n{lines}\n</svg>\n'
+    return document(parts, top + 16)
 
 
 def main() -> None:

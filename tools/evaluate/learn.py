@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import BundleError
-from classifier.classifiers import ClassifierError, ClassifierFile, Head
+from classifier.classifiers import ClassifierError, Head
 from classifier.context import RequestContext
 from tools.classify import unlimited
 from tools.evaluate.__main__ import add_arguments, chosen, run_locally, target
@@ -39,7 +39,6 @@ class Pupil:
 
     source: Source
     judged: Judged
-    file: ClassifierFile
     start: Start
 
     @classmethod
@@ -56,7 +55,7 @@ class Pupil:
             judged.file.multi_label,
             judged.file.combine,
         )
-        return cls(source, judged, judged.file, start)
+        return cls(source, judged, start)
 
     def head(self, material: Material, chosen: Bools) -> Head:
         """Learned from the chosen pictures [N]."""
@@ -68,7 +67,7 @@ class Pupil:
 
     def answer(self, head: Head, names: Sequence[str], embeddings: NDArray[np.float32]) -> Answers:
         """By the run time's own code, as the API would answer with this head."""
-        file = self.file.model_copy(update={"head": head})
+        file = self.judged.file.model_copy(update={"head": head})
         judged = replace(self.judged, name=f"{self.judged.name.removesuffix(WORDS)}, learned")
         return answer(
             self.source.prepare({judged.name: file}), judged.name, judged, file, names, self.source.manifest, embeddings
@@ -136,17 +135,16 @@ def curve(pupil: Pupil, material: Material) -> list[tuple[int, Triple | None]]:
     return [(each, quality(material, out_of_fold(pupil, material, each), draws)) for each in EXAMPLES]
 
 
-def part(material: Material, chosen: Bools) -> Material:
-    """The chosen pictures [N] alone."""
-    places = np.flatnonzero(chosen)
+def part(material: Material, chosen: Ints) -> Material:
+    """The pictures of these numbers alone, in their order."""
     answers = [
         replace(each, embeddings=each.embeddings[chosen], probabilities=each.probabilities[chosen], counted=each.counted[chosen])
         for each in material.answers
     ]
     return replace(
         material,
-        pictures=[material.pictures[i] for i in places],
-        hashes=[material.hashes[i] for i in places],
+        pictures=[material.pictures[i] for i in chosen],
+        hashes=[material.hashes[i] for i in chosen],
         truth=material.truth[chosen],
         groups=material.groups[chosen],
         answers=answers,
@@ -191,10 +189,10 @@ def teach(pupil: Pupil, material: Material, wanted: Wanted, share: float) -> Les
     probabilities there come from the same head and the same world as those to come, which out-of-fold ones do not. Without, it learns
     from all of them, and is judged by out-of-fold probabilities."""
     everything = np.ones(len(material.truth), np.bool_)
-    notes = [*material.notes, *check(material, multi_label=pupil.file.multi_label)]
+    notes = [*material.notes, *check(material, multi_label=pupil.judged.file.multi_label)]
     if wanted.promises:
         kept = held_back(material.groups, share, np.random.default_rng(1))
-        head, judged = pupil.head(material, ~kept), part(material, kept)
+        head, judged = pupil.head(material, ~kept), part(material, np.flatnonzero(kept))
         learned = pupil.answer(head, material.names, judged.answers[0].embeddings)
         notes.append(
             f"Learned from {int((~kept).sum()):,} other pictures; those judged here were held back. With no promise to keep, it would learn "
@@ -206,7 +204,7 @@ def teach(pupil: Pupil, material: Material, wanted: Wanted, share: float) -> Les
         notes.append(
             f"Learned from all pictures, and judged in {FOLDS} parts, each by a head that learned from the other {FOLDS - 1}."
         )
-    what = "mean average precision" if pupil.file.multi_label else "accuracy"
+    what = "mean average precision" if pupil.judged.file.multi_label else "accuracy"
     notes.append(f"Held-back pictures, {what} for so many examples a label, 95 % intervals in brackets:")
     notes += [f"  {each:2}: {percent(triple)}" for each, triple in curve(pupil, material)]
     judged = replace(judged, answers=[learned, *judged.answers], notes=notes)

@@ -147,7 +147,7 @@ class Judgement:
             ],
             "reliability": bins, "reliability_caption": caption,
             "galleries": galleries(sides, material.pictures, material.truth, multi_label=multi_label),
-            "made": f"Made on {time.strftime('%d %B %Y')} by make evaluate. Everything is in this file; it asks nobody for anything.",
+            "made": f"Made on {time.strftime('%d %B %Y')}. Everything is in this file; it asks nobody for anything.",
         }  # fmt: skip
 
 
