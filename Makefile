@@ -154,10 +154,10 @@ update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; th
 	@$(VENV)/bin/python -m tools.deploy update-base
 
 demo-model: $(EXPORT_READY) ## train the demo model again from nothing: MINUTES=82
-	@$(EXPORT)/bin/python -m tools.demo_model all --minutes $(MINUTES)
+	@$(EXPORT)/bin/python -m dev.demo_model all --minutes $(MINUTES)
 
 demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and write the figures to models/demo/README.md
-	@$(EXPORT)/bin/python -m tools.demo_model measure
+	@$(EXPORT)/bin/python -m dev.demo_model measure
 
 golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
 	@$(EXPORT)/bin/python -m tests.golden.make_golden
@@ -166,32 +166,32 @@ golden-answers: $(READY) ## answer the recorded requests in tests/golden again, 
 	@$(VENV)/bin/python -m tests.golden.answers
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
-	@$(VENV)/bin/python -m tools.generate_docs
+	@$(VENV)/bin/python -m dev.generate_docs
 
 benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; on a quiet machine
-	@$(EXPORT)/bin/python -m tools.benchmark.api
-	@$(EXPORT)/bin/python -m tools.benchmark.start --bundle build/benchmark/int8
+	@$(EXPORT)/bin/python -m dev.benchmark.api
+	@$(EXPORT)/bin/python -m dev.benchmark.start --bundle build/benchmark/int8
 
 benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
-	@$(VENV)/bin/python -m tools.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")
+	@$(VENV)/bin/python -m dev.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")
 
 benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every precision; ten minutes
-	@$(CONVERT)/bin/python -m tools.benchmark.ladder
+	@$(CONVERT)/bin/python -m dev.benchmark.ladder
 
 benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
-	@$(VENV)/bin/python -m tools.benchmark.regions
+	@$(VENV)/bin/python -m dev.benchmark.regions
 
 benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings
-	@$(VENV)/bin/python -m tools.benchmark.promises
+	@$(VENV)/bin/python -m dev.benchmark.promises
 
 benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise
-	@$(VENV)/bin/python -m tools.benchmark.learn
+	@$(VENV)/bin/python -m dev.benchmark.learn
 
 drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
-	@$(VENV)/bin/python -m tools.demo_model.labelled "$(or $(FOLDER),build/drawings)"
+	@$(VENV)/bin/python -m dev.demo_model.labelled "$(or $(FOLDER),build/drawings)"
 
 benchmark-endpoint: $(READY) ## measure a deployed endpoint: URL=… KEY=… [CALLS=30]; or its cold starts (asks first): FUNCTION=name [COLD_STARTS=10]
-	@$(VENV)/bin/python -m tools.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS)) \
+	@$(VENV)/bin/python -m dev.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS)) \
 		$(if $(FUNCTION),--function "$(FUNCTION)") $(if $(COLD_STARTS),--cold-starts $(COLD_STARTS))
 
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
@@ -214,7 +214,7 @@ $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVE
 	@rm build/random.safetensors
 
 benchmark-start: $(READY) $(RANDOM) ## measure a start step by step, warm and (as root) cold: docs/start.svg; on a quiet machine
-	@$(VENV)/bin/python -m tools.benchmark.start
+	@$(VENV)/bin/python -m dev.benchmark.start
 
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
 	@$(VENV)/bin/python -m pytest tests/integration/test_container.py
@@ -232,7 +232,7 @@ test-browser: $(BROWSES) $(CDK) ## test the playground and the report in Chromiu
 	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py tests/integration/test_report.py
 
 playground-film: $(BROWSES) ## record docs/playground.webp and .png, the page at work on the demo model; needs chromium
-	@$(VENV)/bin/python -m tools.local.film
+	@$(VENV)/bin/python -m dev.film
 
 $(BROWSES): tests/integration/requirements.txt $(READY)
 	@echo "Installing what the browser's test needs into $(VENV) …"
@@ -265,7 +265,7 @@ check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
 
 lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
-	@$(VENV)/bin/python -m tools.lock
+	@$(VENV)/bin/python -m dev.lock
 
 # By default PyPI's own advisories. Without --strict, what could not be looked up would count as harmless.
 audit: build/audit/ready ## look up known vulnerabilities of what the image installs; other advisories: OSV=https://api.osv.dev/v1/query
@@ -273,7 +273,7 @@ audit: build/audit/ready ## look up known vulnerabilities of what the image inst
 		-r lambdas/classifier/requirements.lock || \
 		{ echo "Vulnerabilities are listed above. If a package could not be looked up, nothing is known: run it where pypi.org can be reached, or name another service: make audit OSV=https://api.osv.dev/v1/query"; exit 1; }
 
-build/audit/ready: tools/audit-requirements.txt
+build/audit/ready: dev/audit-requirements.txt
 	@"$(PYTHON)" -m venv --clear $(@D)
 	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 import classify
 import client
-from classifier.bundle import BundleManifest
-from classifier.classifiers import ClassifierFile
-from classifier.context import RequestContext
-from classifier.named import NamedClassifiers
-from classifier.prompt_cache import NewPrompt, Prompt, PromptCache, Templates
-from classifier.schema import SLOT, Fit
-from classifier.scoring import mean
+from classifier.contract.bundle import BundleManifest
+from classifier.contract.classifier_file import ClassifierFile
+from classifier.engine.context import RequestContext
+from classifier.engine.registry import NamedClassifiers
+from classifier.engine.prompt_cache import NewPrompt, Prompt, PromptCache, Templates
+from classifier.contract.schema import SLOT, Fit
+from classifier.model.scoring import mean
 from tools.classify import unlimited
 from tools.evaluate.__main__ import add_arguments, run
 from tools.evaluate.embeddings import Cache, Outcome

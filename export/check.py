@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from classifier.bundle import BundleManifest, ImageSettings
-from classifier.encoders import Encoders
-from classifier.picture import open_image
-from classifier.tokenizer import Tokenizer
+from classifier.contract.bundle import BundleManifest, ImageSettings
+from classifier.model.encoders import Encoders
+from classifier.images.opened_image import open_image
+from classifier.model.tokenizer import Tokenizer
 from export import forward, verify
 from export.errors import ExportError
 from export.progress import progress, say

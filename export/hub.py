@@ -9,7 +9,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from classifier.bundle import sha256
+from classifier.contract.bundle import sha256
 from export.errors import ExportError
 
 TIMEOUT_SECONDS = 10

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from classifier.bundle import TextSettings
-from classifier.encoders import Encoders
-from classifier.tokenizer import Tokenizer
+from classifier.contract.bundle import TextSettings
+from classifier.model.encoders import Encoders
+from classifier.model.tokenizer import Tokenizer
 from export.graph import LADDERS, STEPS, Floats
 from export.graph import calibrate as largest_inputs
 from export.progress import progress, say

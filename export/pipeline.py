@@ -14,8 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.bundle import FILES, FORMAT, MANIFEST, BundleManifest, File, ImageSettings, TextSettings, sha256
-from classifier.encoders import Encoders
+from classifier.contract.bundle import FILES, FORMAT, MANIFEST, BundleManifest, File, ImageSettings, TextSettings, sha256
+from classifier.model.encoders import Encoders
 from export import check, source, verify
 from export.errors import ExportError
 from export.ladder import Ladder

@@ -8,11 +8,11 @@ import open_clip
 import torch
 from PIL import Image
 
-from classifier.bundle import TextSettings
-from classifier.encoders import Encoders
-from classifier.errors import ClientError
-from classifier.merges import BYTE_IDS, FIRST_MERGED
-from classifier.tokenizer import Tokenizer
+from classifier.contract.bundle import TextSettings
+from classifier.model.encoders import Encoders
+from classifier.contract.errors import ClientError
+from classifier.model.merges import BYTE_IDS, FIRST_MERGED
+from classifier.model.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.progress import progress, say
 from export.source import Source

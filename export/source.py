@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import Weights, sha256
+from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import Architecture
 from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint

@@ -14,7 +14,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
 from torch import nn
 
-from classifier.bundle import Weights, sha256
+from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import Architecture, ImageTower, TextTower
 from export.errors import ExportError

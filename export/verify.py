@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.encoders import Encoders
-from classifier.picture import open_image
-from classifier.tokenizer import Tokenizer
+from classifier.model.encoders import Encoders
+from classifier.images.opened_image import open_image
+from classifier.model.tokenizer import Tokenizer
 from export.errors import ExportError
 
 Floats = NDArray[np.float32]

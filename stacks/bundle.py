@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from classifier.bundle import FILES, MANIFEST, BundleError, BundleManifest, read_manifest
-from classifier.classifiers import FOLDER, ClassifierError, ClassifierFile, read_classifiers
-from classifier.named import check_prompts
+from classifier.contract.bundle import FILES, MANIFEST, BundleError, BundleManifest, read_manifest
+from classifier.contract.classifier_file import FOLDER, ClassifierError, ClassifierFile, read_classifiers
+from classifier.engine.registry import check_prompts
 from stacks.settings import Settings, SettingsError
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from classifier.schema import MANIFESTS, MAP_RUNS, RESULTS
+from classifier.contract.schema import MANIFESTS, MAP_RUNS, RESULTS
 
 # What the function for runs and uploads writes in the bucket.
 OWN_PREFIXES = (RESULTS, MANIFESTS, MAP_RUNS)

@@ -5,7 +5,7 @@ Plain data, so that tests can run it. ${Bucket}, ${Function}, ${Invoke} (Step Fu
 
 from typing import Any
 
-from classifier.schema import MAP_RUNS
+from classifier.contract.schema import MAP_RUNS
 
 Definition = dict[str, Any]
 # Of the function. An Express child has 300 seconds for all attempts and the pauses between them; a test adds them up.

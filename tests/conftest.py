@@ -4,9 +4,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from classifier.classifiers import read_classifiers
-from classifier.encoders import Encoders
-from classifier.handler import Handler
+from classifier.contract.classifier_file import read_classifiers
+from classifier.model.encoders import Encoders
+from classifier.api.handler import Handler
 from tests.support.requests import DEMO, ROOT
 
 # How fast a busy machine draws examples says nothing about the program.

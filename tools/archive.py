@@ -16,7 +16,7 @@ from typing import IO, cast
 import requests
 from pydantic import ValidationError
 
-from classifier.bundle import MANIFEST, BundleError, BundleManifest, read_manifest, sha256
+from classifier.contract.bundle import MANIFEST, BundleError, BundleManifest, read_manifest, sha256
 
 ROOT = Path(__file__).parent.parent
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: a function's image has at most 10 GB.

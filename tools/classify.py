@@ -14,15 +14,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from classifier.batch import Item, check, classify_batch, dumps, skip_reason
-from classifier.bundle import BundleError
-from classifier.classifiers import FOLDER, ClassifierError, read_classifiers
-from classifier.classify import Classifier
-from classifier.context import RequestContext
-from classifier.encoders import Encoders
-from classifier.errors import ClientError
-from classifier.parsing import ParsedRequest, parse_options
-from classifier.schema import JsonObject
+from classifier.storage.batches import Item, check, classify_batch, dumps, skip_reason
+from classifier.contract.bundle import BundleError
+from classifier.contract.classifier_file import FOLDER, ClassifierError, read_classifiers
+from classifier.engine.engine import Classifier
+from classifier.engine.context import RequestContext
+from classifier.model.encoders import Encoders
+from classifier.contract.errors import ClientError
+from classifier.contract.parsing import ParsedRequest, parse_options
+from classifier.contract.schema import JsonObject
 
 DEMO = Path("models/demo")
 BATCH = 40
@@ -245,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = encoders.manifest.files["image.onnx"].sha256
     asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}
     if name := options.get("classifier"):
-        asked["classifier"] = classifier.named.find(name).file.model_dump(mode="json")
+        asked["classifier"] = classifier.engine.registry.find(name).file.model_dump(mode="json")
     check_request(lines, asked)
     try:
         before, new = classify(given.bundle, given.pictures, options, lines, given.processes)

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from classifier.bundle import BundleError, read_manifest
+from classifier.contract.bundle import BundleError, read_manifest
 from stacks.bundle import deployed_classifiers
 from stacks.settings import Settings, SettingsError
 

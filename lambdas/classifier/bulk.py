@@ -16,17 +16,17 @@ from classifier.start import Start, begin_from_environment
 # The encoders load on one core while the rest is imported on another.
 start = begin_from_environment()
 
-from classifier.batch import Item, batch_name, check, classify_batch, dumps  # noqa: E402
-from classifier.bundle import read_manifest  # noqa: E402
-from classifier.classifiers import ClassifierFile, read_classifiers  # noqa: E402
-from classifier.classify import Classifier  # noqa: E402
-from classifier.context import RequestContext  # noqa: E402
-from classifier.encoders import Encoders  # noqa: E402
-from classifier.errors import ClientError, quoted  # noqa: E402
-from classifier.parsing import ParsedRequest, parse_options  # noqa: E402
-from classifier.s3 import Bucket  # noqa: E402
-from classifier.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E402
-from classifier.uploads import Uploads  # noqa: E402
+from classifier.storage.batches import Item, batch_name, check, classify_batch, dumps  # noqa: E402
+from classifier.contract.bundle import read_manifest  # noqa: E402
+from classifier.contract.classifier_file import ClassifierFile, read_classifiers  # noqa: E402
+from classifier.engine.engine import Classifier  # noqa: E402
+from classifier.engine.context import RequestContext  # noqa: E402
+from classifier.model.encoders import Encoders  # noqa: E402
+from classifier.contract.errors import ClientError, quoted  # noqa: E402
+from classifier.contract.parsing import ParsedRequest, parse_options  # noqa: E402
+from classifier.storage.bucket import Bucket  # noqa: E402
+from classifier.contract.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E402
+from classifier.storage.uploads import Uploads  # noqa: E402
 
 # Beside the request's own fields: the default, the least, the most.
 NUMBERS: Mapping[str, tuple[int, int, int]] = {

@@ -8,12 +8,12 @@ from classifier.start import Start, begin_from_environment
 # The image encoder loads on one core while the rest is imported on another.
 start = begin_from_environment()
 
-from classifier.bundle import read_manifest  # noqa: E402
-from classifier.classifiers import read_classifiers  # noqa: E402
-from classifier.encoders import Encoders  # noqa: E402
-from classifier.handler import Handler  # noqa: E402
-from classifier.s3 import Bucket  # noqa: E402
-from classifier.schema import ClassifyRequest  # noqa: E402
+from classifier.contract.bundle import read_manifest  # noqa: E402
+from classifier.contract.classifier_file import read_classifiers  # noqa: E402
+from classifier.model.encoders import Encoders  # noqa: E402
+from classifier.api.handler import Handler  # noqa: E402
+from classifier.storage.bucket import Bucket  # noqa: E402
+from classifier.contract.schema import ClassifyRequest  # noqa: E402
 
 
 def build(

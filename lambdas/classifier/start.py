@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from classifier.decoder import shared
+from classifier.images.decoder import shared
 
 if TYPE_CHECKING:
-    from classifier.sessions import Sessions
+    from classifier.model.sessions import Sessions
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769 MB.
 MB_PER_CPU = 1769
@@ -40,7 +40,7 @@ class Start:
 def begin(bundle: Path, threads: int) -> Start:
     """Begins to load a bundle's encoders; nothing is checked yet."""
     end = time.monotonic() + START_S
-    from classifier.sessions import Sessions  # takes as long to import as the decoder's process takes to start
+    from classifier.model.sessions import Sessions  # takes as long to import as the decoder's process takes to start
 
     return Start(Sessions(bundle, threads), lambda: int((end - time.monotonic()) * 1000))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import InferenceClient
 
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.requests import ROOT
 from tools.local.serve import running
 

@@ -11,7 +11,7 @@ import numpy as np
 import openai
 import pytest
 
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools.local.gateway import Limits
 from tools.local.serve import running

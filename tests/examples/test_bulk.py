@@ -11,8 +11,8 @@ import pytest
 
 import bulk
 from classifier.bulk import BulkHandler
-from classifier.encoders import Encoders
-from classifier.s3 import Bucket
+from classifier.model.encoders import Encoders
+from classifier.storage.bucket import Bucket
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ROOT
 from tests.support.runs import BUCKET, REGION, Machine, aws, lines, put

@@ -17,7 +17,7 @@ from PIL import Image
 
 import classify
 import client
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.pictures import encoded, png_header
 from tests.support.programs import RecordingHandler, exit_status, response, run_python
 from tests.support.requests import ROOT, base64_of

@@ -10,9 +10,9 @@ import requests
 
 import client
 import evaluate
-from classifier.classifiers import parse_classifier
-from classifier.encoders import Encoders
-from classifier.handler import Handler
+from classifier.contract.classifier_file import parse_classifier
+from classifier.model.encoders import Encoders
+from classifier.api.handler import Handler
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import RecordingHandler, exit_status
 from tests.support.requests import DEMO, base64_of

@@ -7,7 +7,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError
 
 import huggingface
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.integration import test_runtime
 from tests.support.programs import RecordingHandler, exit_status, response, run_python
 from tests.support.requests import DEMO, ROOT, base64_of

@@ -5,7 +5,7 @@ import pytest
 
 import huggingface
 import moderation
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.programs import RecordingHandler, exit_status, run_python
 from tools.local.serve import running
 

@@ -8,7 +8,7 @@ import open_clip
 import pytest
 import torch
 
-from classifier.encoders import Encoders
+from classifier.model.encoders import Encoders
 from export.errors import ExportError
 from export.graph import LADDERS
 from export.pipeline import export

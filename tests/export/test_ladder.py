@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.encoders import Encoders
+from classifier.model.encoders import Encoders
 from export import pipeline
 from export.errors import ExportError
 from export.verify import Reference, Served, judge, pictures, read_pictures, sentences
 from tests.support.weights import small_architecture, unfriendly
-from tools.benchmark.ladder import small_ladder
+from dev.benchmark.ladder import small_ladder
 
 DIMENSION = 512
 # CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.bundle import sha256
+from classifier.contract.bundle import sha256
 from tests.support.requests import ROOT
 
 MODEL = "ViT-S-32-alt"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from classifier.bundle import FILES
+from classifier.contract.bundle import FILES
 from export import forward, torch_source
 from export.architecture import Architecture
 from export.checkpoint import CheckpointError, open_checkpoint

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from classifier.encoders import Encoders
-from classifier.handler import Handler
+from classifier.model.encoders import Encoders
+from classifier.api.handler import Handler
 from tests.support.requests import DEMO, Context
 
 FILE = Path(__file__).with_name("answers.json.xz")

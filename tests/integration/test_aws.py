@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.bundle import read_manifest
+from classifier.contract.bundle import read_manifest
 from tests.support.emulator import LAMBDA, free_port
 from tests.support.requests import ROOT
 from tools.archive import pack

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route
 
-from classifier.classifiers import parse_classifier
-from classifier.encoders import Encoders
-from classifier.handler import Handler
+from classifier.contract.classifier_file import parse_classifier
+from classifier.model.encoders import Encoders
+from classifier.api.handler import Handler
 from tests.support.browser import opened
 from tests.support.requests import ROOT
 from tools.local.gateway import Limits

@@ -13,7 +13,7 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-from classifier.bundle import FILES, MANIFEST
+from classifier.contract.bundle import FILES, MANIFEST
 from tests.support.base_image import BASE, COMMANDS
 from tests.support.container import (
     BUILDAH,

@@ -11,13 +11,13 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(include=["classifier"]):
-    from classifier.body import read_body
-    from classifier.containers import name_format, walk
-    from classifier.containers.container import MAX_SIDE
-    from classifier.errors import ClientError
-    from classifier.events import Request, read_event, write_response
-    from classifier.parsing import parse
-    from classifier.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
+    from classifier.api.body import read_body
+    from classifier.images.formats import name_format, walk
+    from classifier.images.formats.image_file import MAX_SIDE
+    from classifier.contract.errors import ClientError
+    from classifier.api.events import Request, read_event, write_response
+    from classifier.contract.parsing import parse
+    from classifier.contract.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
 
 from tests.robustness.files import CHEAP, KINDS
 from tests.robustness.requests import ENCODED, mutated, question

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from classifier.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
+from classifier.contract.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
 from tests.support.events import HTTP_EVENTS, IMAGE, LABELS
 
 Event = Any

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from classifier.decoder import MAX_SECONDS, shared
-from classifier.handler import Handler
+from classifier.images.decoder import MAX_SECONDS, shared
+from classifier.api.handler import Handler
 from tests.robustness.files import CHEAP, KINDS
 from tests.support.pictures import encoded, picture
 from tests.support.requests import Context, ask, base64_of, event

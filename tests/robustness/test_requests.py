@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.robustness.requests import MAKERS
 from tests.support.events import REST
 from tests.support.requests import Context

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from classifier.bundle import FILES, FORMAT, MANIFEST
+from classifier.contract.bundle import FILES, FORMAT, MANIFEST
 from stacks.bundle import Bundle
 from stacks.settings import Settings, SettingsError
 from tests.support.requests import DEMO, ROOT

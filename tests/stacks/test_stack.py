@@ -16,9 +16,9 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
-from classifier.bundle import FILES, MANIFEST
-from classifier.handler import Handler
-from classifier.schema import BINARY_TYPES
+from classifier.contract.bundle import FILES, MANIFEST
+from classifier.api.handler import Handler
+from classifier.contract.schema import BINARY_TYPES
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
 from stacks.function import Function

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.encoders import Encoders
+from classifier.model.encoders import Encoders
 
 
 class CountingEncoders:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tools.demo_model.world import Shapes, draw_shapes
+from dev.demo_model.world import Shapes, draw_shapes
 
 LABELS = ("a red star", "a blue circle", "a green square")
 MEANT = {"a red star": ("red", "star"), "a blue circle": ("blue", "circle"), "a green square": ("green", "square")}

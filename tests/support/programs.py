@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.requests import ROOT
 
 

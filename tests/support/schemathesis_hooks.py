@@ -8,7 +8,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from classifier.schema import IMAGE_TYPES
+from classifier.contract.schema import IMAGE_TYPES
 from tests.support.pictures import encoded, picture
 
 DIMENSION = json.loads((Path(__file__).parent.parent.parent / "models" / "demo" / "bundle.json").read_text(encoding="utf-8"))[

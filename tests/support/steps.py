@@ -9,7 +9,7 @@ import numpy as np
 from export.graph import STEPS
 from export.towers import write_encoder
 from tests.support.weights import small_architecture, unfriendly
-from tools.benchmark.ladder import small_ladder
+from dev.benchmark.ladder import small_ladder
 
 
 def main(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.bundle import FILES, MANIFEST, BundleError, read_manifest, sha256
+from classifier.contract.bundle import FILES, MANIFEST, BundleError, read_manifest, sha256
 from tests.support.requests import DEMO, ROOT
 from tools.archive import ArchiveError, fetch, pack
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.pictures import SIZES, encoded, picture
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools import classify

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from classifier.handler import Handler
+from classifier.api.handler import Handler
 from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import classify

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from classifier.bundle import BundleError
-from classifier.classifiers import ClassifierError
-from classifier.schema import JsonObject
+from classifier.contract.bundle import BundleError
+from classifier.contract.classifier_file import ClassifierError
+from classifier.contract.schema import JsonObject
 from tools.evaluate.classifier_file import Judged, from_options, open_classifier, path_of, save
 from tools.evaluate.embeddings import CACHE, Cache
 from tools.evaluate.material import gather

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from classifier.schema import JsonObject
-from classifier.scoring import Floats
+from classifier.contract.schema import JsonObject
+from classifier.model.scoring import Floats
 from tools.evaluate.galleries import Side
 from tools.evaluate.material import Answers, Material
 from tools.evaluate.measures import Bools, Ints, independent, wilson

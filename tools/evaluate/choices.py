@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from classifier.decision import by_action
-from classifier.schema import JsonObject
+from classifier.contract.decision import by_action
+from classifier.contract.schema import JsonObject
 from tools.evaluate.material import Answers, Material
 from tools.evaluate.promises import ERROR, estimated, promised
 from tools.evaluate.wanted import Wanted

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from classifier.body import no_constant, no_duplicates
-from classifier.bundle import BundleManifest
-from classifier.classifiers import (
+from classifier.api.body import no_constant, no_duplicates
+from classifier.contract.bundle import BundleManifest
+from classifier.contract.classifier_file import (
     ClassifierError,
     ClassifierFile,
     check_fit,
@@ -18,8 +18,8 @@ from classifier.classifiers import (
     read_classifier,
     read_classifiers,
 )
-from classifier.errors import ClientError
-from classifier.schema import JsonObject
+from classifier.contract.errors import ClientError
+from classifier.contract.schema import JsonObject
 from tools.classify import CLASSIFIERS
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.schema import JsonObject
-from classifier.scoring import Floats
+from classifier.contract.schema import JsonObject
+from classifier.model.scoring import Floats
 from tools.evaluate.pictures import OTHER, Labelled
 from tools.evaluate.report import thumbnail
 

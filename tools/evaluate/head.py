@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.scoring import Floats
+from classifier.model.scoring import Floats
 from tools.evaluate.measures import Bools
 
 # How much a head is held to the words: chosen on drawings of the demo model's world.

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import BundleError
-from classifier.classifiers import ClassifierError, Head
-from classifier.context import RequestContext
+from classifier.contract.bundle import BundleError
+from classifier.contract.classifier_file import ClassifierError, Head
+from classifier.engine.context import RequestContext
 from tools.classify import unlimited
 from tools.evaluate.__main__ import add_arguments, chosen, run_locally, target
 from tools.evaluate.classifier_file import Judged, save

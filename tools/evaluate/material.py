@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import BundleManifest
-from classifier.classifiers import ClassifierError, ClassifierFile
-from classifier.named import NamedClassifiers
-from classifier.scoring import Floats
+from classifier.contract.bundle import BundleManifest
+from classifier.contract.classifier_file import ClassifierError, ClassifierFile
+from classifier.engine.registry import NamedClassifiers
+from classifier.model.scoring import Floats
 from tools.evaluate.classifier_file import Judged, usable
 from tools.evaluate.embeddings import Cache, Outcome
 from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth

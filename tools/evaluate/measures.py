@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.scoring import Floats
+from classifier.model.scoring import Floats
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]

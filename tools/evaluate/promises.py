@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from classifier.scoring import Floats
+from classifier.model.scoring import Floats
 from tools.evaluate.measures import Bools, Ints, at_most
 
 # Of all promises of a run together.

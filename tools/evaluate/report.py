@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from classifier.bundle import ImageSettings
-from classifier.errors import ClientError
-from classifier.picture import open_image
-from classifier.schema import JsonObject
+from classifier.contract.bundle import ImageSettings
+from classifier.contract.errors import ClientError
+from classifier.images.opened_image import open_image
+from classifier.contract.schema import JsonObject
 
 TEMPLATE = Path(__file__).with_name("report.html")
 # In pixels: a thumbnail's side, twice what is shown on a desk.

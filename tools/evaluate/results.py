@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from classifier.bundle import BundleManifest
-from classifier.schema import JsonObject
+from classifier.contract.bundle import BundleManifest
+from classifier.contract.schema import JsonObject
 from tools.evaluate.charts import POINTS, TOTAL_POINTS, confusion, curve, reliability
 from tools.evaluate.choices import Choice, changes, estimated_choices, mildest, own_choices, promised_choices
 from tools.evaluate.galleries import Side, galleries

@@ -7,14 +7,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import BundleManifest
-from classifier.classifiers import ClassifierFile
-from classifier.context import RequestContext
-from classifier.encoders import Encoders
-from classifier.named import NamedClassifiers
-from classifier.prompt_cache import PromptCache
-from classifier.schema import Fit
-from classifier.scoring import Floats, probabilities
+from classifier.contract.bundle import BundleManifest
+from classifier.contract.classifier_file import ClassifierFile
+from classifier.engine.context import RequestContext
+from classifier.model.encoders import Encoders
+from classifier.engine.registry import NamedClassifiers
+from classifier.engine.prompt_cache import PromptCache
+from classifier.contract.schema import Fit
+from classifier.model.scoring import Floats, probabilities
 from tools.classify import unlimited
 from tools.evaluate.embeddings import Cache, Outcome, embed
 

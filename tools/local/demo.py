@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from classifier.bundle import read_manifest
+from classifier.contract.bundle import read_manifest
 from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
 
 DRAWINGS_FOLDER, PHOTOGRAPHS_FOLDER = Path("examples/images"), Path("examples/photographs")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from classifier.schema import BINARY_TYPES
+from classifier.contract.schema import BINARY_TYPES
 from stacks.gateway_responses import GATEWAY_RESPONSES
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html: payload and time;

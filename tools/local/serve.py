@@ -18,8 +18,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from classifier.bundle import BundleError, read_manifest
-from classifier.classifiers import FOLDER, ClassifierError
+from classifier.contract.bundle import BundleError, read_manifest
+from classifier.contract.classifier_file import FOLDER, ClassifierError
 from classifier.main import build
 from classifier.start import begin
 from tools.local.gateway import Gateway, Handler, Limits

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from classifier.scoring import Floats, probabilities
+from classifier.model.scoring import Floats, probabilities
 from tools.evaluate.head import NEARNESS, Start, learn
 
 

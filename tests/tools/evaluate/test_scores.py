@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifier.classifiers import ClassifierFile, fitted_on, head_rows, parse_classifier
-from classifier.encoders import Encoders
-from classifier.handler import Handler
-from classifier.named import NamedClassifiers
-from classifier.prompt_cache import PromptCache
+from classifier.contract.classifier_file import ClassifierFile, fitted_on, head_rows, parse_classifier
+from classifier.model.encoders import Encoders
+from classifier.api.handler import Handler
+from classifier.engine.registry import NamedClassifiers
+from classifier.engine.prompt_cache import PromptCache
 from tests.support.requests import DEMO, ROOT, ask, base64_of, event
 from tools.evaluate.scores import Bundle, score
 

@@ -1,0 +1,136 @@
+"""Measures every precision and prints the tables of docs/performance.md: make benchmark-ladder.
+
+Accuracy on a small CLIP, with random weights as they are initialised and with unfriendly ones. Time and size on ViT-B/32 with random
+weights, on which the time doesn't depend: the precisions run in turns, and a figure is the median ratio to fp32's time in its turn.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from classifier.contract.bundle import BundleManifest, Weights
+from classifier.model.encoders import Encoders
+from export import check, pipeline
+from export.architecture import Architecture
+from export.graph import STEPS, calibrate
+from export.ladder import Ladder
+from export.source import Source, read_table
+from export.towers import write_encoder
+from export.verify import pictures, sentences
+from tests.support.weights import Arrays, plain, small_architecture, unfriendly
+
+MODEL = "ViT-B-32-quickgelu"
+WIDE = 8  # images in one run, as max_batch has it
+PICTURES = 60
+SETTINGS = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
+RANDOM = Weights(source="random", revision=None, sha256="")
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def small_ladder(folder: Path, arrays: Arrays, target: str, count: int) -> tuple[Ladder, BundleManifest]:
+    """A small CLIP's fp32 encoders in the folder, to be judged on `count` pictures."""
+    source = Source("small", small_architecture(), arrays, SETTINGS, RANDOM, "none")
+    inputs = {encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")}
+    manifest = pipeline._settings(source, "random", folder)
+
+    def load() -> Encoders:
+        pipeline._write_settings(folder, manifest)
+        return Encoders.load(folder, threads=os.cpu_count() or 1)
+
+    reference, served, _ = check.with_numpy(load(), source, pictures(count), sentences())
+    return Ladder(folder, source, manifest.text, inputs, load, reference, served, target), manifest
+
+
+def measure_accuracy() -> None:
+    print("| Weights | Encoder | Precision | Least cosine | Best label equal | at least | Change, 99th percentile | Holds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for weights in (plain, unfriendly):
+        with tempfile.TemporaryDirectory() as name:
+            ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", PICTURES)
+            for encoder in ("image", "text"):
+                aside = ladder.set_aside(encoder)
+                largest = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
+                for step in [step for step in STEPS if step != "fp32"]:
+                    verdict = ladder.try_step(encoder, step, largest, required=True)
+                    cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
+                    print(f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} | {verdict.equal:.2%} | "
+                          f"{verdict.equal_at_least:.2%} | {verdict.change:.4f} | {'yes' if verdict.holds else 'no'} |", flush=True)  # fmt: skip
+                for path in aside.iterdir():
+                    path.replace(Path(name) / path.name)
+                aside.rmdir()
+
+
+def measure_time(rounds: int, layers: int) -> None:
+    architecture = Architecture.model_validate(read_table()["architectures"][MODEL])
+    assert architecture.image
+    towers = {"image": architecture.image, "text": architecture.text}
+    shortened = {name: tower.model_copy(update={"layers": layers}) for name, tower in towers.items()}
+    architecture = architecture.model_copy(update=shortened)
+    source = Source(MODEL, architecture, plain(architecture), SETTINGS, RANDOM, "none")
+    rng = np.random.default_rng(0)
+    runs = {
+        "one image": ("image", {"pixels": rng.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)}),
+        "each of eight": ("image", {"pixels": rng.integers(0, 256, (WIDE, 224, 224, 3), dtype=np.uint8)}),
+        "nine texts of 8 tokens": ("text", {"ids": rng.integers(0, 49406, (9, 8))}),
+    }
+    spent: dict[tuple[str, str], list[float]] = {}
+    sizes, result = dict[tuple[str, str], int](), dict[str, dict[str, float]]()
+    with tempfile.TemporaryDirectory() as name:
+        folder, sessions = Path(name), {}
+        for encoder in ("image", "text"):
+            inputs = write_encoder(source, encoder, "fp32", folder)
+            shown = [{"pixels": np.asarray(p.resize((224, 224)))[None]} for p in pictures(4, "calibration")]
+            texts = [{"ids": rng.integers(0, 49406, (1, 8))} for _ in range(4)]
+            largest = calibrate(folder / f"{encoder}.onnx", inputs, shown if encoder == "image" else texts)
+            for step in STEPS:
+                write_encoder(source, encoder, step, folder, largest)
+                sizes[encoder, step] = sum((folder / f"{encoder}{suffix}").stat().st_size for suffix in (".onnx", ".weights"))
+                sessions[encoder, step] = session(folder / f"{encoder}.onnx")
+                print(f"written: {encoder} in {step}", file=sys.stderr, flush=True)
+        for round_ in range(rounds + 1):
+            for run, (encoder, feed) in runs.items():
+                for step in STEPS:
+                    times = []
+                    for _ in range(4):
+                        began = time.perf_counter()
+                        sessions[encoder, step].run(None, feed)
+                        times.append(1000 * (time.perf_counter() - began))
+                    if round_:
+                        spent.setdefault((run, step), []).append(float(np.median(times[1:])))
+    print("| Precision | image.onnx | text.onnx | " + " | ".join(f"{run}, of fp32's time" for run in runs) + " |")
+    print("|---|---|---|" + "---|" * len(runs))
+    for step in STEPS:
+        ratios = [float(np.median(np.array(spent[run, step]) / np.array(spent[run, "fp32"]))) for run in runs]
+        print(f"| `{step}` | {sizes['image', step] / 1e6:.0f} MB | {sizes['text', step] / 1e6:.0f} MB | "
+              + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")  # fmt: skip
+        result[step] = {run: round(float(np.median(spent[run, step])), 1) for run in runs}
+    print(json.dumps(result), file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=12, help="of each encoder; fewer for a quick look at the ratios")
+    parser.add_argument("--only", choices=["accuracy", "time"])
+    arguments = parser.parse_args()
+    if arguments.only != "time":
+        measure_accuracy()
+    if arguments.only != "accuracy":
+        measure_time(arguments.rounds, arguments.layers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Measures a start, from the process to its first answer, step by step: `make benchmark-start`, on a quiet machine.
+
+Warm, and as root cold too: with the kernel's caches of files dropped, as a new environment on Lambda finds them. Linux alone.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from dev.benchmark.api import machine, say, start
+from dev.benchmark.plot import WIDTH, document
+
+BUNDLE = Path("build/ViT-B-32-random")
+CHART = Path("docs/start.svg")
+# On the first line what the handler's own thread does, on the other two what loads meanwhile.
+LINES = (
+    (
+        "Python and Lambda's client",
+        "numpy and ONNX Runtime",
+        "the other imports",
+        "checks, classifiers, waiting",
+        "the first answer",
+    ),
+    ("image encoder",),
+    ("text encoder",),
+)
+COLOURS = ("#8fb0d9", "#4c72b0", "#7fa37f", "#c9b458", "#c44e52", "#6a5d9c", "#a08bbf")
+LEFT, RIGHT, HEIGHT = 20, 70, 22
+
+
+def drop_caches() -> None:
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def once(bundle: Path, *, cold: bool) -> dict[str, Any]:
+    if cold:
+        drop_caches()
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.json"
+        began = time.time()
+        seconds = start(
+            "dev.benchmark.start_probe.handler",
+            CLIP_BUNDLE="",
+            BENCHMARK_BUNDLE=str(bundle),
+            BENCHMARK_STARTED=str(began),
+            BENCHMARK_FOUND=str(found),
+            CLIP_CLASSIFIERS="classifiers",
+        )
+        result: dict[str, Any] = json.loads(found.read_text())
+    spans = {name: (first - began, last - began) for name, (first, last) in result.pop("spans").items()}
+    return result | {"seconds": seconds, "spans": spans}
+
+
+def middle(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The run with the median time, so that its steps fit together, and the medians of the other figures."""
+    chosen = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
+    return dict(chosen) | {name: statistics.median(run[name] for run in runs) for name in ("files", "peak_mb", "read_mb")}
+
+
+def draw(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
+    """An SVG document with a bar for each step."""
+    longest = max(run["seconds"] for run in found.values())
+    scale = (WIDTH - LEFT - RIGHT) / longest
+    steps = [name for line in LINES for name in line]
+    parts, top = list[str](), 30
+    for state, run in found.items():
+        parts.append(
+            f'<text x="{LEFT}" y="{top}" font-weight="bold">{escape(state)}: {run["seconds"]:.2f} s, {run["read_mb"]:.0f} MB read</text>'
+        )
+        for line in LINES:
+            top += HEIGHT + 4
+            for name in line:
+                first, last = run["spans"][name]
+                x, width = LEFT + scale * first, max(1.0, scale * (last - first))
+                colour = COLOURS[steps.index(name)]
+                parts.append(
+                    f'<rect x="{x:.1f}" y="{top - 16}" width="{width:.1f}" height="{HEIGHT}" fill="{colour}"><title>{escape(name)}</title></rect>'
+                )
+                parts.append(f'<text x="{x + 4:.1f}" y="{top}" font-size="11" fill="#fff">{1000 * (last - first):.0f}</text>')
+        top += 44
+    for i, name in enumerate(steps):
+        x, y = LEFT + 250 * (i % 3), top + 22 * (i // 3)
+        parts.append(
+            f'<rect x="{x}" y="{y - 11}" width="12" height="12" fill="{COLOURS[i]}"/><text x="{x + 18}" y="{y}">{escape(name)}</text>'
+        )
+    top += 22 * ((len(steps) + 2) // 3) + 10
+    parts.append(f'<text x="{LEFT}" y="{top}" fill="#555">Milliseconds; {escape(title)}</text>')
+    return document(parts, top + 16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--chart", type=Path, default=CHART)
+    given = parser.parse_args()
+    states = {"warm": False} | ({"cold": True} if os.geteuid() == 0 else {})
+    if len(states) == 1:
+        say("Only root can drop the kernel's caches, so no cold start is measured.")
+    runs: dict[str, list[dict[str, Any]]] = {state: [] for state in states}
+    once(given.bundle, cold=False)
+    for _ in range(given.rounds):
+        for state, cold in states.items():
+            runs[state].append(once(given.bundle, cold=cold))
+    found = {state: middle(several) for state, several in runs.items()}
+    for state, run in found.items():
+        print(
+            f"{state}: {run['seconds']:.2f} s, {run['read_mb']:.0f} MB read, {run['files']:.0f} files opened by Python, peak {run['peak_mb']:.0f} MB"
+        )
+        for name, (first, last) in sorted(run["spans"].items(), key=lambda item: item[1]):
+            print(f"  {1000 * first:5.0f} to {1000 * last:5.0f} ms  {name}")
+    given.chart.write_text(draw(found, machine()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

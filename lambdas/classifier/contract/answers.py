@@ -1,0 +1,109 @@
+"""Responses: their fields and descriptions."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from classifier.contract.schema import Strict, Threshold
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelDetails(Strict):
+    name: str
+    tag: str | None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="The sha256 of all that an embedding depends on: another one, and embeddings and thresholds can't be compared."
+    )
+    precision: dict[str, str]
+    logit_scale: float
+
+
+class ImageDetails(Strict):
+    """The image as sent, before any turning, shrinking or cropping."""
+
+    format: str
+    width: int
+    height: int
+
+
+class Region(Strict):
+    """Left, top, width and height in fractions of the upright picture, and the answer for that part alone."""
+
+    box: Annotated[list[Probability], Field(min_length=4, max_length=4)]
+    result: dict[str, Probability]
+
+
+class Counted(Strict):
+    """A name that counts: its probability reached the threshold of this action, the strictest that it reached."""
+
+    name: str
+    probability: Probability
+    threshold: Probability
+    action: str | None
+
+
+class Decision(Strict):
+    """Every name that reached a threshold, best first, and the strictest action of them all, or null."""
+
+    labels: list[Counted]
+    action: str | None
+
+
+class Result(Strict):
+    """The answer for one image, without the fields that weren't asked for."""
+
+    result: dict[str, Probability]
+    decision: Decision | None = None
+    regions: list[Region] | None = None
+    embedding: list[float] | None = None
+    similarities: dict[str, float] | None = None
+    model: ModelDetails | None = None
+    image: ImageDetails | None = None
+
+
+class ErrorBody(Strict):
+    """`message` says what was wrong and what would be right; in Hugging Face's form `error` repeats it."""
+
+    message: str
+    code: str
+    field: str | None = None
+    error: str | None = None
+
+
+class ImageError(Strict):
+    error: ErrorBody
+
+
+class Results(Strict):
+    results: list[Result | ImageError]
+
+
+class Score(Strict):
+    label: str
+    score: Probability
+
+
+class ClassifierInfo(Strict):
+    """A deployed classifier and its question. `labels`: the names in its answers, which are those of its `categories` where it has any;
+    `fitted`: whether its thresholds were fitted on pictures, on this very model, rather than set by hand; `learned`: whether it learned
+    from examples."""
+
+    name: str
+    description: str | None
+    labels: list[str]
+    categories: dict[str, list[str]] | None
+    combine: str
+    templates: list[str]
+    multi_label: bool
+    negative_template: str
+    fit: str | None
+    actions: list[str] | None
+    thresholds: dict[str, Threshold] | None
+    min_similarity: float | None
+    fitted: bool
+    learned: bool
+
+
+class Classifiers(Strict):
+    classifiers: list[ClassifierInfo]

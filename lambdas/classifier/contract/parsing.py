@@ -1,0 +1,153 @@
+"""JSON objects and query strings to checked requests."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from classifier.api.body import no_constant
+from classifier.contract.decision import check_thresholds
+from classifier.contract.errors import ClientError, shortened
+from classifier.contract.schema import (
+    MAX_SQUARES,
+    QUERY_LISTS,
+    QUERY_PARAMETERS,
+    QUERY_TEXTS,
+    ClassifyRequest,
+    HuggingFaceRequest,
+    JsonObject,
+    Question,
+)
+from classifier.contract.validation import check_exactly_one, check_joined_labels, check_question, refuse, unknown, validate
+
+# What Hugging Face's form calls our fields.
+HUGGING_FACE_FIELDS = {
+    "image_data": "inputs",
+    "labels": "parameters.candidate_labels",
+    "templates": "parameters.hypothesis_template",
+}
+
+# How a request names its pictures. Where they come from a store, it has none of these.
+PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
+# The smallest PNG there is stands for them.
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """A request, how the caller named its fields, and whether the answer takes Hugging Face's form."""
+
+    request: ClassifyRequest
+    field_names: Mapping[str, str] = field(default_factory=dict)
+    hugging_face: bool = False
+
+    def path(self, name: str, *rest: object) -> str:
+        """The caller's own path of a part of the request, such as `labels.3`, each step cut to what an error can hold."""
+        return ".".join((self.field_names.get(name, name), *(shortened(str(step)) for step in rest)))
+
+
+def is_hugging_face(body: JsonObject | bytes) -> bool:
+    """Whether the caller speaks Hugging Face's form, and so expects it back."""
+    return isinstance(body, dict) and ("inputs" in body or "parameters" in body)
+
+
+def parse(body: JsonObject | bytes, query: Mapping[str, Sequence[str]]) -> ParsedRequest:
+    """Raises ClientError."""
+    return parse_query(query, body) if isinstance(body, bytes) else parse_json(body)
+
+
+def parse_json(value: JsonObject) -> ParsedRequest:
+    """Raises ClientError."""
+    if is_hugging_face(value):
+        return ParsedRequest(_parse_hugging_face(value), HUGGING_FACE_FIELDS, hugging_face=True)
+    request = validate(ClassifyRequest, value)
+    check_exactly_one(
+        request,
+        ("image_data", "images", "image_embedding", "image_s3"),
+        "is missing; send an image: image_data, images or image_embedding.",
+    )
+    _check_combinations(request)
+    return ParsedRequest(request)
+
+
+def parse_options(options: JsonObject) -> ParsedRequest:
+    """A request whose pictures come from a store: `images` holds a stand-in. Raises ClientError."""
+    if named := next((name for name in PICTURE_FIELDS if name in options), None):
+        raise ClientError(400, "invalid_request", f"{named} can't be here: the pictures come from the store; remove it.", named)
+    return parse_json({**options, "images": [_PIXEL]})
+
+
+def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedRequest:
+    """A request whose body is the image itself. Raises ClientError."""
+    value: JsonObject = {}
+    for name, texts in query.items():
+        if name not in QUERY_PARAMETERS:
+            raise unknown(name, QUERY_PARAMETERS, "query parameter")
+        if name in QUERY_LISTS:
+            value[name] = list(texts)
+        elif len(texts) > 1:
+            message = f"The query parameter {name} was sent {len(texts)} times; send it once."
+            raise ClientError(400, "invalid_request", message, name)
+        else:
+            value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
+    if "labels" not in value and "classifier" not in value:
+        message = "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a classifier: ?classifier=NAME."
+        raise ClientError(400, "invalid_request", message, "labels")
+    request = validate(ClassifyRequest, value).model_copy(update={"image_data": image})
+    _check_combinations(request)
+    return ParsedRequest(request)
+
+
+def _parse_hugging_face(value: JsonObject) -> ClassifyRequest:
+    hugging_face = validate(HuggingFaceRequest, value)
+    request = ClassifyRequest.model_construct(
+        image_data=hugging_face.inputs,
+        labels=hugging_face.parameters.candidate_labels,
+        templates=[hugging_face.parameters.hypothesis_template],
+    )
+    check_joined_labels(request, HUGGING_FACE_FIELDS["labels"])
+    return request
+
+
+def _check_combinations(request: ClassifyRequest) -> None:
+    """Checks what no field can check alone. Raises ClientError."""
+    if request.classifier is None:
+        # One label alone may be asked for an embedding's sake.
+        check_question(request, one_label=request.embedding)
+        check_thresholds(request)
+    embedding, named = request.image_embedding, request.classifier is not None
+    contradictions = (
+        *((name, named, "is the classifier's own; remove it, or send it without classifier.") for name in Question.model_fields),
+        ("regions_combine", named, "changes the probabilities that a classifier's thresholds are for; remove it."),
+        (
+            "actions",
+            request.thresholds is None,
+            "say what is to be done from which probability on; send thresholds, or remove them.",
+        ),
+        ("min_similarity", request.thresholds is None, "needs thresholds; send them, or remove it."),
+        ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
+        ("regions", embedding is not None, "are cut from an image, and image_embedding has none; remove one of them."),
+        ("regions", request.fit == "tiles", 'and fit: "tiles" are two ways to cut an image; remove one of them.'),
+        ("regions_combine", request.regions is None, "needs regions; send them, or remove it."),
+        (
+            "regions_combine",
+            request.regions_combine == "max" and not request.multi_label,
+            'must be "whole" without multi_label; send that.',
+        ),
+    )
+    refuse(request, contradictions)
+    squares, images = (request.regions or 0) ** 2 + 1, len(request.images or ())
+    if request.regions and images * squares > MAX_SQUARES:
+        message = (
+            f"regions: {request.regions} makes {squares} pictures of each of {images}; at most {MAX_SQUARES} are allowed in all. "
+            f"Send at most {MAX_SQUARES // squares} images, or fewer regions."
+        )
+        raise ClientError(400, "invalid_request", message, "regions")
+
+
+def _number_or_boolean(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError, ClientError):
+        return text

@@ -1,0 +1,128 @@
+"""Values checked against their models, with every error in our own words, never a library's."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from classifier.contract.errors import ClientError, quoted, shortened
+from classifier.contract.schema import OTHER_NAMES, HuggingFaceParameters, HuggingFaceRequest, JsonObject, Question
+
+M = TypeVar("M", bound=BaseModel)
+COMMAS = frozenset(",，、،")
+
+
+def check_question(question: Question, *, one_label: bool = False) -> None:
+    """Checks what no field can check alone. Raises ClientError."""
+    if not one_label:
+        check_joined_labels(question, "labels")
+    check_exactly_one(question, ("labels", "categories"), "is missing; say what to look for: labels or categories.")
+    contradictions = (
+        ("combine", question.categories is None, "needs categories; send them, or remove it."),
+        (
+            "combine",
+            question.multi_label and question.combine == "sum",
+            'must be "max" with multi_label; send that, or remove it.',
+        ),
+        ("negative_template", not question.multi_label, "needs multi_label; send multi_label: true, or remove it."),
+    )
+    refuse(question, contradictions)
+
+
+def refuse(sent: BaseModel, contradictions: Iterable[tuple[str, bool, str]]) -> None:
+    """Raises ClientError for the first field that was sent and is wrong beside the others."""
+    for name, is_wrong, message in contradictions:
+        if is_wrong and name in sent.model_fields_set:
+            raise ClientError(400, "invalid_request", f"{name} {message}", name)
+
+
+def check_joined_labels(question: Question, field: str) -> None:
+    """Raises ClientError for a single label that is several: it would get 1.0, and nobody would notice."""
+    if question.labels is None or len(question.labels) > 1 or question.multi_label:
+        return
+    [label] = question.labels
+    if not COMMAS.isdisjoint(label) or (label.startswith("[") and label.endswith("]")):
+        message = (
+            f"{field} has one entry, {quoted(label)}, with a comma or brackets, and one label alone always gets 1.0; send each label by "
+            'itself: "labels": ["a dog", "a cat"] in JSON, ?labels=a+dog&labels=a+cat in the URL.'
+        )
+        raise ClientError(400, "invalid_request", message, field)
+
+
+def check_exactly_one(question: Question, names: tuple[str, ...], missing: str) -> None:
+    if not (sent := [name for name in names if getattr(question, name) is not None]):
+        raise ClientError(400, "invalid_request", f"{names[0]} {missing}", names[0])
+    if len(sent) > 1:
+        raise ClientError(400, "invalid_request", f"{sent[0]} and {sent[1]} exclude each other; send one of them.", sent[1])
+
+
+def validate(model: type[M], value: JsonObject) -> M:
+    _check_names(model, value)
+    if model is HuggingFaceRequest and isinstance(value.get("parameters"), dict):
+        _check_names(HuggingFaceParameters, value["parameters"], "parameters.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as err:
+        raise _explain(err.errors(include_url=False, include_input=False)[0]) from err
+
+
+def _check_names(model: type[BaseModel], value: JsonObject, prefix: str = "") -> None:
+    """Raises ClientError for the first unknown field, before a million of them become errors, and for null."""
+    known = model.model_fields
+    for name, item in value.items():
+        if name not in known:
+            raise unknown(name, list(known), "field", prefix)
+        if item is None:
+            raise ClientError(400, "invalid_request", f"{prefix}{name} is null; give it a value, or leave it out.", prefix + name)
+
+
+def unknown(name: str, known: Sequence[str], kind: str, prefix: str = "") -> ClientError:
+    # difflib takes memory and time for every character.
+    near = [OTHER_NAMES[name]] if name in OTHER_NAMES else difflib.get_close_matches(shortened(name), known, 1)
+    if kind == "field" and "url" in name.lower():
+        hint = "Nothing is fetched from the web; send the file itself, in base64, as image_data."
+    else:
+        hint = f"Did you mean {near[0]}?" if near and near[0] in known else f"Known: {', '.join(known)}."
+    return ClientError(400, "invalid_request", f"The {kind} {quoted(name)} is unknown. {hint}", prefix + shortened(name))
+
+
+def unknown_name(name: str, known: Sequence[str], kind: str) -> str:
+    """The end of a message about a name that the caller made up; `known` may be thousands."""
+    if not known:
+        return f"{quoted(name)}, and there is no {kind} here."
+    near = difflib.get_close_matches(shortened(name), [shortened(one) for one in known[:100]], 1)
+    names = f"Known: {', '.join(map(quoted, known))}." if len(known) < 10 else f"The first is {quoted(known[0])}."
+    return f"{quoted(name)}, which is no {kind} here. " + (f"Did you mean {quoted(near[0])}?" if near else names)
+
+
+def _explain(error: ErrorDetails) -> ClientError:
+    """One message for each kind of error."""
+    path = [shortened(str(part)) for part in error["loc"] if part != "[key]"]
+    kind, context, name = error["type"], error.get("ctx", {}), ".".join(path)
+    minimum, maximum = (context.get(key, context.get(f"{key}_length")) for key in ("min", "max"))
+    message = {
+        "missing": "is missing.",
+        "custom": error["msg"],
+        "list_type": "must be a list.",
+        "dict_type": 'must be an object of lists: {"category": ["prompt", "…"]}.',
+        "model_type": "must be an object.",
+        "string_type": "must be a string.",
+        "bool_type": "must be true or false.",
+        "int_type": "must be a whole number.",
+        "float_type": "must be a number.",
+        "finite_number": "must be a finite number.",
+        "literal_error": f"must be one of: {context.get('expected')}.",
+        "greater_than_equal": f"must be at least {context.get('ge')}.",
+        "less_than_equal": f"must be at most {context.get('le')}.",
+        "extra_forbidden": "is unknown; remove it.",
+        "string_pattern_mismatch": f"must have the form {context.get('pattern')}.",
+        "greater_than": f"must be more than {context.get('gt')}.",
+        "string_unicode": "has half of a surrogate pair; send whole characters.",
+        "string_too_short": "is empty; say what to look for.",
+        "string_too_long": f"is too long; at most {maximum} characters are allowed.",
+        "too_short": f"needs at least {minimum} {'entry' if minimum == 1 else 'entries'}.",
+        "too_long": f"has {context.get('actual_length')} entries; at most {maximum} are allowed.",
+    }.get(kind, "is not valid.")
+    return ClientError(400, "invalid_request", f"{name} {message}", name)

@@ -1,0 +1,58 @@
+"""One walk over an image file: its format, its size, and the parts of it that decide its pixels.
+
+Everything here is cheap and bounded: nothing is decoded, and a file of too many parts is refused. Metadata is left out of what
+the decoder gets, so that broken or huge metadata can neither fail nor cost anything.
+"""
+
+import re
+import struct
+
+from classifier.images.formats.avif import read_avif
+from classifier.images.formats.bmp import read_bmp
+from classifier.images.formats.image_file import MAX_SIDE, Box, Container, DamagedError
+from classifier.images.formats.foreign import name_format
+from classifier.images.formats.gif import read_gif
+from classifier.images.formats.jpeg import read_jpeg
+from classifier.images.formats.png import read_png
+from classifier.images.formats.webp import read_webp
+from classifier.contract.errors import ClientError
+
+__all__ = ["FORMATS", "Box", "Container", "name_format", "walk"]
+
+_READERS = {
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), read_jpeg),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), read_png),
+    "GIF": (re.compile(rb"GIF8[79]a"), read_gif),
+    "BMP": (re.compile(rb"BM"), read_bmp),
+    "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), read_webp),
+    "AVIF": (re.compile(rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1|miaf).{4}(?:....){0,20}?avi[fs])", re.DOTALL), read_avif),
+}
+FORMATS = tuple(_READERS)
+
+
+def walk(data: bytes) -> Container:
+    """Raises ClientError for a file of another format, of too many parts or too large sides, and for a damaged header."""
+    name = next((name for name, (magic, _) in _READERS.items() if magic.match(data)), None)
+    if not name:
+        raise ClientError(415, "unsupported_media_type", _unsupported(data))
+    try:
+        container = _READERS[name][1](data)
+    except DamagedError as err:
+        raise ClientError(400, "invalid_image", f"The {name} {err}.") from err
+    except (struct.error, IndexError, ValueError) as err:
+        raise ClientError(400, "invalid_image", f"The {name} image's header is damaged or cut off; send the whole file.") from err
+    if not container.width or not container.height:
+        raise ClientError(400, "invalid_image", f"The {name} image's header is damaged: it has no pixels. Send the whole file.")
+    if max(container.width, container.height) > MAX_SIDE:
+        size = f"{container.width} x {container.height}"
+        message = (
+            f"The image has {size} pixels; a side has at most {MAX_SIDE:,}. Shrink it: the model sees a few hundred on each side."
+        )
+        raise ClientError(413, "too_large", message)
+    return container
+
+
+def _unsupported(data: bytes) -> str:
+    named = name_format(data)
+    listed = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
+    return f"{named} Images are taken as {listed}." if named else f"The image is none of {', '.join(FORMATS)}, or it is damaged."

@@ -1,0 +1,31 @@
+"""GIF files."""
+
+import struct
+
+from classifier.images.formats.image_file import Container, DamagedError, check_parts
+
+
+def read_gif(data: bytes) -> Container:
+    """Keeps the first frame; the extensions in front of it are left out, but for its transparency."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    kept, control, count = data[:at], b"", 0
+    while data[at] == 0x21:
+        start, kind, at = at, data[at + 1], at + 2
+        while data[at]:
+            count += 1
+            check_parts(count, "blocks")
+            at += 1 + data[at]
+        at += 1
+        count += 1
+        check_parts(count, "blocks")
+        if kind == 0xF9 and data[start + 2] >= 4:
+            control = b"\x21\xf9\x04" + data[start + 3 : start + 7] + b"\0"
+    if data[at] != 0x2C:
+        raise DamagedError("image has no frame; send the whole file")
+    left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
+    # A frame that passes the canvas widens it.
+    width, height = max(width, left + wide), max(height, top + high)
+    box = (left, top, left + wide, top + high)
+    frame = box if box != (0, 0, width, height) else None
+    return Container("GIF", width, height, kept + control + data[at:], bool(control and control[3] & 1), frame=frame)

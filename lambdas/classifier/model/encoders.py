@@ -1,0 +1,84 @@
+"""A bundle's two encoders: pixels and token ids to normalised embeddings."""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.contract.bundle import REMEDY, BundleError, BundleManifest, read_manifest
+from classifier.model.sessions import Later, Session, Sessions
+
+# The most prompts in one run: the weights are read once for all of them, and the activations still fit a core's cache.
+MAX_PROMPT_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The image and the text encoder. An embedding depends on its own input alone, to the last bit, whatever shares its run."""
+
+    manifest: BundleManifest
+    _sessions: Sessions
+    _workers: ThreadPoolExecutor
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int, verify_hashes: bool = False, text: bool = True) -> "Encoders":
+        """Loads both encoders; without `text`, the image encoder alone. Raises BundleError."""
+        manifest = read_manifest(folder, verify_hashes=verify_hashes)
+        return cls.of(Sessions(folder, threads), manifest, text=text).ready()
+
+    @classmethod
+    def of(cls, sessions: Sessions, manifest: BundleManifest, *, text: bool = True) -> "Encoders":
+        """With sessions that are loading already; without `text`, the text encoder loads when it is first needed."""
+        if not text:
+            sessions.text.forget()
+        return cls(manifest, sessions, ThreadPoolExecutor(sessions.threads))
+
+    def ready(self) -> "Encoders":
+        """Waits for what is loading. Raises BundleError."""
+        self._loaded(self._sessions.image)
+        if self._sessions.text.started:
+            self._loaded(self._sessions.text)
+        return self
+
+    @property
+    def folder(self) -> Path:
+        return self._sessions.folder
+
+    def prepare_text(self) -> None:
+        """Begins to load the text encoder, unless that has begun; `encode_text` waits for it."""
+        self._sessions.text.start()
+
+    def encode_images(self, squares: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Pixels [S, S, 3] to normalised embeddings [d], in order."""
+        size, session = self.manifest.image.max_batch, self._loaded(self._sessions.image)
+        batches = (np.stack(squares[start : start + size]) for start in range(0, len(squares), size))
+        return [row for batch in batches for row in session.run(None, {"pixels": batch})[0]]
+
+    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+        """Token ids, start and end token included, to normalised embeddings [d], in order.
+
+        Prompts of equal length share a run: the text encoder works row by row, so a batch changes no bit of a row.
+        """
+        text, by_length = self.manifest.text, dict[int, list[int]]()
+        padded = [ids if text.dynamic_length else ids + [text.pad_id] * (text.context_length - len(ids)) for ids in prompts]
+        for i, ids in enumerate(padded):
+            by_length.setdefault(len(ids), []).append(i)
+        size = min(MAX_PROMPT_BATCH, math.ceil(len(prompts) / self._sessions.threads))
+        batches = [indices[start : start + size] for indices in by_length.values() for start in range(0, len(indices), size)]
+        session = self._loaded(self._sessions.text)
+        results = self._workers.map(
+            lambda batch: session.run(None, {"ids": np.array([padded[i] for i in batch], np.int64)})[0], batches
+        )
+        embeddings = {i: row for batch, rows in zip(batches, results, strict=True) for i, row in zip(batch, rows, strict=True)}
+        return [embeddings[i] for i in range(len(prompts))]
+
+    @staticmethod
+    def _loaded(session: Later) -> Session:
+        try:
+            return session.result()
+        except Exception as err:
+            raise BundleError(f"{session.path} can't be loaded; {REMEDY}") from err

@@ -1,0 +1,137 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import openapi_spec_validator
+import pytest
+from jsonschema import Draft202012Validator
+
+from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.errors import ClientError
+from classifier.api.handler import Handler
+from classifier.contract.schema import IMAGE_TYPES
+from tests.support.requests import ROOT, ask, event
+from tools import generate_docs
+from tools.local.serve import running
+
+COMMITTED = json.loads((ROOT / generate_docs.DOCUMENT).read_text(encoding="utf-8"))
+
+
+def nearly(value: Any, within: float = 0.05) -> Any:
+    """Probabilities differ a little from machine to machine."""
+    if isinstance(value, dict):
+        return {key: nearly(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [nearly(item) for item in value]
+    return pytest.approx(value, abs=within) if isinstance(value, float) else value
+
+
+def test_the_committed_document_is_current() -> None:
+    assert generate_docs.document() == nearly(COMMITTED), "run: make document"
+
+
+def test_the_tables_of_the_pages_are_current() -> None:
+    pages = [(ROOT / path).read_text(encoding="utf-8") for path in (generate_docs.API, generate_docs.CLASSIFIERS)]
+    assert list(map(generate_docs.with_tables, pages)) == pages, "run: make document"
+    assert [name for name, table in generate_docs.tables().items() if not any(table in page for page in pages)] == []
+
+
+def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_takes() -> None:
+    schema = json.loads((ROOT / generate_docs.CLASSIFIER_SCHEMA).read_text(encoding="utf-8"))
+    assert generate_docs.classifier_schema() == schema, "run: make document"
+    validator = Draft202012Validator(schema)
+    for path in (ROOT / "classifiers").glob("*.json"):
+        validator.validate(json.loads(path.read_text(encoding="utf-8")))
+    labels = {"labels": ["a dog", "a cat"]}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"labels": None},
+        {"labels": []},
+        {"categories": {"a": ["b"]}},
+        {"combine": "max"},
+        {"negative_template": "none"},
+        {"multi_label": True, "negative_template": "none"},
+        {"actions": ["hide"], "thresholds": {"a dog": {"hide": 0.5}}},
+        {"actions": ["hide"]},
+        {"thresholds": {"a dog": 1.5}},
+        {"min_similarity": 0.1},
+        {"classifier": "drawings"},
+        {"image_data": "AAAA"},
+        {"description": ""},
+        {"head": {"vectors": "", "scale": 1}},
+        {"fitted_on": {"model": "demo", "fingerprint": "0", "question": "0" * 64}},
+        {"fitted_on": {"model": "demo", "fingerprint": "0" * 64, "question": "0" * 64}},
+    ]
+    for more in changes:
+        value = labels | more
+        try:
+            parse_classifier(value)
+        except ClientError as err:
+            assert not validator.is_valid(value), (more, err.message)
+        else:
+            assert validator.is_valid(value), more
+
+
+@pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 2), (generate_docs.API, 14)])
+def test_a_documents_commands_print_what_stands_below_them(deployed: Handler, path: Path, number: int) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    shown = generate_docs.COMMAND.findall(text)
+    assert len(shown) >= number
+    with running(deployed) as url:
+        printed = generate_docs.COMMAND.findall(generate_docs.with_answers(text, url))
+    for (command, _, expected), (_, _, answer) in zip(shown, printed, strict=True):
+        assert rounded(answer) == rounded(expected), command
+
+
+def test_every_command_of_the_api_page_has_an_answer() -> None:
+    page = (ROOT / generate_docs.API).read_text(encoding="utf-8")
+    assert page.count("```sh\n") == len(generate_docs.COMMAND.findall(page))
+
+
+def rounded(text: str) -> Any:
+    """JSON, line by line, with its numbers nearly equal; the words of a text, without its numbers and the order that they give."""
+    if text.startswith("{"):
+        return [nearly(json.loads(line)) for line in text.splitlines()]
+    return sorted(re.findall(r"[A-Za-z/_.-]{2,}", text))
+
+
+def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -> None:
+    openapi_spec_validator.validate(COMMITTED)
+    assert ask(handler, event(None, "GET", "/openapi.json"))[:2] == (200, COMMITTED)
+    assert set(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]) == {"application/json", *IMAGE_TYPES}
+
+
+def test_every_code_that_the_program_can_give_is_described() -> None:
+    descriptions = " ".join(response["description"] for response in COMMITTED["paths"]["/"]["post"]["responses"].values())
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(ROOT, "lambdas", "classifier").glob("*.py"))
+    codes = set(re.findall(r'ClientError\(\s*\d{3},\s*"(\w+)"', sources))
+    assert len(codes) > 8
+    assert [code for code in codes if f"`{code}`" not in descriptions] == []
+
+
+@pytest.mark.parametrize("name", list(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["examples"]))
+def test_the_examples_are_what_they_are_examples_of(deployed: Handler, name: str) -> None:
+    post = COMMITTED["paths"]["/"]["post"]
+    request, response = (part["content"]["application/json"] for part in (post["requestBody"], post["responses"]["200"]))
+    body = request["examples"][name]["value"]
+    schemas = {"components": COMMITTED["components"]}
+    Draft202012Validator(request["schema"] | schemas).validate(body)
+    status, answer, _ = ask(deployed, event(body))
+    Draft202012Validator(response["schema"] | schemas).validate(answer)
+    assert (status, answer) == (200, nearly(response["examples"][name]["value"]))
+
+
+def test_schemathesis_finds_nothing(deployed: Handler) -> None:
+    with running(deployed) as url:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("schemathesis")), "run", str(ROOT / generate_docs.DOCUMENT), "--url", url, "--checks", "all", "-n", "40",
+             "--suppress-health-check", "all", "--continue-on-failure", "--seed", "1"],
+            cwd=ROOT, env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "POST" not in done.stdout.partition("FAILURES")[2]

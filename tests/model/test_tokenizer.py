@@ -1,0 +1,113 @@
+import html
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import ftfy
+import numpy as np
+import pytest
+import regex
+
+from classifier.model.encoders import Encoders
+from classifier.contract.errors import ClientError
+from classifier.model.merges import BYTE_IDS, END_OF_WORD, FIRST_MERGED, Merges
+from classifier.model.tokenizer import Tokenizer
+from tests.support.golden import golden_tokens
+from tests.support.requests import DEMO, ROOT
+
+
+@pytest.fixture(scope="module")
+def tokenizer(encoders: Encoders) -> Tokenizer:
+    return Tokenizer(encoders.folder, encoders.manifest.text)
+
+
+@pytest.mark.parametrize("text", golden_tokens())
+def test_token_ids_equal_those_of_open_clip(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.encode(text) == golden_tokens()[text]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("dog " * 76, "label_too_long", "76 tokens"),
+        (" \t&nbsp;\n", "invalid_request", "empty"),
+        ("a <END_OF_TEXT> dog", "invalid_request", "<end_of_text>"),
+        ("&lt;start_of_text&gt;", "invalid_request", "<start_of_text>"),
+    ],
+)
+def test_a_text_that_the_model_cannot_read_is_refused(tokenizer: Tokenizer, text: str, code: str, message: str) -> None:
+    with pytest.raises(ClientError, match=message) as caught:
+        tokenizer.encode(text, "labels.7")
+    assert (caught.value.status, caught.value.code, caught.value.field) == (400, code, "labels.7")
+
+
+def test_a_text_that_just_fits_the_context_is_encoded(tokenizer: Tokenizer) -> None:
+    assert len(tokenizer.encode("dog " * 75)) == 77
+
+
+def texts(count: int) -> Iterator[str]:
+    """Of every kind: all of ASCII, words of a guide, other scripts, emoji, and repetitions."""
+    rng, words = random.Random(0), (ROOT / "README.md").read_text(encoding="utf-8").split()
+    ranges = [(0, 0x80), (0x20, 0x7F), (0x20, 0x250), (0x400, 0x500), (0x4E00, 0x5000), (0x1F300, 0x1F700)]
+    for _ in range(count // 4):
+        yield "".join(chr(rng.randrange(*rng.choice(ranges[:2]))) for _ in range(rng.randrange(1, 60)))
+        yield " ".join(rng.choice(words) for _ in range(rng.randrange(1, 12)))
+        yield "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(1, 40)))
+        yield rng.choice(["a", "lo", "é", "😀", "!", "?!", "'s", "1", "&amp;", "'LL "]) * rng.randrange(1, 60)
+
+
+def merged_slowly(word: str, ranks: dict[tuple[int, int], int]) -> list[int]:
+    """OpenAI's way (openai/CLIP, simple_tokenizer.py): again and again the pair that comes first in the table, wherever it is."""
+    ids = [BYTE_IDS[byte] for byte in word.encode()]
+    ids[-1] += END_OF_WORD
+    while pairs := [pair for pair in pairwise(ids) if pair in ranks]:
+        best, result, i = min(pairs, key=ranks.__getitem__), list[int](), 0
+        while i < len(ids):
+            if tuple(ids[i : i + 2]) == best:
+                result.append(ranks[best])
+                i += 2
+            else:
+                result.append(ids[i])
+                i += 1
+        ids = result
+    return ids
+
+
+def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_of_text(tokenizer: Tokenizer) -> None:
+    settings = tokenizer._settings
+    pattern = regex.compile(settings.pattern, regex.IGNORECASE)
+    table = np.fromfile(DEMO / "merges.bin", "<u2").reshape(-1, 2).tolist()
+    ranks = {(left, right): FIRST_MERGED + i for i, (left, right) in enumerate(table)}
+    encoded = 0
+    for text in texts(8_000):
+        clean = " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+        assert tokenizer.clean(text) == clean, repr(text)
+        try:
+            ids = tokenizer.encode(text)
+        except ClientError:
+            continue
+        encoded += 1
+        assert ids[1:-1] == [one for word in pattern.findall(clean) for one in merged_slowly(word, ranks)], repr(text)
+    assert encoded > 7_000
+
+
+def test_a_word_of_thousands_of_bytes_takes_milliseconds() -> None:
+    merges, rng = Merges(DEMO / "merges.bin"), random.Random(0)
+    word = "".join(chr(rng.randrange(0x1F300, 0x1F700)) for _ in range(1000))
+    start = time.process_time()
+    assert len(merges.encode(word)) > 1000
+    assert time.process_time() - start < 0.1
+
+
+def test_a_text_in_plain_ascii_imports_no_table_of_unicode() -> None:
+    program = (
+        "import sys; from pathlib import Path; from classifier.contract.bundle import read_manifest; from classifier.model.tokenizer import Tokenizer\n"
+        "folder = Path('models/demo'); tokenizer = Tokenizer(folder, read_manifest(folder, verify_hashes=False).text)\n"
+        "tokenizer.encode(\"A dog's 2 best friends, 'LL\")\n"
+        "assert not {'ftfy', 'regex', 'html'} & set(sys.modules), sys.modules\n"
+        "tokenizer.encode('Caf\u00e9'); assert {'ftfy', 'regex'} <= set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
