@@ -206,7 +206,7 @@ test-export: $(EXPORT_READY) ## export real architectures with random weights an
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 
-$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*.py) | $(CONVERT_READY)
+$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py) | $(CONVERT_READY)
 	@mkdir -p build
 	@$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
 	@$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
@@ -262,7 +262,7 @@ test-robustness: $(READY) ## send hostile files and requests, made from a seed: 
 
 check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
-	@$(VENV)/bin/mypy app.py stacks lambdas export tools examples tests
+	@$(VENV)/bin/mypy app.py stacks lambdas export tools dev examples tests
 
 lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
 	@$(VENV)/bin/python -m dev.lock

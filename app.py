@@ -17,7 +17,8 @@ def main() -> None:
     app = cdk.App()
     try:
         settings = Settings.read(app.node.get_all_context())
-        # The CDK's command line sets this. A template to look at may be made without a region: the CDK then names one.
+        # The CDK's command line sets this. A template to look at may be made without a region: the
+        # CDK then names one.
         if (region := os.environ.get("CDK_DEFAULT_REGION")) and not settings.synth_only:
             settings.check_region(region)
         bundle = Bundle.read(ROOT, settings)

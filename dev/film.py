@@ -1,4 +1,6 @@
-"""The README's picture and short animation of the page at work, from the real page: docs/playground.webp and docs/playground.png."""
+"""The README's picture and short animation of the page at work, from the real page:
+docs/playground.webp and docs/playground.png.
+"""
 
 import io
 import shutil
@@ -25,7 +27,9 @@ def main() -> None:
         durations.append(milliseconds)
 
     with running(load(MODELS / "demo")) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
         page.goto(url)
         page.wait_for_selector("#bars li")
@@ -51,7 +55,15 @@ def main() -> None:
         page.wait_for_selector("#heat:not([hidden])")
         shoot(page, 2500)
         browser.close()
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=70, method=6)
+    frames[0].save(
+        OUT,
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        quality=70,
+        method=6,
+    )
     if OUT.stat().st_size > MAX_BYTES:
         raise SystemExit(f"{OUT} is larger than {MAX_BYTES} bytes.")
 

@@ -1,7 +1,9 @@
 """Writes what the docs say from what the code does: `make document`.
 
-lambdas/classifier/api/openapi.json, docs/classifier.contract.schema.json and the tables in docs/ come from the models, the answers below the commands
-in README.md and docs/api.md from the demo model."""
+lambdas/classifier/api/openapi.json, docs/classifier.schema.json and the tables in docs/
+come from the models, the answers below the commands in README.md and docs/api.md from the demo
+model.
+"""
 
 import base64
 import json
@@ -16,10 +18,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
+from classifier.api.openai import (
+    EmbeddingRequest,
+    Embeddings,
+    Moderation,
+    ModerationRequest,
+    OpenAIError,
+)
 from classifier.contract.answers import Classifiers, ErrorBody, Result, Results, Score
 from classifier.contract.classifier_file import ClassifierFile, Head
-from classifier.api.openai import EmbeddingRequest, Embeddings, Moderation, ModerationRequest, OpenAIError
-from classifier.images.opened_image import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from classifier.contract.schema import (
     BINARY_TYPES,
     IMAGE_TYPES,
@@ -37,6 +44,7 @@ from classifier.contract.schema import (
     HuggingFaceRequest,
     JsonObject,
 )
+from classifier.images.opened_image import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from tools.local.gateway import Context
 from tools.local.serve import load, running
 
@@ -44,43 +52,68 @@ DOCUMENT = Path("lambdas/classifier/api/openapi.json")
 README = Path("README.md")
 API = Path("docs/api.md")
 CLASSIFIERS = Path("docs/classifiers.md")
-CLASSIFIER_SCHEMA = Path("docs/classifier.contract.schema.json")
+CLASSIFIER_SCHEMA = Path("docs/classifier.schema.json")
 DEMO = Path("models/demo")
 # A command, and its answer below it.
 COMMAND = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n(.*?)\n```\n", re.S)
 STARS = Path("examples/images/stars-small.png")
 LABELS = ["a star", "a circle"]
-DESCRIPTION = """Send a picture and a few labels in plain words; get back how likely each label is.
-
-Send the header `x-api-key: …` if the deployment asks for a key. Every answer carries `Server-Timing` (milliseconds spent on decoding, on
-the image and on the text) and `X-Model`. An image may have 50 million pixels; a request, 100 million pixels and 2,000 distinct prompts."""
+DESCRIPTION = (
+    "Send a picture and a few labels in plain words; get back how likely each label is.\n\n"
+    "Send the header `x-api-key: …` if the deployment asks for a key. Every answer carries"
+    " `Server-Timing` (milliseconds spent on decoding, on the image and on the text) and `X-Model`."
+    " An image may have 50 million pixels; a request, 100 million pixels and 2,000 distinct"
+    " prompts."
+)
 # By status: the codes and what they mean.
 ERRORS = {
-    "400": "`invalid_json`, `invalid_request`, `invalid_image`, `too_many_prompts`, `label_too_long` or `answer_too_large`: not JSON; a "
-    "missing, unknown, mistyped, out-of-range or contradictory field; an image that can't be decoded; more than a limit allows.",
-    "403": "`forbidden`: no API key or a wrong one, API Gateway's own answer; or a key of `image_s3` that may not be read.",
+    "400": (
+        "`invalid_json`, `invalid_request`, `invalid_image`, `too_many_prompts`, `label_too_long`"
+        " or `answer_too_large`: not JSON; a missing, unknown, mistyped, out-of-range or"
+        " contradictory field; an image that can't be decoded; more than a limit allows."
+    ),
+    "403": (
+        "`forbidden`: no API key or a wrong one, API Gateway's own answer; or a key of `image_s3`"
+        " that may not be read."
+    ),
     "404": "`not_found`: there is nothing at this path; or no object under the key of `image_s3`.",
     "405": "`not_found`: this path takes other methods; `Allow` lists them.",
-    "413": "`too_large`: too many pixels, or too many bytes in S3; and, in the gateway's own words, a body over about 6 MB.",
+    "413": (
+        "`too_large`: too many pixels, or too many bytes in S3; and, in the gateway's own words, a"
+        " body over about 6 MB."
+    ),
     "415": "`unsupported_media_type`: neither JSON nor an image of a known format.",
     "429": "`too_many_requests`: over the throttle. API Gateway's own answer.",
-    "500": "`internal_error`: a fault of the service; its log has the details. `unavailable`: no environment was free, API Gateway's own answer.",
+    "500": (
+        "`internal_error`: a fault of the service; its log has the details. `unavailable`: no"
+        " environment was free, API Gateway's own answer."
+    ),
     "502": "`unavailable`: the function failed to start. API Gateway's own answer.",
-    "503": "`out_of_time`: time ran out; `Retry-After` says when to try again, and the labels encoded so far stay cached. `unavailable`: "
-    "API Gateway's own answer.",
+    "503": (
+        "`out_of_time`: time ran out; `Retry-After` says when to try again, and the labels encoded"
+        " so far stay cached. `unavailable`: API Gateway's own answer."
+    ),
     "504": "`out_of_time`: no answer within 29 seconds. API Gateway's own answer.",
 }
 
 LIMITS = {
     "body": "about 6 MB, which is 4.5 MB of images before base64",
-    "images": f"{MAX_IMAGES} a request; {MAX_PIXELS / 1e6:.0f} million pixels each ({MAX_HELD_PIXELS / 1e6:.0f} million in WebP, and in AVIF with "
-    f"transparency), {MAX_TOTAL_PIXELS / 1e6:.0f} million together",
+    "images": (
+        f"{MAX_IMAGES} a request; {MAX_PIXELS / 1e6:.0f} million pixels each"
+        f" ({MAX_HELD_PIXELS / 1e6:.0f} million in WebP, and in AVIF with transparency),"
+        f" {MAX_TOTAL_PIXELS / 1e6:.0f} million together"
+    ),
     "labels": f"{MAX_LABELS:,}, each as long as the model reads: 75 tokens for CLIP",
     "templates": f"{MAX_TEMPLATES}",
     "distinct prompts": f"{MAX_PROMPTS:,}: labels and their negatives, times templates",
-    "text": f"{MAX_CHARACTERS:,} characters a label, name or template; {MAX_TOTAL_CHARACTERS:,} characters and {MAX_TOTAL_LINES:,} lines in "
-    "all labels and negatives, times templates",
-    "answer": f"{MAX_ANSWER_BYTES / 1e6} MB; a larger one is refused before any work, with the number of images that fit",
+    "text": (
+        f"{MAX_CHARACTERS:,} characters a label, name or template; {MAX_TOTAL_CHARACTERS:,}"
+        f" characters and {MAX_TOTAL_LINES:,} lines in all labels and negatives, times templates"
+    ),
+    "answer": (
+        f"{MAX_ANSWER_BYTES / 1e6} MB; a larger one is refused before any work, with the number of"
+        " images that fit"
+    ),
     "time": "28 seconds, unless the deployment's `timeout` is shorter",
 }
 
@@ -97,7 +130,11 @@ class Published(GenerateJsonSchema):
 
 def _without_titles(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_titles(v) for k, v in value.items() if not (k == "title" and isinstance(v, str))}
+        return {
+            k: _without_titles(v)
+            for k, v in value.items()
+            if not (k == "title" and isinstance(v, str))
+        }
     return [_without_titles(item) for item in value] if isinstance(value, list) else value
 
 
@@ -111,10 +148,29 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
     image = base64.b64encode(STARS.read_bytes()).decode()
     requests: dict[str, JsonObject] = {
         "labels": {"image_data": image, "labels": LABELS},
-        "multi_label": {"image_data": image, "labels": LABELS, "multi_label": True, "details": True},
-        "categories": {"image_data": image, "categories": {"shapes": LABELS, "animals": ["a dog", "a cat"]}, "combine": "max"},
-        "images": {"images": [image, "AAAA"], "labels": LABELS, "templates": ["{}", "a picture of {}"], "top_k": 1},
-        "thresholds": {"image_data": image, "labels": LABELS, "thresholds": {"a star": 0.8}, "min_similarity": 0.1},
+        "multi_label": {
+            "image_data": image,
+            "labels": LABELS,
+            "multi_label": True,
+            "details": True,
+        },
+        "categories": {
+            "image_data": image,
+            "categories": {"shapes": LABELS, "animals": ["a dog", "a cat"]},
+            "combine": "max",
+        },
+        "images": {
+            "images": [image, "AAAA"],
+            "labels": LABELS,
+            "templates": ["{}", "a picture of {}"],
+            "top_k": 1,
+        },
+        "thresholds": {
+            "image_data": image,
+            "labels": LABELS,
+            "thresholds": {"a star": 0.8},
+            "min_similarity": 0.1,
+        },
         "classifier": {"image_data": image, "classifier": "drawings", "top_k": 1},
         "hugging_face": {"inputs": image, "parameters": {"candidate_labels": LABELS}},
     }
@@ -123,16 +179,25 @@ def examples() -> dict[str, tuple[JsonObject, JsonObject | list[JsonObject]]]:
         event = {"httpMethod": "POST", "resource": "/", "body": json.dumps(body)}
         answer = handler(event, Context(time.monotonic() + 60, name))
         assert answer["statusCode"] == 200, answer
-        pairs[name] = body, json.loads(answer["body"], parse_float=lambda text: round(float(text), 4))
+        pairs[name] = (
+            body,
+            json.loads(answer["body"], parse_float=lambda text: round(float(text), 4)),
+        )
     return pairs
 
 
-def _openai(name: str, summary: str, request: type[BaseModel], answer: type[BaseModel]) -> JsonObject:
+def _openai(
+    name: str, summary: str, request: type[BaseModel], answer: type[BaseModel]
+) -> JsonObject:
     """A path in OpenAI's form; API Gateway's own answers keep theirs."""
     errors = {
         status: {
             "description": description,
-            "content": {"application/json": {"schema": {"anyOf": [_reference(OpenAIError), _reference(ErrorBody)]}}},
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [_reference(OpenAIError), _reference(ErrorBody)]}
+                }
+            },
         }
         for status, description in ERRORS.items()
         if status != "404"
@@ -141,9 +206,19 @@ def _openai(name: str, summary: str, request: type[BaseModel], answer: type[Base
         "post": {
             "operationId": name,
             "summary": f"{summary} Asks for the key like `POST /`.",
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _reference(request)}}},
-            "responses": {"200": {"description": summary, "content": {"application/json": {"schema": _reference(answer)}}}}
-            | errors,
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": _reference(request)}},
+            },
+            "responses": (
+                {
+                    "200": {
+                        "description": summary,
+                        "content": {"application/json": {"schema": _reference(answer)}},
+                    }
+                }
+                | errors
+            ),
         }
     }
 
@@ -151,26 +226,45 @@ def _openai(name: str, summary: str, request: type[BaseModel], answer: type[Base
 def document() -> JsonObject:
     """The OpenAPI 3.1 description of the contract."""
     models = (
-        ClassifyRequest, HuggingFaceRequest, Result, Results, Score, Classifiers, ErrorBody,
-        ModerationRequest, Moderation, EmbeddingRequest, Embeddings, OpenAIError,
-    )  # fmt: skip
+        ClassifyRequest,
+        HuggingFaceRequest,
+        Result,
+        Results,
+        Score,
+        Classifiers,
+        ErrorBody,
+        ModerationRequest,
+        Moderation,
+        EmbeddingRequest,
+        Embeddings,
+        OpenAIError,
+    )
     schemas = _without_titles(
         models_json_schema(
-            [(model, "validation") for model in models], schema_generator=Published, ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in models],
+            schema_generator=Published,
+            ref_template="#/components/schemas/{model}",
         )[1]["$defs"]
     )
     fields = schemas["ClassifyRequest"]["properties"]
     query = [
         {
-            "name": name, "in": "query", "required": False, "schema": {k: v for k, v in fields[name].items() if k != "description"},
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": {k: v for k, v in fields[name].items() if k != "description"},
             "description": f"For a body that is an image: {fields[name]['description']}",
-        } | ({"explode": True, "style": "form"} if name in QUERY_LISTS else {})
+        }
+        | ({"explode": True, "style": "form"} if name in QUERY_LISTS else {})
         for name in QUERY_PARAMETERS
-    ]  # fmt: skip
+    ]
     shown = examples()
     headers = {name: {"schema": {"type": "string"}} for name in ("Server-Timing", "X-Model")}
     refusals = {
-        status: {"description": description, "content": {"application/json": {"schema": _reference(ErrorBody)}}}
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": _reference(ErrorBody)}},
+        }
         for status, description in ERRORS.items()
     }
     schemas["ErrorBody"]["required"] = ["message"]
@@ -184,9 +278,22 @@ def document() -> JsonObject:
             "/": {
                 "get": {
                     "operationId": "play",
-                    "summary": "A page to try it in a browser; always there locally, on AWS where `playground` is set.",
-                    "responses": {"200": {"description": "HTML.", "content": {"text/html": {"schema": {"type": "string"}}}}}
-                    | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
+                    "summary": (
+                        "A page to try it in a browser; always there locally, on AWS where"
+                        " `playground` is set."
+                    ),
+                    "responses": (
+                        {
+                            "200": {
+                                "description": "HTML.",
+                                "content": {"text/html": {"schema": {"type": "string"}}},
+                            }
+                        }
+                        | {
+                            status: refusals[status]
+                            for status in ("403", "405", "429", "500", "502", "504")
+                        }
+                    ),
                 },
                 "post": {
                     "operationId": "classify",
@@ -196,63 +303,107 @@ def document() -> JsonObject:
                         "required": True,
                         "content": {
                             "application/json": {
-                                "schema": {"anyOf": [_reference(ClassifyRequest), _reference(HuggingFaceRequest)]},
-                                "examples": {name: {"value": body} for name, (body, _) in shown.items()},
+                                "schema": {
+                                    "anyOf": [
+                                        _reference(ClassifyRequest),
+                                        _reference(HuggingFaceRequest),
+                                    ]
+                                },
+                                "examples": {
+                                    name: {"value": body} for name, (body, _) in shown.items()
+                                },
                             },
                         }
                         | {kind: {"schema": {"contentMediaType": kind}} for kind in IMAGE_TYPES},
                     },
-                    "responses": {
-                        "200": {
-                            "description": "By label or category; for `images` one entry an image; in Hugging Face's form best first.",
-                            "headers": headers,
-                            "content": {
-                                "application/json": {
-                                    "schema": {
-                                        "anyOf": [
-                                            _reference(Result),
-                                            _reference(Results),
-                                            {"type": "array", "items": _reference(Score)},
-                                        ]
-                                    },
-                                    "examples": {name: {"value": answer} for name, (_, answer) in shown.items()},
-                                }
-                            },
+                    "responses": (
+                        {
+                            "200": {
+                                "description": (
+                                    "By label or category; for `images` one entry an image; in"
+                                    " Hugging Face's form best first."
+                                ),
+                                "headers": headers,
+                                "content": {
+                                    "application/json": {
+                                        "schema": {
+                                            "anyOf": [
+                                                _reference(Result),
+                                                _reference(Results),
+                                                {"type": "array", "items": _reference(Score)},
+                                            ]
+                                        },
+                                        "examples": {
+                                            name: {"value": answer}
+                                            for name, (_, answer) in shown.items()
+                                        },
+                                    }
+                                },
+                            }
                         }
-                    }
-                    | refusals,
+                        | refusals
+                    ),
                 },
             },
             "/classifiers": {
                 "get": {
                     "operationId": "classifiers",
-                    "summary": "The deployed classifiers, which a request can name. Asks for the key like `POST /`.",
-                    "responses": {
-                        "200": {
-                            "description": "In the order of their names.",
-                            "headers": headers,
-                            "content": {"application/json": {"schema": _reference(Classifiers)}},
+                    "summary": (
+                        "The deployed classifiers, which a request can name. Asks for the key like"
+                        " `POST /`."
+                    ),
+                    "responses": (
+                        {
+                            "200": {
+                                "description": "In the order of their names.",
+                                "headers": headers,
+                                "content": {
+                                    "application/json": {"schema": _reference(Classifiers)}
+                                },
+                            }
                         }
-                    }
-                    | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
+                        | {
+                            status: refusals[status]
+                            for status in ("403", "405", "429", "500", "502", "504")
+                        }
+                    ),
                 }
             },
             "/v1/moderations": _openai(
-                "moderate", "OpenAI's form: a picture's decision, by a classifier's name.", ModerationRequest, Moderation
+                "moderate",
+                "OpenAI's form: a picture's decision, by a classifier's name.",
+                ModerationRequest,
+                Moderation,
             ),
-            "/v1/embeddings": _openai("embed", "OpenAI's form: texts and pictures to vectors.", EmbeddingRequest, Embeddings),
+            "/v1/embeddings": _openai(
+                "embed",
+                "OpenAI's form: texts and pictures to vectors.",
+                EmbeddingRequest,
+                Embeddings,
+            ),
             "/openapi.json": {
                 "get": {
                     "operationId": "describe",
                     "summary": "This document.",
-                    "responses": {
-                        "200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
-                    }
-                    | {status: refusals[status] for status in ("403", "405", "429", "500", "502", "504")},
+                    "responses": (
+                        {
+                            "200": {
+                                "description": "OpenAPI 3.1.",
+                                "content": {"application/json": {"schema": {"type": "object"}}},
+                            }
+                        }
+                        | {
+                            status: refusals[status]
+                            for status in ("403", "405", "429", "500", "502", "504")
+                        }
+                    ),
                 }
             },
         },
-        "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}}},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+        },
     }
 
 
@@ -267,15 +418,24 @@ def _fields(model: type[BaseModel]) -> str:
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
         rows.append(
-            f"| `{name}` | {field.description} | {'' if field.is_required() or default is None else f'`{json.dumps(default)}`'} |"
+            f"| `{name}` | {field.description} |"
+            f" {'' if field.is_required() or default is None else f'`{json.dumps(default)}`'} |"
         )
     return "\n".join(rows)
 
 
 def tables() -> dict[str, str]:
     """The tables in the docs by the name in their marks."""
-    errors = ["| status | code and meaning |", "|---|---|", *(f"| {status} | {meaning} |" for status, meaning in ERRORS.items())]
-    limits = ["| what | limit |", "|---|---|", *(f"| {what} | {limit} |" for what, limit in LIMITS.items())]
+    errors = [
+        "| status | code and meaning |",
+        "|---|---|",
+        *(f"| {status} | {meaning} |" for status, meaning in ERRORS.items()),
+    ]
+    limits = [
+        "| what | limit |",
+        "|---|---|",
+        *(f"| {what} | {limit} |" for what, limit in LIMITS.items()),
+    ]
     return {
         "fields": _fields(ClassifyRequest),
         "classifier": _fields(ClassifierFile),
@@ -289,16 +449,25 @@ def with_tables(text: str) -> str:
     """The text with each table between its marks."""
     parts = tables()
     return re.sub(
-        r"<!-- (\w+) -->\n.*?<!-- /\1 -->", lambda m: f"<!-- {m[1]} -->\n{parts[m[1]]}\n<!-- /{m[1]} -->", text, flags=re.S
+        r"<!-- (\w+) -->\n.*?<!-- /\1 -->",
+        lambda m: f"<!-- {m[1]} -->\n{parts[m[1]]}\n<!-- /{m[1]} -->",
+        text,
+        flags=re.S,
     )
 
 
 def with_answers(text: str, url: str) -> str:
-    """The text with, below each command that has an answer, what it prints; $URL is the API at `url`."""
+    """The text with, below each command that has an answer, what it prints; $URL is the API at
+    `url`.
+    """
 
     def answered(match: re.Match[str]) -> str:
         run = subprocess.run(
-            ["bash", "-ec", match[1]], env=os.environ | {"URL": url}, stdout=subprocess.PIPE, text=True, check=True
+            ["bash", "-ec", match[1]],
+            env=os.environ | {"URL": url},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
         return f"```sh\n{match[1]}```\n\n```{match[2]}\n{run.stdout.strip()}\n```\n"
 
@@ -306,11 +475,17 @@ def with_answers(text: str, url: str) -> str:
 
 
 def main() -> None:
-    DOCUMENT.write_text(json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    CLASSIFIER_SCHEMA.write_text(json.dumps(classifier_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    DOCUMENT.write_text(
+        json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    CLASSIFIER_SCHEMA.write_text(
+        json.dumps(classifier_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     with running(load(DEMO)) as url:
         for path in (README, API, CLASSIFIERS):
-            path.write_text(with_answers(with_tables(path.read_text(encoding="utf-8")), url), encoding="utf-8")
+            path.write_text(
+                with_answers(with_tables(path.read_text(encoding="utf-8")), url), encoding="utf-8"
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Writes lambdas/classifier/requirements.lock: what the image installs, with the hashes of its wheels for both architectures."""
+"""Writes lambdas/classifier/requirements.lock: what the image installs, with the hashes of its
+wheels for both architectures.
+"""
 
 import hashlib
 import subprocess
@@ -18,7 +20,12 @@ ARCHITECTURES = ("aarch64", "x86_64")
 
 def pins(requirements: str, architecture: str) -> Iterator[Requirement]:
     """What a file of requirements says for Linux on that architecture."""
-    target = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": architecture, "python_version": PYTHON}
+    target = {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": architecture,
+        "python_version": PYTHON,
+    }
     for line in requirements.splitlines():
         if text := line.partition("#")[0].strip():
             requirement = Requirement(text)
@@ -29,12 +36,30 @@ def pins(requirements: str, architecture: str) -> Iterator[Requirement]:
 def hashes(pinned: Sequence[Requirement], architecture: str) -> dict[str, str]:
     """By name, the sha256 of the wheels that pip takes for Lambda."""
     with tempfile.TemporaryDirectory() as folder:
-        platforms = ["--platform", f"manylinux_2_28_{architecture}", "--platform", f"manylinux2014_{architecture}"]
-        options = ["-q", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--python-version", PYTHON]
+        platforms = [
+            "--platform",
+            f"manylinux_2_28_{architecture}",
+            "--platform",
+            f"manylinux2014_{architecture}",
+        ]
+        options = [
+            "-q",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--python-version",
+            PYTHON,
+        ]
         names = [f"{requirement.name}{requirement.specifier}" for requirement in pinned]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, *platforms, "-d", folder, *names], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, *platforms, "-d", folder, *names],
+            check=True,
+        )
         wheels = Path(folder).iterdir()
-        return {parse_wheel_filename(wheel.name)[0]: hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}
+        return {
+            parse_wheel_filename(wheel.name)[0]: hashlib.sha256(wheel.read_bytes()).hexdigest()
+            for wheel in wheels
+        }
 
 
 def main() -> None:
@@ -44,7 +69,9 @@ def main() -> None:
         digests = hashes(pinned, architecture)
         for requirement in pinned:
             digest = digests[canonicalize_name(requirement.name)]
-            lines.setdefault(f"{requirement.name}{requirement.specifier}", set()).add(f"    --hash=sha256:{digest}")
+            lines.setdefault(f"{requirement.name}{requirement.specifier}", set()).add(
+                f"    --hash=sha256:{digest}"
+            )
     text = [
         "# Made from requirements.txt by: make lock",
         *(" \\\n".join([pin, *sorted(digests)]) for pin, digests in lines.items()),

@@ -15,18 +15,26 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-# AWS's list prices in us-east-1 in dollars, November 2026: docs/bulk.md has the sources. Other regions differ by some percent.
-GB_SECOND, LAMBDA_REQUEST = 0.0000133334, 0.20 / 1e6
-GET, PUT, TRANSITION, EXPRESS = 0.40 / 1e6, 5.00 / 1e6, 25.00 / 1e6, 1.00 / 1e6
+# AWS's list prices in us-east-1 in dollars, November 2026: docs/bulk.md has the sources. Other
+# regions differ by some percent.
+GB_SECOND = 0.0000133334
+LAMBDA_REQUEST = 0.20 / 1e6
+GET = 0.40 / 1e6
+PUT = 5.00 / 1e6
+TRANSITION = 25.00 / 1e6
+EXPRESS = 1.00 / 1e6
 # Express children: by GB-second, 64 MB each at least.
-EXPRESS_GB_SECOND, EXPRESS_GB = 0.00001667, 0.064
+EXPRESS_GB_SECOND = 0.00001667
+EXPRESS_GB = 0.064
 MANIFESTS = "manifests/"
 ENDS = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
-ATHENA = """-- One table for all runs of this deployment. A query names its run, and reads that run alone.
+ATHENA = """-- One table for all runs of this deployment. A query names its run, reads that alone.
 CREATE EXTERNAL TABLE IF NOT EXISTS classified (
   key string, etag string, size bigint, version_id string, model string,
   result map<string,double>,
-  decision struct<labels:array<struct<name:string,probability:double,threshold:double,action:string>>,action:string>,
+  decision struct<
+    labels:array<struct<name:string,probability:double,threshold:double,action:string>>,
+    action:string>,
   error struct<message:string,code:string>,
   skipped string
 )
@@ -42,7 +50,8 @@ TBLPROPERTIES (
 -- The best label of each picture, counted. The run's request.json is the row without a key.
 SELECT best.label, count(*) AS pictures
 FROM (
-  SELECT element_at(array_sort(map_entries(result), (a, b) -> IF(a[2] > b[2], -1, IF(a[2] < b[2], 1, 0))), 1)[1] AS label
+  SELECT element_at(array_sort(map_entries(result),
+    (a, b) -> IF(a[2] > b[2], -1, IF(a[2] < b[2], 1, 0))), 1)[1] AS label
   FROM classified WHERE run = '{run}' AND key IS NOT NULL AND result IS NOT NULL
 ) AS best
 GROUP BY 1 ORDER BY 2 DESC;
@@ -56,11 +65,18 @@ class Deployment:
         self.states, self.s3, self.metrics, self.functions = (
             make(name) for name in ("stepfunctions", "s3", "cloudwatch", "lambda")
         )
-        outputs = make("cloudformation").describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
+        outputs = (
+            make("cloudformation").describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
+        )
         found = {entry["OutputKey"]: entry["OutputValue"] for entry in outputs}
         if "BulkStateMachine" not in found:
-            sys.exit(f'The stack {stack} has no runs; deploy it with SETTINGS="bulk_bucket=create", or with a bucket\'s name.')
-        self.machine, self.bucket, self.function = (found[f"Bulk{name}"] for name in ("StateMachine", "Bucket", "Function"))
+            sys.exit(
+                f'The stack {stack} has no runs; deploy it with SETTINGS="bulk_bucket=create", or'
+                " with a bucket's name."
+            )
+        self.machine, self.bucket, self.function = (
+            found[f"Bulk{name}"] for name in ("StateMachine", "Bucket", "Function")
+        )
 
     def execution(self, run: str) -> str:
         return f"{self.machine.replace(':stateMachine:', ':execution:')}:{run}"
@@ -75,8 +91,14 @@ class Deployment:
         return self.states.describe_map_run(mapRunArn=runs[0]["mapRunArn"]) if runs else None
 
     def files(self, run: str) -> Iterator[str]:
-        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"results/{run}/"):
-            yield from (entry["Key"] for entry in page.get("Contents", []) if entry["Key"].endswith(".jsonl"))
+        for page in self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"results/{run}/"
+        ):
+            yield from (
+                entry["Key"]
+                for entry in page.get("Contents", [])
+                if entry["Key"].endswith(".jsonl")
+            )
 
     def lines(self, run: str) -> Iterator[dict[str, Any]]:
         for key in self.files(run):
@@ -85,52 +107,82 @@ class Deployment:
                 yield json.loads(line)
 
     def cost(self, begin: datetime, end: datetime, images: int, batches: int) -> float:
-        """An estimate in dollars: the function's time as CloudWatch has it, all else by its number."""
+        """An estimate in dollars, from CloudWatch's times and the numbers of requests."""
         period = max(60, -(-int((end - begin).total_seconds()) // 1440) // 60 * 60 + 60)
         seconds = {}
         for name in ("Duration", "Invocations"):
             points = self.metrics.get_metric_statistics(
-                Namespace="AWS/Lambda", MetricName=name, Dimensions=[{"Name": "FunctionName", "Value": self.function}],
-                StartTime=begin, EndTime=end, Period=period, Statistics=["Sum"],
-            )["Datapoints"]  # fmt: skip
+                Namespace="AWS/Lambda",
+                MetricName=name,
+                Dimensions=[{"Name": "FunctionName", "Value": self.function}],
+                StartTime=begin,
+                EndTime=end,
+                Period=period,
+                Statistics=["Sum"],
+            )["Datapoints"]
             seconds[name] = sum(point["Sum"] for point in points)
-        memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"] / 1024
+        memory = (
+            self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
+            / 1024
+        )
         spent = seconds["Duration"] / 1000
-        compute = spent * (memory * GB_SECOND + EXPRESS_GB * EXPRESS_GB_SECOND) + seconds["Invocations"] * LAMBDA_REQUEST
+        compute = (
+            spent * (memory * GB_SECOND + EXPRESS_GB * EXPRESS_GB_SECOND)
+            + seconds["Invocations"] * LAMBDA_REQUEST
+        )
         return float(compute + images * GET + batches * (PUT + TRANSITION + EXPRESS))
 
 
 def start(deployment: Deployment, given: argparse.Namespace) -> None:
     request = json.loads(given.request.read_bytes()) if given.request else {}
-    request |= {name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)}
+    request |= {
+        name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
+    }
     numbers = ("max_concurrency", "tolerated_failure_percentage", "batch_size")
     request |= {name: getattr(given, name) for name in numbers if getattr(given, name) is not None}
     name = given.name or datetime.now(UTC).strftime("run-%Y-%m-%d-%H%M%S")
     if given.manifest:
         key = f"{MANIFESTS}{name}.jsonl"
-        deployment.s3.put_object(Bucket=deployment.bucket, Key=key, Body=given.manifest.read_bytes())
+        deployment.s3.put_object(
+            Bucket=deployment.bucket, Key=key, Body=given.manifest.read_bytes()
+        )
         request["manifest"] = key
     else:
         request["prefix"] = given.prefix
-    deployment.states.start_execution(stateMachineArn=deployment.machine, name=name, input=json.dumps(request))
+    deployment.states.start_execution(
+        stateMachineArn=deployment.machine, name=name, input=json.dumps(request)
+    )
     print(f"Started {name}. To watch it: examples/bulk.py watch {name}", file=sys.stderr)
     print(name)
 
 
-def watch(deployment: Deployment, given: argparse.Namespace, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Prints one line a look. Interrupted, it goes on with the same command: all of it is asked of AWS."""
+def watch(
+    deployment: Deployment, given: argparse.Namespace, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Prints one line a look. Interrupted, it goes on with the same command: all of it is asked of
+    AWS.
+    """
     while True:
         run = deployment.describe(given.run)
-        found, now = deployment.map_run(given.run), run.get("stopDate") or datetime.now(UTC)
+        found = deployment.map_run(given.run)
+        now = run.get("stopDate") or datetime.now(UTC)
         if found:
-            counts, elapsed = found["itemCounts"], max(1.0, (now - run["startDate"]).total_seconds())
-            done, failed = counts["succeeded"], counts["failed"] + counts["timedOut"] + counts["aborted"]
-            total, rate = counts["total"], (done + failed) / elapsed
+            counts = found["itemCounts"]
+            elapsed = max(1.0, (now - run["startDate"]).total_seconds())
+            done = counts["succeeded"]
+            failed = counts["failed"] + counts["timedOut"] + counts["aborted"]
+            total = counts["total"]
+            rate = (done + failed) / elapsed
             left = (total - done - failed) / rate if rate else 0
-            cost = deployment.cost(run["startDate"], now, done, found["executionCounts"]["succeeded"])
+            cost = deployment.cost(
+                run["startDate"], now, done, found["executionCounts"]["succeeded"]
+            )
             text = f"{done:,} of {total:,} done, {failed:,} failed, {rate:,.1f} a second"
             remaining = "" if run["status"] in ENDS else f", {left / 60:,.0f} minutes left"
-            print(f"{run['status']}: {text}{remaining}, about ${cost:,.4f} so far (an estimate)", flush=True)
+            print(
+                f"{run['status']}: {text}{remaining}, about ${cost:,.4f} so far (an estimate)",
+                flush=True,
+            )
         if run["status"] in ENDS:
             break
         sleep(given.every)
@@ -142,8 +194,8 @@ def watch(deployment: Deployment, given: argparse.Namespace, sleep: Callable[[fl
             ""
             if run.get("error") == "RunRefused"
             else (
-                "\nWhat failed is run again by: aws stepfunctions redrive-execution --execution-arn "
-                + deployment.execution(given.run)
+                "\nWhat failed is run again by: aws stepfunctions redrive-execution"
+                " --execution-arn " + deployment.execution(given.run)
             )
         )
         sys.exit(f"{run['status']}: {run.get('error') or ''} {cause}{again}")
@@ -159,11 +211,28 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
     out = partial.open("w", encoding="utf-8", newline="") if partial else None
     rows = csv.writer(out) if out and given.output.suffix == ".csv" else None
     if rows:
-        rows.writerow(["key", "etag", "size", "label", "probability", "result", "action", "counts", "error", "skipped"])
+        rows.writerow(
+            [
+                "key",
+                "etag",
+                "size",
+                "label",
+                "probability",
+                "result",
+                "action",
+                "counts",
+                "error",
+                "skipped",
+            ]
+        )
     for line in deployment.lines(given.run):
         kind = next(kind for kind in ("error", "skipped", "result") if kind in line)
         kinds[kind] += 1
-        top = max(line["result"].items(), key=lambda pair: pair[1]) if line.get("result") else ("", "")
+        top = (
+            max(line["result"].items(), key=lambda pair: pair[1])
+            if line.get("result")
+            else ("", "")
+        )
         if kind == "result":
             best[top[0] or "none"] += 1
         decision = line.get("decision", {"labels": [], "action": None})
@@ -195,7 +264,10 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
         partial.replace(given.output)
     if not kinds:
         sys.exit(f"There are no results of {given.run} yet.")
-    print(f"{kinds['result']:,} classified, {kinds['error']:,} with an error, {kinds['skipped']:,} skipped")
+    print(
+        f"{kinds['result']:,} classified, {kinds['error']:,} with an error, {kinds['skipped']:,}"
+        " skipped"
+    )
     for title, counter in (("best label", best), ("decision", decided)):
         if counter:
             print(f"By {title}:")
@@ -205,28 +277,42 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
 
 def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stack", default="clip-classifier", help="the deployment's setting `name`")
+    parser.add_argument(
+        "--stack", default="clip-classifier", help="the deployment's setting `name`"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("start", help="start a run and print its name")
     where = one.add_mutually_exclusive_group(required=True)
     where.add_argument("--prefix", help="under the setting bulk_prefix")
-    where.add_argument("--manifest", type=Path, help='a local file with a line {"key": "…"} for each picture')
+    where.add_argument(
+        "--manifest", type=Path, help='a local file with a line {"key": "…"} for each picture'
+    )
     what = one.add_mutually_exclusive_group(required=True)
-    what.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")], help='"a dog,a cat"')
+    what.add_argument(
+        "--labels",
+        type=lambda text: [label.strip() for label in text.split(",")],
+        help='"a dog,a cat"',
+    )
     what.add_argument("--classifier", help="the name of a deployed classifier")
     what.add_argument(
-        "--request", type=Path, help="a JSON file with labels, categories or classifier, and any other option of the API"
+        "--request",
+        type=Path,
+        help="a JSON file with labels, categories or classifier, and any other option of the API",
     )
     for name in ("max-concurrency", "tolerated-failure-percentage", "batch-size"):
         one.add_argument(f"--{name}", type=int)
     one.add_argument("--name", help="default: by date and time")
     two = commands.add_parser("watch", help="show progress until the run ends")
     two.add_argument("run")
-    two.add_argument("--every", type=float, default=10, help="seconds between two looks; default: 10")
+    two.add_argument(
+        "--every", type=float, default=10, help="seconds between two looks; default: 10"
+    )
     three = commands.add_parser("results", help="sum up by label, and fetch one file")
     three.add_argument("run")
     three.add_argument("--output", type=Path, help="….csv or ….jsonl")
-    three.add_argument("--failed", type=Path, help="write a manifest of what had an error, for another start")
+    three.add_argument(
+        "--failed", type=Path, help="write a manifest of what had an error, for another start"
+    )
     three.add_argument("--top", type=int, default=20, help="labels to show; default: 20")
     four = commands.add_parser("athena", help="print the table's definition and a query for Athena")
     four.add_argument("run")
@@ -236,7 +322,11 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None, make: Callable[[str], Any] = boto3.client) -> None:
     parser = argument_parser()
     given = parser.parse_args(argv)
-    if given.command == "results" and given.output and given.output.suffix not in (".csv", ".jsonl"):
+    if (
+        given.command == "results"
+        and given.output
+        and given.output.suffix not in (".csv", ".jsonl")
+    ):
         parser.error("--output must end in .csv or .jsonl")
     try:
         deployment = Deployment(given.stack, make)

@@ -41,7 +41,11 @@ def find_files(paths: Iterable[Path]) -> Iterator[Path]:
     """The files themselves, and the images anywhere in the folders."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            yield from sorted(
+                file
+                for file in path.rglob("[!.]*")
+                if file.suffix.lower() in SUFFIXES and file.is_file()
+            )
         else:
             yield path
 
@@ -66,7 +70,10 @@ def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
     encoded = b64encode(data).decode()
     if len(encoded) > client.MAX_BASE64:
         maximum = client.MAX_BASE64 * 3 // 4 / 1e6
-        message = f"has {len(data) / 1e6:.1f} MB and couldn't be shrunk here; at most {maximum} MB can be sent. Shrink it first."
+        message = (
+            f"has {len(data) / 1e6:.1f} MB and couldn't be shrunk here; at most {maximum} MB can be"
+            " sent. Shrink it first."
+        )
         return Picture(name, error=message)
     return Picture(name, encoded, pixels)
 
@@ -76,12 +83,19 @@ def batches(pictures: Iterable[Picture], maximum: int = MAX_IMAGES) -> Iterator[
     batch: list[Picture] = []
     size = pixels = 0
     for picture in pictures:
-        full = len(batch) >= maximum or size + len(picture.encoded) > client.MAX_BASE64 or pixels + picture.pixels > MAX_PIXELS
+        full = (
+            len(batch) >= maximum
+            or size + len(picture.encoded) > client.MAX_BASE64
+            or pixels + picture.pixels > MAX_PIXELS
+        )
         if batch and full:
             yield batch
-            batch, size, pixels = [], 0, 0
+            batch = []
+            size = 0
+            pixels = 0
         batch.append(picture)
-        size, pixels = size + len(picture.encoded), pixels + picture.pixels
+        size = size + len(picture.encoded)
+        pixels = pixels + picture.pixels
     if batch:
         yield batch
 
@@ -94,7 +108,7 @@ def progress(text: str) -> None:
 
 @dataclass
 class Run:
-    """Makes the rows of all files, one call at a time, and counts the finished and the failed ones."""
+    """Makes the rows of all files, one call at a time; counts the finished and the failed ones."""
 
     call: Callable[[list[str]], list[dict[str, Any]]]
     total: int
@@ -108,9 +122,16 @@ class Run:
                 answers = iter(self.call(encoded) if encoded else [])
                 progress("")
                 for picture in batch:
-                    answer: dict[str, Any] = {"error": {"message": picture.error}} if picture.error else next(answers)
-                    row = Row(picture.name, answer.get("result", {}), answer.get("error", {}).get("message", ""))
-                    self.done, self.failed = self.done + 1, self.failed + bool(row.error)
+                    answer: dict[str, Any] = (
+                        {"error": {"message": picture.error}} if picture.error else next(answers)
+                    )
+                    row = Row(
+                        picture.name,
+                        answer.get("result", {}),
+                        answer.get("error", {}).get("message", ""),
+                    )
+                    self.done = self.done + 1
+                    self.failed = self.failed + bool(row.error)
                     yield row
                 filled = PROGRESS_WIDTH * self.done // self.total
                 progress(f"[{'#' * filled:<{PROGRESS_WIDTH}}] {self.done}/{self.total}")
@@ -119,7 +140,8 @@ class Run:
 
 
 def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    file_width, label_width = max(len(str(file)) for file in files), max(map(len, labels))
+    file_width = max(len(str(file)) for file in files)
+    label_width = max(map(len, labels))
     for row in rows:
         ranked = sorted(row.result.items(), key=lambda pair: -pair[1])
         shares = "   ".join(f"{label:<{label_width}} {share:7.2%}" for label, share in ranked)
@@ -129,7 +151,9 @@ def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str
 def print_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["file", *labels, "error"])
-    out.writerows([row.file, *(row.result.get(label, "") for label in labels), row.error] for row in rows)
+    out.writerows(
+        [row.file, *(row.result.get(label, "") for label in labels), row.error] for row in rows
+    )
 
 
 def print_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
@@ -137,7 +161,9 @@ def print_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]
     separator = "["
     try:
         for row in rows:
-            outcome: dict[str, object] = {"error": row.error} if row.error else {"result": row.result}
+            outcome: dict[str, object] = (
+                {"error": row.error} if row.error else {"result": row.result}
+            )
             print(separator, json.dumps({"file": row.file} | outcome), sep="", end="")
             separator = ",\n "
     finally:
@@ -149,24 +175,48 @@ OUTPUTS = {"table": print_table, "csv": print_csv, "json": print_json}
 
 def argument_parser() -> argparse.ArgumentParser:
     parser = client.argument_parser(__doc__)
-    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help=f"in folders: {' '.join(sorted(SUFFIXES))}")
-    parser.add_argument("--labels", type=client.split_labels, default=[], help='separated by commas: "a dog,a cat"')
-    parser.add_argument("--label", action="append", default=[], help="one label, which may contain commas; repeat for several")
-    parser.add_argument("--templates", action="append", help='such as "a photo of {}"; repeat for several')
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="FILE_OR_FOLDER",
+        help=f"in folders: {' '.join(sorted(SUFFIXES))}",
+    )
+    parser.add_argument(
+        "--labels", type=client.split_labels, default=[], help='separated by commas: "a dog,a cat"'
+    )
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        help="one label, which may contain commas; repeat for several",
+    )
+    parser.add_argument(
+        "--templates", action="append", help='such as "a photo of {}"; repeat for several'
+    )
     multi_label_help = "judge each label on its own, for images that may show several"
     parser.add_argument("--multi-label", action="store_true", default=None, help=multi_label_help)
     parser.add_argument(
-        "--negative-template", help='with --multi-label, the text that stands for the absence of a label; default: "no {}"'
+        "--negative-template",
+        help=(
+            'with --multi-label, the text that stands for the absence of a label; default: "no {}"'
+        ),
     )
-    parser.add_argument("--fit", choices=("crop", "pad", "squash", "tiles"), help="how to make an image square")
+    parser.add_argument(
+        "--fit", choices=("crop", "pad", "squash", "tiles"), help="how to make an image square"
+    )
     parser.add_argument("--top-k", type=int, help="keep this many labels, the most likely first")
     parser.add_argument("--min-probability", type=float, help="drop labels below this, such as 0.2")
     parser.add_argument("--output", choices=OUTPUTS, default="table")
     parser.add_argument(
-        "--batch", type=int, default=MAX_IMAGES, help=f"maximum number of images in a call; default: {MAX_IMAGES}"
+        "--batch",
+        type=int,
+        default=MAX_IMAGES,
+        help=f"maximum number of images in a call; default: {MAX_IMAGES}",
     )
     side_help = (
-        f"large images are resized to this many pixels; default: {client.SHORT_SIDE}; use at least twice what the model sees"
+        f"large images are resized to this many pixels; default: {client.SHORT_SIDE}; use at least"
+        " twice what the model sees"
     )
     parser.add_argument("--short-side", type=int, default=client.SHORT_SIDE, help=side_help)
     return parser
@@ -175,20 +225,30 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
     parser = argument_parser()
     arguments = parser.parse_args(argv)
-    labels, files = [*arguments.labels, *arguments.label], list(dict.fromkeys(find_files(arguments.paths)))
+    labels = [*arguments.labels, *arguments.label]
+    files = list(dict.fromkeys(find_files(arguments.paths)))
     if not labels:
-        parser.error('labels are missing: add --labels "a dog,a cat", or --label for one that contains a comma')
+        parser.error(
+            'labels are missing: add --labels "a dog,a cat", or --label for one that contains a'
+            " comma"
+        )
     if not files:
         parser.error(
-            f"there is no image in {', '.join(map(str, arguments.paths))}; these suffixes count: {' '.join(sorted(SUFFIXES))}"
+            f"there is no image in {', '.join(map(str, arguments.paths))}; these suffixes count:"
+            f" {' '.join(sorted(SUFFIXES))}"
         )
     options = ("templates", "multi_label", "negative_template", "fit", "top_k", "min_probability")
-    fields = {"labels": labels} | {name: getattr(arguments, name) for name in options if getattr(arguments, name) is not None}
-    session, warned = client.open_session(arguments.api_key, backoff), False
+    fields = {"labels": labels} | {
+        name: getattr(arguments, name) for name in options if getattr(arguments, name) is not None
+    }
+    session = client.open_session(arguments.api_key, backoff)
+    warned = False
 
     def call(images: list[str]) -> list[dict[str, Any]]:
         nonlocal warned
-        results, model = client.post(session, arguments.endpoint, fields | {"images": images}, "results")
+        results, model = client.post(
+            session, arguments.endpoint, fields | {"images": images}, "results"
+        )
         if model == "demo" and not warned:
             warned = True
             progress("")
@@ -199,7 +259,11 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     run = Run(call, len(files))
     try:
         OUTPUTS[arguments.output](
-            run.rows(batches((read(file, arguments.short_side) for file in files), arguments.batch)), files, labels
+            run.rows(
+                batches((read(file, arguments.short_side) for file in files), arguments.batch)
+            ),
+            files,
+            labels,
         )
         sys.stdout.flush()
     except BrokenPipeError:  # The reader, such as `head`, has closed the pipe.
@@ -211,7 +275,8 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     if skipped := passed_over(arguments.paths):
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         print(
-            f"Passed over {skipped.total()} files, which are not sent: {kinds}. Sent: {' '.join(sorted(SUFFIXES))}",
+            f"Passed over {skipped.total()} files, which are not sent: {kinds}. Sent:"
+            f" {' '.join(sorted(SUFFIXES))}",
             file=sys.stderr,
         )
     if run.failed:

@@ -1,4 +1,6 @@
-"""Shared by the examples: arguments for the endpoint, a POST with retries, and images made small enough to send."""
+"""Shared by the examples: arguments for the endpoint, a POST with retries, and images made small
+enough to send.
+"""
 
 import argparse
 import io
@@ -21,7 +23,8 @@ from urllib3.util import Retry
 DEMO_WARNING = "This is the demo model, trained on drawings: it says nothing about photographs."
 # Throttled, a failed start, or no free environment, which Lambda's own throttling reports as a 500.
 RETRYABLE = (429, 500, 502, 503, 504)
-# The endpoint takes 64 images a call and about 6 MB a body: 64 files of this size fit with room for the labels.
+# The endpoint takes 64 images a call and about 6 MB a body: 64 files of this size fit with room for
+# the labels.
 MAX_BASE64 = 4_000_000
 SMALL_FILE_BYTES = MAX_BASE64 * 3 // 4 // 64
 # A 64th of the 100 million pixels that a call may have.
@@ -31,7 +34,9 @@ SHORT_SIDE = 512
 
 
 class Backoff(Retry):
-    """Waits as long as Retry-After says, else 1, 2, 4, … seconds minus up to half at random, so that clients don't retry together."""
+    """Waits as long as Retry-After says, else 1, 2, 4, … seconds minus up to half at random, so
+    that clients don't retry together.
+    """
 
     wait: Callable[[float], None] = staticmethod(time.sleep)
 
@@ -57,7 +62,9 @@ def split_labels(text: str) -> list[str]:
 
 
 class SignedRequests(requests.auth.AuthBase):
-    """Signs requests for a deployment with authentication=iam, with the credentials and the region of the AWS CLI."""
+    """Signs requests for a deployment with authentication=iam, with the credentials and the region
+    of the AWS CLI.
+    """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # Takes a second to import, and an API key doesn't need it.
@@ -67,18 +74,31 @@ class SignedRequests(requests.auth.AuthBase):
 
         session = botocore.session.get_session()
         region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-        signed = AWSRequest(request.method, request.url, {"Content-Type": request.headers["Content-Type"]}, request.body)
+        signed = AWSRequest(
+            request.method,
+            request.url,
+            {"Content-Type": request.headers["Content-Type"]},
+            request.body,
+        )
         SigV4Auth(session.get_credentials(), "execute-api", region).add_auth(signed)
         request.headers.update(dict(signed.headers))
         return request
 
 
 def open_session(api_key: str | None, backoff: type[Backoff] = Backoff) -> requests.Session:
-    """A session that keeps connections open. It retries RETRYABLE answers five times and failed connections twice.
+    """A session that keeps connections open. It retries RETRYABLE answers five times and failed
+    connections twice.
 
     CLIP_AUTHENTICATION=iam signs its requests.
     """
-    retries = backoff(5, connect=2, status_forcelist=RETRYABLE, allowed_methods=None, retry_after_max=60, raise_on_status=False)
+    retries = backoff(
+        5,
+        connect=2,
+        status_forcelist=RETRYABLE,
+        allowed_methods=None,
+        retry_after_max=60,
+        raise_on_status=False,
+    )
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retries))
@@ -87,14 +107,20 @@ def open_session(api_key: str | None, backoff: type[Backoff] = Backoff) -> reque
     return session
 
 
-def post(session: requests.Session, endpoint: str, body: dict[str, Any], field: str) -> tuple[Any, str]:
+def post(
+    session: requests.Session, endpoint: str, body: dict[str, Any], field: str
+) -> tuple[Any, str]:
     """That field of the answer, and the model's name. Raises SystemExit with a readable message."""
     answer, model = ask(session, endpoint, body, field)
     return answer[field], model
 
 
-def ask(session: requests.Session, endpoint: str, body: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
-    """The answer, which has that field, and the model's name. Raises SystemExit with a readable message."""
+def ask(
+    session: requests.Session, endpoint: str, body: dict[str, Any], field: str
+) -> tuple[dict[str, Any], str]:
+    """The answer, which has that field, and the model's name. Raises SystemExit with a readable
+    message.
+    """
     try:
         # A redirect could carry the key to another server.
         response = session.post(endpoint, json=body, timeout=60, allow_redirects=False)
@@ -117,15 +143,17 @@ def error_message(status: int, text: str) -> str:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = text[:200] or "nothing more"
-    hints = {403: " Is the key right? Give it with --api-key or in CLIP_API_KEY."} | dict.fromkeys(RETRYABLE, " Try again later.")
+    hints = {403: " Is the key right? Give it with --api-key or in CLIP_API_KEY."} | dict.fromkeys(
+        RETRYABLE, " Try again later."
+    )
     return f"The endpoint answered {status}: {message}{hints.get(status, '')}"
 
 
 def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
     """The file to send and its number of pixels.
 
-    A large image is turned upright and resized to `side` pixels along its short side. A small one, or a file that Pillow can't read,
-    is returned unchanged.
+    A large image is turned upright and resized to `side` pixels along its short side. A small one,
+    or a file that Pillow can't read, is returned unchanged.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
@@ -138,9 +166,13 @@ def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
             image.draft(None, (2 * side, 2 * side))
             upright = ImageOps.exif_transpose(image)
             transparent = upright.has_transparency_data
-            resized = ImageOps.cover(upright.convert("RGBA" if transparent else "RGB"), (side, side))
+            resized = ImageOps.cover(
+                upright.convert("RGBA" if transparent else "RGB"), (side, side)
+            )
             file = io.BytesIO()
             resized.save(file, "PNG" if transparent else "JPEG", quality=90)
             return file.getvalue(), resized.width * resized.height
-    except Exception:  # Pillow raises nearly every type for a damaged file; the API's answer says what is wrong with it.
+    # Pillow raises nearly every type for a damaged file; the API's answer says what is wrong with
+    # it.
+    except Exception:
         return data, 0

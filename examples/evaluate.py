@@ -1,4 +1,6 @@
-"""Judges a classifier on labelled pictures as `make evaluate` does, with the embeddings of an endpoint: no wording costs a call for a picture."""
+"""Judges a classifier on labelled pictures as `make evaluate` does, with the embeddings of an
+endpoint: no wording costs a call for a picture.
+"""
 
 import base64
 import json
@@ -15,17 +17,19 @@ import classify
 import client
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
-from classifier.engine.context import RequestContext
-from classifier.engine.registry import NamedClassifiers
-from classifier.engine.prompt_cache import NewPrompt, Prompt, PromptCache, Templates
 from classifier.contract.schema import SLOT, Fit
+from classifier.engine.context import RequestContext
+from classifier.engine.prompt_cache import NewPrompt, Prompt, PromptCache, Templates
+from classifier.engine.registry import Registry
 from classifier.model.scoring import mean
 from tools.classify import unlimited
 from tools.evaluate.__main__ import add_arguments, run
 from tools.evaluate.embeddings import Cache, Outcome
 
 # One grey pixel, to ask what the model is.
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 # So many texts' embeddings fit into an answer, of any model's dimension.
 TEXTS = 256
 
@@ -43,8 +47,12 @@ class Endpoint(BundleManifest):
 class Deployed:
     """A model behind an endpoint. Every answer is checked to be of the same model."""
 
-    def __init__(self, endpoint: str, api_key: str | None, backoff: type[client.Backoff], side: int) -> None:
-        self._endpoint, self._session, self._side = endpoint, client.open_session(api_key, backoff), side
+    def __init__(
+        self, endpoint: str, api_key: str | None, backoff: type[client.Backoff], side: int
+    ) -> None:
+        self._endpoint = endpoint
+        self._session = client.open_session(api_key, backoff)
+        self._side = side
         self._texts: dict[str, NDArray[np.float32]] = {}
         self.manifest = self._ask_for_model()
         if self.manifest.name == "demo":
@@ -59,16 +67,31 @@ class Deployed:
         contents = iter(left.values())
         with tqdm(total=len(files), initial=len(outcomes), unit="picture", disable=not left) as bar:
             for batch in classify.batches(pictures):
-                new = dict(zip((next(contents) for _ in batch), self._outcomes(batch, fit), strict=True))
-                cache.store(key, {content: outcome for content, outcome in new.items() if not isinstance(outcome, str)})
+                new = dict(
+                    zip((next(contents) for _ in batch), self._outcomes(batch, fit), strict=True)
+                )
+                cache.store(
+                    key,
+                    {
+                        content: outcome
+                        for content, outcome in new.items()
+                        if not isinstance(outcome, str)
+                    },
+                )
                 outcomes |= new
                 bar.update(len(batch))
         return outcomes
 
     def _outcomes(self, batch: Sequence[classify.Picture], fit: Fit | None) -> Iterator[Outcome]:
         images = [picture.encoded for picture in batch if not picture.error]
-        fields = {"labels": ["a"], "embedding": True, "details": True} | ({"fit": fit} if fit else {})
-        answers = iter(client.post(self._session, self._endpoint, fields | {"images": images}, "results")[0] if images else ())
+        fields = {"labels": ["a"], "embedding": True, "details": True} | (
+            {"fit": fit} if fit else {}
+        )
+        answers = iter(
+            client.post(self._session, self._endpoint, fields | {"images": images}, "results")[0]
+            if images
+            else ()
+        )
         for picture in batch:
             answer = {"error": {"message": picture.error}} if picture.error else next(answers)
             if "error" in answer:
@@ -79,27 +102,46 @@ class Deployed:
 
     def _ask_for_model(self) -> Endpoint:
         """By one answer, whose numbers tell how the model makes probabilities of cosines."""
-        fields = {"image_data": PIXEL, "labels": ["a"], "multi_label": True, "embedding": True, "details": True}
+        fields = {
+            "image_data": PIXEL,
+            "labels": ["a"],
+            "multi_label": True,
+            "embedding": True,
+            "details": True,
+        }
         answer, _ = client.ask(self._session, self._endpoint, fields, "model")
-        model, cosines, share = answer["model"], list(answer["similarities"].values()), answer["result"]["a"]
-        # A model that judges each label alone takes no negative; what its scale leaves of the logit is its bias.
+        model = answer["model"]
+        cosines = list(answer["similarities"].values())
+        share = answer["result"]["a"]
+        # A model that judges each label alone takes no negative; what its scale leaves of the logit
+        # is its bias.
         alone = len(cosines) == 1
-        bias = float(np.log(share / (1 - share)) - model["logit_scale"] * cosines[0]) if alone else None
+        bias = (
+            float(np.log(share / (1 - share)) - model["logit_scale"] * cosines[0])
+            if alone
+            else None
+        )
         return Endpoint.model_construct(
-            model=model["name"], pretrained=model["tag"], told=model["fingerprint"], logit_scale=model["logit_scale"],
-            logit_bias=bias, scoring="sigmoid" if alone else "softmax", dimension=len(answer["embedding"]),
-        )  # fmt: skip
+            model=model["name"],
+            pretrained=model["tag"],
+            told=model["fingerprint"],
+            logit_scale=model["logit_scale"],
+            logit_bias=bias,
+            scoring="sigmoid" if alone else "softmax",
+            dimension=len(answer["embedding"]),
+        )
 
     def _check(self, fingerprint: str) -> None:
         if fingerprint != self.manifest.fingerprint:
             sys.exit(
-                f"{self._endpoint} answers with another model than before ({fingerprint[:12]}, not {self.manifest.fingerprint[:12]}): "
-                "somebody has deployed meanwhile. Run it again; nothing of the two is mixed."
+                f"{self._endpoint} answers with another model than before ({fingerprint[:12]}, not"
+                f" {self.manifest.fingerprint[:12]}): somebody has deployed meanwhile. Run it"
+                " again; nothing of the two is mixed."
             )
 
-    def prepare(self, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:
+    def prepare(self, files: Mapping[str, ClassifierFile]) -> Registry:
         """Texts are embedded by the endpoint, each once."""
-        found = NamedClassifiers(files, cast(PromptCache, _Texts(self)), self.manifest, unlimited)
+        found = Registry(files, cast(PromptCache, _Texts(self)), self.manifest, unlimited)
         # What answers /v1/embeddings names no fingerprint.
         self._check(self._ask_for_model().fingerprint)
         return found
@@ -109,8 +151,13 @@ class Deployed:
         for start in range(0, len(new), TEXTS):
             some = new[start : start + TEXTS]
             body = {"input": some, "model": self.manifest.name, "encoding_format": "base64"}
-            data, _ = client.post(self._session, self._endpoint.rstrip("/") + "/v1/embeddings", body, "data")
-            rows = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4").astype(np.float32) for item in data]
+            data, _ = client.post(
+                self._session, self._endpoint.rstrip("/") + "/v1/embeddings", body, "data"
+            )
+            rows = [
+                np.frombuffer(base64.b64decode(item["embedding"]), "<f4").astype(np.float32)
+                for item in data
+            ]
             self._texts.update(zip(some, rows, strict=True))
         return [self._texts[text] for text in texts]
 
@@ -119,24 +166,39 @@ class _Texts:
     """Stands in for the cache of prompts: what has no token ids here is told apart by its words."""
 
     def __init__(self, deployed: Deployed) -> None:
-        self._deployed, self._templates = deployed, dict[str, Sequence[str]]()
+        self._deployed = deployed
+        self._templates = dict[str, Sequence[str]]()
 
     def lookup(self, text: str, templates: Templates, field: str, subject: str = "") -> Prompt:
         self._templates[templates.key] = templates.sentences
-        return NewPrompt((templates.key, text), text, tuple(map(ord, " ".join(text.lower().split()))), ())
+        return NewPrompt(
+            (templates.key, text), text, tuple(map(ord, " ".join(text.lower().split()))), ()
+        )
 
-    def embed(self, prompts: Sequence[Prompt], context: RequestContext) -> list[NDArray[np.float32]]:
-        filled = [[sentence.replace(SLOT, prompt.text) for sentence in self._templates[prompt.key[0]]] for prompt in prompts]
+    def embed(
+        self, prompts: Sequence[Prompt], context: RequestContext
+    ) -> list[NDArray[np.float32]]:
+        filled = [
+            [sentence.replace(SLOT, prompt.text) for sentence in self._templates[prompt.key[0]]]
+            for prompt in prompts
+        ]
         rows = iter(self._deployed.texts([text for texts in filled for text in texts]))
-        # Sentences that are the same to the model have the same embedding, to the last bit, and count once.
-        return [mean(list({row.tobytes(): row for row in (next(rows) for _ in texts)}.values())) for texts in filled]
+        # Sentences that are the same to the model have the same embedding, to the last bit, and
+        # count once.
+        return [
+            mean(list({row.tobytes(): row for row in (next(rows) for _ in texts)}.values()))
+            for texts in filled
+        ]
 
 
 def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
     parser = client.argument_parser(__doc__)
     add_arguments(parser)
     parser.add_argument(
-        "--short-side", type=int, default=client.SHORT_SIDE, help="large pictures are resized to this many pixels"
+        "--short-side",
+        type=int,
+        default=client.SHORT_SIDE,
+        help="large pictures are resized to this many pixels",
     )
     given = parser.parse_args(argv)
     run(given, lambda: Deployed(given.endpoint, given.api_key, backoff, given.short_side))

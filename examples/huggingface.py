@@ -17,13 +17,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = client.argument_parser(__doc__)
     parser.add_argument("--image", type=Path, default=SAMPLE)
     parser.add_argument(
-        "--labels", type=client.split_labels, default=["dog", "cat", "pizza"], help='separated by commas: "dog,cat"'
+        "--labels",
+        type=client.split_labels,
+        default=["dog", "cat", "pizza"],
+        help='separated by commas: "dog,cat"',
     )
     parser.add_argument("--template", help='with one {}; default: "This is a photo of {}."')
     arguments = parser.parse_args(argv)
-    # Any token will do: without one the client would send this endpoint the token that `hf auth login` saved.
+    # Any token will do: without one the client would send this endpoint the token that `hf auth
+    # login` saved.
     headers = {"x-api-key": arguments.api_key} if arguments.api_key else {}
-    inference = InferenceClient(model=arguments.endpoint, headers=headers, token="unused", timeout=60)  # noqa: S106
+    inference = InferenceClient(
+        model=arguments.endpoint,
+        headers=headers,
+        token="unused",  # noqa: S106, the client wants one
+        timeout=60,
+    )
     try:
         scores = inference.zero_shot_image_classification(
             arguments.image, arguments.labels, hypothesis_template=arguments.template

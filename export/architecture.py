@@ -1,4 +1,6 @@
-"""What a model's weights don't say: the shape of its two towers, as data. Names of weights are open_clip's."""
+"""What a model's weights don't say: the shape of its two towers, as data. Names of weights are
+open_clip's.
+"""
 
 from collections.abc import Iterator
 
@@ -23,7 +25,8 @@ class Transformer(_Part):
     epsilon: float
 
     def shapes(self, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        width, hidden = self.width, self.hidden
+        width = self.width
+        hidden = self.hidden
         for i in range(self.layers):
             block = f"{prefix}.resblocks.{i}"
             for norm in ("ln_1", "ln_2"):
@@ -31,8 +34,10 @@ class Transformer(_Part):
             yield f"{block}.attn.in_proj_weight", (3 * width, width)
             yield f"{block}.attn.in_proj_bias", (3 * width,)
             for linear, inputs, outputs in (
-                ("attn.out_proj", width, width), ("mlp.c_fc", width, hidden), ("mlp.c_proj", hidden, width),
-            ):  # fmt: skip
+                ("attn.out_proj", width, width),
+                ("mlp.c_fc", width, hidden),
+                ("mlp.c_proj", hidden, width),
+            ):
                 yield f"{block}.{linear}.weight", (outputs, inputs)
                 yield f"{block}.{linear}.bias", (outputs,)
             if self.layer_scale:
@@ -68,7 +73,8 @@ class Architecture(_Part):
 
     def shapes(self) -> Shapes:
         """Every weight of both towers, by name."""
-        image, text = self.image, self.text
+        image = self.image
+        text = self.text
         shapes: Shapes = {
             "logit_scale": (),
             "token_embedding.weight": (text.vocabulary, text.width),

@@ -1,4 +1,6 @@
-"""Checks the encoders that were just written: against open_clip where it is loaded, else with a forward pass in numpy."""
+"""Checks the encoders that were just written: against open_clip where it is loaded, else with a
+forward pass in numpy.
+"""
 
 import io
 import os
@@ -9,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from classifier.contract.bundle import BundleManifest, ImageSettings
-from classifier.model.encoders import Encoders
 from classifier.images.opened_image import open_image
+from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
 from export import forward, verify
 from export.errors import ExportError
@@ -19,7 +21,8 @@ from export.source import Source
 
 BATCH = 8
 # How many pictures and texts the slow forward pass in numpy checks.
-CHECKED_PICTURES, CHECKED_TEXTS = 4, 8
+CHECKED_PICTURES = 4
+CHECKED_TEXTS = 8
 MIN_COSINE = 0.99999
 
 
@@ -28,17 +31,22 @@ def with_open_clip(
 ) -> tuple[verify.Reference, verify.Served, dict[str, float | int | str]]:
     import open_clip
 
-    from export.reference import check_tokens, make_reference  # takes seconds to import, and only this way needs it
+    # Takes seconds to import, and only this way needs it.
+    from export.reference import check_tokens, make_reference
 
     reference = make_reference(source, pictures, sentences)
     say("verifying pixels, tokens and embeddings against open_clip")
     served = verify.Served.make(encoders, reference)
-    return reference, served, {
-        "checked_against": f"open_clip {open_clip.__version__}",
-        "pictures_with_equal_pixels": verify.check_pixels(encoders, reference),
-        **check_tokens(encoders, source.name),
-        **verify.check_fp32(served, reference),
-    }  # fmt: skip
+    return (
+        reference,
+        served,
+        {
+            "checked_against": f"open_clip {open_clip.__version__}",
+            "pictures_with_equal_pixels": verify.check_pixels(encoders, reference),
+            **check_tokens(encoders, source.name),
+            **verify.check_fp32(served, reference),
+        },
+    )
 
 
 def with_numpy(
@@ -46,7 +54,8 @@ def with_numpy(
 ) -> tuple[verify.Reference, verify.Served, dict[str, float | int | str]]:
     """The fp32 encoders against a forward pass in numpy; they then are the reference for int8.
 
-    That pixels, tokens and graphs of this architecture equal open_clip's was tested with the exporter: tests/export/test_without_torch.py.
+    That pixels, tokens and graphs of this architecture equal open_clip's was tested with the
+    exporter: tests/export/test_without_torch.py.
     """
     manifest = encoders.manifest
     tokenizer = Tokenizer(encoders.folder, manifest.text)
@@ -54,32 +63,46 @@ def with_numpy(
     pixels = [_prepared(picture, manifest.image) for picture in pictures]
     ids = [tokenizer.encode(text) for text in sentences]
     batches = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
-    images = [row for batch in progress(batches, "batches of pictures") for row in encoders.encode_images(batch)]
+    images = [
+        row
+        for batch in progress(batches, "batches of pictures")
+        for row in encoders.encode_images(batch)
+    ]
     texts = encoders.encode_text(ids)
-    few, architecture, mean, std = (
-        ids[:: max(1, len(ids) // CHECKED_TEXTS)],
-        source.architecture,
-        source.settings["mean"],
-        source.settings["std"],
-    )
+    few = ids[:: max(1, len(ids) // CHECKED_TEXTS)]
+    architecture = source.architecture
+    mean = source.settings["mean"]
+    std = source.settings["std"]
     say("checking the encoders with a forward pass in numpy")
-    expected_images = forward.embed_images(architecture, source.arrays, mean, std, np.stack(pixels[:CHECKED_PICTURES]))
+    expected_images = forward.embed_images(
+        architecture, source.arrays, mean, std, np.stack(pixels[:CHECKED_PICTURES])
+    )
     expected_texts = forward.embed_texts(architecture, source.arrays, few)
     got_texts = list(encoders.encode_text(few))
     cosines = {
-        "fp32_least_image_cosine": float((np.stack(images[:CHECKED_PICTURES]) * expected_images).sum(1).min()),
+        "fp32_least_image_cosine": float(
+            (np.stack(images[:CHECKED_PICTURES]) * expected_images).sum(1).min()
+        ),
         "fp32_least_text_cosine": float((np.stack(got_texts) * expected_texts).sum(1).min()),
     }
     if not min(cosines.values()) >= MIN_COSINE:
         raise ExportError(f"The exported graphs disagree with a forward pass in numpy: {cosines}.")
     served = verify.Served(np.stack(images), np.stack(texts))
-    reference = verify.Reference(pictures, sentences, pixels, served.images, served.texts, manifest.logit_scale)
-    return reference, served, {
-        "checked_against": "a forward pass in numpy; this architecture against open_clip with random weights",
-        "pictures_checked": min(CHECKED_PICTURES, len(pictures)),
-        "texts_checked": len(few),
-        **{key: round(value, 8) for key, value in cosines.items()},
-    }  # fmt: skip
+    reference = verify.Reference(
+        pictures, sentences, pixels, served.images, served.texts, manifest.logit_scale
+    )
+    return (
+        reference,
+        served,
+        {
+            "checked_against": (
+                "a forward pass in numpy; this architecture against open_clip with random weights"
+            ),
+            "pictures_checked": min(CHECKED_PICTURES, len(pictures)),
+            "texts_checked": len(few),
+            **{key: round(value, 8) for key, value in cosines.items()},
+        },
+    )
 
 
 def _prepared(picture: Image.Image, settings: ImageSettings) -> verify.Pixels:
@@ -88,6 +111,15 @@ def _prepared(picture: Image.Image, settings: ImageSettings) -> verify.Pixels:
     return open_image(file.getvalue()).pixels(settings)[0]
 
 
-def batch_invariance(folder: Path, settings: BundleManifest, pictures: Sequence[Image.Image], sentences: Sequence[str]) -> None:
+def batch_invariance(
+    folder: Path,
+    settings: BundleManifest,
+    pictures: Sequence[Image.Image],
+    sentences: Sequence[str],
+) -> None:
     encoders = Encoders.load(folder, threads=os.cpu_count() or 1, verify_hashes=True)
-    verify.check_batch_invariance(encoders, list(sentences)[:8], [_prepared(picture, settings.image) for picture in pictures[:9]])
+    verify.check_batch_invariance(
+        encoders,
+        list(sentences)[:8],
+        [_prepared(picture, settings.image) for picture in pictures[:9]],
+    )

@@ -1,6 +1,8 @@
-"""Reads checkpoint files without torch: safetensors, torch.save's archives and TorchScript archives, as float32 arrays.
+"""Reads checkpoint files without torch: safetensors, torch.save's archives and TorchScript
+archives, as float32 arrays.
 
-An archive's pickle may name tensors, containers and module objects only: nothing of what it holds is ever called.
+An archive's pickle may name tensors, containers and module objects only: nothing of what it holds
+is ever called.
 """
 
 import pickle
@@ -17,8 +19,16 @@ from safetensors import SafetensorError, safe_open
 
 Floats = NDArray[np.float32]
 # torch's storage classes. bfloat16 is the upper half of a float32.
-STORAGES = {"FloatStorage": np.float32, "HalfStorage": np.float16, "DoubleStorage": np.float64, "BFloat16Storage": np.uint16,
-            "LongStorage": np.int64, "IntStorage": np.int32, "BoolStorage": np.bool_, "ByteStorage": np.uint8}  # fmt: skip
+STORAGES = {
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "DoubleStorage": np.float64,
+    "BFloat16Storage": np.uint16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "BoolStorage": np.bool_,
+    "ByteStorage": np.uint8,
+}
 
 
 class CheckpointError(Exception):
@@ -28,8 +38,11 @@ class CheckpointError(Exception):
 class Checkpoint(Mapping[str, Floats]):
     """Weights by name, each read from the file when it is asked for."""
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]], read: Callable[[str], NDArray[Any]]) -> None:
-        # Models trained on many devices have their names behind `module.`; open_clip's newer ones, the text tower's behind `text.`.
+    def __init__(
+        self, shapes: dict[str, tuple[int, ...]], read: Callable[[str], NDArray[Any]]
+    ) -> None:
+        # Models trained on many devices have their names behind `module.`; open_clip's newer ones,
+        # the text tower's behind `text.`.
         self._names = {name.removeprefix("module.").removeprefix("text."): name for name in shapes}
         self.shapes = {short: shapes[name] for short, name in self._names.items()}
         self._read = read
@@ -52,18 +65,41 @@ def open_checkpoint(path: Path) -> Checkpoint:
         file = safe_open(path, framework="numpy")
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as err:
-        raise CheckpointError(f"{path.name} is neither a whole safetensors file nor a torch archive ({err})") from err
-    strange = {part.get_dtype() for part in slices.values()} - {"F64", "F32", "F16", "I64", "I32", "U8", "BOOL"}
+        raise CheckpointError(
+            f"{path.name} is neither a whole safetensors file nor a torch archive ({err})"
+        ) from err
+    strange = {part.get_dtype() for part in slices.values()} - {
+        "F64",
+        "F32",
+        "F16",
+        "I64",
+        "I32",
+        "U8",
+        "BOOL",
+    }
     if strange:
         raise CheckpointError(f"{path.name} holds weights of the type {', '.join(sorted(strange))}")
-    return Checkpoint({name: tuple(part.get_shape()) for name, part in slices.items()}, file.get_tensor)
+    return Checkpoint(
+        {name: tuple(part.get_shape()) for name, part in slices.items()}, file.get_tensor
+    )
 
 
 class _Tensor:
     """A tensor that is described, and read later."""
 
-    def __init__(self, storage: tuple[Any, ...], offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> None:
-        self.kind, self.key, self.offset, self.size, self.stride = storage[1], storage[2], offset, tuple(size), tuple(stride)
+    def __init__(
+        self,
+        storage: tuple[Any, ...],
+        offset: int,
+        size: tuple[int, ...],
+        stride: tuple[int, ...],
+        *_: object,
+    ) -> None:
+        self.kind = storage[1]
+        self.key = storage[2]
+        self.offset = offset
+        self.size = tuple(size)
+        self.stride = tuple(stride)
 
 
 class _Module:
@@ -134,7 +170,9 @@ def _tensors(value: object, name: str) -> Iterator[tuple[str, _Tensor]]:
             yield from _tensors(part, f"{name}.{key}" if name else str(key))
 
 
-def _read_tensor(tensors: dict[str, _Tensor], read_storage: Callable[[str], bytes], name: str) -> NDArray[Any]:
+def _read_tensor(
+    tensors: dict[str, _Tensor], read_storage: Callable[[str], bytes], name: str
+) -> NDArray[Any]:
     tensor = tensors[name]
     kind = np.dtype(STORAGES[tensor.kind])
     values = np.frombuffer(read_storage(tensor.key), kind.newbyteorder("<"))[tensor.offset :]
@@ -142,7 +180,11 @@ def _read_tensor(tensors: dict[str, _Tensor], read_storage: Callable[[str], byte
         values = (values.astype(np.uint32) << 16).view(np.float32)
     strides = [step * values.itemsize for step in tensor.stride]
     # as_strided checks no bounds of its own.
-    last = sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True)) if 0 not in tensor.size else -1
+    last = (
+        sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
+        if 0 not in tensor.size
+        else -1
+    )
     if last >= len(values) or any(step < 0 for step in tensor.stride):
         raise CheckpointError(f"{name} reaches beyond what is stored of it")
     return np.lib.stride_tricks.as_strided(values, tensor.size, strides).copy()

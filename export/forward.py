@@ -1,4 +1,5 @@
-"""CLIP's forward pass in numpy, written from its definition and not from the graphs, to check the graphs where torch isn't.
+"""CLIP's forward pass in numpy, written from its definition and not from the graphs, to check the
+graphs where torch isn't.
 
 Slow and plain: a few pictures and texts are enough to see that every weight found its place.
 """
@@ -15,13 +16,18 @@ Arrays = Mapping[str, Floats]
 
 
 def embed_images(
-    architecture: Architecture, arrays: Arrays, mean: Sequence[float], std: Sequence[float], pixels: NDArray[np.uint8]
+    architecture: Architecture,
+    arrays: Arrays,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pixels: NDArray[np.uint8],
 ) -> Floats:
     """Normalised embeddings [n, d] of squares uint8 [n, S, S, 3]."""
     tower = architecture.image
     assert tower
     images = ((pixels / np.float32(255) - np.array(mean)) / np.array(std)).astype(np.float32)
-    grid, patch = tower.image_size // tower.patch_size, tower.patch_size
+    grid = tower.image_size // tower.patch_size
+    patch = tower.patch_size
     patches = images.reshape(len(pixels), grid, patch, grid, patch, 3).transpose(0, 1, 3, 5, 2, 4)
     kernel = arrays["visual.conv1.weight"].reshape(tower.width, -1)
     x = patches.reshape(len(pixels), grid * grid, -1) @ kernel.T
@@ -30,11 +36,15 @@ def embed_images(
     if tower.ln_pre:
         x = _norm(arrays, "visual.ln_pre", tower.epsilon, x)
     x = _transformer(tower, arrays, "visual.transformer", x)
-    return _normalised(_norm(arrays, "visual.ln_post", tower.epsilon, x[:, 0]) @ arrays["visual.proj"])
+    return _normalised(
+        _norm(arrays, "visual.ln_post", tower.epsilon, x[:, 0]) @ arrays["visual.proj"]
+    )
 
 
 def embed_texts(architecture: Architecture, arrays: Arrays, ids: Sequence[Sequence[int]]) -> Floats:
-    """Normalised embeddings [n, d]; ids run from the start to the end token, padded here to the context length as open_clip does."""
+    """Normalised embeddings [n, d]; ids run from the start to the end token, padded here to the
+    context length as open_clip does.
+    """
     tower = architecture.text
     padded = np.zeros((len(ids), tower.context_length), np.int64)
     for row, text in zip(padded, ids, strict=True):
@@ -46,23 +56,37 @@ def embed_texts(architecture: Architecture, arrays: Arrays, ids: Sequence[Sequen
     return _normalised(x @ arrays["text_projection"])
 
 
-def _transformer(tower: Transformer, arrays: Arrays, prefix: str, x: Floats, mask: Floats | float = 0.0) -> Floats:
+def _transformer(
+    tower: Transformer, arrays: Arrays, prefix: str, x: Floats, mask: Floats | float = 0.0
+) -> Floats:
     for i in range(tower.layers):
         block = f"{prefix}.resblocks.{i}"
-        scales = [arrays[f"{block}.ls_{j}.gamma"] if tower.layer_scale else np.float32(1) for j in (1, 2)]
-        x = x + scales[0] * _attention(tower, arrays, f"{block}.attn", _norm(arrays, f"{block}.ln_1", tower.epsilon, x), mask)
+        scales = [
+            arrays[f"{block}.ls_{j}.gamma"] if tower.layer_scale else np.float32(1) for j in (1, 2)
+        ]
+        x = x + scales[0] * _attention(
+            tower, arrays, f"{block}.attn", _norm(arrays, f"{block}.ln_1", tower.epsilon, x), mask
+        )
         y = _linear(arrays, f"{block}.mlp.c_fc", _norm(arrays, f"{block}.ln_2", tower.epsilon, x))
         y = _quick_gelu(y) if tower.quick_gelu else _gelu(y)
         x = x + scales[1] * _linear(arrays, f"{block}.mlp.c_proj", y)
     return x
 
 
-def _attention(tower: Transformer, arrays: Arrays, name: str, x: Floats, mask: Floats | float) -> Floats:
-    parts = np.split(x @ arrays[f"{name}.in_proj_weight"].T + arrays[f"{name}.in_proj_bias"], 3, axis=-1)
-    queries, keys, values = (
-        part.reshape(*x.shape[:2], tower.heads, tower.width // tower.heads).transpose(0, 2, 1, 3) for part in parts
+def _attention(
+    tower: Transformer, arrays: Arrays, name: str, x: Floats, mask: Floats | float
+) -> Floats:
+    parts = np.split(
+        x @ arrays[f"{name}.in_proj_weight"].T + arrays[f"{name}.in_proj_bias"], 3, axis=-1
     )
-    scores = queries @ keys.transpose(0, 1, 3, 2) / np.sqrt(np.float32(tower.width // tower.heads)) + mask
+    queries, keys, values = (
+        part.reshape(*x.shape[:2], tower.heads, tower.width // tower.heads).transpose(0, 2, 1, 3)
+        for part in parts
+    )
+    scores = (
+        queries @ keys.transpose(0, 1, 3, 2) / np.sqrt(np.float32(tower.width // tower.heads))
+        + mask
+    )
     shares = np.exp(scores - scores.max(-1, keepdims=True))
     attended = (shares / shares.sum(-1, keepdims=True)) @ values
     return _linear(arrays, f"{name}.out_proj", attended.transpose(0, 2, 1, 3).reshape(x.shape))
@@ -89,9 +113,13 @@ def _quick_gelu(x: Floats) -> Floats:
 
 
 def _gelu(x: Floats) -> Floats:
-    """The error function after Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: at most 1.5e-7 off."""
+    """The error function after Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26:
+    at most 1.5e-7 off.
+    """
     z = x / np.sqrt(np.float32(2))
     t = 1 / (1 + np.float32(0.3275911) * np.abs(z))
-    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    series = t * (
+        0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
+    )
     result: Floats = x * (1 + np.sign(z) * (1 - series * np.exp(-z * z))) / 2
     return result

@@ -1,4 +1,6 @@
-"""ONNX graphs written node by node, with the operators that ONNX Runtime has for a transformer on every CPU, and the precisions they come in."""
+"""ONNX graphs written node by node, with the operators that ONNX Runtime has for a transformer on
+every CPU, and the precisions they come in.
+"""
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +21,8 @@ PAGE_BYTES = 4096
 # What a channel may reach beyond what calibration saw, before it is cut off.
 MARGIN = 1.25
 Floats = NDArray[np.float32]
-# A weight, or a part of it: integers [k, n], a scale for each column, and the integer that stands for zero.
+# A weight, or a part of it: integers [k, n], a scale for each column, and the integer that stands
+# for zero.
 Integers = tuple[NDArray[Any], Floats, Any]
 
 
@@ -27,8 +30,9 @@ Integers = tuple[NDArray[Any], Floats, Any]
 class Step:
     """A way to multiply. `bits` of a weight: 7, 8, 14 (two products of 7) or 32 (fp32).
 
-    `constant_scales`: calibration gives each product one scale for its input, which takes fewer passes over it; otherwise each row is
-    scaled by its own largest value. `two_parts`: the input comes as two parts of 8 bits as well, which takes a third product.
+    `constant_scales`: calibration gives each product one scale for its input, which takes fewer
+    passes over it; otherwise each row is scaled by its own largest value. `two_parts`: the input
+    comes as two parts of 8 bits as well, which takes a third product.
     """
 
     bits: int
@@ -36,7 +40,8 @@ class Step:
     two_parts: bool = False
 
 
-# The names that bundle.json gives them. "mixed" is any of the int8 ones with some products left in fp32.
+# The names that bundle.json gives them. "mixed" is any of the int8 ones with some products left in
+# fp32.
 STEPS = {
     "int8": Step(7, constant_scales=True),
     "int8-full": Step(8, constant_scales=True),
@@ -47,10 +52,12 @@ STEPS = {
     "fp32": Step(32),
 }
 # From fast to slow, by the processor that will serve.
-# - x86_64: any processor with AVX2. Its kernel for u8 times s8 saturates when two products of 8 by 8 bits are added, so 7 bits are
-#   the fast ones; its kernel for u8 times u8 doesn't saturate, and is slower. Two products of 7 bits take longer there than fp32.
+# - x86_64: any processor with AVX2. Its kernel for u8 times s8 saturates when two products of 8 by
+#   8 bits are added, so 7 bits are the fast ones. Its kernel for u8 times u8 doesn't saturate and
+#   is slower. Two products of 7 bits take longer there than fp32.
 # - x86_64-vnni: u8 times s8 is the fast kernel, and doesn't saturate.
-# - arm64: one kernel with the dot product for both (MlasGemmU8X8DispatchUdot in ONNX Runtime), so 7 bits gain nothing over 8.
+# - arm64: one kernel with the dot product for both (MlasGemmU8X8DispatchUdot in ONNX Runtime), so
+#   7 bits gain nothing over 8.
 LADDERS = {
     "arm64": ("int8-full", "int8-rows-full", "int14", "int14-both", "fp32"),
     "x86_64-vnni": ("int8-full", "int8-rows-full", "int14", "int14-both", "fp32"),
@@ -61,27 +68,40 @@ LADDERS = {
 class Graph:
     """One graph in the making; values are known by name.
 
-    A quantised product's row depends on that row alone, to the last bit, whatever the step: integers add up in any order. `largest`
-    is what the channels of each product's input reach: it smooths them, and gives constant scales. Products in `floats` stay fp32.
-    `signed`: 8-bit weights as int8, for VNNI; otherwise as uint8 around 128. Both give the same integers.
-    `inputs` is where to look for what the channels reach: the value that each named product takes.
+    A quantised product's row depends on that row alone, to the last bit, whatever the step:
+    integers add up in any order. `largest` is what the channels of each product's input reach: it
+    smooths them, and gives constant scales. Products in `floats` stay fp32. `signed`: 8-bit weights
+    as int8, for VNNI; otherwise as uint8 around 128. Both give the same integers. `inputs` is where
+    to look for what the channels reach: the value that each named product takes.
     """
 
     def __init__(
-        self, step: Step, largest: Mapping[str, Floats] | None = None, *, floats: Collection[str] = (), signed: bool = False
+        self,
+        step: Step,
+        largest: Mapping[str, Floats] | None = None,
+        *,
+        floats: Collection[str] = (),
+        signed: bool = False,
     ) -> None:
-        self.step, self._largest, self._floats, self._signed = step, largest or {}, floats, signed
+        self.step = step
+        self._largest = largest or {}
+        self._floats = floats
+        self._signed = signed
         self.quantised = step.bits < 32
         self.inputs: dict[str, str] = {}
         self._scales: dict[str, float] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+    def op(
+        self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> Any:
         """The name of the node's output, or a list of them."""
         name = f"{kind}.{len(self._nodes)}"
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
-        self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, domain=domain, **attributes))
+        self._nodes.append(
+            helper.make_node(kind, list(inputs), names, name=name, domain=domain, **attributes)
+        )
         return name if outputs == 1 else names
 
     def constant(self, value: Any) -> str:
@@ -90,75 +110,144 @@ class Graph:
         return name
 
     def smoothing(self, product: str, weight: Floats) -> Floats:
-        """What to divide the channels of a product's input by, and to multiply the rows of its weight [k, n] with, so that channels
-        of both sizes fit one scale (SmoothQuant, arXiv 2211.10438, with its exponent of one half)."""
+        """What to divide the channels of a product's input by, and to multiply the rows of its
+        weight [k, n] with, so that channels of both sizes fit one scale (SmoothQuant, arXiv
+        2211.10438, with its exponent of one half).
+        """
         if product not in self._largest or product in self._floats:
             return np.ones(len(weight), np.float32)
-        factor = np.sqrt(np.maximum(self._largest[product], TINY) / np.maximum(np.abs(weight).max(1), TINY))
+        factor = np.sqrt(
+            np.maximum(self._largest[product], TINY) / np.maximum(np.abs(weight).max(1), TINY)
+        )
         smooth: Floats = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
         if self.step.constant_scales:
             self._scales[product] = float(MARGIN * (self._largest[product] / smooth).max() / 127)
         return smooth
 
-    def linear(self, x: str, weight: Floats, bias: Floats, product: str, *, least: float | None = None) -> str:
-        """x [r, k] @ weight [k, n] + bias [n]; `least` is the least that x can hold, where that is known and near."""
+    def linear(
+        self, x: str, weight: Floats, bias: Floats, product: str, *, least: float | None = None
+    ) -> str:
+        """x [r, k] @ weight [k, n] + bias [n]; `least` is the least that x can hold, where that is
+        known and near.
+        """
         self.inputs[product] = x
         if not self.quantised or product in self._floats:
-            return str(self.op("Add", self.op("MatMul", x, self.constant(weight)), self.constant(bias)))
+            return str(
+                self.op("Add", self.op("MatMul", x, self.constant(weight)), self.constant(bias))
+            )
         if product in self._scales:
             (integers, scale, zero), *_ = self._integers(weight)
             x, step, middle = self._quantise(x, product)
-            inputs = [self.constant(integers), step, self.constant(scale), middle, self.constant(zero), self.constant(bias)]
+            inputs = [
+                self.constant(integers),
+                step,
+                self.constant(scale),
+                middle,
+                self.constant(zero),
+                self.constant(bias),
+            ]
             return str(self.op("MatMulIntegerToFloat", x, *inputs, domain=CONTRIB))
-        parts, last = self._integers(weight), self.constant(np.array([1]))
+        parts = self._integers(weight)
+        last = self.constant(np.array([1]))
         stored = self._stored(parts)
         if least is None:
-            highest, steps = self.op("Abs", x), 127
+            highest = self.op("Abs", x)
+            steps = 127
         else:
             # Moved to begin at 0, all 8 bits are for what there is; the bias takes it back.
             highest = x = self.op("Add", x, self.constant(np.float32(-least)))
-            sums = [scale * (integers.astype(np.int32) - offset).sum(0) for integers, scale, offset in parts]
-            bias, steps = (bias + least * sum(sums)).astype(np.float32), 255
+            sums = [
+                scale * (integers.astype(np.int32) - offset).sum(0)
+                for integers, scale, offset in parts
+            ]
+            bias = (bias + least * sum(sums)).astype(np.float32)
+            steps = 255
         highest = self.op("ReduceMax", highest, last, keepdims=0)
-        step = self.op("Max", self.op("Mul", highest, self.constant(np.float32(1 / steps))), self.constant(TINY))
+        step = self.op(
+            "Max",
+            self.op("Mul", highest, self.constant(np.float32(1 / steps))),
+            self.constant(TINY),
+        )
         offset = 128 if least is None else 0
-        zeros = self.op("Expand", self.constant(np.array([offset], np.uint8)), self.op("Shape", step))
+        zeros = self.op(
+            "Expand", self.constant(np.array([offset], np.uint8)), self.op("Shape", step)
+        )
         quantised = self.op("QuantizeLinear", x, step, zeros, axis=0)
         rows = self._products(quantised, stored, offset, 1)
         if self.step.two_parts:
-            # What rounding left is at most half a step; its product with the low bits of the weight is too small to matter.
+            # What rounding left is at most half a step; its product with the low bits of the weight
+            # is too small to matter.
             x = self.op("Sub", x, self.op("DequantizeLinear", quantised, step, zeros, axis=0))
             fine = self.op("Mul", step, self.constant(np.float32(1 / 254)))
-            zeros = self.op("Expand", self.constant(np.array([128], np.uint8)), self.op("Shape", step))
+            zeros = self.op(
+                "Expand", self.constant(np.array([128], np.uint8)), self.op("Shape", step)
+            )
             quantised = self.op("QuantizeLinear", x, fine, zeros, axis=0)
             rows = self.op("Add", rows, self._products(quantised, stored[:1], 128, 1 / 254))
-        return str(self.op("Add", self.op("Mul", rows, self.op("Unsqueeze", step, last)), self.constant(bias)))
+        return str(
+            self.op(
+                "Add", self.op("Mul", rows, self.op("Unsqueeze", step, last)), self.constant(bias)
+            )
+        )
 
     def bytes_linear(self, x: str, weight: Floats) -> str:
-        """uint8 x [..., k] @ weight [k, n]. Bytes need no scale, and two products of 7 bits hold 14 bits of a weight."""
+        """uint8 x [..., k] @ weight [k, n]. Bytes need no scale, and two products of 7 bits hold 14
+        bits of a weight.
+        """
         if not self.quantised:
-            return str(self.op("MatMul", self.op("Cast", x, to=TensorProto.FLOAT), self.constant(weight)))
+            return str(
+                self.op("MatMul", self.op("Cast", x, to=TensorProto.FLOAT), self.constant(weight))
+            )
         return self._products(x, self._stored(fourteen_bits(weight)), 0, 1)
 
-    def attention(self, x: str, weight: Floats, bias: Floats, product: str, heads: int, shape: str, *, causal: bool) -> str:
-        """Attention of x [n * s, d] with itself; weight [d, 3 d] and bias [3 d] give queries, keys and values, `shape` is [n, s, d]."""
+    def attention(
+        self,
+        x: str,
+        weight: Floats,
+        bias: Floats,
+        product: str,
+        heads: int,
+        shape: str,
+        *,
+        causal: bool,
+    ) -> str:
+        """Attention of x [n * s, d] with itself; weight [d, 3 d] and bias [3 d] give queries, keys
+        and values, `shape` is [n, s, d].
+        """
         if product in self._scales:
             self.inputs[product] = x
             (integers, scale, zero), *_ = self._integers(weight)
             x, step, middle = self._quantise(x, product)
             inputs = (
-                self.op("Reshape", x, shape), self.constant(integers), self.constant(bias), step, self.constant(scale), "", middle,
+                self.op("Reshape", x, shape),
+                self.constant(integers),
+                self.constant(bias),
+                step,
+                self.constant(scale),
+                "",
+                middle,
                 self.constant(zero),
-            )  # fmt: skip
-            attended = self.op("QAttention", *inputs, domain=CONTRIB, num_heads=heads, unidirectional=int(causal))
+            )
+            attended = self.op(
+                "QAttention", *inputs, domain=CONTRIB, num_heads=heads, unidirectional=int(causal)
+            )
         else:
-            parts = self.op("Split", self.linear(x, weight, bias, product), outputs=3, axis=1, num_outputs=3)
+            parts = self.op(
+                "Split", self.linear(x, weight, bias, product), outputs=3, axis=1, num_outputs=3
+            )
             parts = [self.op("Reshape", part, shape) for part in parts]
-            attended = self.op("MultiHeadAttention", *parts, domain=CONTRIB, num_heads=heads, unidirectional=int(causal))
+            attended = self.op(
+                "MultiHeadAttention",
+                *parts,
+                domain=CONTRIB,
+                num_heads=heads,
+                unidirectional=int(causal),
+            )
         return str(self.op("Reshape", attended, self.constant(np.array([-1, len(weight)]))))
 
     def _quantise(self, x: str, product: str) -> tuple[str, str, str]:
-        step, middle = self.constant(np.float32(self._scales[product])), self.constant(np.uint8(128))
+        step = self.constant(np.float32(self._scales[product]))
+        middle = self.constant(np.uint8(128))
         return str(self.op("QuantizeLinear", x, step, middle)), step, middle
 
     def _integers(self, weight: Floats) -> list[Integers]:
@@ -166,26 +255,49 @@ class Graph:
             scale = scales(weight, 127)
             integers = np.rint(weight / scale).astype(np.int8)
             return [
-                (integers, scale, np.int8(0))
-                if self._signed
-                else ((integers.astype(np.int16) + 128).astype(np.uint8), scale, np.uint8(128))
+                (
+                    (integers, scale, np.int8(0))
+                    if self._signed
+                    else ((integers.astype(np.int16) + 128).astype(np.uint8), scale, np.uint8(128))
+                )
             ]
         return fourteen_bits(weight)[: self.step.bits // 7]
 
     def _stored(self, parts: Sequence[Integers]) -> list[tuple[str, str, str]]:
-        return [(self.constant(integers), self.constant(scale), self.constant(zero)) for integers, scale, zero in parts]
+        return [
+            (self.constant(integers), self.constant(scale), self.constant(zero))
+            for integers, scale, zero in parts
+        ]
 
-    def _products(self, x: str, parts: Sequence[tuple[str, str, str]], middle: int, step: float) -> str:
-        """The sum of x's products with the parts of a weight; x holds integers of `step` around `middle`."""
-        scale_of_x, zero_of_x = self.constant(np.float32(step)), self.constant(np.uint8(middle))
+    def _products(
+        self, x: str, parts: Sequence[tuple[str, str, str]], middle: int, step: float
+    ) -> str:
+        """The sum of x's products with the parts of a weight; x holds integers of `step` around
+        `middle`.
+        """
+        scale_of_x = self.constant(np.float32(step))
+        zero_of_x = self.constant(np.uint8(middle))
         results = [
-            self.op("MatMulIntegerToFloat", x, integers, scale_of_x, scale, zero_of_x, zero, domain=CONTRIB)
+            self.op(
+                "MatMulIntegerToFloat",
+                x,
+                integers,
+                scale_of_x,
+                scale,
+                zero_of_x,
+                zero,
+                domain=CONTRIB,
+            )
             for integers, scale, zero in parts
         ]
         return str(self.op("Add", *results) if len(results) > 1 else results[0])
 
-    def write(self, path: Path, entry: tuple[str, int, list[Any]], result: str, dimension: int) -> None:
-        """The graph, and its weights beside it (see `write_model`); `entry` is the input's name, type and shape, the output is `embeddings` [n, d]."""
+    def write(
+        self, path: Path, entry: tuple[str, int, list[Any]], result: str, dimension: int
+    ) -> None:
+        """The graph, and its weights beside it (see `write_model`); `entry` is the input's name,
+        type and shape, the output is `embeddings` [n, d].
+        """
         self.op("Identity", result)
         self._nodes[-1].output[0] = "embeddings"
         inputs = [helper.make_tensor_value_info(*entry)]
@@ -199,28 +311,41 @@ class Graph:
 
 
 def write_model(model: onnx.ModelProto, constants: Iterable[onnx.TensorProto], path: Path) -> None:
-    """Writes a model without initializers and, beside it, what takes a page or more of them, in order and each from a page's start on:
-    so ONNX Runtime maps them, and a start reads only what it uses."""
+    """Writes a model without initializers and, beside it, what takes a page or more of them, in
+    order and each from a page's start on: so ONNX Runtime maps them, and a start reads only what it
+    uses.
+    """
     with path.with_suffix(".weights").open("wb") as weights:
         for constant in constants:
             data = constant.raw_data
             if len(data) >= PAGE_BYTES:
                 weights.seek(-weights.tell() % PAGE_BYTES, os.SEEK_CUR)
-                place = {"location": Path(weights.name).name, "offset": weights.tell(), "length": len(data)}
+                place = {
+                    "location": Path(weights.name).name,
+                    "offset": weights.tell(),
+                    "length": len(data),
+                }
                 weights.write(data)
                 constant.ClearField("raw_data")
                 constant.data_location = TensorProto.EXTERNAL
                 constant.external_data.extend(
-                    onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in place.items()
+                    onnx.StringStringEntryProto(key=key, value=str(value))
+                    for key, value in place.items()
                 )
             model.graph.initializer.append(constant)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def calibrate(path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Floats]:
-    """The largest absolute value of every channel of the named values, over runs of the graph at `path`."""
+def calibrate(
+    path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str, NDArray[Any]]]
+) -> dict[str, Floats]:
+    """The largest absolute value of every channel of the named values, over runs of the graph at
+    `path`.
+    """
     model = onnx.load(path)
-    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values())
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values()
+    )
     # Over a file, so that the graph is gone before the session holds the weights once more.
     calibrating = path.with_suffix(".calibrating")
     onnx.save(model, calibrating)
@@ -233,7 +358,8 @@ def calibrate(path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str,
     for run in runs:
         values = session.run(list(inputs.values()), run)
         largest = {
-            product: np.maximum(largest[product], np.abs(value).max(0)) for product, value in zip(inputs, values, strict=True)
+            product: np.maximum(largest[product], np.abs(value).max(0))
+            for product, value in zip(inputs, values, strict=True)
         }
     return largest
 
@@ -245,7 +371,9 @@ def scales(weight: Floats, highest: int) -> Floats:
 
 
 def fourteen_bits(weight: Floats) -> list[Integers]:
-    """Two parts of 7 bits that add up to the weight; the first alone is the weight in 7 bits, from -63 to 63."""
+    """Two parts of 7 bits that add up to the weight; the first alone is the weight in 7 bits, from
+    -63 to 63.
+    """
     scale = scales(weight, 63)
     high = np.rint(weight / scale).astype(np.int8)
     low = np.rint((weight / scale - high) * 126).astype(np.int8)

@@ -7,15 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from classifier.contract.bundle import sha256
 from export.errors import ExportError
 
 TIMEOUT_SECONDS = 10
 # Licences that allow any use. Others, such as Apple's for research, have to be accepted by name.
-PERMISSIVE = {"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "openrail", "unlicense"}
-ADVICE = "docs/models.md names what helps behind a proxy and where downloads hang: HTTPS_PROXY, HF_HUB_DISABLE_XET=1, HF_TOKEN."
+PERMISSIVE = {
+    "mit",
+    "apache-2.0",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "openrail",
+    "unlicense",
+}
+ADVICE = (
+    "docs/models.md names what helps behind a proxy and where downloads hang: HTTPS_PROXY,"
+    " HF_HUB_DISABLE_XET=1, HF_TOKEN."
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +51,17 @@ def fetch(
     accepted: str | None,
     say: Callable[[str], None],
 ) -> Fetched:
-    """The first of `files` that the repository has, from the cache where it is there. Raises ExportError."""
+    """The first of `files` that the repository has, from the cache where it is there. Raises
+    ExportError.
+    """
     try:
-        info = huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS, files_metadata=True)
+        info = huggingface_hub.HfApi().model_info(
+            repository, revision=revision, timeout=TIMEOUT_SECONDS, files_metadata=True
+        )
     except (RepositoryNotFoundError, GatedRepoError) as err:
         raise ExportError(
-            f"The hub doesn't give {repository}: it isn't there or wants a token (HF_TOKEN). {_reason(err)}"
+            f"The hub doesn't give {repository}: it isn't there or wants a token (HF_TOKEN)."
+            f" {_reason(err)}"
         ) from err
     except Exception as err:  # the client raises its HTTP library's own errors too
         if isinstance(err, HfHubHTTPError) and err.response.status_code in (404, 422):
@@ -49,12 +71,16 @@ def fetch(
     file = next((name for name in files if name in sizes), None)
     if file is None:
         raise ExportError(
-            f"{repository} has none of {', '.join(files)} at revision {info.sha}; it has {', '.join(sizes) or 'nothing'}."
+            f"{repository} has none of {', '.join(files)} at revision {info.sha}; it has"
+            f" {', '.join(sizes) or 'nothing'}."
         )
     licence = licence or licence_of(info.card_data)
     check_licence(repository, licence, accepted)
     if (size := sizes[file]) is not None:
-        say(f"fetching {file} of {repository}, {size / 1e6:.0f} MB; what is in the cache already is taken from there")
+        say(
+            f"fetching {file} of {repository}, {size / 1e6:.0f} MB; what is in the cache already is"
+            " taken from there"
+        )
     path = _download(repository, file, revision)
     if "README.md" in sizes:
         _download(repository, "README.md", revision)  # so that the licence is known offline too
@@ -62,20 +88,32 @@ def fetch(
 
 
 def _cached(
-    repository: str, files: Sequence[str], revision: str | None, licence: str | None, accepted: str | None, problem: Exception
+    repository: str,
+    files: Sequence[str],
+    revision: str | None,
+    licence: str | None,
+    accepted: str | None,
+    problem: Exception,
 ) -> Fetched:
     for file in files:
         try:
-            path = Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=True))
+            path = Path(
+                huggingface_hub.hf_hub_download(
+                    repository, file, revision=revision, local_files_only=True
+                )
+            )
         except LocalEntryNotFoundError:
             continue
         card = path.parent / "README.md"
         if licence is None and card.is_file():
-            licence = licence_of(huggingface_hub.ModelCard.load(card, ignore_metadata_errors=True).data)
+            licence = licence_of(
+                huggingface_hub.ModelCard.load(card, ignore_metadata_errors=True).data
+            )
         check_licence(repository, licence, accepted)
         return _checked(path, path.parent.name, licence)
     raise ExportError(
-        f"The hub can't be reached and the weights are not in the cache ({_reason(problem)}). {ADVICE}"
+        f"The hub can't be reached and the weights are not in the cache ({_reason(problem)})."
+        f" {ADVICE}"
     ) from problem
 
 
@@ -84,18 +122,21 @@ def _download(repository: str, file: str, revision: str | None) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except Exception as err:  # the client raises its HTTP library's own errors too
         raise ExportError(
-            f"{file} of {repository} could not be downloaded ({_reason(err)}). Within a run the client resumes; the next run starts "
-            f"this file over. {ADVICE}"
+            f"{file} of {repository} could not be downloaded ({_reason(err)}). Within a run the"
+            f" client resumes; the next run starts this file over. {ADVICE}"
         ) from err
 
 
 def _checked(path: Path, revision: str, licence: str | None) -> Fetched:
-    blob, digest = path.resolve(), sha256(path)
+    blob = path.resolve()
+    digest = sha256(path)
     # The hub names a large file by its sha256, and its client checks the size alone.
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and digest != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)
-        raise ExportError(f"The downloaded {path.name} has the wrong sha256 and was deleted; run it again.")
+        raise ExportError(
+            f"The downloaded {path.name} has the wrong sha256 and was deleted; run it again."
+        )
     return Fetched(path, revision, digest, licence)
 
 
@@ -108,11 +149,14 @@ def licence_of(card: Any) -> str | None:
 
 
 def check_licence(repository: str, licence: str | None, accepted: str | None) -> None:
-    """Raises ExportError for a licence that limits what the weights may be used for, until it is accepted by name."""
+    """Raises ExportError for a licence that limits what the weights may be used for, until it is
+    accepted by name.
+    """
     if licence and licence.lower() not in PERMISSIVE and licence != accepted:
         raise ExportError(
-            f"The weights of {repository} have the licence {licence}, which may allow research alone or limit use in other ways. "
-            f"Read https://huggingface.co/{repository}; to go on: ACCEPT_LICENCE={licence}"
+            f"The weights of {repository} have the licence {licence}, which may allow research"
+            f" alone or limit use in other ways. Read https://huggingface.co/{repository}; to go"
+            f" on: ACCEPT_LICENCE={licence}"
         )
 
 

@@ -16,21 +16,35 @@ from export.graph import calibrate as largest_inputs
 from export.progress import progress, say
 from export.source import Source
 from export.towers import write_encoder
-from export.verify import MAX_CHANGE, Reference, Served, Verdict, calibration_sentences, judge, pictures
+from export.verify import (
+    MAX_CHANGE,
+    Reference,
+    Served,
+    Verdict,
+    calibration_sentences,
+    judge,
+    pictures,
+)
 
 CALIBRATING = 64
-# The search ranks products by the errors of so many embeddings, and gives up where more than this share of them would be fp32.
-RANKED_ON, MAX_FLOATS = 16, 0.5
-# A precision whose change on the first third of the pictures is so far past the gate's limit isn't tried on the others.
-FIRST_LOOK, HOPELESS = 40, 1.2
+# The search ranks products by the errors of so many embeddings, and gives up where more than this
+# share of them would be fp32.
+RANKED_ON = 16
+MAX_FLOATS = 0.5
+# A precision whose change on the first third of the pictures is so far past the gate's limit isn't
+# tried on the others.
+FIRST_LOOK = 40
+HOPELESS = 1.2
 Figures = dict[str, float | int | str]
 
 
 @dataclass
 class Ladder:
-    """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` is what they give.
+    """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` is
+    what they give.
 
-    `inputs` is where write_encoder found what each product takes, by encoder; `load` opens the folder's encoders as they are now.
+    `inputs` is where write_encoder found what each product takes, by encoder; `load` opens the
+    folder's encoders as they are now.
     """
 
     folder: Path
@@ -46,13 +60,19 @@ class Ladder:
     def take(self, precision: str) -> tuple[dict[str, str], Figures]:
         """What each encoder takes, and the figures of every step tried.
 
-        `precision`: `auto`, `search` (tries int8 with some products in fp32 too), or the step to take whether it holds or not.
+        `precision`: `auto`, `search` (tries int8 with some products in fp32 too), or the step to
+        take whether it holds or not.
         """
-        figures, chosen = Figures(target=self.target), dict[str, str]()
+        figures = Figures(target=self.target)
+        chosen = dict[str, str]()
         for encoder in ("image", "text"):
             with_fp32 = self.set_aside(encoder)
-            for name, verdict, floats in self._attempts(encoder, with_fp32 / f"{encoder}.onnx", precision):
-                figures[f"{encoder}_{name}_best_label_equal_at_least"] = round(verdict.equal_at_least, 5)
+            for name, verdict, floats in self._attempts(
+                encoder, with_fp32 / f"{encoder}.onnx", precision
+            ):
+                figures[f"{encoder}_{name}_best_label_equal_at_least"] = round(
+                    verdict.equal_at_least, 5
+                )
                 figures[f"{encoder}_{name}_change_99th_percentile"] = round(verdict.change, 5)
                 taken = verdict.holds or precision == name
                 outcome = (
@@ -64,7 +84,8 @@ class Ladder:
                 )
                 say(f"{encoder} encoder in {name}: {verdict}: {outcome}")
                 if taken:
-                    chosen[encoder], self.served = name, self._tried
+                    chosen[encoder] = name
+                    self.served = self._tried
                     if floats:
                         figures[f"{encoder}_fp32_products"] = ", ".join(floats)
                     break
@@ -91,8 +112,10 @@ class Ladder:
             (self.folder / name).rename(aside / name)
         return aside
 
-    def _attempts(self, encoder: str, fp32: Path, precision: str) -> Iterator[tuple[str, Verdict, list[str]]]:
-        """Writes one step after the other: its name, verdict, and the products that stay in fp32."""
+    def _attempts(
+        self, encoder: str, fp32: Path, precision: str
+    ) -> Iterator[tuple[str, Verdict, list[str]]]:
+        """Writes one step after the other: its name, verdict, and the products left in fp32."""
         # torch traces a ResNet, which has one way to be quantised.
         steps: Sequence[str] = LADDERS[self.target] if self.inputs[encoder] else ("int8", "fp32")
         if precision not in ("auto", "search"):
@@ -104,14 +127,19 @@ class Ladder:
             if precision == "search" and STEPS[step] == STEPS["int8-rows-full"]:
                 yield from self._search(encoder, step, largest)
 
-    def _search(self, encoder: str, step: str, largest: Mapping[str, Floats]) -> Iterator[tuple[str, Verdict, list[str]]]:
+    def _search(
+        self, encoder: str, step: str, largest: Mapping[str, Floats]
+    ) -> Iterator[tuple[str, Verdict, list[str]]]:
         """Puts the product that hurts most into fp32, then the next one too, and so on."""
 
         def error(product: str) -> float:
             self._write(encoder, step, largest, [product])
             return float(
                 (
-                    (self._embed(self.load(), encoder, slice(RANKED_ON)) - getattr(self.reference, f"{encoder}s")[:RANKED_ON])
+                    (
+                        self._embed(self.load(), encoder, slice(RANKED_ON))
+                        - getattr(self.reference, f"{encoder}s")[:RANKED_ON]
+                    )
                     ** 2
                 ).sum()
             )
@@ -124,11 +152,18 @@ class Ladder:
             yield "mixed", self.try_step(encoder, step, largest, ranked[:count]), ranked[:count]
 
     def try_step(
-        self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = (), *, required: bool = False
+        self,
+        encoder: str,
+        step: str,
+        largest: Mapping[str, Floats],
+        floats: Collection[str] = (),
+        *,
+        required: bool = False,
     ) -> Verdict:
         """How near to fp32 it decides; `required` where it is taken anyway."""
         self._write(encoder, step, largest, floats)
-        encoders, looks = self.load(), [slice(None)]
+        encoders = self.load()
+        looks = [slice(None)]
         if encoder == "image" and not required and len(self.reference.pixels) > FIRST_LOOK:
             looks = [slice(FIRST_LOOK), slice(FIRST_LOOK, None)]
         rows = self._embed(encoders, encoder, looks[0])
@@ -142,14 +177,23 @@ class Ladder:
         del encoders
         self._tried = replace(self.served, **{f"{encoder}s": rows})
         if self.target == "x86_64-vnni":
-            # Without VNNI these products would saturate here; the uint8 ones that were judged give the same integers.
+            # Without VNNI these products would saturate here; the uint8 ones that were judged give
+            # the same integers.
             self._write(encoder, step, largest, floats, signed=True)
         return judge(self._tried, self.reference)
 
     def _write(
-        self, encoder: str, step: str, largest: Mapping[str, Floats], floats: Collection[str] = (), *, signed: bool = False
+        self,
+        encoder: str,
+        step: str,
+        largest: Mapping[str, Floats],
+        floats: Collection[str] = (),
+        *,
+        signed: bool = False,
     ) -> None:
-        write_encoder(self.source, encoder, step, self.folder, largest, floats=floats, signed=signed)
+        write_encoder(
+            self.source, encoder, step, self.folder, largest, floats=floats, signed=signed
+        )
         gc.collect()
 
     def _embed(self, encoders: Encoders, encoder: str, part: slice) -> Floats:
@@ -157,15 +201,25 @@ class Ladder:
         if encoder == "image":
             return np.stack(encoders.encode_images(self.reference.pixels[part]))
         tokenizer = Tokenizer(self.folder, self.text)
-        return np.stack(encoders.encode_text([tokenizer.encode(text) for text in self.reference.sentences[part]]))
+        return np.stack(
+            encoders.encode_text(
+                [tokenizer.encode(text) for text in self.reference.sentences[part]]
+            )
+        )
 
     def calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
         """What reaches each product, from pictures or sentences that nothing is judged on."""
         say(f"calibrating the {encoder} encoder")
         if encoder == "image":
             size = (self.source.image_size, self.source.image_size)
-            runs = [{"pixels": np.asarray(picture.resize(size))[None]} for picture in pictures(CALIBRATING, "calibration")]
+            runs = [
+                {"pixels": np.asarray(picture.resize(size))[None]}
+                for picture in pictures(CALIBRATING, "calibration")
+            ]
         else:
             tokenizer = Tokenizer(self.folder, self.text)
-            runs = [{"ids": np.array([tokenizer.encode(sentence)], np.int64)} for sentence in calibration_sentences()]
+            runs = [
+                {"ids": np.array([tokenizer.encode(sentence)], np.int64)}
+                for sentence in calibration_sentences()
+            ]
         return largest_inputs(fp32, self.inputs[encoder], runs)

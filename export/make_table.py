@@ -1,4 +1,6 @@
-"""Writes models.json from open_clip: every plain vision transformer with CLIP's own text tower and tokenizer, and its tags."""
+"""Writes models.json from open_clip: every plain vision transformer with CLIP's own text tower and
+tokenizer, and its tags.
+"""
 
 import json
 from typing import Any
@@ -15,7 +17,9 @@ KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 
 
 def make_table() -> dict[str, Any]:
-    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and why others are `refused`."""
+    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and
+    why others are `refused`.
+    """
     architectures: dict[str, Any] = {}
     refused: dict[str, str] = {}
     needs_torch: list[str] = []
@@ -24,7 +28,11 @@ def make_table() -> dict[str, Any]:
             config = model_config(name)
             # Shapes alone: nothing is allocated.
             with torch.device("meta"):
-                architecture = describe(open_clip.CLIP(**{key: value for key, value in config.items() if key != "custom_text"}))
+                architecture = describe(
+                    open_clip.CLIP(
+                        **{key: value for key, value in config.items() if key != "custom_text"}
+                    )
+                )
         except ExportError as err:
             refused[name] = str(err)
             continue
@@ -45,9 +53,12 @@ def make_table() -> dict[str, Any]:
         kept = {key: settings[key] for key in KEPT if key in settings}
         pretrained.setdefault(name, {})[tag] = {"repository": repository, "files": files, **kept}
     return {
-        "open_clip": open_clip.__version__, "needs_torch": needs_torch, "refused": refused, "pretrained": pretrained,
+        "open_clip": open_clip.__version__,
+        "needs_torch": needs_torch,
+        "refused": refused,
+        "pretrained": pretrained,
         "architectures": architectures,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -56,7 +67,9 @@ def main() -> None:
         settings |= {key: list(settings[key]) for key in ("mean", "std")}
     TABLE.write_text(json.dumps(table, indent=1) + "\n")
     pairs = sum(len(tags) for tags in table["pretrained"].values())
-    print(f"{TABLE}: {len(table['architectures'])} architectures, {pairs} pairs of a model and a tag")
+    print(
+        f"{TABLE}: {len(table['architectures'])} architectures, {pairs} pairs of a model and a tag"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes a bundle: loads the weights, writes the encoders, verifies them, puts the folder in place."""
+"""Makes a bundle: loads weights, writes encoders, verifies them, puts the folder in place."""
 
 import json
 import os
@@ -14,7 +14,16 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.contract.bundle import FILES, FORMAT, MANIFEST, BundleManifest, File, ImageSettings, TextSettings, sha256
+from classifier.contract.bundle import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    BundleManifest,
+    File,
+    ImageSettings,
+    TextSettings,
+    sha256,
+)
 from classifier.model.encoders import Encoders
 from export import check, source, verify
 from export.errors import ExportError
@@ -53,9 +62,10 @@ def export(
 ) -> BundleManifest:
     """Loads, exports, verifies, and only then puts the bundle in place; on failure nothing is left.
 
-    `name` is the bundle's pretrained tag, `origin` what to say instead of a file name, `pictures` and `sentences` what decisions
-    are judged on instead of photographs, `target` the processor that will serve, a key of LADDERS, `with_torch` the way through open_clip
-    for models that don't need it. Raises ExportError.
+    `name` is the bundle's pretrained tag, `origin` what to say instead of a file name, `pictures`
+    and `sentences` what decisions are judged on instead of photographs, `target` the processor that
+    will serve, a key of LADDERS, `with_torch` the way through open_clip for models that don't need
+    it. Raises ExportError.
     """
     output = output.expanduser().resolve()
     check_output(output)
@@ -67,16 +77,30 @@ def export(
     shown = (
         verify.pictures(crops)
         if pictures is None
-        else [picture if isinstance(picture, Image.Image) else Image.fromarray(picture) for picture in pictures]
+        else [
+            picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+            for picture in pictures
+        ]
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         say("writing the encoders")
-        inputs = {encoder: write_encoder(loaded, encoder, "fp32", folder) for encoder in ("image", "text")}
+        inputs = {
+            encoder: write_encoder(loaded, encoder, "fp32", folder) for encoder in ("image", "text")
+        }
         settings = _settings(loaded, name, folder)
         _write_settings(folder, settings)
-        settings = _judged(folder, settings, loaded, shown, list(sentences or verify.sentences()), inputs, precision, target)
+        settings = _judged(
+            folder,
+            settings,
+            loaded,
+            shown,
+            list(sentences or verify.sentences()),
+            inputs,
+            precision,
+            target,
+        )
         check.batch_invariance(folder, settings, shown, sentences or verify.sentences())
         if (output / "README.md").exists():
             shutil.copy(output / "README.md", folder)
@@ -88,21 +112,31 @@ def export(
 
 
 def check_output(output: Path) -> None:
-    """Raises ExportError for a folder that holds anything but a bundle: it would be replaced as a whole."""
+    """Raises ExportError for a folder that holds anything but a bundle: it would be replaced as a
+    whole.
+    """
     if output in (Path.cwd(), *Path.cwd().parents):
-        raise ExportError(f"{output} is the current folder or above it; name the bundle's own folder, such as models/my-model.")
+        raise ExportError(
+            f"{output} is the current folder or above it; name the bundle's own folder, such as"
+            " models/my-model."
+        )
     if not output.exists():
         return
-    others = [path.name for path in output.iterdir() if path.name not in REPLACEABLE] if output.is_dir() else [output.name]
+    others = (
+        [path.name for path in output.iterdir() if path.name not in REPLACEABLE]
+        if output.is_dir()
+        else [output.name]
+    )
     if others or (any(output.iterdir()) and not (output / MANIFEST).is_file()):
         raise ExportError(
-            f"{output} is there and is not a bundle alone ({', '.join(others[:3]) or 'no bundle.json'}); "
-            "name a folder that doesn't exist, or a bundle to replace."
+            f"{output} is there and is not a bundle alone"
+            f" ({', '.join(others[:3]) or 'no bundle.json'}); name a folder that doesn't exist, or"
+            " a bundle to replace."
         )
 
 
 def swap(folder: Path, output: Path) -> None:
-    """Puts the folder in place by renaming: at any moment there is the old bundle or the new one."""
+    """Puts the folder in place by renaming, so that one bundle is there at any moment."""
     old = folder.with_name(f"{folder.name}-old")
     replaces = output.exists()
     if replaces:
@@ -129,9 +163,15 @@ def _load(request: Request, with_torch: bool) -> Source:
 
 
 def _judged(
-    folder: Path, settings: BundleManifest, source: Source, pictures: list[Image.Image], sentences: list[str],
-    inputs: dict[str, dict[str, str]], precision: str, target: str,
-) -> BundleManifest:  # fmt: skip
+    folder: Path,
+    settings: BundleManifest,
+    source: Source,
+    pictures: list[Image.Image],
+    sentences: list[str],
+    inputs: dict[str, dict[str, str]],
+    precision: str,
+    target: str,
+) -> BundleManifest:
     """Verifies fp32, then takes each encoder's fastest precision that holds."""
     encoders = Encoders.load(folder, threads=os.cpu_count() or 1)
     verify_fp32 = check.with_open_clip if source.model is not None else check.with_numpy
@@ -142,8 +182,12 @@ def _judged(
         _write_settings(folder, settings)
         return Encoders.load(folder, threads=os.cpu_count() or 1)
 
-    chosen, figures = Ladder(folder, source, settings.text, inputs, load, reference, served, target).take(precision)
-    return _write_settings(folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity | figures}))
+    chosen, figures = Ladder(
+        folder, source, settings.text, inputs, load, reference, served, target
+    ).take(precision)
+    return _write_settings(
+        folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity | figures})
+    )
 
 
 def _settings(source: Source, name: str | None, folder: Path) -> BundleManifest:
@@ -182,7 +226,10 @@ def _settings(source: Source, name: str | None, folder: Path) -> BundleManifest:
 
 
 def _write_settings(folder: Path, settings: BundleManifest) -> BundleManifest:
-    files = {name: File(bytes=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in FILES}
+    files = {
+        name: File(bytes=(folder / name).stat().st_size, sha256=sha256(folder / name))
+        for name in FILES
+    }
     complete = settings.model_copy(update={"files": files})
     text = json.dumps(complete.model_dump(), indent=2, ensure_ascii=False)
     (folder / "bundle.json").write_text(text + "\n", encoding="utf-8")

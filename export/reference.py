@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from classifier.contract.bundle import TextSettings
+from classifier.contract.errors import ApiError
 from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
 from classifier.model.merges import BYTE_IDS, FIRST_MERGED
 from classifier.model.tokenizer import Tokenizer
 from export.errors import ExportError
@@ -22,23 +22,36 @@ STRINGS = 20_000
 
 
 def make_reference(source: Source, pictures: list[Image.Image], sentences: list[str]) -> Reference:
-    model, settings = source.model, source.settings
+    model = source.model
+    settings = source.settings
     size = model.visual.image_size
     preprocess = open_clip.image_transform(
-        size, is_train=False, mean=settings["mean"], std=settings["std"],
-        resize_mode=settings.get("resize_mode"), interpolation=settings.get("interpolation"),
-    )  # fmt: skip
+        size,
+        is_train=False,
+        mean=settings["mean"],
+        std=settings["std"],
+        resize_mode=settings.get("resize_mode"),
+        interpolation=settings.get("interpolation"),
+    )
     say(f"open_clip encodes {len(pictures)} pictures and {len(sentences)} sentences")
     with torch.inference_mode():
         images = [
-            model.encode_image(preprocess(picture).unsqueeze(0), normalize=True)[0] for picture in progress(pictures, "pictures")
+            model.encode_image(preprocess(picture).unsqueeze(0), normalize=True)[0]
+            for picture in progress(pictures, "pictures")
         ]
         ids = open_clip.get_tokenizer(source.name)(sentences)
-        texts = [model.encode_text(batch, normalize=True) for batch in progress(ids.split(32), "batches of sentences")]
+        texts = [
+            model.encode_text(batch, normalize=True)
+            for batch in progress(ids.split(32), "batches of sentences")
+        ]
     return Reference(
-        pictures, sentences, [_before_normalising(preprocess, picture) for picture in pictures],
-        torch.stack(images).numpy(), torch.cat(texts).numpy(), source.logit_scale,
-    )  # fmt: skip
+        pictures,
+        sentences,
+        [_before_normalising(preprocess, picture) for picture in pictures],
+        torch.stack(images).numpy(),
+        torch.cat(texts).numpy(),
+        source.logit_scale,
+    )
 
 
 def _before_normalising(preprocess: Any, image: Any) -> Pixels:
@@ -48,9 +61,14 @@ def _before_normalising(preprocess: Any, image: Any) -> Pixels:
 
 
 def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[str, int]:
-    """How many strings of all kinds gave open_clip's ids, at least `count`, and how many were rightly refused. Raises ExportError."""
-    mine, theirs = Tokenizer(encoders.folder, encoders.manifest.text), open_clip.get_tokenizer(name)
-    settings, equal, refused = encoders.manifest.text, 0, 0
+    """How many strings of all kinds gave open_clip's ids, at least `count`, and how many were
+    rightly refused. Raises ExportError.
+    """
+    mine = Tokenizer(encoders.folder, encoders.manifest.text)
+    theirs = open_clip.get_tokenizer(name)
+    settings = encoders.manifest.text
+    equal = 0
+    refused = 0
     for text in strings():
         if equal >= count:
             break
@@ -59,7 +77,7 @@ def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[st
         try:
             agrees = mine.encode(text) == expected
             equal += agrees
-        except ClientError:
+        except ApiError:
             spelled = any(token in theirs.clean_fn(text) for token in settings.special_tokens)
             agrees = not inside or spelled or len(expected) > settings.context_length
             refused += agrees
@@ -88,7 +106,9 @@ def write_merges(name: str, folder: Path) -> None:
     merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
     for i, (left, right) in enumerate(merges):
         assert tokenizer.encoder[left + right] == FIRST_MERGED + i
-    symbols = [tokenizer.encoder[symbol] for symbol in map(tokenizer.byte_encoder.__getitem__, range(256))]
+    symbols = [
+        tokenizer.encoder[symbol] for symbol in map(tokenizer.byte_encoder.__getitem__, range(256))
+    ]
     assert symbols == list(BYTE_IDS)
     pairs = np.array([[tokenizer.encoder[symbol] for symbol in pair] for pair in merges], "<u2")
     (folder / "merges.bin").write_bytes(pairs.tobytes())

@@ -1,6 +1,8 @@
-"""Where weights come from: a model and tag of the table, fetched from the hub, or a checkpoint file. No torch.
+"""Where weights come from: a model and tag of the table, fetched from the hub, or a checkpoint
+file. No torch.
 
-`models.json` holds what open_clip knows of its plain vision transformers: `python -m export.make_table` writes it.
+`models.json` holds what open_clip knows of its plain vision transformers: `python -m
+export.make_table` writes it.
 """
 
 import difflib
@@ -21,7 +23,8 @@ from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from export.errors import ExportError
 
 TABLE = Path(__file__).with_name("models.json")
-# What a checkpoint may hold beside the two towers: OpenAI's archives carry their sizes and masks along.
+# What a checkpoint may hold beside the two towers: OpenAI's archives carry their sizes and masks
+# along.
 EXTRAS = re.compile(r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias")
 # A protobuf message can't be larger, and an encoder is one.
 MAX_ENCODER_BYTES = 2**31 - 2**20
@@ -62,7 +65,8 @@ class Source:
 class Request:
     """What to make a bundle from.
 
-    `trained_with`: for a file, the tag or the settings that it was trained with. `accepted`: a licence that the user accepts.
+    `trained_with`: for a file, the tag or the settings that it was trained with. `accepted`: a
+    licence that the user accepts.
     """
 
     model: str
@@ -74,24 +78,31 @@ class Request:
 
 
 def read_table() -> dict[str, Any]:
-    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and why others are `refused`."""
+    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and
+    why others are `refused`.
+    """
     table: dict[str, Any] = json.loads(TABLE.read_text())
     return table
 
 
 def load(request: Request, say: Callable[[str], None]) -> Source:
-    """Without torch. Raises NeedsTorchError for what isn't in the table, ExportError for what is wrong."""
+    """Without torch. Raises NeedsTorchError for what isn't in the table, ExportError for what is
+    wrong.
+    """
     table = read_table()
-    name, path = request.model, Path(request.pretrained).expanduser()
+    name = request.model
+    path = Path(request.pretrained).expanduser()
     check_name(name, table)
-    tags, is_file = table["pretrained"].get(name, {}), path.is_file()
+    tags = table["pretrained"].get(name, {})
+    is_file = path.is_file()
     if is_file:
         settings = named_settings(name, request.trained_with, tags)
     else:
         settings = tags.get(request.pretrained.lower().replace("-", "_"))
         if settings is None:
             raise ExportError(
-                f"{request.pretrained} is neither a file nor a tag of {name}; its tags: {', '.join(tags) or 'none'}."
+                f"{request.pretrained} is neither a file nor a tag of {name}; its tags:"
+                f" {', '.join(tags) or 'none'}."
             )
     if not is_file:
         name = with_right_activation(name, settings, table["architectures"], say)
@@ -100,17 +111,35 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     check_settings(name, settings)
     check_size(name, architecture)
     if is_file:
-        weights, licence = Weights(source=path.name, revision=None, sha256=sha256(path)), request.licence
+        weights = Weights(source=path.name, revision=None, sha256=sha256(path))
+        licence = request.licence
     else:
-        fetched = hub.fetch(settings["repository"], settings["files"], request.revision, request.licence, request.accepted, say)
-        path, licence = fetched.path, fetched.licence
-        weights = Weights(source=settings["repository"], revision=fetched.revision, sha256=fetched.sha256)
+        fetched = hub.fetch(
+            settings["repository"],
+            settings["files"],
+            request.revision,
+            request.licence,
+            request.accepted,
+            say,
+        )
+        path = fetched.path
+        licence = fetched.licence
+        weights = Weights(
+            source=settings["repository"], revision=fetched.revision, sha256=fetched.sha256
+        )
     arrays = read_checkpoint(path, name, architecture)
-    return Source(name, architecture, arrays, settings, weights, licence or f"unknown: see where {weights.source} came from")
+    return Source(
+        name,
+        architecture,
+        arrays,
+        settings,
+        weights,
+        licence or f"unknown: see where {weights.source} came from",
+    )
 
 
 def check_name(name: str, table: Mapping[str, Any]) -> None:
-    """Raises NeedsTorchError or ExportError for a model that isn't in the table of architectures."""
+    """Raises NeedsTorchError or ExportError for a model that isn't in the table."""
     if name in table["architectures"]:
         return
     if name in table["refused"]:
@@ -119,7 +148,9 @@ def check_name(name: str, table: Mapping[str, Any]) -> None:
         raise NeedsTorchError(f"{name} is no plain vision transformer.")
     known = [*table["architectures"], *table["needs_torch"]]
     near = difflib.get_close_matches(name, known, n=8, cutoff=0.3) or ["ViT-B-32"]
-    raise ExportError(f"{name} is no model of open_clip {table['open_clip']}; there are {', '.join(near)}, …")
+    raise ExportError(
+        f"{name} is no model of open_clip {table['open_clip']}; there are {', '.join(near)}, …"
+    )
 
 
 def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkpoint:
@@ -132,15 +163,28 @@ def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkp
     positions = checkpoint.shapes.get("visual.positional_embedding", ())
     if positions and positions[0] != shapes["visual.positional_embedding"][0]:
         raise ExportError(
-            f"The weights don't fit {name}: they have positions for {positions[0] - 1} patches, and {name} has "
-            f"{shapes['visual.positional_embedding'][0] - 1}. Name the model that they were trained as."
+            f"The weights don't fit {name}: they have positions for {positions[0] - 1} patches, and"
+            f" {name} has {shapes['visual.positional_embedding'][0] - 1}. Name the model that they"
+            " were trained as."
         )
     missing = [part for part in shapes if part not in checkpoint.shapes]
-    strange = [part for part in checkpoint.shapes if part not in shapes and not EXTRAS.fullmatch(part)]
-    wrong = [part for part in shapes if part not in missing and squeezed(checkpoint.shapes[part]) != squeezed(shapes[part])]
-    for parts, problem in ((missing, "lack"), (strange, "have no place for"), (wrong, "have another shape of")):
+    strange = [
+        part for part in checkpoint.shapes if part not in shapes and not EXTRAS.fullmatch(part)
+    ]
+    wrong = [
+        part
+        for part in shapes
+        if part not in missing and squeezed(checkpoint.shapes[part]) != squeezed(shapes[part])
+    ]
+    for parts, problem in (
+        (missing, "lack"),
+        (strange, "have no place for"),
+        (wrong, "have another shape of"),
+    ):
         if parts:
-            raise ExportError(f"The weights don't fit {name}: they {problem} {', '.join(parts[:3])}.")
+            raise ExportError(
+                f"The weights don't fit {name}: they {problem} {', '.join(parts[:3])}."
+            )
     return checkpoint
 
 
@@ -148,8 +192,12 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return () if shape == (1,) else shape  # a logit scale may be either
 
 
-def with_right_activation(name: str, settings: dict[str, Any], known: Mapping[str, Any], say: Callable[[str], None]) -> str:
-    """open_clip lists weights trained with QuickGELU under the name without it too; there they would be silently wrong."""
+def with_right_activation(
+    name: str, settings: dict[str, Any], known: Mapping[str, Any], say: Callable[[str], None]
+) -> str:
+    """open_clip lists weights trained with QuickGELU under the name without it too; there they
+    would be silently wrong.
+    """
     right = f"{name}-quickgelu"
     if not settings.get("quick_gelu") or name.endswith("-quickgelu") or right not in known:
         return name
@@ -161,31 +209,45 @@ def check_activation(name: str, settings: dict[str, Any], quick_gelu: bool) -> N
     if bool(settings.get("quick_gelu")) != quick_gelu:
         other = name.removesuffix("-quickgelu") if quick_gelu else f"{name}-quickgelu"
         trained = "with" if settings.get("quick_gelu") else "without"
-        raise ExportError(f"These weights were trained {trained} QuickGELU and {name} is not; take MODEL={other}.")
+        raise ExportError(
+            f"These weights were trained {trained} QuickGELU and {name} is not; take MODEL={other}."
+        )
 
 
 def check_settings(name: str, settings: dict[str, Any]) -> None:
     if settings.get("resize_mode", "shortest") not in ("shortest", "squash"):
-        raise ExportError(f"{name} pads pictures (resize_mode {settings['resize_mode']!r}), which a bundle can't express yet.")
+        raise ExportError(
+            f"{name} pads pictures (resize_mode {settings['resize_mode']!r}), which a bundle can't"
+            " express yet."
+        )
     if settings.get("interpolation", "bicubic") not in ("bicubic", "bilinear"):
-        raise ExportError(f"{name} resizes by {settings['interpolation']!r}; a bundle can express bicubic and bilinear.")
+        raise ExportError(
+            f"{name} resizes by {settings['interpolation']!r}; a bundle can express bicubic and"
+            " bilinear."
+        )
 
 
 def check_size(name: str, architecture: Architecture) -> None:
     """Raises ExportError before anything is downloaded."""
     sizes = dict.fromkeys(("image", "text"), 0)
     for part, shape in architecture.shapes().items():
-        sizes["image" if part.startswith("visual.") else "text"] += FLOAT_BYTES * int(np.prod(shape))
+        sizes["image" if part.startswith("visual.") else "text"] += FLOAT_BYTES * int(
+            np.prod(shape)
+        )
     encoder, size = max(sizes.items(), key=lambda item: item[1])
     if size > MAX_ENCODER_BYTES:
         raise ExportError(
-            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and an ONNX file holds at most 2.1 GB. "
-            "The largest models that can be made are the ViT-L ones."
+            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and an ONNX file"
+            " holds at most 2.1 GB. The largest models that can be made are the ViT-L ones."
         )
 
 
-def named_settings(name: str, trained_with: str | dict[str, Any] | None, tags: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a checkpoint file; `tags` are those that the model is known with. Raises ExportError."""
+def named_settings(
+    name: str, trained_with: str | dict[str, Any] | None, tags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of a checkpoint file; `tags` are those that the model is known with. Raises
+    ExportError.
+    """
     if isinstance(trained_with, dict):
         settings = trained_with
     elif trained_with and trained_with.lstrip().startswith("{"):
@@ -196,12 +258,17 @@ def named_settings(name: str, trained_with: str | dict[str, Any] | None, tags: M
     elif trained_with:
         settings = dict(tags.get(trained_with, {}))
         if not settings:
-            raise ExportError(f"{trained_with} is no tag of {name}; its tags: {', '.join(tags) or 'none'}.")
+            raise ExportError(
+                f"{trained_with} is no tag of {name}; its tags: {', '.join(tags) or 'none'}."
+            )
     else:
-        example = next(iter(tags), '{"mean": […], "std": […], "interpolation": "bicubic", "quick_gelu": false}')
+        example = next(
+            iter(tags), '{"mean": […], "std": […], "interpolation": "bicubic", "quick_gelu": false}'
+        )
         raise ExportError(
-            "A checkpoint file doesn't know its mean, standard deviation and activation, and a wrong one is silently wrong. "
-            f"Name the tag or the settings that it was trained with: PRETRAINED_CFG={example}."
+            "A checkpoint file doesn't know its mean, standard deviation and activation, and a"
+            " wrong one is silently wrong. Name the tag or the settings that it was trained with:"
+            f" PRETRAINED_CFG={example}."
         )
     if isinstance(trained_with, str) and trained_with in tags:
         return settings
@@ -210,9 +277,15 @@ def named_settings(name: str, trained_with: str | dict[str, Any] | None, tags: M
         raise ExportError(f"PRETRAINED_CFG lacks {' and '.join(sorted(missing))}.")
     unknown = settings.keys() - SETTINGS
     if unknown:
-        raise ExportError(f"PRETRAINED_CFG has {', '.join(sorted(unknown))}, which mean nothing here.")
+        raise ExportError(
+            f"PRETRAINED_CFG has {', '.join(sorted(unknown))}, which mean nothing here."
+        )
     for key in ("mean", "std"):
         values = settings[key]
-        if not isinstance(values, list | tuple) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+        if (
+            not isinstance(values, list | tuple)
+            or len(values) != 3
+            or not all(isinstance(v, int | float) for v in values)
+        ):
             raise ExportError(f"PRETRAINED_CFG's {key} must be three numbers, one a colour.")
     return settings

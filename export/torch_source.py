@@ -1,4 +1,6 @@
-"""Loads weights through torch and open_clip: what the table of plain vision transformers doesn't hold."""
+"""Loads weights through torch and open_clip: what the table of plain vision transformers doesn't
+hold.
+"""
 
 import logging
 import warnings
@@ -10,27 +12,49 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
+from open_clip.pretrained import (
+    download_pretrained,
+    get_pretrained_cfg,
+    list_pretrained_tags_by_model,
+)
+from open_clip.transformer import (
+    QuickGELU,
+    ResidualAttentionBlock,
+    TextTransformer,
+    VisionTransformer,
+)
 from torch import nn
 
 from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import Architecture, ImageTower, TextTower
 from export.errors import ExportError
-from export.source import Request, Source, check_activation, check_settings, check_size, named_settings, with_right_activation
+from export.source import (
+    Request,
+    Source,
+    check_activation,
+    check_settings,
+    check_size,
+    named_settings,
+    with_right_activation,
+)
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle can't express."""
-    # A name with a scheme (hf-hub:, local-dir:) would make open_clip fetch or read a config of its own.
+    """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle
+    can't express.
+    """
+    # A name with a scheme (hf-hub:, local-dir:) would make open_clip fetch or read a config of its
+    # own.
     config = open_clip.get_model_config(name) if ":" not in name else None
     if config is None:
         near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
         raise ExportError(
-            f"{name} is no model of open_clip {open_clip.__version__}; there are {', '.join(near or ['ViT-B-32'])}, …"
+            f"{name} is no model of open_clip {open_clip.__version__}; there are"
+            f" {', '.join(near or ['ViT-B-32'])}, …"
         )
-    text, vision = config["text_cfg"], config["vision_cfg"]
+    text = config["text_cfg"]
+    vision = config["vision_cfg"]
     reasons = {
         "CoCa has a second text decoder": "multimodal_cfg" in config,
         "its text tower is a Hugging Face model": "hf_model_name" in text,
@@ -38,8 +62,12 @@ def model_config(name: str) -> dict[str, Any]:
         "SigLIP has a tokenizer of its own": "siglip" in name.lower(),
         "its image tower is a timm model": "timm_model_name" in vision,
         "its text tower appends a class token": bool(text.get("embed_cls")),
-        "its text mask is not causal, so that a text's length matters": bool(text.get("no_causal_mask")),
-        f"its text is pooled by {text.get('pool_type')!r}, not at the end token": text.get("pool_type", "argmax") != "argmax",
+        "its text mask is not causal, so that a text's length matters": bool(
+            text.get("no_causal_mask")
+        ),
+        f"its text is pooled by {text.get('pool_type')!r}, not at the end token": (
+            text.get("pool_type", "argmax") != "argmax"
+        ),
         "its tokenizer has options": bool(text.get("tokenizer_kwargs")),
         "its text projection has a bias": bool(text.get("proj_bias")),
     }
@@ -50,16 +78,25 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def load(request: Request, say: Callable[[str], None]) -> Source:
-    """Raises ExportError, for any warning of open_clip too: a wrong activation passes every later comparison."""
-    name, path = request.model, Path(request.pretrained).expanduser()
+    """Raises ExportError, for any warning of open_clip too: a wrong activation passes every later
+    comparison.
+    """
+    name = request.model
+    path = Path(request.pretrained).expanduser()
     model_config(name)
     settings = dict(get_pretrained_cfg(name, request.pretrained))
     from_file = not settings
     if from_file and not path.is_file():
         tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
-        raise ExportError(f"{request.pretrained} is neither a file nor a tag of {name}; its tags: {tags}.")
+        raise ExportError(
+            f"{request.pretrained} is neither a file nor a tag of {name}; its tags: {tags}."
+        )
     if from_file:
-        settings = named_settings(name, request.trained_with, {tag: get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)})  # fmt: skip
+        settings = named_settings(
+            name,
+            request.trained_with,
+            {tag: get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)},
+        )
     else:
         name = with_right_activation(name, settings, dict.fromkeys(open_clip.list_models()), say)
     check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
@@ -67,23 +104,32 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     with torch.device("meta"):
         check_size(name, describe(open_clip.CLIP(**_arguments(name))))
     if from_file:
-        weights, licence = Weights(source=path.name, revision=None, sha256=sha256(path)), request.licence
+        weights = Weights(source=path.name, revision=None, sha256=sha256(path))
+        licence = request.licence
     elif settings.get("hf_hub"):
         repository, files = repository_and_files(settings)
-        fetched = hub.fetch(repository, files, request.revision, request.licence, request.accepted, say)
-        path, licence = fetched.path, fetched.licence
+        fetched = hub.fetch(
+            repository, files, request.revision, request.licence, request.accepted, say
+        )
+        path = fetched.path
+        licence = fetched.licence
         weights = Weights(source=repository, revision=fetched.revision, sha256=fetched.sha256)
     else:
-        path, licence = _download(settings), request.licence
+        path = _download(settings)
+        licence = request.licence
         weights = Weights(source=settings["url"], revision=None, sha256=sha256(path))
     with _warnings_are_errors(name):
         model = open_clip.create_model(name, pretrained=str(path), weights_only=True).eval()
     text = model.text if hasattr(model, "text") else model
     if hasattr(model, "text") and type(text) is not TextTransformer:
-        raise ExportError(f"{name} can't be made into a bundle yet: its text tower is a {type(text).__name__}.")
+        raise ExportError(
+            f"{name} can't be made into a bundle yet: its text tower is a {type(text).__name__}."
+        )
     architecture = describe(model)
     licence = licence or f"unknown: see where {weights.source} came from"
-    return Source(name, architecture, arrays(model, architecture), settings, weights, licence, model)
+    return Source(
+        name, architecture, arrays(model, architecture), settings, weights, licence, model
+    )
 
 
 def _arguments(name: str) -> dict[str, Any]:
@@ -98,17 +144,26 @@ def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
 
 def describe(model: Any) -> Architecture:
     """The shape of a model's towers. Raises ExportError for what can't be expressed."""
-    visual, text = model.visual, model.text if hasattr(model, "text") else model
+    visual = model.visual
+    text = model.text if hasattr(model, "text") else model
     image = None
     if type(visual) is VisionTransformer:
         if visual.attn_pool is not None or visual.pool_type != "tok":
-            raise ExportError("The image tower pools otherwise than by its class token, which a bundle can't express yet.")
+            raise ExportError(
+                "The image tower pools otherwise than by its class token, which a bundle can't"
+                " express yet."
+            )
         image = ImageTower(
-            image_size=visual.image_size[0], patch_size=visual.patch_size[0], ln_pre=not isinstance(visual.ln_pre, nn.Identity),
+            image_size=visual.image_size[0],
+            patch_size=visual.patch_size[0],
+            ln_pre=not isinstance(visual.ln_pre, nn.Identity),
             **_transformer(visual),
-        )  # fmt: skip
-    context_length, vocabulary = text.positional_embedding.shape[0], text.token_embedding.weight.shape[0]
-    text_tower = TextTower(context_length=context_length, vocabulary=vocabulary, **_transformer(text))
+        )
+    context_length = text.positional_embedding.shape[0]
+    vocabulary = text.token_embedding.weight.shape[0]
+    text_tower = TextTower(
+        context_length=context_length, vocabulary=vocabulary, **_transformer(text)
+    )
     return Architecture(image=image, text=text_tower, dimension=visual.output_dim)
 
 
@@ -116,7 +171,10 @@ def _transformer(tower: Any) -> dict[str, Any]:
     blocks = list(tower.transformer.resblocks)
     for block in blocks:
         if type(block) is not ResidualAttentionBlock:
-            raise ExportError(f"The model's blocks are of the kind {type(block).__name__}, which a bundle can't express yet.")
+            raise ExportError(
+                f"The model's blocks are of the kind {type(block).__name__}, which a bundle can't"
+                " express yet."
+            )
     first = blocks[0]
     return {
         "layers": len(blocks),
@@ -131,7 +189,9 @@ def _transformer(tower: Any) -> dict[str, Any]:
 
 def arrays(model: Any, architecture: Architecture) -> dict[str, Any]:
     """The weights that the towers are written from, as views of the model's own."""
-    tensors = {name.removeprefix("text."): tensor.detach() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name.removeprefix("text."): tensor.detach() for name, tensor in model.state_dict().items()
+    }
     return {name: tensors[name].float().numpy() for name in architecture.shapes()}
 
 
@@ -139,7 +199,9 @@ def _download(settings: dict[str, Any]) -> Path:
     try:
         return Path(download_pretrained(settings))
     except Exception as err:  # urllib and open_clip raise many kinds
-        raise ExportError(f"{settings['url']} could not be downloaded: {' '.join(str(err).split())}. {hub.ADVICE}") from err
+        raise ExportError(
+            f"{settings['url']} could not be downloaded: {' '.join(str(err).split())}. {hub.ADVICE}"
+        ) from err
 
 
 @contextmanager
@@ -152,7 +214,8 @@ def _warnings_are_errors(name: str) -> Iterator[None]:
             if record.levelno >= logging.WARNING or record.getMessage().startswith("Resizing"):
                 messages.append(record.getMessage())
 
-    listener, root = Listener(), logging.getLogger()
+    listener = Listener()
+    root = logging.getLogger()
     level = root.level
     root.addHandler(listener)
     root.setLevel(logging.INFO)
@@ -160,11 +223,16 @@ def _warnings_are_errors(name: str) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
-    except Exception as err:  # a file that is no checkpoint makes torch and safetensors raise nearly everything
-        raise ExportError(f"The weights don't fit {name}: {' '.join(str(err).split())[:300]}") from err
+    # A file that is no checkpoint makes torch and safetensors raise nearly everything.
+    except Exception as err:
+        raise ExportError(
+            f"The weights don't fit {name}: {' '.join(str(err).split())[:300]}"
+        ) from err
     finally:
         root.removeHandler(listener)
         root.setLevel(level)
-    messages += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    messages += [
+        str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)
+    ]
     if messages:
         raise ExportError(f"open_clip warns while it loads {name}: {messages[0]}")

@@ -1,4 +1,6 @@
-"""CLIP's two towers as ONNX graphs, from arrays alone: pixels and ids in, normalised embeddings out."""
+"""CLIP's two towers as ONNX graphs, from arrays alone: pixels and ids in, normalised embeddings
+out.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +13,19 @@ from export.architecture import Architecture, ImageTower, Transformer
 from export.graph import CONTRIB, STEPS, Floats, Graph
 from export.source import Source
 
-# float32 arrays by open_clip's names. Each is read when it is asked for, so that few are in memory at a time.
+# float32 arrays by open_clip's names. Each is read when it is asked for, so that few are in memory
+# at a time.
 Arrays = Mapping[str, Floats]
 # The largest absolute value of every channel of what each named product takes.
 Largest = Mapping[str, Floats]
 
-# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x * sigmoid(x) and of GELU.
+# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x *
+# sigmoid(x) and of GELU.
 SLOPE = 1.702
-LEAST_SILU, LEAST_GELU = -0.2785, -0.17
-# Eight images of ViT-B/32: the weights are read once for all of them. Four gained nearly as much; more was not measured.
+LEAST_SILU = -0.2785
+LEAST_GELU = -0.17
+# Eight images of ViT-B/32: the weights are read once for all of them. Four gained nearly as much;
+# more was not measured.
 ROWS_A_RUN = 400
 
 
@@ -33,14 +39,15 @@ def write_encoder(
     floats: Collection[str] = (),
     signed: bool = False,
 ) -> dict[str, str]:
-    """image.onnx or text.onnx in a precision of STEPS, and its weights beside it. `largest`: what its products' inputs reach, from `calibrate`; `floats`: products
-    that stay fp32; `signed`: see Graph. Returns the products and where to look for their inputs: none where torch writes the graph."""
-    path, architecture, mean, std = (
-        folder / f"{encoder}.onnx",
-        source.architecture,
-        source.settings["mean"],
-        source.settings["std"],
-    )
+    """image.onnx or text.onnx in a precision of STEPS, and its weights beside it. `largest`: what
+    its products' inputs reach, from `calibrate`; `floats`: products that stay fp32; `signed`: see
+    Graph. Returns the products and where to look for their inputs: none where torch writes the
+    graph.
+    """
+    path = folder / f"{encoder}.onnx"
+    architecture = source.architecture
+    mean = source.settings["mean"]
+    std = source.settings["std"]
     graph = Graph(STEPS[precision], largest, floats=floats, signed=signed)
     if encoder == "text":
         _write_text(architecture, source.arrays, graph, path)
@@ -54,7 +61,9 @@ def write_encoder(
 
 
 def max_batch(image: ImageTower | None) -> int:
-    """How many images a run of the image encoder is best given; 1 where company would change an embedding."""
+    """How many images a run of the image encoder is best given; 1 where company would change an
+    embedding.
+    """
     return max(1, ROWS_A_RUN // image.positions) if image else 1
 
 
@@ -66,67 +75,118 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
     shape = graph.op("Shape", "ids")
     length = graph.op("Slice", shape, last, graph.constant(np.array([2])))
     start = graph.constant(np.array([0]))
-    positions = graph.op("Slice", graph.constant(arrays["positional_embedding"]), start, length, start)
+    positions = graph.op(
+        "Slice", graph.constant(arrays["positional_embedding"]), start, length, start
+    )
     shape = graph.op("Concat", shape, graph.constant(np.array([text.width])), axis=0)
     # The end token has the highest id, and only its row is asked for.
     end = graph.op("ArgMax", "ids", axis=1, keepdims=1)
     x = _transformer(
-        graph, text, arrays, "transformer", graph.op("Add", x, positions), shape, causal=True,
+        graph,
+        text,
+        arrays,
+        "transformer",
+        graph.op("Add", x, positions),
+        shape,
+        causal=True,
         pick=lambda rows: graph.op("GatherND", rows, end, batch_dims=1),
-    )  # fmt: skip
+    )
     norm = _norm(graph, arrays, "ln_final", text.epsilon, x)
-    x = graph.op("LpNormalization", graph.op("MatMul", norm, graph.constant(arrays["text_projection"])), axis=-1)
+    x = graph.op(
+        "LpNormalization",
+        graph.op("MatMul", norm, graph.constant(arrays["text_projection"])),
+        axis=-1,
+    )
     graph.write(path, ("ids", TensorProto.INT64, ["n", "length"]), x, architecture.dimension)
 
 
 def _write_image(
-    architecture: Architecture, arrays: Arrays, mean: Sequence[float], std: Sequence[float], graph: Graph, path: Path
+    architecture: Architecture,
+    arrays: Arrays,
+    mean: Sequence[float],
+    std: Sequence[float],
+    graph: Graph,
+    path: Path,
 ) -> None:
-    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard deviation are inside."""
+    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard
+    deviation are inside.
+    """
     image = architecture.image
     assert image
-    side, patch = image.image_size, image.patch_size
+    side = image.image_size
+    patch = image.patch_size
     grid = side // patch
-    # The patch convolution as a product of the pixels as they come: [row, column, colour] by width, 0 to 255.
+    # The patch convolution as a product of the pixels as they come: [row, column, colour] by width,
+    # 0 to 255.
     kernel = arrays["visual.conv1.weight"].transpose(2, 3, 1, 0)
-    scale, shift = 1 / (255 * np.array(std, np.float32)), -np.array(mean, np.float32) / np.array(std, np.float32)
+    scale = 1 / (255 * np.array(std, np.float32))
+    shift = -np.array(mean, np.float32) / np.array(std, np.float32)
     weight = (kernel * scale[:, None]).reshape(patch * patch * 3, -1).astype(np.float32)
     positions = arrays["visual.positional_embedding"].copy()
     positions[0] += arrays["visual.class_embedding"]
     positions[1:] += (kernel * shift[:, None]).sum((0, 1, 2))
     x = graph.op("Reshape", "pixels", graph.constant(np.array([-1, grid, patch, grid, patch * 3])))
     x = graph.op(
-        "Reshape", graph.op("Transpose", x, perm=[0, 1, 3, 2, 4]), graph.constant(np.array([-1, grid * grid, len(weight)]))
+        "Reshape",
+        graph.op("Transpose", x, perm=[0, 1, 3, 2, 4]),
+        graph.constant(np.array([-1, grid * grid, len(weight)])),
     )
     x = graph.bytes_linear(x, weight)
     x = graph.op("Pad", x, graph.constant(np.array([0, 1, 0, 0, 0, 0])))
     x = graph.op("Add", x, graph.constant(positions))
     if image.ln_pre:
         x = _norm(graph, arrays, "visual.ln_pre", image.epsilon, x)
-    shape, first = graph.constant(np.array([-1, *positions.shape])), graph.constant(np.array(0))
+    shape = graph.constant(np.array([-1, *positions.shape]))
+    first = graph.constant(np.array(0))
     x = _transformer(
-        graph, image, arrays, "visual.transformer", x, shape, causal=False,
+        graph,
+        image,
+        arrays,
+        "visual.transformer",
+        x,
+        shape,
+        causal=False,
         pick=lambda rows: graph.op("Gather", rows, first, axis=1),
-    )  # fmt: skip
+    )
     norm = _norm(graph, arrays, "visual.ln_post", image.epsilon, x)
-    x = graph.op("LpNormalization", graph.op("MatMul", norm, graph.constant(arrays["visual.proj"])), axis=-1)
-    graph.write(path, ("pixels", TensorProto.UINT8, ["n", side, side, 3]), x, architecture.dimension)
+    x = graph.op(
+        "LpNormalization", graph.op("MatMul", norm, graph.constant(arrays["visual.proj"])), axis=-1
+    )
+    graph.write(
+        path, ("pixels", TensorProto.UINT8, ["n", side, side, 3]), x, architecture.dimension
+    )
 
 
 def _transformer(
-    graph: Graph, tower: Transformer, arrays: Arrays, prefix: str, x: str, shape: str, *, causal: bool, pick: Any
+    graph: Graph,
+    tower: Transformer,
+    arrays: Arrays,
+    prefix: str,
+    x: str,
+    shape: str,
+    *,
+    causal: bool,
+    pick: Any,
 ) -> str:
-    """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row matters."""
-    x, width = graph.op("Reshape", x, graph.constant(np.array([-1, tower.width]))), tower.width
+    """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row
+    matters.
+    """
+    x = graph.op("Reshape", x, graph.constant(np.array([-1, tower.width])))
+    width = tower.width
     for i in range(tower.layers):
         block = f"{prefix}.resblocks.{i}"
-        weight, bias = arrays[f"{block}.attn.in_proj_weight"].T.copy(), arrays[f"{block}.attn.in_proj_bias"].copy()
-        out, out_bias = _weights(arrays, f"{block}.attn.out_proj", f"{block}.ls_1" if tower.layer_scale else None)
+        weight = arrays[f"{block}.attn.in_proj_weight"].T.copy()
+        bias = arrays[f"{block}.attn.in_proj_bias"].copy()
+        out, out_bias = _weights(
+            arrays, f"{block}.attn.out_proj", f"{block}.ls_1" if tower.layer_scale else None
+        )
         # What attention gives is a mean of values: smoothing it is smoothing these.
         smoothing = graph.smoothing(f"{i}.out_proj", out)
         weight[:, 2 * width :] /= smoothing
         bias[2 * width :] /= smoothing
-        y, weight = _smoothed_norm(graph, arrays, f"{block}.ln_1", tower.epsilon, x, weight, f"{i}.in_proj")
+        y, weight = _smoothed_norm(
+            graph, arrays, f"{block}.ln_1", tower.epsilon, x, weight, f"{i}.in_proj"
+        )
         y = graph.attention(y, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=causal)
         if i == tower.layers - 1:
             x, y = (pick(graph.op("Reshape", rows, shape)) for rows in (x, y))
@@ -134,14 +194,25 @@ def _transformer(
         weight, bias = _weights(arrays, f"{block}.mlp.c_fc")
         if tower.quick_gelu:
             # x * sigmoid(slope * x) with the slope in the weights: one pass less.
-            weight, bias = SLOPE * weight, SLOPE * bias
-        y, weight = _smoothed_norm(graph, arrays, f"{block}.ln_2", tower.epsilon, x, weight, f"{i}.c_fc")
+            weight = SLOPE * weight
+            bias = SLOPE * bias
+        y, weight = _smoothed_norm(
+            graph, arrays, f"{block}.ln_2", tower.epsilon, x, weight, f"{i}.c_fc"
+        )
         y = graph.linear(y, weight, bias, f"{i}.c_fc")
-        y = graph.op("QuickGelu", y, domain=CONTRIB, alpha=1.0) if tower.quick_gelu else graph.op("Gelu", y)
-        weight, bias = _weights(arrays, f"{block}.mlp.c_proj", f"{block}.ls_2" if tower.layer_scale else None)
+        y = (
+            graph.op("QuickGelu", y, domain=CONTRIB, alpha=1.0)
+            if tower.quick_gelu
+            else graph.op("Gelu", y)
+        )
+        weight, bias = _weights(
+            arrays, f"{block}.mlp.c_proj", f"{block}.ls_2" if tower.layer_scale else None
+        )
         # Behind an activation single rows reach far: scaled row by row, they don't blur the rest.
         least = LEAST_SILU if tower.quick_gelu else LEAST_GELU
-        y = graph.linear(y, weight / SLOPE if tower.quick_gelu else weight, bias, f"{i}.c_proj", least=least)
+        y = graph.linear(
+            y, weight / SLOPE if tower.quick_gelu else weight, bias, f"{i}.c_proj", least=least
+        )
         x = graph.op("Add", x, y)
     return x
 
@@ -149,18 +220,30 @@ def _transformer(
 def _token_embeddings(graph: Graph, table: Floats) -> str:
     rows, index = np.unique(table, axis=0, return_inverse=True)
     ids = "ids"
-    # Equal rows are stored once where that saves half: a vocabulary of which training saw a small part.
+    # Equal rows are stored once where that saves half: a vocabulary of which training saw a small
+    # part.
     if len(rows) < len(table) / 2:
-        table, ids = rows, graph.op("Gather", graph.constant(index.reshape(-1).astype(np.int32)), ids)
+        table = rows
+        ids = graph.op("Gather", graph.constant(index.reshape(-1).astype(np.int32)), ids)
     if not graph.quantised:
         return str(graph.op("Gather", graph.constant(table), ids))
     kind = np.int16 if graph.step.bits > 8 else np.int8
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / np.float32(np.iinfo(kind).max)
+    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / np.float32(
+        np.iinfo(kind).max
+    )
     integers = graph.op("Gather", graph.constant(np.rint(table / scale).astype(kind)), ids)
-    return str(graph.op("Mul", graph.op("Cast", integers, to=TensorProto.FLOAT), graph.op("Gather", graph.constant(scale), ids)))
+    return str(
+        graph.op(
+            "Mul",
+            graph.op("Cast", integers, to=TensorProto.FLOAT),
+            graph.op("Gather", graph.constant(scale), ids),
+        )
+    )
 
 
-def _norm(graph: Graph, arrays: Arrays, name: str, epsilon: float, x: str, smoothing: Floats | float = 1.0) -> str:
+def _norm(
+    graph: Graph, arrays: Arrays, name: str, epsilon: float, x: str, smoothing: Floats | float = 1.0
+) -> str:
     weights = (graph.constant(arrays[f"{name}.{part}"] / smoothing) for part in ("weight", "bias"))
     return str(graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=epsilon))
 

@@ -28,23 +28,42 @@ class _Traced(nn.Module):
         return F.normalize(self.visual(x), dim=-1)
 
 
-def write_traced(visual: Any, mean: tuple[float, ...], std: tuple[float, ...], precision: str, path: Path) -> None:
-    """By torch's exporter, for ResNets; in 8 bits their products are, their convolutions stay float."""
+def write_traced(
+    visual: Any, mean: tuple[float, ...], std: tuple[float, ...], precision: str, path: Path
+) -> None:
+    """By torch's exporter, for ResNets; in 8 bits their products are, their convolutions stay
+    float.
+    """
     size = visual.image_size
     side = size[0] if isinstance(size, tuple) else size
     with torch.no_grad(), warnings.catch_warnings():
         # The exporter warns of its own internals.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Traced(visual, mean, std).eval(), (torch.zeros(2, side, side, 3, dtype=torch.uint8),), dynamo=True,
-            input_names=["pixels"], output_names=["embeddings"], dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},),
-            opset_version=OPSET, external_data=False, verbose=False, optimize=True,
-        )  # fmt: skip
+            _Traced(visual, mean, std).eval(),
+            (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
+            dynamo=True,
+            input_names=["pixels"],
+            output_names=["embeddings"],
+            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+            optimize=True,
+        )
     assert program is not None
     model = program.model_proto
     # Names of source files and stack traces belong to the machine that exported.
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.value_info,
+        *graph.initializer,
+        *graph.input,
+        *graph.output,
+    ):
         part.ClearField("metadata_props")
     for node in graph.node:
         node.ClearField("doc_string")

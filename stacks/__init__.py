@@ -1,1 +1,3 @@
-"""The CDK stack. Of the package that it deploys it imports the contracts alone: `bundle`, `schema`, `parsing` and `errors`."""
+"""The CDK stack. Of the package that it deploys it imports the contracts alone: `bundle`, `schema`,
+`parsing` and `errors`.
+"""

@@ -1,4 +1,6 @@
-"""The REST API: its resources, who may call them, and API Gateway's own error responses in the handler's format."""
+"""The REST API: its resources, who may call them, and API Gateway's own error responses in the
+handler's format.
+"""
 
 import json
 from pathlib import Path
@@ -14,13 +16,25 @@ from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
 from stacks.function import PACKAGE, log_group
-from stacks.gateway_responses import ACCESS_RESPONSES, GATEWAY_RESPONSES, IAM_RESPONSES, QUOTA_RESPONSES
+from stacks.gateway_responses import (
+    ACCESS_RESPONSES,
+    GATEWAY_RESPONSES,
+    IAM_RESPONSES,
+    QUOTA_RESPONSES,
+)
 from stacks.settings import Settings
 
 # What needs the key or a signature.
-GUARDED = (("POST", "/"), ("GET", "/classifiers"), ("POST", "/v1/moderations"), ("POST", "/v1/embeddings"))
+GUARDED = (
+    ("POST", "/"),
+    ("GET", "/classifiers"),
+    ("POST", "/v1/moderations"),
+    ("POST", "/v1/embeddings"),
+)
 # Anyone can open the playground, and that starts the function: it gets a low throttle of its own.
-PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(throttling_rate_limit=2, throttling_burst_limit=5)
+PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(
+    throttling_rate_limit=2, throttling_burst_limit=5
+)
 ACCESS_LOG = {
     "requestId": "$context.requestId",
     "time": "$context.requestTime",
@@ -50,11 +64,22 @@ NAG_ACKNOWLEDGEMENTS = {
 class Api(Construct):
     """`url` ends in a slash; `key` is None where callers need none."""
 
-    def __init__(self, scope: Construct, id: str, *, settings: Settings, target: lambda_.IFunction, root: Path) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        settings: Settings,
+        target: lambda_.IFunction,
+        root: Path,
+    ) -> None:
         super().__init__(scope, id)
         document = json.loads((root / PACKAGE / "openapi.json").read_text(encoding="utf-8"))
-        endpoint = settings.vpc_endpoint and ec2.InterfaceVpcEndpoint.from_interface_vpc_endpoint_attributes(
-            self, "VpcEndpoint", vpc_endpoint_id=settings.vpc_endpoint, port=443
+        endpoint = (
+            settings.vpc_endpoint
+            and ec2.InterfaceVpcEndpoint.from_interface_vpc_endpoint_attributes(
+                self, "VpcEndpoint", vpc_endpoint_id=settings.vpc_endpoint, port=443
+            )
         )
         self.rest = apigateway.RestApi(
             self,
@@ -63,20 +88,31 @@ class Api(Construct):
             rest_api_name=settings.name,
             description="How likely each label is for an image",
             endpoint_configuration=apigateway.EndpointConfiguration(
-                types=[apigateway.EndpointType.PRIVATE if endpoint else apigateway.EndpointType.REGIONAL],
+                types=[
+                    (
+                        apigateway.EndpointType.PRIVATE
+                        if endpoint
+                        else apigateway.EndpointType.REGIONAL
+                    )
+                ],
                 vpc_endpoints=[endpoint] if endpoint else None,
             ),
             policy=_policy(settings),
             binary_media_types=document["x-amazon-apigateway-binary-media-types"],
-            # The role that lets API Gateway write logs belongs to the account: `make bootstrap` makes it.
+            # The role that lets API Gateway write logs belongs to the account: `make bootstrap`
+            # makes it.
             cloud_watch_role=False,
             deploy_options=apigateway.StageOptions(
                 throttling_rate_limit=settings.throttle_rate,
                 throttling_burst_limit=settings.throttle_burst,
-                method_options={"//GET": PLAYGROUND_THROTTLE, "/openapi.json/GET": PLAYGROUND_THROTTLE}
-                if settings.playground
-                else None,
-                access_log_destination=apigateway.LogGroupLogDestination(log_group(self, "AccessLog", settings)),
+                method_options=(
+                    {"//GET": PLAYGROUND_THROTTLE, "/openapi.json/GET": PLAYGROUND_THROTTLE}
+                    if settings.playground
+                    else None
+                ),
+                access_log_destination=apigateway.LogGroupLogDestination(
+                    log_group(self, "AccessLog", settings)
+                ),
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(ACCESS_LOG)),
                 # The execution log would hold bodies and query strings, and so labels.
                 logging_level=apigateway.MethodLoggingLevel.OFF,
@@ -85,15 +121,21 @@ class Api(Construct):
             ),
         )
         self.rest.node.try_remove_child("Endpoint")
-        # A regional API takes TLS 1.0 unless told otherwise. This policy needs no endpoint access mode, and takes TLS 1.3 too:
+        # A regional API takes TLS 1.0 unless told otherwise. This policy needs no endpoint access
+        # mode, and takes TLS 1.3 too:
         # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-security-policies-list.html
         cast(apigateway.CfnRestApi, self.rest.node.default_child).security_policy = "TLS_1_2"
-        self.url, self.stage = self.rest.url, self.rest.deployment_stage
+        self.url = self.rest.url
+        self.stage = self.rest.deployment_stage
         if settings.vpc_endpoint:
             # This name works with and without the endpoint's private DNS:
             # https://docs.aws.amazon.com/apigateway/latest/developerguide/associate-private-api-with-vpc-endpoint.html
-            self.url = self.url.replace(self.rest.rest_api_id, f"{self.rest.rest_api_id}-{settings.vpc_endpoint}", 1)
-        integration = apigateway.LambdaIntegration(target, allow_test_invoke=False, timeout=Duration.seconds(29))
+            self.url = self.url.replace(
+                self.rest.rest_api_id, f"{self.rest.rest_api_id}-{settings.vpc_endpoint}", 1
+            )
+        integration = apigateway.LambdaIntegration(
+            target, allow_test_invoke=False, timeout=Duration.seconds(29)
+        )
         needs_key = settings.authentication == "api_key"
         signed = settings.authentication == "iam"
         for method, path in GUARDED:
@@ -108,7 +150,11 @@ class Api(Construct):
             resource.add_cors_preflight(
                 allow_origins=[settings.cors_origin],
                 allow_methods=[method, "OPTIONS"],
-                allow_headers=["Authorization", "Content-Type", *(SIGNATURE_HEADERS if signed else ["X-Api-Key"])],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    *(SIGNATURE_HEADERS if signed else ["X-Api-Key"]),
+                ],
             )
         if settings.playground:
             # CloudFormation calls the root a slash alone, where CDK writes /~1:
@@ -133,7 +179,11 @@ class Api(Construct):
             plan = self.rest.add_usage_plan(
                 "Plan",
                 api_stages=[apigateway.UsagePlanPerApiStage(stage=self.stage)],
-                quota=apigateway.QuotaSettings(limit=settings.quota, period=apigateway.Period.MONTH) if settings.quota else None,
+                quota=(
+                    apigateway.QuotaSettings(limit=settings.quota, period=apigateway.Period.MONTH)
+                    if settings.quota
+                    else None
+                ),
             )
             self.key = self.rest.add_api_key("Key")
             plan.add_api_key(self.key)
@@ -141,14 +191,18 @@ class Api(Construct):
             self.url = f"https://{settings.domain}/"
             self._add_domain(settings)
         for rule, reason in NAG_ACKNOWLEDGEMENTS.items():
-            Validations.of(self).acknowledge(Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason))
+            Validations.of(self).acknowledge(
+                Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason)
+            )
 
     def _add_domain(self, settings: Settings) -> None:
         """The domain with its certificate, and its records for IPv4 and IPv6 in the hosted zone."""
         domain = self.rest.add_domain_name(
             "Domain",
             domain_name=str(settings.domain),
-            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", str(settings.certificate)),
+            certificate=acm.Certificate.from_certificate_arn(
+                self, "Certificate", str(settings.certificate)
+            ),
             endpoint_type=apigateway.EndpointType.REGIONAL,
             security_policy=apigateway.SecurityPolicy.TLS_1_2,
         )
@@ -161,7 +215,8 @@ class Api(Construct):
                 name=str(settings.domain),
                 type=kind,
                 alias_target=route53.CfnRecordSet.AliasTargetProperty(
-                    dns_name=domain.domain_name_alias_domain_name, hosted_zone_id=domain.domain_name_alias_hosted_zone_id
+                    dns_name=domain.domain_name_alias_domain_name,
+                    hosted_zone_id=domain.domain_name_alias_hosted_zone_id,
                 ),
             )
 
@@ -169,7 +224,8 @@ class Api(Construct):
 def _policy(settings: Settings) -> iam.PolicyDocument | None:
     """Who may call, or None where everyone may try.
 
-    Networks are kept out by a Deny: with authentication=iam an Allow for a network would let in every AWS account there.
+    Networks are kept out by a Deny: with authentication=iam an Allow for a network would let in
+    every AWS account there.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
     """
     conditions: dict[str, dict[str, object]] = {}
@@ -180,7 +236,9 @@ def _policy(settings: Settings) -> iam.PolicyDocument | None:
     elif settings.authentication != "iam":
         return None
 
-    def statement(effect: iam.Effect, principal: iam.IPrincipal, *paths: str, **options: object) -> iam.PolicyStatement:
+    def statement(
+        effect: iam.Effect, principal: iam.IPrincipal, *paths: str, **options: object
+    ) -> iam.PolicyStatement:
         return iam.PolicyStatement(
             effect=effect,
             principals=[principal],

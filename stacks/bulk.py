@@ -1,10 +1,23 @@
-"""Runs over a bucket's pictures by Step Functions, and uploads by EventBridge: a second function from the same image."""
+"""Runs over a bucket's pictures by Step Functions, and uploads by EventBridge: a second function
+from the same image.
+"""
 
 import json
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import Acknowledgment, Arn, ArnComponents, ArnFormat, Aws, CfnOutput, Duration, RemovalPolicy, Stack, Validations
+from aws_cdk import (
+    Acknowledgment,
+    Arn,
+    ArnComponents,
+    ArnFormat,
+    Aws,
+    CfnOutput,
+    Duration,
+    RemovalPolicy,
+    Stack,
+    Validations,
+)
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -17,7 +30,7 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct, IConstruct
 
 from classifier.contract.classifier_file import FOLDER
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_options
 from classifier.contract.schema import EVENT_SOURCE, MANIFESTS, MAP_RUNS, RESULTS
 from stacks.bundle import Bundle
@@ -27,14 +40,20 @@ from stacks.state_machine import TIMEOUT_S, definition
 
 PERIOD = Duration.minutes(5)
 # Of the queue's messages in one batch, and how long the queue waits for them.
-UPLOADS_A_BATCH, WINDOW_S = 40, 5
+UPLOADS_A_BATCH = 40
+WINDOW_S = 5
 ATTEMPTS = 5
 NAG_ACKNOWLEDGEMENTS = {
-    "AwsSolutions-S1": "Access logs of the bucket cost as much as its pictures; turn them on where they are wanted.",
+    "AwsSolutions-S1": (
+        "Access logs of the bucket cost as much as its pictures; turn them on where they are"
+        " wanted."
+    ),
     "AwsSolutions-SQS3": "The dead-letter queue itself needs none.",
     "AwsSolutions-IAM5[Resource::*]": "Actions of X-Ray and of log delivery take no resource.",
     "Serverless-SQSRedrivePolicy": "The dead-letter queue itself needs none.",
-    "Serverless-LambdaEventSourceMappingDestination": "What fails goes to the queue's own dead-letter queue.",
+    "Serverless-LambdaEventSourceMappingDestination": (
+        "What fails goes to the queue's own dead-letter queue."
+    ),
     "Serverless-LambdaDLQ": "Step Functions and the queue call it, and keep what failed.",
 }
 BELOW = "Objects below one prefix of one bucket."
@@ -43,10 +62,15 @@ BELOW = "Objects below one prefix of one bucket."
 class Bulk(Construct):
     """`alarms`: name, description and metric of what should be 0."""
 
-    def __init__(self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path
+    ) -> None:
         super().__init__(scope, id)
-        self._settings, self._prefix = settings, settings.bulk_prefix or ""
-        self._bucket = self._make_bucket() if settings.bulk_bucket == "create" else self._existing_bucket()
+        self._settings = settings
+        self._prefix = settings.bulk_prefix or ""
+        self._bucket = (
+            self._make_bucket() if settings.bulk_bucket == "create" else self._existing_bucket()
+        )
         logs = log_group(self, "Log", settings)
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         logs.grant_write(self.role)
@@ -82,8 +106,11 @@ class Bulk(Construct):
             self._add_uploads(_checked(root, settings.on_upload, bundle))
         for rule, reason in NAG_ACKNOWLEDGEMENTS.items():
             _acknowledge(self, rule, reason)
-        for name, value in (("Bucket", self._bucket.bucket_name), ("Function", self.function.function_name),
-                            ("StateMachine", machine.state_machine_arn)):  # fmt: skip
+        for name, value in (
+            ("Bucket", self._bucket.bucket_name),
+            ("Function", self.function.function_name),
+            ("StateMachine", machine.state_machine_arn),
+        ):
             CfnOutput(Stack.of(self), f"Bulk{name}", value=value)
 
     def let_read(self, function: lambda_.Function) -> None:
@@ -92,7 +119,11 @@ class Bulk(Construct):
         function.add_environment("BULK_PREFIX", self._prefix)
         role = cast(iam.Role, function.role)
         self._let_read_pictures(role)
-        _acknowledge(role, f"AwsSolutions-IAM5[Resource::{self._bucket_name_in_reports()}/{self._prefix}*]", BELOW)
+        _acknowledge(
+            role,
+            f"AwsSolutions-IAM5[Resource::{self._bucket_name_in_reports()}/{self._prefix}*]",
+            BELOW,
+        )
 
     def _make_bucket(self) -> s3.IBucket:
         """Kept when the stack is deleted; nothing in it expires unless the settings say so."""
@@ -104,14 +135,21 @@ class Bulk(Construct):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             enforce_ssl=True,
             removal_policy=RemovalPolicy.RETAIN,
-            lifecycle_rules=[s3.LifecycleRule(prefix=own, expiration=Duration.days(days)) for own in OWN_PREFIXES]
-            if days
-            else None,
+            lifecycle_rules=(
+                [
+                    s3.LifecycleRule(prefix=own, expiration=Duration.days(days))
+                    for own in OWN_PREFIXES
+                ]
+                if days
+                else None
+            ),
         )
         if self._settings.on_upload:
             # The construct's own way is a function that CloudFormation calls.
             notifications = s3.CfnBucket.NotificationConfigurationProperty(
-                event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+                event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
+                    event_bridge_enabled=True
+                )
             )
             cast(s3.CfnBucket, bucket.node.default_child).notification_configuration = notifications
         return bucket
@@ -128,14 +166,17 @@ class Bulk(Construct):
     def _allow(self, role: iam.IRole, actions: list[str], *keys: str) -> None:
         resources = [self._bucket.arn_for_objects(key) for key in keys]
         for key in keys:
-            _acknowledge(self, f"AwsSolutions-IAM5[Resource::{self._bucket_name_in_reports()}/{key}]", BELOW)
+            _acknowledge(
+                self, f"AwsSolutions-IAM5[Resource::{self._bucket_name_in_reports()}/{key}]", BELOW
+            )
         role.add_to_principal_policy(iam.PolicyStatement(actions=actions, resources=resources))
 
     def _bucket_name_in_reports(self) -> str:
         """The bucket's ARN as cdk-nag writes it."""
         if self._settings.bulk_bucket != "create":
             return f"arn:<AWS::Partition>:s3:::{self._settings.bulk_bucket}"
-        return f"<{Stack.of(self).get_logical_id(cast(s3.CfnBucket, self._bucket.node.default_child))}.Arn>"
+        bucket = cast(s3.CfnBucket, self._bucket.node.default_child)
+        return f"<{Stack.of(self).get_logical_id(bucket)}.Arn>"
 
     def _allow_list(self, role: iam.IRole, prefixes: list[str]) -> None:
         role.add_to_principal_policy(
@@ -149,20 +190,32 @@ class Bulk(Construct):
     def _use_key(self, role: iam.IRole, *more: str) -> None:
         """The key's own policy must allow the role too; docs/bulk.md has the statement."""
         if self._settings.bulk_key:
-            statement = iam.PolicyStatement(actions=["kms:Decrypt", *more], resources=[self._settings.bulk_key])
+            statement = iam.PolicyStatement(
+                actions=["kms:Decrypt", *more], resources=[self._settings.bulk_key]
+            )
             role.add_to_principal_policy(statement)
 
     def _make_machine(self) -> stepfunctions.StateMachine:
         role = iam.Role(self, "RunRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
-        role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[self.function.function_arn]))
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["lambda:InvokeFunction"], resources=[self.function.function_arn]
+            )
+        )
         self._allow_list(role, [f"{self._prefix}*"])
         self._allow(role, ["s3:GetObject"], f"{MANIFESTS}*", f"{MAP_RUNS}*")
-        self._allow(role, ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"], f"{MAP_RUNS}*")
+        self._allow(
+            role,
+            ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            f"{MAP_RUNS}*",
+        )
         self._use_key(role, "kms:GenerateDataKey")
         machine = stepfunctions.StateMachine(
             self,
             "Runs",
-            definition_body=stepfunctions.DefinitionBody.from_string(json.dumps(definition(), indent=1)),
+            definition_body=stepfunctions.DefinitionBody.from_string(
+                json.dumps(definition(), indent=1)
+            ),
             definition_substitutions={
                 "Bucket": self._bucket.bucket_name,
                 "Function": self.function.function_arn,
@@ -188,19 +241,32 @@ class Bulk(Construct):
             ),
             Stack.of(self),
         )
-        name = Stack.of(self).get_logical_id(cast(stepfunctions.CfnStateMachine, machine.node.default_child))
-        executions = f"arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:<{name}.Name>/*"
+        name = Stack.of(self).get_logical_id(
+            cast(stepfunctions.CfnStateMachine, machine.node.default_child)
+        )
+        executions = (
+            f"arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:<{name}.Name>/*"
+        )
         _acknowledge(
-            self, f"AwsSolutions-IAM5[Resource::{executions}]", "The machine's own executions, whose names Step Functions gives."
+            self,
+            f"AwsSolutions-IAM5[Resource::{executions}]",
+            "The machine's own executions, whose names Step Functions gives.",
         )
         iam.Policy(
             self,
             "MapRuns",
             roles=[role],
             statements=[
-                iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.state_machine_arn]),
                 iam.PolicyStatement(
-                    actions=["states:DescribeExecution", "states:StopExecution", "states:RedriveExecution"], resources=[execution]
+                    actions=["states:StartExecution"], resources=[machine.state_machine_arn]
+                ),
+                iam.PolicyStatement(
+                    actions=[
+                        "states:DescribeExecution",
+                        "states:StopExecution",
+                        "states:RedriveExecution",
+                    ],
+                    resources=[execution],
                 ),
             ],
         )
@@ -216,23 +282,37 @@ class Bulk(Construct):
         self.role.add_to_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[file]))
         if self._settings.upload_tags:
             self.function.add_environment("UPLOAD_TAGS", "true")
-            tagging = [f"s3:{verb}Object{version}Tagging" for verb in ("Get", "Put") for version in ("", "Version")]
+            tagging = [
+                f"s3:{verb}Object{version}Tagging"
+                for verb in ("Get", "Put")
+                for version in ("", "Version")
+            ]
             self._allow(self.role, tagging, f"{self._settings.watched_prefix}*")
-        bus = Arn.format(ArnComponents(service="events", resource="event-bus", resource_name="default"), Stack.of(self))
+        bus = Arn.format(
+            ArnComponents(service="events", resource="event-bus", resource_name="default"),
+            Stack.of(self),
+        )
         self.role.add_to_policy(
             iam.PolicyStatement(
-                actions=["events:PutEvents"], resources=[bus], conditions={"StringEquals": {"events:source": EVENT_SOURCE}}
+                actions=["events:PutEvents"],
+                resources=[bus],
+                conditions={"StringEquals": {"events:source": EVENT_SOURCE}},
             )
         )
         lost = sqs.Queue(
-            self, "Lost", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14)
+            self,
+            "Lost",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
         )
         queue = sqs.Queue(
             self,
             "Uploads",
             enforce_ssl=True,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
-            # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html: six times the function's, and the window.
+            # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html: six times
+            # the function's, and the window.
             visibility_timeout=Duration.seconds(6 * TIMEOUT_S + WINDOW_S),
             retention_period=Duration.days(14),
             dead_letter_queue=sqs.DeadLetterQueue(max_receive_count=ATTEMPTS, queue=lost),
@@ -260,32 +340,47 @@ class Bulk(Construct):
                 report_batch_item_failures=True,
             )
         )
-        waiting = lost.metric_approximate_number_of_messages_visible(statistic="Maximum", period=PERIOD)
-        self.alarms.append(("LostUploads", f"Uploads failed {ATTEMPTS} times and wait in the dead-letter queue", waiting))
+        waiting = lost.metric_approximate_number_of_messages_visible(
+            statistic="Maximum", period=PERIOD
+        )
+        self.alarms.append(
+            (
+                "LostUploads",
+                f"Uploads failed {ATTEMPTS} times and wait in the dead-letter queue",
+                waiting,
+            )
+        )
 
 
 def _acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
-    Validations.of(construct).acknowledge(Acknowledgment(id=f"{rule.partition('-')[0]}::{rule}", reason=reason))
+    Validations.of(construct).acknowledge(
+        Acknowledgment(id=f"{rule.partition('-')[0]}::{rule}", reason=reason)
+    )
 
 
 def _checked(root: Path, path: str, bundle: Bundle) -> Path:
-    """The file of on_upload. Raises SettingsError for one that is outside the repository, no request without pictures, or names a
-    classifier that isn't deployed."""
-    setting, file = f"on_upload={path}", (root / path).resolve()
+    """The file of on_upload. Raises SettingsError for one that is outside the repository, no
+    request without pictures, or names a classifier that isn't deployed.
+    """
+    setting = f"on_upload={path}"
+    file = (root / path).resolve()
     if not file.is_relative_to(root.resolve()) or not file.is_file():
         raise SettingsError(f"{setting} is no file of this repository.")
     try:
         options = json.loads(file.read_bytes())
         if not isinstance(options, dict):
-            raise SettingsError(f"{setting} must hold a JSON object with labels or categories, and options.")
+            raise SettingsError(
+                f"{setting} must hold a JSON object with labels or categories, and options."
+            )
         name = parse_options(options).request.classifier
     except ValueError as err:
         raise SettingsError(f"{setting} is not JSON: {err}") from err
-    except ClientError as err:
+    except ApiError as err:
         raise SettingsError(f"{setting}: {err.message}") from err
     if name is not None and f"{FOLDER}/{name}.json" not in bundle.classifiers:
         deployed = ", ".join(Path(one).stem for one in bundle.classifiers) or "none"
         raise SettingsError(
-            f"{setting} names the classifier {name}, which is not deployed. Deployed by the setting classifiers: {deployed}."
+            f"{setting} names the classifier {name}, which is not deployed. Deployed by the setting"
+            f" classifiers: {deployed}."
         )
     return file

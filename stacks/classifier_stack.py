@@ -14,13 +14,21 @@ from stacks.settings import Settings
 
 
 class ClassifierStack(Stack):
-    """An account can hold several: nothing in the stack has a fixed name or belongs to the account."""
+    """An account can hold several; nothing has a fixed name or belongs to the account."""
 
     def __init__(self, scope: Construct, *, settings: Settings, bundle: Bundle, root: Path) -> None:
-        super().__init__(scope, settings.name, description="clip-classifier-lambda: how likely each label is for an image")
+        super().__init__(
+            scope,
+            settings.name,
+            description="clip-classifier-lambda: how likely each label is for an image",
+        )
         function = Function(self, "Function", settings=settings, bundle=bundle, root=root)
         api = Api(self, "Api", settings=settings, target=function.target, root=root)
-        bulk = Bulk(self, "Bulk", settings=settings, bundle=bundle, root=root) if settings.bulk_bucket else None
+        bulk = (
+            Bulk(self, "Bulk", settings=settings, bundle=bundle, root=root)
+            if settings.bulk_bucket
+            else None
+        )
         monitoring = Monitoring(
             self,
             "Monitoring",
@@ -34,13 +42,23 @@ class ClassifierStack(Stack):
             bulk.let_read(function.function)
         CfnOutput(self, "Url", value=api.url)
         CfnOutput(self, "FunctionName", value=function.function.function_name)
-        # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from anywhere and without a signature.
+        # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from
+        # anywhere and without a signature.
         if settings.authentication == "iam":
             CfnOutput(self, "Authentication", value=settings.authentication)
         if settings.vpc_endpoint:
             CfnOutput(self, "VpcEndpoint", value=settings.vpc_endpoint)
         if api.key:
-            command = f"aws apigateway get-api-key --region {self.region} --api-key {api.key.key_id} --include-value"
+            command = (
+                f"aws apigateway get-api-key --region {self.region} --api-key {api.key.key_id}"
+                " --include-value"
+            )
             CfnOutput(self, "ApiKeyCommand", value=f"{command} --query value --output text")
-        console = f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
-        CfnOutput(self, "Dashboard", value=f"{console}#dashboards/dashboard/{monitoring.dashboard.dashboard_name}")
+        console = (
+            f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
+        )
+        CfnOutput(
+            self,
+            "Dashboard",
+            value=f"{console}#dashboards/dashboard/{monitoring.dashboard.dashboard_name}",
+        )

@@ -14,7 +14,8 @@ from stacks.bundle import Bundle
 from stacks.settings import Settings
 
 PACKAGE = "lambdas/classifier"
-# Leaves everything out, then lets in the package, the bundle's own files and the classifiers: the asset's hash depends on them alone.
+# Leaves everything out, then lets in the package, the bundle's own files and the classifiers: the
+# asset's hash depends on them alone.
 CONTEXT = ("*", f"!{PACKAGE}", "!classifiers/README.md", "**/__pycache__", "**/*.pyc")
 ARCHITECTURES = {
     "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
@@ -23,9 +24,11 @@ ARCHITECTURES = {
 
 
 class Function(Construct):
-    """`target` is what the API calls: the function, or an alias where environments are kept warm."""
+    """`target`: the function, or its alias if environments are kept warm. The API calls it."""
 
-    def __init__(self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path
+    ) -> None:
         super().__init__(scope, id)
         self.log_group = log_group(self, "Log", settings)
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
@@ -56,13 +59,19 @@ class Function(Construct):
             )
         Validations.of(self).acknowledge(
             Acknowledgment(
-                id="AwsSolutions::AwsSolutions-IAM5[Resource::*]", reason="X-Ray's actions can't be limited to a resource."
+                id="AwsSolutions::AwsSolutions-IAM5[Resource::*]",
+                reason="X-Ray's actions can't be limited to a resource.",
             ),
-            Acknowledgment(id="Serverless::Serverless-LambdaDLQ", reason="The API waits for every answer; nothing is queued."),
+            Acknowledgment(
+                id="Serverless::Serverless-LambdaDLQ",
+                reason="The API waits for every answer; nothing is queued.",
+            ),
         )
 
 
-def image(settings: Settings, bundle: Bundle, root: Path, handler: str | None = None) -> lambda_.DockerImageCode:
+def image(
+    settings: Settings, bundle: Bundle, root: Path, handler: str | None = None
+) -> lambda_.DockerImageCode:
     """The one image, with the handler's name in place of its own where one is given."""
     return lambda_.DockerImageCode.from_image_asset(
         str(root),

@@ -1,4 +1,6 @@
-"""The error responses that API Gateway gives by itself. Plain data: the stack and the local server both use it."""
+"""The error responses that API Gateway gives by itself. Plain data: the stack and the local server
+both use it.
+"""
 
 from typing import NamedTuple
 
@@ -14,7 +16,9 @@ class GatewayResponse(NamedTuple):
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html
 GATEWAY_RESPONSES = {
     "DEFAULT_4XX": GatewayResponse(None, None, "invalid_request"),
-    "INVALID_API_KEY": GatewayResponse(403, "The API key is missing or wrong; send it in the header x-api-key.", "forbidden"),
+    "INVALID_API_KEY": GatewayResponse(
+        403, "The API key is missing or wrong; send it in the header x-api-key.", "forbidden"
+    ),
     # API Gateway gives this for every unknown path and method.
     "MISSING_AUTHENTICATION_TOKEN": GatewayResponse(
         404, "There is nothing at this path with this method; POST to /.", "not_found"
@@ -25,21 +29,33 @@ GATEWAY_RESPONSES = {
     "UNSUPPORTED_MEDIA_TYPE": GatewayResponse(
         415, "Send JSON or an image, and say so in Content-Type.", "unsupported_media_type"
     ),
-    "THROTTLED": GatewayResponse(429, "Too many requests; try again later, each time after a longer pause.", "too_many_requests"),
+    "THROTTLED": GatewayResponse(
+        429,
+        "Too many requests; try again later, each time after a longer pause.",
+        "too_many_requests",
+    ),
     # No environment free, one that failed to start, or a function that was idle for weeks.
-    "DEFAULT_5XX": GatewayResponse(None, "No answer this time; try again, each time after a longer pause.", "unavailable"),
-    "INTEGRATION_TIMEOUT": GatewayResponse(504, "Out of time; ask for less at once, or try again.", "out_of_time"),
+    "DEFAULT_5XX": GatewayResponse(
+        None, "No answer this time; try again, each time after a longer pause.", "unavailable"
+    ),
+    "INTEGRATION_TIMEOUT": GatewayResponse(
+        504, "Out of time; ask for less at once, or try again.", "out_of_time"
+    ),
 }
 # Where a resource policy decides who may call.
 ACCESS_RESPONSES = {"ACCESS_DENIED": GatewayResponse(403, None, "forbidden")}
 # With authentication=iam an unsigned request and an unknown path get the same response type.
 IAM_RESPONSES = {
     "MISSING_AUTHENTICATION_TOKEN": GatewayResponse(
-        403, "Sign the request with AWS Signature Version 4 and POST it to /; nothing else is served.", "forbidden"
+        403,
+        "Sign the request with AWS Signature Version 4 and POST it to /; nothing else is served.",
+        "forbidden",
     ),
     "INVALID_SIGNATURE": GatewayResponse(403, None, "forbidden"),
     "EXPIRED_TOKEN": GatewayResponse(403, None, "forbidden"),
 }
 QUOTA_RESPONSES = {
-    "QUOTA_EXCEEDED": GatewayResponse(429, "The quota of calls for this month is used up.", "too_many_requests"),
+    "QUOTA_EXCEEDED": GatewayResponse(
+        429, "The quota of calls for this month is used up.", "too_many_requests"
+    ),
 }

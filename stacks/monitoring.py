@@ -1,4 +1,4 @@
-"""A dashboard and alarms, made from AWS's own metrics and the handler's one log line per request."""
+"""A dashboard and alarms, made from AWS's metrics and the handler's log line per request."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,34 @@ from constructs import Construct
 
 from stacks.settings import Settings
 
-LINE, TABLE = cloudwatch.LogQueryVisualizationType.LINE, cloudwatch.LogQueryVisualizationType.TABLE
-STAGES = "avg(decode_ms) as decode, avg(image_ms) as image, avg(text_ms) as text, pct(total_ms, 99) as total_p99"
+LINE = cloudwatch.LogQueryVisualizationType.LINE
+TABLE = cloudwatch.LogQueryVisualizationType.TABLE
+STAGES = (
+    "avg(decode_ms) as decode, avg(image_ms) as image, avg(text_ms) as text, pct(total_ms, 99) as"
+    " total_p99"
+)
 # Title, kind of widget, query over the log lines of requests.
 QUERIES = (
     ("Milliseconds by stage", LINE, [f"stats {STAGES} by bin(5m)"]),
-    ("Cold starts", LINE, ['stats sum(strcontains(start, "cold")) as cold, count(*) as requests by bin(5m)']),
-    ("Labels from the cache (%)", LINE, ["stats 100 * sum(cache_hits) / sum(labels) as percent by bin(5m)"]),
-    ("Error responses", TABLE, ["filter status >= 400", "stats count(*) as requests by status, code", "sort requests desc"]),
+    (
+        "Cold starts",
+        LINE,
+        ['stats sum(strcontains(start, "cold")) as cold, count(*) as requests by bin(5m)'],
+    ),
+    (
+        "Labels from the cache (%)",
+        LINE,
+        ["stats 100 * sum(cache_hits) / sum(labels) as percent by bin(5m)"],
+    ),
+    (
+        "Error responses",
+        TABLE,
+        [
+            "filter status >= 400",
+            "stats count(*) as requests by status, code",
+            "sort requests desc",
+        ],
+    ),
 )
 PERIOD = Duration.minutes(5)
 
@@ -48,12 +68,24 @@ class Monitoring(Construct):
         errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
         throttles = function.metric_throttles(statistic="Sum", period=PERIOD)
         self.alarms = [
-            # One error can be the first call after weeks, which Lambda rejects while it prepares the image again.
-            self._alarm("ServerErrors", "5XX answers in two of three periods of five minutes", errors, 1, periods=3, of=2),
+            # One error can be the first call after weeks, which Lambda rejects while it prepares
+            # the image again.
             self._alarm(
-                "Throttles", "Calls found no free environment: raise the concurrency or lower the throttle", throttles, 1
+                "ServerErrors",
+                "5XX answers in two of three periods of five minutes",
+                errors,
+                1,
+                periods=3,
+                of=2,
             ),
-            # With few calls, the slowest of five minutes can be a cold start; three times in a row it isn't.
+            self._alarm(
+                "Throttles",
+                "Calls found no free environment: raise the concurrency or lower the throttle",
+                throttles,
+                1,
+            ),
+            # With few calls, the slowest of five minutes can be a cold start; three times in a row
+            # it isn't.
             self._alarm(
                 "Slow",
                 f"The slowest percent of answers took {settings.slow_ms} ms or more for 15 minutes",
@@ -68,22 +100,34 @@ class Monitoring(Construct):
             topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
             # The policy that requires TLS replaces the default one, which lets alarms publish.
             account = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
-            topic.grant_publish(iam.ServicePrincipal("cloudwatch.amazonaws.com", conditions=account))
+            topic.grant_publish(
+                iam.ServicePrincipal("cloudwatch.amazonaws.com", conditions=account)
+            )
             mail = "An alarm that can't be mailed needs no queue; the dashboard shows it too."
-            Validations.of(topic).acknowledge(Acknowledgment(id="Serverless::Serverless-SNSRedrivePolicy", reason=mail))
+            Validations.of(topic).acknowledge(
+                Acknowledgment(id="Serverless::Serverless-SNSRedrivePolicy", reason=mail)
+            )
             for alarm in self.alarms:
                 alarm.add_alarm_action(actions.SnsAction(topic))
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))
-        self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=24, height=3))
+        self.dashboard.add_widgets(
+            cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=24, height=3)
+        )
         self.dashboard.add_widgets(
             cloudwatch.GraphWidget(
                 title="Requests",
-                left=[stage.metric_count(), stage.metric_client_error(label="4XX"), stage.metric_server_error(label="5XX")],
+                left=[
+                    stage.metric_count(),
+                    stage.metric_client_error(label="4XX"),
+                    stage.metric_server_error(label="5XX"),
+                ],
                 statistic="Sum",
                 width=12,
             ),
             cloudwatch.GraphWidget(
-                title="Latency (ms)", left=[stage.metric_latency(statistic=p, label=p) for p in ("p50", "p90", "p99")], width=12
+                title="Latency (ms)",
+                left=[stage.metric_latency(statistic=p, label=p) for p in ("p50", "p90", "p99")],
+                width=12,
             ),
         )
         self.dashboard.add_widgets(
@@ -94,7 +138,9 @@ class Monitoring(Construct):
             ),
             cloudwatch.GraphWidget(
                 title="Duration of the function (ms)",
-                left=[function.metric_duration(statistic=p, label=p) for p in ("p50", "p90", "p99")],
+                left=[
+                    function.metric_duration(statistic=p, label=p) for p in ("p50", "p90", "p99")
+                ],
                 width=12,
             ),
         )
@@ -112,7 +158,14 @@ class Monitoring(Construct):
         )
 
     def _alarm(
-        self, id: str, description: str, metric: cloudwatch.Metric, threshold: float, *, periods: int = 1, of: int | None = None
+        self,
+        id: str,
+        description: str,
+        metric: cloudwatch.Metric,
+        threshold: float,
+        *,
+        periods: int = 1,
+        of: int | None = None,
     ) -> cloudwatch.Alarm:
         """Goes off when `of` of the last `periods` reach the threshold; no traffic is fine."""
         return cloudwatch.Alarm(

@@ -1,6 +1,8 @@
-"""The definition of a run, in Amazon States Language: https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html
+"""The definition of a run, in Amazon States Language:
+https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html
 
-Plain data, so that tests can run it. ${Bucket}, ${Function}, ${Invoke} (Step Functions' way to call it) and ${Partition} are filled in by CloudFormation.
+Plain data, so that tests can run it. ${Bucket}, ${Function}, ${Invoke} (Step Functions' way to call
+it) and ${Partition} are filled in by CloudFormation.
 """
 
 from typing import Any
@@ -8,20 +10,33 @@ from typing import Any
 from classifier.contract.schema import MAP_RUNS
 
 Definition = dict[str, Any]
-# Of the function. An Express child has 300 seconds for all attempts and the pauses between them; a test adds them up.
+# Of the function. An Express child has 300 seconds for all attempts and the pauses between them; a
+# test adds them up.
 TIMEOUT_S = 60
 # A child's input may have 256 KiB; keys of 1,024 bytes are rare, and rarer still in numbers.
 MAX_INPUT_BYTES = 200_000
 _THROTTLED = {
-    "ErrorEquals": ["Lambda.TooManyRequestsException"], "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 8, "MaxDelaySeconds": 10,
+    "ErrorEquals": ["Lambda.TooManyRequestsException"],
+    "IntervalSeconds": 1,
+    "BackoffRate": 2,
+    "MaxAttempts": 8,
+    "MaxDelaySeconds": 10,
     "JitterStrategy": "FULL",
-}  # fmt: skip
-_FAILED = {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 2, "JitterStrategy": "FULL"}
+}
+_FAILED = {
+    "ErrorEquals": ["States.ALL"],
+    "IntervalSeconds": 1,
+    "BackoffRate": 2,
+    "MaxAttempts": 2,
+    "JitterStrategy": "FULL",
+}
 _REFUSED = {"ErrorEquals": ["RunRefused"], "MaxAttempts": 0}
 
 
 def definition() -> Definition:
-    """Checks the input and writes it down, then maps over a prefix's objects or over a manifest's lines."""
+    """Checks the input and writes it down, then maps over a prefix's objects or over a manifest's
+    lines.
+    """
     listed = {
         "Resource": "arn:${Partition}:states:::s3:listObjectsV2",
         "Parameters": {"Bucket": "${Bucket}", "Prefix.$": "$.run.prefix"},
@@ -38,15 +53,21 @@ def definition() -> Definition:
         "Comment": "Classifies the pictures of a prefix or a manifest.",
         "StartAt": "Check",
         "States": {
-            "Check": _invoke(checked, [_REFUSED, _THROTTLED, _FAILED])
-            | {"ResultSelector": {"run.$": "$.Payload"}, "Next": "Source"},
+            "Check": (
+                _invoke(checked, [_REFUSED, _THROTTLED, _FAILED])
+                | {
+                    "ResultSelector": {"run.$": "$.Payload"},
+                    "Next": "Source",
+                }
+            ),
             "Source": {
                 "Type": "Choice",
                 "Choices": [{"Variable": "$.run.manifest", "IsString": True, "Next": "Manifest"}],
                 "Default": "Prefix",
             },
             "Prefix": _map("Prefix", listed) | {"ItemSelector": selected},
-            # A line that is no key is an error of its own, which selecting would make one of the whole run.
+            # A line that is no key is an error of its own, which selecting would make one of the
+            # whole run.
             "Manifest": _map("Manifest", manifest),
         },
     }
@@ -79,12 +100,19 @@ def _map(label: str, reader: Definition) -> Definition:
         "ItemProcessor": {
             "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
             "StartAt": f"Classify{label}",
-            "States": {f"Classify{label}": _invoke("$", [_THROTTLED, _FAILED]) | {"ResultSelector": counts, "End": True}},
+            "States": {
+                f"Classify{label}": (
+                    _invoke("$", [_THROTTLED, _FAILED]) | {"ResultSelector": counts, "End": True}
+                )
+            },
         },
         # Without it all children's outputs would have to fit the 256 KiB of a state.
         "ResultWriter": {
             "Resource": "arn:${Partition}:states:::s3:putObject",
-            "Parameters": {"Bucket": "${Bucket}", "Prefix.$": f"States.Format('{MAP_RUNS}{{}}', $$.Execution.Name)"},
+            "Parameters": {
+                "Bucket": "${Bucket}",
+                "Prefix.$": f"States.Format('{MAP_RUNS}{{}}', $$.Execution.Name)",
+            },
         },
         "End": True,
     }

@@ -4,21 +4,25 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from classifier.api.handler import Handler
 from classifier.contract.classifier_file import read_classifiers
 from classifier.model.encoders import Encoders
-from classifier.api.handler import Handler
 from tests.support.requests import DEMO, ROOT
 
 # How fast a busy machine draws examples says nothing about the program.
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def closed_connections() -> Iterator[None]:
-    """The hub's client keeps its connections for the whole process; one that is left open fails the run at its end."""
+    """The hub's client keeps its connections for the whole process; one that is left open fails the
+    run at its end.
+    """
     yield
     if "huggingface_hub" in sys.modules:
         sys.modules["huggingface_hub"].close_session()

@@ -7,54 +7,24 @@ from pathlib import Path
 import PIL
 import pytest
 
-PACKAGE = Path(__file__).parent.parent.parent / "lambdas" / "classifier"
+PACKAGE = Path(__file__).parent.parent / "lambdas" / "classifier"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# What each module may import of the package, besides `errors`, `schema` and `context`.
-ALLOWED = {
-    "main": {"bundle", "classifiers", "encoders", "handler", "s3", "start"},
-    "bulk": {"batch", "bundle", "classifiers", "classify", "encoders", "parsing", "s3", "start", "uploads"},
-    "uploads": {"batch", "classify", "parsing", "s3"},
-    "start": {"decoder", "sessions"},
-    "handler": {"body", "classifiers", "classify", "encoders", "events", "openai", "parsing", "s3"},
-    "s3": {"batch", "parsing"},
-    "batch": {"classify", "parsing"},
-    "openai": {"bundle", "parsing", "validation"},
-    "classify": {
-        "classifiers",
-        "decoder",
-        "encoders",
-        "named",
-        "parsing",
-        "picture",
-        "prompt_cache",
-        "prompt_set",
-        "result",
-        "scoring",
-    },
-    "named": {"bundle", "classifiers", "parsing", "prompt_cache", "prompt_set", "validation"},
-    "result": {"bundle", "decision", "named", "picture", "prompt_set", "scoring"},
-    "prompt_set": {"bundle", "parsing", "prompt_cache"},
-    "prompt_cache": {"bundle", "scoring", "tokenizer"},
-    "parsing": {"body", "decision", "validation"},
-    "decision": {"validation"},
-    "classifiers": {"body", "bundle", "decision", "validation"},
-    "body": {"containers", "events"},
-    "picture": {"bundle", "containers", "decoder"},
-    "decoder": {"bundle", "containers", "messages"},
-    "containers": {"containers"},
-    "decoder_worker": {"containers", "image", "messages"},
-    "image": {"containers", "fit"},
-    "tokenizer": {"bundle", "merges"},
-    "encoders": {"bundle", "sessions"},
+# What each room may import of the others: downwards only. The entries may import any.
+ROOMS = {
+    "api": {"engine", "model", "images", "contract"},
+    "storage": {"engine", "model", "images", "contract"},
+    "engine": {"model", "images", "contract"},
+    "model": {"contract"},
+    "images": {"contract"},
+    "contract": set[str](),
 }
-SHARED = {"context", "errors", "schema"}
 # The decoder's two sides start, limit and end processes.
 ALONE = {
-    "onnxruntime": {"sessions"},
-    "PIL": {"fit", "image"},
-    "os": {"__init__", "main", "bulk", "start", "decoder", "decoder_worker"},
-    "boto3": {"s3"},
-    "botocore": {"s3"},
+    "onnxruntime": {"model/sessions"},
+    "PIL": {"images/squares", "images/pixels"},
+    "os": {"__init__", "main", "bulk", "start", "images/decoder", "images/decoder_worker"},
+    "boto3": {"storage/bucket"},
+    "botocore": {"storage/bucket"},
 }
 BUILD_TIME = {"torch", "open_clip", "onnx", "aws_cdk", "stacks", "export", "tools", "tests"}
 
@@ -74,16 +44,17 @@ def test_imports_go_one_way_and_heavy_libraries_stay_in_their_module(module: Pat
     names = imported(module)
     roots = {name.partition(".")[0] for name in names}
     assert not roots & BUILD_TIME
+    path = module.relative_to(PACKAGE)
     for library, owners in ALONE.items():
-        assert library not in roots or module.stem in owners
-    unit = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        assert library not in roots or path.with_suffix("").as_posix() in owners
     own = {name.split(".")[1] for name in names if name.startswith("classifier.")}
-    shared = {"errors"} if unit == "context" else set() if unit in SHARED else SHARED
-    assert own <= ALLOWED.get(unit, set()) | shared
+    if path.parent.name:
+        room = path.parts[0]
+        assert own <= ROOMS[room] | {room}
 
 
 def test_the_bundle_is_read_by_the_standard_library_and_pydantic_alone() -> None:
-    roots = {name.partition(".")[0] for name in imported(PACKAGE / "bundle.py")}
+    roots = {name.partition(".")[0] for name in imported(PACKAGE / "contract" / "bundle.py")}
     assert roots - set(sys.stdlib_module_names) == {"pydantic"}
 
 
@@ -107,23 +78,45 @@ def test_the_stack_imports_contracts_alone_and_checks_settings_before_the_cdk_st
 
 def test_the_handler_runs_where_torch_cannot_be_imported() -> None:
     program = (
-        "import sys; sys.modules.update(dict.fromkeys(('torch', 'open_clip', 'onnx', 'aws_cdk', 'huggingface_hub')))\n"
-        "from pathlib import Path; from classifier.main import build; from classifier.start import begin; build(begin(Path('models/demo'), 1))"
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'open_clip', 'onnx', 'aws_cdk',"
+        " 'huggingface_hub')))\nfrom pathlib import Path; from classifier.main import build; from"
+        " classifier.start import begin; build(begin(Path('models/demo'), 1))"
     )
-    root, path = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=path, capture_output=True, text=True, check=False)
+    root = PACKAGE.parent.parent
+    path = {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_onnxruntime_keeps_no_device_id_and_sends_no_events(tmp_path: Path) -> None:
-    program = "from pathlib import Path; from classifier.main import build; from classifier.start import begin; build(begin(Path('models/demo'), 1))"
-    root, environment = PACKAGE.parent.parent, {"PYTHONPATH": str(PACKAGE.parent), "HOME": str(tmp_path)}
+    program = (
+        "from pathlib import Path; from classifier.main import build; from classifier.start import"
+        " begin; build(begin(Path('models/demo'), 1))"
+    )
+    root = PACKAGE.parent.parent
+    environment = {"PYTHONPATH": str(PACKAGE.parent), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, check=True)
     assert list(tmp_path.rglob("*")) == []
 
 
 def test_the_decoders_process_loads_pillow_and_the_standard_library_alone() -> None:
-    program = "import sys; before = set(sys.modules); import classifier.images.decoder_worker; print(*(set(sys.modules) - before))"
-    path = {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(Path(PIL.__file__).parent.parent)])}
-    done = subprocess.run([sys.executable, "-S", "-c", program], env=path, capture_output=True, text=True, check=True)
-    assert {name.partition(".")[0] for name in done.stdout.split()} - set(sys.stdlib_module_names) == {"classifier", "PIL"}
+    program = (
+        "import sys; before = set(sys.modules); import classifier.images.decoder_worker;"
+        " print(*(set(sys.modules) - before))"
+    )
+    path = {
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(Path(PIL.__file__).parent.parent)])
+    }
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], env=path, capture_output=True, text=True, check=True
+    )
+    assert {name.partition(".")[0] for name in done.stdout.split()} - set(
+        sys.stdlib_module_names
+    ) == {"classifier", "PIL"}

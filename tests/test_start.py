@@ -1,4 +1,6 @@
-"""What a start does, and in which order: from the environment to the first answer, in a process of its own."""
+"""What a start does, and in which order: from the environment to the first answer, in a process of
+its own.
+"""
 
 import json
 import os
@@ -16,7 +18,7 @@ PROGRAM = """
 import json, os, sys
 events = []
 NOTED = {"import": 0, "open": 0, "subprocess.Popen": 0}
-sys.addaudithook(lambda name, given: events.append((name, str(given[0]))) if name in NOTED else None)
+sys.addaudithook(lambda name, given: name in NOTED and events.append((name, str(given[0]))))
 from classifier import MODULE
 class Context:
     def get_remaining_time_in_millis(self):
@@ -28,9 +30,16 @@ print(json.dumps([events, sorted(sys.modules), answer]))
 BULK = {"BULK_BUCKET": "pictures", "BULK_PREFIX": "in/"}
 
 
-def start(module: str, request: object = None, **variables: str) -> tuple[list[tuple[str, str]], set[str], dict[str, object]]:
+def start(
+    module: str, request: object = None, **variables: str
+) -> tuple[list[tuple[str, str]], set[str], dict[str, object]]:
     """Events in order, modules in the end, and the answer to the request."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO), **variables}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "lambdas"),
+        "CLIP_BUNDLE": str(DEMO),
+        **variables,
+    }
     environment |= {"CLIP_CLASSIFIERS": str(ROOT / "classifiers")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.replace("MODULE", module)],
@@ -46,29 +55,41 @@ def start(module: str, request: object = None, **variables: str) -> tuple[list[t
 
 
 @pytest.mark.parametrize(("module", "variables"), [("main", {}), ("bulk", BULK)])
-def test_the_decoder_and_the_encoders_begin_before_anything_else_is_imported(module: str, variables: dict[str, str]) -> None:
+def test_the_decoder_and_the_encoders_begin_before_anything_else_is_imported(
+    module: str, variables: dict[str, str]
+) -> None:
     events, _, _ = start(module, **variables)
     imports = [given for name, given in events if name == "import"]
     decoder = next(i for i, (name, _) in enumerate(events) if name == "subprocess.Popen")
     assert ("import", "numpy") in events[decoder:]
-    others = ["pydantic", "classifier.api.handler" if module == "main" else "classifier.storage.batches"]
+    others = [
+        "pydantic",
+        "classifier.api.handler" if module == "main" else "classifier.storage.batches",
+    ]
     for other in others:
         assert imports.index("onnxruntime") < imports.index(other)
 
 
 def test_a_session_is_loading_before_the_rest_is_imported() -> None:
     program = (
-        "import sys; from classifier.start import begin_from_environment; start = begin_from_environment()\n"
-        "assert start.sessions.image.started and start.sessions.text.started\n"
-        "assert not {'pydantic', 'PIL', 'classifier.api.handler', 'classifier.model.encoders', 'classifier.contract.schema'} & set(sys.modules)"
+        "import sys; from classifier.start import begin_from_environment; start ="
+        " begin_from_environment()\nassert start.sessions.image.started and"
+        " start.sessions.text.started\nassert not {'pydantic', 'PIL', 'classifier.api.handler',"
+        " 'classifier.model.encoders', 'classifier.contract.schema'} & set(sys.modules)"
     )
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO)}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "lambdas"),
+        "CLIP_BUNDLE": str(DEMO),
+    }
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
-def test_an_answer_about_plain_labels_imports_nothing_that_only_others_need_and_opens_no_file_twice() -> None:
+def test_plain_labels_import_nothing_that_only_others_need_and_open_no_file_twice() -> None:
     picture = (ROOT / "examples" / "images" / "dog.jpg").read_bytes()
-    events, modules, answer = start("main", event({"image_data": base64_of(picture), "labels": ["a dog", "a cat"]}))
+    events, modules, answer = start(
+        "main", event({"image_data": base64_of(picture), "labels": ["a dog", "a cat"]})
+    )
     assert answer["statusCode"] == 200
     assert not modules & {"ftfy", "regex", "html.entities", "tokenizers", "boto3", "PIL", "torch"}
     opened = Counter(given for name, given in events if name == "open" and Path(given).is_file())

@@ -1,4 +1,6 @@
-"""A bundle as one file: python -m tools.archive pack models/…, or fetch s3://…|https://…|path SHA256."""
+"""A bundle as one file: python -m tools.archive pack models/…, or fetch s3://…|https://…|path
+SHA256.
+"""
 
 import argparse
 import hashlib
@@ -19,7 +21,8 @@ from pydantic import ValidationError
 from classifier.contract.bundle import MANIFEST, BundleError, BundleManifest, read_manifest, sha256
 
 ROOT = Path(__file__).parent.parent
-# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: a function's image has at most 10 GB.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: a function's image has at
+# most 10 GB.
 MAX_ARCHIVE_BYTES = 10 * 2**30
 MAX_MANIFEST_BYTES = 2**20
 CHUNK_BYTES = 2**20
@@ -31,7 +34,8 @@ class ArchiveError(Exception):
 
 
 def write_archive(folder: Path, output: IO[bytes]) -> None:
-    """Writes bundle.json and the files that it names as an uncompressed tar; its bytes depend on their content alone.
+    """Writes bundle.json and the files that it names as an uncompressed tar; its bytes depend on
+    their content alone.
 
     Raises BundleError where a file is not the one that bundle.json describes.
     """
@@ -39,13 +43,16 @@ def write_archive(folder: Path, output: IO[bytes]) -> None:
     with tarfile.open(fileobj=output, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
         for name in [MANIFEST, *sorted(manifest.files)]:
             member = tarfile.TarInfo(name)
-            member.size, member.mode = (folder / name).stat().st_size, 0o644
+            member.size = (folder / name).stat().st_size
+            member.mode = 0o644
             with (folder / name).open("rb") as file:
                 archive.addfile(member, file)
 
 
 def pack(folder: Path, output: Path) -> str:
-    """Writes the archive, and its sha256 beside it in a file that `sha256sum --check` reads. Returns the sha256."""
+    """Writes the archive, and its sha256 beside it in a file that `sha256sum --check` reads.
+    Returns the sha256.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("wb") as file:
         write_archive(folder, file)
@@ -55,22 +62,36 @@ def pack(folder: Path, output: Path) -> str:
 
 
 def fetch(source: str, digest: str, models: Path, *, name: str | None = None) -> Path:
-    """Downloads, checks and unpacks an archive into a folder of `models`, replacing one of that name. Returns the folder.
+    """Downloads, checks and unpacks an archive into a folder of `models`, replacing one of that
+    name. Returns the folder.
 
-    The folder is called after the model and its pretrained tag unless `name` is given. Where one holds this bundle already, nothing
-    is downloaded. Raises ArchiveError, and then changes nothing.
+    The folder is called after the model and its pretrained tag unless `name` is given. Where one
+    holds this bundle already, nothing is downloaded. Raises ArchiveError, and then changes nothing.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ArchiveError(f"SHA256={digest} is no sha256; give the 64 digits that make pack wrote beside the archive")
+        raise ArchiveError(
+            f"SHA256={digest} is no sha256; give the 64 digits that make pack wrote beside the"
+            " archive"
+        )
     models.mkdir(parents=True, exist_ok=True)
-    if held := next((folder for folder in sorted(models.glob(name or "*")) if _archive_sha256(folder) == digest), None):
+    if held := next(
+        (
+            folder
+            for folder in sorted(models.glob(name or "*"))
+            if _archive_sha256(folder) == digest
+        ),
+        None,
+    ):
         return held
     # In the same file system as the result, so that a renaming puts it in place.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as temporary:
-        archive, folder = Path(temporary, "archive.tar"), Path(temporary, "bundle")
+        archive = Path(temporary, "archive.tar")
+        folder = Path(temporary, "bundle")
         _download(source, archive)
         if (actual := sha256(archive)) != digest:
-            raise ArchiveError(f"{source} has the sha256 {actual} instead of {digest}; nothing was unpacked")
+            raise ArchiveError(
+                f"{source} has the sha256 {actual} instead of {digest}; nothing was unpacked"
+            )
         folder.mkdir()
         try:
             manifest = unpack(archive, folder)
@@ -97,9 +118,11 @@ def _archive_sha256(folder: Path) -> str | None:
 
 
 def unpack(archive: Path, folder: Path) -> BundleManifest:
-    """Unpacks into an empty folder exactly the files that the archive's first member, bundle.json, names, and checks them.
+    """Unpacks into an empty folder exactly the files that the archive's first member, bundle.json,
+    names, and checks them.
 
-    Raises ArchiveError, tarfile.TarError, BundleError, ValidationError or OSError for anything else.
+    Raises ArchiveError, tarfile.TarError, BundleError, ValidationError or OSError for anything
+    else.
     """
     with tarfile.open(archive, "r:") as tar:
         manifest = BundleManifest.model_validate_json(
@@ -114,10 +137,14 @@ def unpack(archive: Path, folder: Path) -> BundleManifest:
     return read_manifest(folder, verify_hashes=True)
 
 
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo | None, name: str, max_bytes: int, folder: Path) -> Path:
+def _extract(
+    tar: tarfile.TarFile, member: tarfile.TarInfo | None, name: str, max_bytes: int, folder: Path
+) -> Path:
     """Writes one member, which must be an ordinary file of that name and at most that size."""
     if member is None or member.name != name:
-        raise ArchiveError(f"it holds {member.name!r} where {name} belongs" if member else f"{name} is missing")
+        raise ArchiveError(
+            f"it holds {member.name!r} where {name} belongs" if member else f"{name} is missing"
+        )
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
         raise ArchiveError(f"{name} is not an ordinary file")
     if member.size > max_bytes:
@@ -134,22 +161,35 @@ def _download(source: str, output: Path) -> None:
     scheme, separator, _ = source.partition("://")
     try:
         if scheme == "s3" and separator:
-            subprocess.run(["aws", "s3", "cp", "--only-show-errors", source, str(output)], check=True)
+            subprocess.run(
+                ["aws", "s3", "cp", "--only-show-errors", source, str(output)], check=True
+            )
         elif scheme == "https" and separator:
-            with requests.get(source, stream=True, timeout=TIMEOUT_S) as response, output.open("wb") as file:
+            with (
+                requests.get(source, stream=True, timeout=TIMEOUT_S) as response,
+                output.open("wb") as file,
+            ):
                 response.raise_for_status()
                 size = 0
                 for chunk in response.iter_content(CHUNK_BYTES):
                     size += len(chunk)
                     if size > MAX_ARCHIVE_BYTES:
-                        raise ArchiveError(f"{source} is larger than {MAX_ARCHIVE_BYTES} bytes, which no function's image holds")
+                        raise ArchiveError(
+                            f"{source} is larger than {MAX_ARCHIVE_BYTES} bytes, which no"
+                            " function's image holds"
+                        )
                     file.write(chunk)
         elif separator:
-            raise ArchiveError(f"FROM={source} can't be fetched; allowed: s3://…, https://… or a path")
+            raise ArchiveError(
+                f"FROM={source} can't be fetched; allowed: s3://…, https://… or a path"
+            )
         else:
             shutil.copyfile(source, output)
     except FileNotFoundError as err:
-        raise ArchiveError(f"{err.filename} was not found" + ("; install the AWS CLI" if err.filename == "aws" else "")) from err
+        raise ArchiveError(
+            f"{err.filename} was not found"
+            + ("; install the AWS CLI" if err.filename == "aws" else "")
+        ) from err
     except subprocess.CalledProcessError as err:
         raise ArchiveError(f"aws s3 cp could not copy {source} (see above)") from err
     except (requests.RequestException, OSError) as err:
@@ -157,7 +197,9 @@ def _download(source: str, output: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="archive", description="Packs a bundle into one file, or fetches such a file.")
+    parser = argparse.ArgumentParser(
+        prog="archive", description="Packs a bundle into one file, or fetches such a file."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack")
     packing.add_argument("folder", type=Path)
@@ -174,7 +216,10 @@ def main() -> None:
             print(f"{pack(folder, output)}  {os.path.relpath(output)}")
         else:
             folder = fetch(arguments.source, arguments.sha256, ROOT / "models", name=arguments.name)
-            print(f"{os.path.relpath(folder)} holds the bundle; deploy it with: make deploy-cdk BUNDLE={os.path.relpath(folder)}")
+            print(
+                f"{os.path.relpath(folder)} holds the bundle; deploy it with: make deploy-cdk"
+                f" BUNDLE={os.path.relpath(folder)}"
+            )
     except (ArchiveError, BundleError) as err:
         sys.exit(f"error: {err}")
 

@@ -1,4 +1,6 @@
-"""Classifies a folder of pictures on all cores, with the bulk function's own code: lines of results, or a Parquet file."""
+"""Classifies a folder of pictures on all cores, with the bulk function's own code: lines of
+results, or a Parquet file.
+"""
 
 import argparse
 import importlib.util
@@ -14,15 +16,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from classifier.storage.batches import Item, check, classify_batch, dumps, skip_reason
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifier_file import FOLDER, ClassifierError, read_classifiers
-from classifier.engine.engine import Classifier
-from classifier.engine.context import RequestContext
-from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import ParsedRequest, parse_options
 from classifier.contract.schema import JsonObject
+from classifier.engine.context import RequestContext
+from classifier.engine.engine import Engine
+from classifier.model.encoders import Encoders
+from classifier.storage.batches import Item, check, classify_batch, dumps, skip_reason
 
 DEMO = Path("models/demo")
 BATCH = 40
@@ -37,7 +39,9 @@ def unlimited() -> int:
 
 
 class Folder:
-    """A store: keys are paths below a folder. The ETag tells a file that has changed since, without reading it."""
+    """A store: keys are paths below a folder. The ETag tells a file that has changed since, without
+    reading it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -50,21 +54,25 @@ class Folder:
         try:
             return item, (self.root / item.key).read_bytes()
         except OSError as err:
-            raise ClientError(404, "not_found", f"The file can't be read: {err.strerror}.") from err
+            raise ApiError(404, "not_found", f"The file can't be read: {err.strerror}.") from err
 
     def items(self) -> Iterator[Item]:
         for path in sorted(self.root.rglob("*")):
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+            if path.is_file() and not any(
+                part.startswith(".") for part in path.relative_to(self.root).parts
+            ):
                 # A name needn't be UTF-8, but a line must be.
                 key = path.relative_to(self.root).as_posix()
                 with suppress(OSError):
                     yield self.stat(Item(key))
 
 
-def classifier_of(encoders: Encoders, parsed: ParsedRequest) -> Classifier:
+def classifier_of(encoders: Encoders, parsed: ParsedRequest) -> Engine:
     """With the classifier that the request names, if any. Raises ClassifierError."""
     name = parsed.request.classifier
-    return Classifier(encoders, read_classifiers(CLASSIFIERS, encoders.manifest, [name]) if name else None)
+    return Engine(
+        encoders, read_classifiers(CLASSIFIERS, encoders.manifest, [name]) if name else None
+    )
 
 
 class Worker:
@@ -74,11 +82,15 @@ class Worker:
 
     def __init__(self, bundle: Path, folder: Path, parsed: ParsedRequest) -> None:
         self.encoders = Encoders.load(bundle, threads=1)
-        self.classifier, self.folder, self.parsed = classifier_of(self.encoders, parsed), Folder(folder), parsed
+        self.classifier = classifier_of(self.encoders, parsed)
+        self.folder = Folder(folder)
+        self.parsed = parsed
 
     def lines(self, items: Sequence[Item]) -> list[str]:
         model = self.encoders.manifest.name
-        found = classify_batch(self.classifier, model, self.parsed, items, self.folder, remaining_ms=unlimited)
+        found = classify_batch(
+            self.classifier, model, self.parsed, items, self.folder, remaining_ms=unlimited
+        )
         texts = []
         for _, outcome in found:
             if isinstance(outcome, Exception):
@@ -95,13 +107,20 @@ def work(items: Sequence[Item]) -> list[str]:
     return Worker.here.lines(items)
 
 
-def lines_of(bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int) -> Iterator[list[str]]:
+def lines_of(
+    bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int
+) -> Iterator[list[str]]:
     """A line for each item, a batch at a time, as batches get done on so many processes."""
     if not items:
         return
     batches = iter([items[start : start + BATCH] for start in range(0, len(items), BATCH)])
     # Linux would fork a process with threads; the other systems start new ones anyway.
-    pool = ProcessPoolExecutor(min(processes, -(-len(items) // BATCH)), get_context("spawn"), begin, (bundle, folder, options))
+    pool = ProcessPoolExecutor(
+        min(processes, -(-len(items) // BATCH)),
+        get_context("spawn"),
+        begin,
+        (bundle, folder, options),
+    )
     with pool:
         running = set[Future[list[str]]]()
         try:
@@ -121,7 +140,8 @@ def lines_of(bundle: Path, folder: Path, options: JsonObject, items: Sequence[It
 
 def finished(output: Path) -> set[tuple[str, str]]:
     """Key and ETag of every line; a line that was cut off is removed."""
-    done, whole = set[tuple[str, str]](), 0
+    done = set[tuple[str, str]]()
+    whole = 0
     if not output.exists():
         return done
     with output.open("rb") as file:
@@ -135,12 +155,18 @@ def finished(output: Path) -> set[tuple[str, str]]:
     return done
 
 
-def classify(bundle: Path, folder: Path, options: JsonObject, output: Path, processes: int) -> tuple[int, int]:
+def classify(
+    bundle: Path, folder: Path, options: JsonObject, output: Path, processes: int
+) -> tuple[int, int]:
     """Appends a line for each file that has none; how many were there, and how many are new."""
     # The same rules for a name as in the lines.
     done = finished(output)
     items = list(Folder(folder).items())
-    left = [item for item in items if (json.loads(dumps({"key": item.key}))["key"], item.etag) not in done]
+    left = [
+        item
+        for item in items
+        if (json.loads(dumps({"key": item.key}))["key"], item.etag) not in done
+    ]
     with (
         output.open("a", encoding="utf-8") as file,
         tqdm(total=len(items), initial=len(items) - len(left), unit="image") as bar,
@@ -157,7 +183,10 @@ def check_request(output: Path, request: JsonObject) -> None:
     beside = output.with_name(output.name + ".request.json")
     text = json.dumps(request, sort_keys=True)
     if output.exists() and beside.exists() and beside.read_text(encoding="utf-8") != text:
-        sys.exit(f"{output} has results of other labels, options, another folder or model. Name another OUTPUT, or remove it.")
+        sys.exit(
+            f"{output} has results of other labels, options, another folder or model. Name another"
+            " OUTPUT, or remove it."
+        )
     beside.write_text(text, encoding="utf-8")
 
 
@@ -167,11 +196,23 @@ def write_parquet(lines: Path, output: Path) -> None:
 
     error = pa.struct([("message", pa.string()), ("code", pa.string())])
     result = pa.map_(pa.string(), pa.float64())
-    kinds = dict.fromkeys(COLUMNS, pa.string()) | {"size": pa.int64(), "result": result, "error": error}
+    kinds = dict.fromkeys(COLUMNS, pa.string()) | {
+        "size": pa.int64(),
+        "result": result,
+        "error": error,
+    }
     counted = pa.struct(
-        [("name", pa.string()), ("probability", pa.float64()), ("threshold", pa.float64()), ("action", pa.string())]
+        [
+            ("name", pa.string()),
+            ("probability", pa.float64()),
+            ("threshold", pa.float64()),
+            ("action", pa.string()),
+        ]
     )
-    kinds |= {"decision": pa.struct([("labels", pa.list_(counted)), ("action", pa.string())]), "more": pa.string()}
+    kinds |= {
+        "decision": pa.struct([("labels", pa.list_(counted)), ("action", pa.string())]),
+        "more": pa.string(),
+    }
     schema = pa.schema(list(kinds.items()))
     partial = output.with_name(output.name + ".partial")
     with lines.open(encoding="utf-8") as file, pq.ParquetWriter(partial, schema) as writer:
@@ -185,7 +226,9 @@ def write_parquet(lines: Path, output: Path) -> None:
         for line in file:
             value = json.loads(line)
             more = {name: item for name, item in value.items() if name not in COLUMNS}
-            row = {name: value.get(name) for name in COLUMNS} | {"more": json.dumps(more) if more else None}
+            row = {name: value.get(name) for name in COLUMNS} | {
+                "more": json.dumps(more) if more else None
+            }
             row["result"] = list(value["result"].items()) if "result" in value else None
             rows.append(row)
             if len(rows) == 10_000:
@@ -200,44 +243,67 @@ def summary(lines: Path) -> str:
         for line in file:
             value = json.loads(line)
             counts[next(kind for kind in counts if kind in value)] += 1
-    return f"{counts['result']:,} classified, {counts['error']:,} with an error, {counts['skipped']:,} skipped"
+    return (
+        f"{counts['result']:,} classified, {counts['error']:,} with an error, {counts['skipped']:,}"
+        " skipped"
+    )
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path, help="a folder")
-    parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")], help='"a dog,a cat"')
+    parser.add_argument(
+        "--labels",
+        type=lambda text: [label.strip() for label in text.split(",")],
+        help='"a dog,a cat"',
+    )
     parser.add_argument("--classifier", help=f"the name of a file in the folder {CLASSIFIERS}")
     parser.add_argument(
-        "--request", type=Path, help="a JSON file with labels, categories or classifier, and any other option of the API"
+        "--request",
+        type=Path,
+        help="a JSON file with labels, categories or classifier, and any other option of the API",
     )
-    parser.add_argument("--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet"
+    )
     parser.add_argument("--bundle", type=Path, default=DEMO)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}")
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    parser.add_argument(
+        "--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}"
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
     if [given.labels, given.classifier, given.request].count(None) != 2:
-        sys.exit('Say what to look for: LABELS="a dog,a cat", CLASSIFIER=name, or REQUEST=file.json with any options of the API.')
+        sys.exit(
+            'Say what to look for: LABELS="a dog,a cat", CLASSIFIER=name, or REQUEST=file.json with'
+            " any options of the API."
+        )
     if not given.pictures.is_dir():
         sys.exit(f"{given.pictures} is no folder.")
     if given.output.suffix not in (".jsonl", ".parquet"):
         sys.exit(f"OUTPUT={given.output} must end in .jsonl or .parquet.")
     parquet = given.output.suffix == ".parquet"
     if parquet and importlib.util.find_spec("pyarrow") is None:
-        sys.exit("Parquet needs pyarrow: .venv/bin/pip install pyarrow==26.0.1; or name a file that ends in .jsonl.")
+        sys.exit(
+            "Parquet needs pyarrow: .venv/bin/pip install pyarrow==26.0.1; or name a file that ends"
+            " in .jsonl."
+        )
     try:
-        options = {name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)}
+        options = {
+            name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
+        }
         options |= json.loads(given.request.read_bytes()) if given.request else {}
         encoders = Encoders.load(given.bundle, threads=1, verify_hashes=True)
         classifier = classifier_of(encoders, parse_options(options))
         check(classifier, options, RequestContext(unlimited))
     except (OSError, ValueError, BundleError, ClassifierError) as err:
         sys.exit(f"error: {err}")
-    except ClientError as err:
+    except ApiError as err:
         sys.exit(f"error: {err.message}")
     if not any(skip_reason(item) is None for item in Folder(given.pictures).items()):
         sys.exit(f"There is no picture in {given.pictures}.")
@@ -245,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = encoders.manifest.files["image.onnx"].sha256
     asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}
     if name := options.get("classifier"):
-        asked["classifier"] = classifier.engine.registry.find(name).file.model_dump(mode="json")
+        asked["classifier"] = classifier.registry.find(name).file.model_dump(mode="json")
     check_request(lines, asked)
     try:
         before, new = classify(given.bundle, given.pictures, options, lines, given.processes)

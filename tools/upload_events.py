@@ -1,4 +1,6 @@
-"""Switches on EventBridge for a bucket that exists. The call that does it replaces all of the bucket's notifications, so it merges."""
+"""Switches on EventBridge for a bucket that exists. The call that does it replaces all of the
+bucket's notifications, so it merges.
+"""
 
 import argparse
 import difflib
@@ -19,16 +21,32 @@ def switch_on(s3: Any, bucket: str, ask: Callable[[str], str] = input) -> str:
     after = before | {"EventBridgeConfiguration": {}}
     if before == after:
         return f"{bucket} sends its events to EventBridge already."
-    old, new = (json.dumps(value, indent=2, sort_keys=True).splitlines() for value in (before, after))
-    print("\n".join(difflib.unified_diff(old, new, f"{bucket} as it is", f"{bucket} as it would be", lineterm="")))
+    old, new = (
+        json.dumps(value, indent=2, sort_keys=True).splitlines() for value in (before, after)
+    )
+    print(
+        "\n".join(
+            difflib.unified_diff(
+                old, new, f"{bucket} as it is", f"{bucket} as it would be", lineterm=""
+            )
+        )
+    )
     if ask("Write this? [y/N] ").strip().lower() not in ("y", "yes"):
         return "Nothing was changed."
     if configuration(s3, bucket) != before:
-        return "Nothing was changed: somebody else has changed the notifications meanwhile. Run it again."
+        return (
+            "Nothing was changed: somebody else has changed the notifications meanwhile. Run it"
+            " again."
+        )
     # Without it S3 would test every destination again, which needs rights on all of them.
-    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=after, SkipDestinationValidation=True)
+    s3.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration=after, SkipDestinationValidation=True
+    )
     if configuration(s3, bucket) != after:
-        return f"S3 has another configuration than was written; look at it: aws s3api get-bucket-notification-configuration --bucket {bucket}"
+        return (
+            "S3 has another configuration than was written; look at it: aws s3api"
+            f" get-bucket-notification-configuration --bucket {bucket}"
+        )
     return f"{bucket} sends its events to EventBridge."
 
 

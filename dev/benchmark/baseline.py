@@ -1,7 +1,8 @@
-"""What the benchmark holds the handler against: OpenAI's method in torch, as its first users put it behind a Lambda function.
+"""What the benchmark holds the handler against: OpenAI's method in torch, as its first users put it
+behind a Lambda function.
 
-Written from the description of openai/CLIP: fp32, prompts padded to 77 tokens, image_features and text_features computed and then
-both again for the logits. Made to be measured, never to be served.
+Written from the description of openai/CLIP: fp32, prompts padded to 77 tokens, image_features and
+text_features computed and then both again for the logits. Made to be measured, never to be served.
 """
 
 import base64
@@ -21,7 +22,8 @@ from torchvision.transforms.functional import center_crop, normalize, resize, to
 from classifier.contract.bundle import read_manifest
 from classifier.model.tokenizer import Tokenizer
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class QuickGelu(nn.Module):
@@ -34,8 +36,14 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attn, self.ln_1, self.ln_2 = nn.MultiheadAttention(width, heads), nn.LayerNorm(width), nn.LayerNorm(width)
-        parts = [("c_fc", nn.Linear(width, 4 * width)), ("gelu", QuickGelu()), ("c_proj", nn.Linear(4 * width, width))]
+        self.attn = nn.MultiheadAttention(width, heads)
+        self.ln_1 = nn.LayerNorm(width)
+        self.ln_2 = nn.LayerNorm(width)
+        parts = [
+            ("c_fc", nn.Linear(width, 4 * width)),
+            ("gelu", QuickGelu()),
+            ("c_proj", nn.Linear(4 * width, width)),
+        ]
         self.mlp = nn.Sequential(OrderedDict[str, nn.Module](parts))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -60,13 +68,19 @@ class Vision(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 768, 32, 32, bias=False)
-        self.class_embedding, self.positional_embedding = nn.Parameter(torch.empty(768)), nn.Parameter(torch.empty(50, 768))
-        self.ln_pre, self.ln_post, self.transformer = nn.LayerNorm(768), nn.LayerNorm(768), Transformer(768, 12)
+        self.class_embedding = nn.Parameter(torch.empty(768))
+        self.positional_embedding = nn.Parameter(torch.empty(50, 768))
+        self.ln_pre = nn.LayerNorm(768)
+        self.ln_post = nn.LayerNorm(768)
+        self.transformer = Transformer(768, 12)
         self.proj = nn.Parameter(torch.empty(768, 512))
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = self.conv1(pixels).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], 1) + self.positional_embedding
+        x = (
+            torch.cat([self.class_embedding.expand(len(x), 1, -1), x], 1)
+            + self.positional_embedding
+        )
         return self.ln_post(self.transformer(self.ln_pre(x))[:, 0]) @ self.proj
 
 
@@ -75,16 +89,22 @@ class Original(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.visual, self.transformer, self.ln_final = Vision(), Transformer(512, 12), nn.LayerNorm(512)
-        self.token_embedding, self.positional_embedding = nn.Embedding(49408, 512), nn.Parameter(torch.empty(77, 512))
-        self.text_projection, self.logit_scale = nn.Parameter(torch.empty(512, 512)), nn.Parameter(torch.empty([]))
+        self.visual = Vision()
+        self.transformer = Transformer(512, 12)
+        self.ln_final = nn.LayerNorm(512)
+        self.token_embedding = nn.Embedding(49408, 512)
+        self.positional_embedding = nn.Parameter(torch.empty(77, 512))
+        self.text_projection = nn.Parameter(torch.empty(512, 512))
+        self.logit_scale = nn.Parameter(torch.empty([]))
         self.register_buffer("mask", torch.full((77, 77), float("-inf")).triu(1), persistent=False)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         return _unit(self.visual(pixels))
 
     def encode_text(self, ids: Tensor) -> Tensor:
-        x = self.ln_final(self.transformer(self.token_embedding(ids) + self.positional_embedding, self.mask))
+        x = self.ln_final(
+            self.transformer(self.token_embedding(ids) + self.positional_embedding, self.mask)
+        )
         return _unit(x[torch.arange(len(x)), ids.argmax(1)] @ self.text_projection)
 
 
@@ -98,24 +118,36 @@ class Handler:
     def __init__(self, bundle: Path, checkpoint: Path) -> None:
         self.model = Original().eval()
         state = torch.load(checkpoint, weights_only=True, mmap=True)
-        self.model.load_state_dict({key: value for key, value in state.items() if key != "attn_mask"})
+        self.model.load_state_dict(
+            {key: value for key, value in state.items() if key != "attn_mask"}
+        )
         self.model.float()
         self._tokenizer = Tokenizer(bundle, read_manifest(bundle, verify_hashes=False).text)
-        self._prepare = Compose([
-            lambda image: center_crop(resize(image, 224, InterpolationMode.BICUBIC), 224), lambda image: image.convert("RGB"),
-            to_tensor, lambda tensor: normalize(tensor, MEAN, STD),
-        ])  # fmt: skip
+        self._prepare = Compose(
+            [
+                lambda image: center_crop(resize(image, 224, InterpolationMode.BICUBIC), 224),
+                lambda image: image.convert("RGB"),
+                to_tensor,
+                lambda tensor: normalize(tensor, MEAN, STD),
+            ]
+        )
 
     def __call__(self, event: dict[str, Any], context: object, passes: int = 2) -> dict[str, Any]:
         request = json.loads(event["body"])
-        pixels = self._prepare(Image.open(io.BytesIO(base64.b64decode(request["image_data"])))).unsqueeze(0)
+        pixels = self._prepare(
+            Image.open(io.BytesIO(base64.b64decode(request["image_data"])))
+        ).unsqueeze(0)
         rows = [self._tokenizer.encode(label) for label in request["labels"]]
         ids = torch.tensor([row + [0] * (77 - len(row)) for row in rows])
         with torch.no_grad():
             for _ in range(passes):
-                images, texts = self.model.encode_image(pixels), self.model.encode_text(ids)
+                images = self.model.encode_image(pixels)
+                texts = self.model.encode_text(ids)
             shares = (self.model.logit_scale.exp() * images @ texts.T).softmax(-1)[0].tolist()
-        return {"statusCode": 200, "body": json.dumps({"result": dict(zip(request["labels"], shares, strict=True))})}
+        return {
+            "statusCode": 200,
+            "body": json.dumps({"result": dict(zip(request["labels"], shares, strict=True))}),
+        }
 
 
 if "BENCHMARK_CHECKPOINT" in os.environ:

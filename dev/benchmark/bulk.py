@@ -1,6 +1,8 @@
-"""Measures what an image costs in bulk: images a run, threads against processes, beside calls of the API. `make benchmark-bulk`
+"""Measures what an image costs in bulk: images a run, threads against processes, beside calls of
+the API. `make benchmark-bulk`
 
-Every figure is an image's time on the processor and by the clock, as a ratio to the first of its table; the rounds take turns.
+Every figure is an image's time on the processor and by the clock, as a ratio to the first of its
+table; the rounds take turns.
 """
 
 import argparse
@@ -15,10 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from classifier.storage.batches import IMAGES_A_RUN, Item, classify_batch
-from classifier.engine.engine import Classifier
-from classifier.model.encoders import Encoders
 from classifier.contract.parsing import parse_options
+from classifier.engine.engine import Engine
+from classifier.model.encoders import Encoders
+from classifier.storage.batches import IMAGES_A_RUN, Item, classify_batch
 from tests.support.pictures import encoded, picture
 from tools.classify import Folder, unlimited
 from tools.local.serve import load, running
@@ -36,13 +38,16 @@ def write(folder: Path, count: int) -> None:
 
 
 class Watch:
-    """What the machine and the processes below this one do meanwhile, from Linux's /proc, ten times a second."""
+    """What the machine and the processes below this one do meanwhile, from Linux's /proc, ten times
+    a second.
+    """
 
     def __enter__(self) -> "Watch":
         self._seconds: dict[int, float] = {}
         self._past = self._processes()
         self._over = threading.Event()
-        self._start, self._before = time.perf_counter(), self._machine()
+        self._start = time.perf_counter()
+        self._before = self._machine()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
         return self
@@ -51,11 +56,17 @@ class Watch:
         self.clock = time.perf_counter() - self._start
         self._over.set()
         self._thread.join()
-        idle, total = (after - before for after, before in zip(self._machine(), self._before, strict=True))
-        self.busy, self.own = 1 - idle / total, sum(self._seconds.values()) / self.clock / (os.cpu_count() or 1)
+        idle, total = (
+            after - before for after, before in zip(self._machine(), self._before, strict=True)
+        )
+        self.busy = 1 - idle / total
+        self.own = sum(self._seconds.values()) / self.clock / (os.cpu_count() or 1)
 
     def _machine(self) -> tuple[int, int]:
-        fields = [int(value) for value in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:]]
+        fields = [
+            int(value)
+            for value in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:]
+        ]
         return fields[3] + fields[4], sum(fields)
 
     def _processes(self) -> dict[int, tuple[int, float]]:
@@ -63,8 +74,13 @@ class Watch:
         found = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-                found[int(path.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                fields = (
+                    path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                )
+                found[int(path.parent.name)] = (
+                    int(fields[1]),
+                    (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+                )
         return found
 
     def _sample(self) -> None:
@@ -79,15 +95,26 @@ class Watch:
                     self._seconds[pid] = seconds - self._past.get(pid, (0, 0.0))[1]
 
 
-def images_a_run(bundle: Path, folder: Path, items: list[Item], rounds: int, threads: int) -> dict[int, float]:
+def images_a_run(
+    bundle: Path, folder: Path, items: list[Item], rounds: int, threads: int
+) -> dict[int, float]:
     """Median seconds an image by the clock, by the number of images a run."""
     encoders = Encoders.load(bundle, threads=threads)
-    classifier, parsed = Classifier(encoders), parse_options({"labels": LABELS})
+    classifier = Engine(encoders)
+    parsed = parse_options({"labels": LABELS})
     found: dict[int, list[float]] = {size: [] for size in RUNS}
     for _ in range(rounds):
         for size in RUNS:
             start = time.perf_counter()
-            classify_batch(classifier, "m", parsed, items, Folder(folder), remaining_ms=unlimited, images_a_run=size)
+            classify_batch(
+                classifier,
+                "m",
+                parsed,
+                items,
+                Folder(folder),
+                remaining_ms=unlimited,
+                images_a_run=size,
+            )
             found[size].append((time.perf_counter() - start) / len(items))
     return {size: statistics.median(times) for size, times in found.items()}
 
@@ -110,16 +137,26 @@ def main() -> None:
         write(folder, given.count)
         items = list(Folder(folder).items())
         for threads in (1, 2):
-            times = images_a_run(given.bundle, folder, items[: min(160, given.count)], given.rounds, threads)
+            times = images_a_run(
+                given.bundle, folder, items[: min(160, given.count)], given.rounds, threads
+            )
             ratios = ", ".join(f"{size}: {times[size] / times[1]:.2f}" for size in RUNS)
             print(
-                f"images a run, {threads} thread(s), time an image as a share of one a run ({1000 * times[1]:.1f} ms): {ratios}"
+                f"images a run, {threads} thread(s), time an image as a share of one a run"
+                f" ({1000 * times[1]:.1f} ms): {ratios}"
             )
         print(f"the default is {IMAGES_A_RUN}")
 
         def desk(processes: int) -> Watch:
             output = str(Path(text) / f"{time.time_ns()}.jsonl")
-            options = ["--labels", ",".join(LABELS), "--bundle", str(given.bundle), "--processes", str(processes)]
+            options = [
+                "--labels",
+                ",".join(LABELS),
+                "--bundle",
+                str(given.bundle),
+                "--processes",
+                str(processes),
+            ]
             return watched("-m", "tools.classify", str(folder), *options, "--output", output)
 
         def api() -> Watch:
@@ -139,11 +176,12 @@ def main() -> None:
         base = statistics.median(watch.clock for watch in found[API])
         for name, watches in found.items():
             clock, own, busy = (
-                statistics.median(getattr(watch, field) for watch in watches) for field in ("clock", "own", "busy")
+                statistics.median(getattr(watch, field) for watch in watches)
+                for field in ("clock", "own", "busy")
             )
             print(
-                f"{name}: {given.count / clock:.0f} images a second, {base / clock:.2f} times the API's; of the cores "
-                f"{100 * own:.0f} % are its own, {100 * busy:.0f} % are busy"
+                f"{name}: {given.count / clock:.0f} images a second, {base / clock:.2f} times the"
+                f" API's; of the cores {100 * own:.0f} % are its own, {100 * busy:.0f} % are busy"
             )
 
 

@@ -1,7 +1,8 @@
 """Measures every precision and prints the tables of docs/performance.md: make benchmark-ladder.
 
-Accuracy on a small CLIP, with random weights as they are initialised and with unfriendly ones. Time and size on ViT-B/32 with random
-weights, on which the time doesn't depend: the precisions run in turns, and a figure is the median ratio to fp32's time in its turn.
+Accuracy on a small CLIP, with random weights as they are initialised and with unfriendly ones. Time
+and size on ViT-B/32 with random weights, on which the time doesn't depend: the precisions run in
+turns, and a figure is the median ratio to fp32's time in its turn.
 """
 
 import argparse
@@ -40,10 +41,14 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def small_ladder(folder: Path, arrays: Arrays, target: str, count: int) -> tuple[Ladder, BundleManifest]:
+def small_ladder(
+    folder: Path, arrays: Arrays, target: str, count: int
+) -> tuple[Ladder, BundleManifest]:
     """A small CLIP's fp32 encoders in the folder, to be judged on `count` pictures."""
     source = Source("small", small_architecture(), arrays, SETTINGS, RANDOM, "none")
-    inputs = {encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")}
+    inputs = {
+        encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")
+    }
     manifest = pipeline._settings(source, "random", folder)
 
     def load() -> Encoders:
@@ -55,7 +60,10 @@ def small_ladder(folder: Path, arrays: Arrays, target: str, count: int) -> tuple
 
 
 def measure_accuracy() -> None:
-    print("| Weights | Encoder | Precision | Least cosine | Best label equal | at least | Change, 99th percentile | Holds |")
+    print(
+        "| Weights | Encoder | Precision | Least cosine | Best label equal | at least | Change,"
+        " 99th percentile | Holds |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for weights in (plain, unfriendly):
         with tempfile.TemporaryDirectory() as name:
@@ -66,8 +74,12 @@ def measure_accuracy() -> None:
                 for step in [step for step in STEPS if step != "fp32"]:
                     verdict = ladder.try_step(encoder, step, largest, required=True)
                     cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
-                    print(f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} | {verdict.equal:.2%} | "
-                          f"{verdict.equal_at_least:.2%} | {verdict.change:.4f} | {'yes' if verdict.holds else 'no'} |", flush=True)  # fmt: skip
+                    print(
+                        f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} |"
+                        f" {verdict.equal:.2%} | {verdict.equal_at_least:.2%} |"
+                        f" {verdict.change:.4f} | {'yes' if verdict.holds else 'no'} |",
+                        flush=True,
+                    )
                 for path in aside.iterdir():
                     path.replace(Path(name) / path.name)
                 aside.rmdir()
@@ -77,27 +89,42 @@ def measure_time(rounds: int, layers: int) -> None:
     architecture = Architecture.model_validate(read_table()["architectures"][MODEL])
     assert architecture.image
     towers = {"image": architecture.image, "text": architecture.text}
-    shortened = {name: tower.model_copy(update={"layers": layers}) for name, tower in towers.items()}
+    shortened = {
+        name: tower.model_copy(update={"layers": layers}) for name, tower in towers.items()
+    }
     architecture = architecture.model_copy(update=shortened)
     source = Source(MODEL, architecture, plain(architecture), SETTINGS, RANDOM, "none")
     rng = np.random.default_rng(0)
     runs = {
         "one image": ("image", {"pixels": rng.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)}),
-        "each of eight": ("image", {"pixels": rng.integers(0, 256, (WIDE, 224, 224, 3), dtype=np.uint8)}),
+        "each of eight": (
+            "image",
+            {"pixels": rng.integers(0, 256, (WIDE, 224, 224, 3), dtype=np.uint8)},
+        ),
         "nine texts of 8 tokens": ("text", {"ids": rng.integers(0, 49406, (9, 8))}),
     }
     spent: dict[tuple[str, str], list[float]] = {}
-    sizes, result = dict[tuple[str, str], int](), dict[str, dict[str, float]]()
+    sizes = dict[tuple[str, str], int]()
+    result = dict[str, dict[str, float]]()
     with tempfile.TemporaryDirectory() as name:
-        folder, sessions = Path(name), {}
+        folder = Path(name)
+        sessions = {}
         for encoder in ("image", "text"):
             inputs = write_encoder(source, encoder, "fp32", folder)
-            shown = [{"pixels": np.asarray(p.resize((224, 224)))[None]} for p in pictures(4, "calibration")]
+            shown = [
+                {"pixels": np.asarray(p.resize((224, 224)))[None]}
+                for p in pictures(4, "calibration")
+            ]
             texts = [{"ids": rng.integers(0, 49406, (1, 8))} for _ in range(4)]
-            largest = calibrate(folder / f"{encoder}.onnx", inputs, shown if encoder == "image" else texts)
+            largest = calibrate(
+                folder / f"{encoder}.onnx", inputs, shown if encoder == "image" else texts
+            )
             for step in STEPS:
                 write_encoder(source, encoder, step, folder, largest)
-                sizes[encoder, step] = sum((folder / f"{encoder}{suffix}").stat().st_size for suffix in (".onnx", ".weights"))
+                sizes[encoder, step] = sum(
+                    (folder / f"{encoder}{suffix}").stat().st_size
+                    for suffix in (".onnx", ".weights")
+                )
                 sessions[encoder, step] = session(folder / f"{encoder}.onnx")
                 print(f"written: {encoder} in {step}", file=sys.stderr, flush=True)
         for round_ in range(rounds + 1):
@@ -110,12 +137,21 @@ def measure_time(rounds: int, layers: int) -> None:
                         times.append(1000 * (time.perf_counter() - began))
                     if round_:
                         spent.setdefault((run, step), []).append(float(np.median(times[1:])))
-    print("| Precision | image.onnx | text.onnx | " + " | ".join(f"{run}, of fp32's time" for run in runs) + " |")
+    print(
+        "| Precision | image.onnx | text.onnx | "
+        + " | ".join(f"{run}, of fp32's time" for run in runs)
+        + " |"
+    )
     print("|---|---|---|" + "---|" * len(runs))
     for step in STEPS:
-        ratios = [float(np.median(np.array(spent[run, step]) / np.array(spent[run, "fp32"]))) for run in runs]
-        print(f"| `{step}` | {sizes['image', step] / 1e6:.0f} MB | {sizes['text', step] / 1e6:.0f} MB | "
-              + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")  # fmt: skip
+        ratios = [
+            float(np.median(np.array(spent[run, step]) / np.array(spent[run, "fp32"])))
+            for run in runs
+        ]
+        print(
+            f"| `{step}` | {sizes['image', step] / 1e6:.0f} MB | {sizes['text', step] / 1e6:.0f}"
+            " MB | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |"
+        )
         result[step] = {run: round(float(np.median(spent[run, step])), 1) for run in runs}
     print(json.dumps(result), file=sys.stderr)
 
@@ -123,7 +159,12 @@ def measure_time(rounds: int, layers: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--layers", type=int, default=12, help="of each encoder; fewer for a quick look at the ratios")
+    parser.add_argument(
+        "--layers",
+        type=int,
+        default=12,
+        help="of each encoder; fewer for a quick look at the ratios",
+    )
     parser.add_argument("--only", choices=["accuracy", "time"])
     arguments = parser.parse_args()
     if arguments.only != "time":

@@ -1,7 +1,8 @@
-"""How often thresholds break their promise, on the demo model with new drawings of its own world: `make benchmark-promises`.
+"""How often thresholds break their promise, on the demo model with new drawings of its own world:
+`make benchmark-promises`.
 
-One pool of drawings is the world, whose precision, recall and false alarms are known; folders
-are drawn from it, with replacement, and each draw's thresholds are judged on the pool.
+One pool of drawings is the world, whose precision, recall and false alarms are known; folders are
+drawn from it, with replacement, and each draw's thresholds are judged on the pool.
 """
 
 import argparse
@@ -33,26 +34,41 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Cache(Path(folder) / "cache.sqlite3") as cache:
         draw(Path(folder) / "pool", judged.names, given.pool, 0.2, seed=2)
         material = gather(Bundle(Path("models/demo"), 2), Path(folder) / "pool", [judged], cache)
-    truth, shares, rng = material.truth, material.answers[0].counted, np.random.default_rng(1)
-    print(f"{len(truth):,} drawings, {given.draws} folders of {given.pictures:,}, {len(material.names)} names a folder")
-    broken, without = Counter[str](), Counter[str]()
+    truth = material.truth
+    shares = material.answers[0].counted
+    rng = np.random.default_rng(1)
+    print(
+        f"{len(truth):,} drawings, {given.draws} folders of {given.pictures:,},"
+        f" {len(material.names)} names a folder"
+    )
+    broken = Counter[str]()
+    without = Counter[str]()
     for _ in range(given.draws):
         chosen = rng.integers(len(truth), size=given.pictures)
         for kind, level in PROMISES:
             found = []
             for i in range(len(material.names)):
                 threshold, _ = promised(
-                    truth[chosen, i], shares[chosen, i], np.arange(len(chosen)), kind, level, ERROR / len(material.names)
+                    truth[chosen, i],
+                    shares[chosen, i],
+                    np.arange(len(chosen)),
+                    kind,
+                    level,
+                    ERROR / len(material.names),
                 )
                 without[kind] += threshold is None
-                found.append(threshold is None or holds(truth[:, i], shares[:, i], threshold, kind, level))
+                found.append(
+                    threshold is None or holds(truth[:, i], shares[:, i], threshold, kind, level)
+                )
             broken[kind] += not all(found)
     for kind, level in PROMISES:
-        count, names = given.draws, given.draws * len(material.names)
+        count = given.draws
+        names = given.draws * len(material.names)
         chance = 1 - at_most(broken[kind] - 1, count, ERROR) if broken[kind] else 1.0
         print(
-            f"{kind} {level:.0%}: {broken[kind]} of {count} folders break it for any name ({broken[kind] / count:.1%}; so many or more by chance, "
-            f"if 5 % did: {chance:.1%}); no threshold for {without[kind] / names:.0%} of the names"
+            f"{kind} {level:.0%}: {broken[kind]} of {count} folders break it for any name"
+            f" ({broken[kind] / count:.1%}; so many or more by chance, if 5 % did: {chance:.1%});"
+            f" no threshold for {without[kind] / names:.0%} of the names"
         )
 
 

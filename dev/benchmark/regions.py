@@ -1,7 +1,9 @@
-"""Measures what `regions` find and what they cost, and prints the tables of docs/performance.md: make benchmark-regions.
+"""Measures what `regions` find and what they cost, and prints the tables of docs/performance.md:
+make benchmark-regions.
 
-Scenes drawn in the demo model's world, asked through the handler: one to three emoji of 18 % of the side each, 60 names to look for.
-Needs the fonts and Unicode data that training the demo model needs.
+Scenes drawn in the demo model's world, asked through the handler: one to three emoji of 18 % of the
+side each, 60 names to look for. Needs the fonts and Unicode data that training the demo model
+needs.
 """
 
 import argparse
@@ -18,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.requests import Context, base64_of, event
 from dev.demo_model.world import average_precision, background, concepts, degrade, paste
+from tests.support.requests import Context, base64_of, event
 from tools.local.serve import load
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -31,7 +33,9 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Scene:
-    """A PNG file and, by the index of a name, where the middle of the thing is, in fractions of the side."""
+    """A PNG file and, by the index of a name, where the middle of the thing is, in fractions of the
+    side.
+    """
 
     file: bytes
     centres: dict[int, tuple[float, float]]
@@ -39,7 +43,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Scores:
-    """Probabilities [scenes, names], and the share of things whose centre lies in the hottest square, and in any square by chance."""
+    """Probabilities [scenes, names], and the share of things whose centre lies in the hottest
+    square, and in any square by chance.
+    """
 
     best: NDArray[np.float64]
     held: float = 0.0
@@ -48,14 +54,23 @@ class Scores:
 
 def draw(rng: np.random.Generator, size: int, things: NDArray[np.int64]) -> Scene:
     """A scene of size x size pixels with things that don't cover each other."""
-    canvas, side, centres = background(rng, size), SHARE * size, dict[int, tuple[float, float]]()
+    canvas = background(rng, size)
+    side = SHARE * size
+    centres = dict[int, tuple[float, float]]()
     for place in rng.choice(len(things), int(rng.integers(1, 4)), replace=False).tolist():
         while True:
             x, y = rng.uniform(SHARE / 2, 1 - SHARE / 2, 2).tolist()
             if all(max(abs(x - a), abs(y - b)) > SHARE for a, b in centres.values()):
                 break
         centres[place] = (x, y)
-        paste(canvas, int(things[place]), (x * size, y * size), side, rng.normal(0, 12), rng.random() < 0.2)
+        paste(
+            canvas,
+            int(things[place]),
+            (x * size, y * size),
+            side,
+            rng.normal(0, 12),
+            rng.random() < 0.2,
+        )
     file = io.BytesIO()
     Image.fromarray(degrade(rng, canvas)).save(file, "PNG")
     return Scene(file.getvalue(), centres)
@@ -69,10 +84,16 @@ def call(handler: Handler, body: dict[str, Any]) -> Any:
 
 def ask(handler: Handler, scenes: list[Scene], labels: list[str], regions: int) -> Scores:
     """The best of the whole and its regions; without regions, of the whole."""
-    best, held, chances = [], [], []
+    best = []
+    held = []
+    chances = []
     for start in range(0, len(scenes), BATCH):
         batch = scenes[start : start + BATCH]
-        body = {"images": [base64_of(scene.file) for scene in batch], "labels": labels, "multi_label": True}
+        body = {
+            "images": [base64_of(scene.file) for scene in batch],
+            "labels": labels,
+            "multi_label": True,
+        }
         results = call(handler, body | ({"regions": regions} if regions else {}))["results"]
         for scene, answer in zip(batch, results, strict=True):
             parts = answer.get("regions", [])
@@ -85,7 +106,9 @@ def ask(handler: Handler, scenes: list[Scene], labels: list[str], regions: int) 
                 ]
                 held.append(inside[int(rows[1:, place].argmax())])
                 chances.append(statistics.mean(inside))
-    return Scores(np.array(best), *(float(np.mean(values)) if values else 0.0 for values in (held, chances)))
+    return Scores(
+        np.array(best), *(float(np.mean(values)) if values else 0.0 for values in (held, chances))
+    )
 
 
 def measure_scenes(handler: Handler, rng: np.random.Generator, size: int, count: int) -> None:
@@ -96,14 +119,24 @@ def measure_scenes(handler: Handler, rng: np.random.Generator, size: int, count:
     present = np.array([[place in scene.centres for place in range(NAMES)] for scene in scenes])
     print(f"\n{count} scenes of {size} x {size} pixels\n")
     print(
-        "| asked | mean average precision | present and over 0.5 | false alarms: absent and over 0.5 | hottest square holds the thing | by chance |"
+        "| asked | mean average precision | present and over 0.5 | false alarms: absent and over"
+        " 0.5 | hottest square holds the thing | by chance |"
     )
     print("|---|---|---|---|---|---|")
     for regions in (0, *GRIDS):
         scores = ask(handler, scenes, labels, regions)
-        precision = np.mean([average_precision(scores.best[:, i], present[:, i]) for i in range(NAMES) if present[:, i].any()])
+        precision = np.mean(
+            [
+                average_precision(scores.best[:, i], present[:, i])
+                for i in range(NAMES)
+                if present[:, i].any()
+            ]
+        )
         over = scores.best > 0.5
-        cells = [f"best of the whole and {regions} x {regions}" if regions else "the whole", f"{precision:.2f}"]
+        cells = [
+            f"best of the whole and {regions} x {regions}" if regions else "the whole",
+            f"{precision:.2f}",
+        ]
         cells += [f"{over[present].mean():.0%}", f"{over[~present].mean():.1%}"]
         cells += [f"{scores.held:.0%}", f"{scores.chance:.0%}"] if regions else ["", ""]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -130,12 +163,20 @@ def measure_time(handler: Handler, file: bytes, calls: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("models/demo"), help="for the time alone another bundle may be named")
-    parser.add_argument("--scenes", type=int, default=300, help="of each size; 0 measures the time alone")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path("models/demo"),
+        help="for the time alone another bundle may be named",
+    )
+    parser.add_argument(
+        "--scenes", type=int, default=300, help="of each size; 0 measures the time alone"
+    )
     parser.add_argument("--calls", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    handler, rng = load(arguments.bundle), np.random.default_rng([arguments.seed, 4])
+    handler = load(arguments.bundle)
+    rng = np.random.default_rng([arguments.seed, 4])
     for size in (256, 64) if arguments.scenes else ():
         measure_scenes(handler, rng, size, arguments.scenes)
     measure_time(handler, Path("examples/images/dog.jpg").read_bytes(), arguments.calls)

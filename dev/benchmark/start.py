@@ -1,6 +1,8 @@
-"""Measures a start, from the process to its first answer, step by step: `make benchmark-start`, on a quiet machine.
+"""Measures a start, from the process to its first answer, step by step: `make benchmark-start`, on
+a quiet machine.
 
-Warm, and as root cold too: with the kernel's caches of files dropped, as a new environment on Lambda finds them. Linux alone.
+Warm, and as root cold too: with the kernel's caches of files dropped, as a new environment on
+Lambda finds them. Linux alone.
 """
 
 import argparse
@@ -32,7 +34,9 @@ LINES = (
     ("text encoder",),
 )
 COLOURS = ("#8fb0d9", "#4c72b0", "#7fa37f", "#c9b458", "#c44e52", "#6a5d9c", "#a08bbf")
-LEFT, RIGHT, HEIGHT = 20, 70, 22
+LEFT = 20
+RIGHT = 70
+HEIGHT = 22
 
 
 def drop_caches() -> None:
@@ -55,14 +59,21 @@ def once(bundle: Path, *, cold: bool) -> dict[str, Any]:
             CLIP_CLASSIFIERS="classifiers",
         )
         result: dict[str, Any] = json.loads(found.read_text())
-    spans = {name: (first - began, last - began) for name, (first, last) in result.pop("spans").items()}
+    spans = {
+        name: (first - began, last - began) for name, (first, last) in result.pop("spans").items()
+    }
     return result | {"seconds": seconds, "spans": spans}
 
 
 def middle(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The run with the median time, so that its steps fit together, and the medians of the other figures."""
+    """The run with the median time, so that its steps fit together, and the medians of the other
+    figures.
+    """
     chosen = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-    return dict(chosen) | {name: statistics.median(run[name] for run in runs) for name in ("files", "peak_mb", "read_mb")}
+    return dict(chosen) | {
+        name: statistics.median(run[name] for run in runs)
+        for name in ("files", "peak_mb", "read_mb")
+    }
 
 
 def draw(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
@@ -70,26 +81,35 @@ def draw(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
     longest = max(run["seconds"] for run in found.values())
     scale = (WIDTH - LEFT - RIGHT) / longest
     steps = [name for line in LINES for name in line]
-    parts, top = list[str](), 30
+    parts = list[str]()
+    top = 30
     for state, run in found.items():
         parts.append(
-            f'<text x="{LEFT}" y="{top}" font-weight="bold">{escape(state)}: {run["seconds"]:.2f} s, {run["read_mb"]:.0f} MB read</text>'
+            f'<text x="{LEFT}" y="{top}" font-weight="bold">{escape(state)}: {run["seconds"]:.2f}'
+            f" s, {run['read_mb']:.0f} MB read</text>"
         )
         for line in LINES:
             top += HEIGHT + 4
             for name in line:
                 first, last = run["spans"][name]
-                x, width = LEFT + scale * first, max(1.0, scale * (last - first))
+                x = LEFT + scale * first
+                width = max(1.0, scale * (last - first))
                 colour = COLOURS[steps.index(name)]
                 parts.append(
-                    f'<rect x="{x:.1f}" y="{top - 16}" width="{width:.1f}" height="{HEIGHT}" fill="{colour}"><title>{escape(name)}</title></rect>'
+                    f'<rect x="{x:.1f}" y="{top - 16}" width="{width:.1f}" height="{HEIGHT}"'
+                    f' fill="{colour}"><title>{escape(name)}</title></rect>'
                 )
-                parts.append(f'<text x="{x + 4:.1f}" y="{top}" font-size="11" fill="#fff">{1000 * (last - first):.0f}</text>')
+                parts.append(
+                    f'<text x="{x + 4:.1f}" y="{top}" font-size="11"'
+                    f' fill="#fff">{1000 * (last - first):.0f}</text>'
+                )
         top += 44
     for i, name in enumerate(steps):
-        x, y = LEFT + 250 * (i % 3), top + 22 * (i // 3)
+        x = LEFT + 250 * (i % 3)
+        y = top + 22 * (i // 3)
         parts.append(
-            f'<rect x="{x}" y="{y - 11}" width="12" height="12" fill="{COLOURS[i]}"/><text x="{x + 18}" y="{y}">{escape(name)}</text>'
+            f'<rect x="{x}" y="{y - 11}" width="12" height="12" fill="{COLOURS[i]}"/><text'
+            f' x="{x + 18}" y="{y}">{escape(name)}</text>'
         )
     top += 22 * ((len(steps) + 2) // 3) + 10
     parts.append(f'<text x="{LEFT}" y="{top}" fill="#555">Milliseconds; {escape(title)}</text>')
@@ -113,7 +133,8 @@ def main() -> None:
     found = {state: middle(several) for state, several in runs.items()}
     for state, run in found.items():
         print(
-            f"{state}: {run['seconds']:.2f} s, {run['read_mb']:.0f} MB read, {run['files']:.0f} files opened by Python, peak {run['peak_mb']:.0f} MB"
+            f"{state}: {run['seconds']:.2f} s, {run['read_mb']:.0f} MB read, {run['files']:.0f}"
+            f" files opened by Python, peak {run['peak_mb']:.0f} MB"
         )
         for name, (first, last) in sorted(run["spans"].items(), key=lambda item: item[1]):
             print(f"  {1000 * first:5.0f} to {1000 * last:5.0f} ms  {name}")

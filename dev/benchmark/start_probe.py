@@ -1,4 +1,6 @@
-"""What a start does when, from inside: does what classifier.main does, and notes the time of each step. For dev.benchmark.start."""
+"""What a start does when, from inside: does what classifier.main does, and notes the time of each
+step. For dev.benchmark.start.
+"""
 
 import json
 import os
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from classifier.model.sessions import Later
+    from classifier.model.sessions import LazySession
 
 SPANS: dict[str, tuple[float, float]] = {}
 # Since when, in seconds of the wall clock: the process was started by another one.
@@ -19,7 +21,8 @@ _opened: set[str] = set()
 def note(name: str) -> None:
     """The step of that name ends now; it began where the last one ended."""
     global _last
-    SPANS[name], _last = (_last, time.time()), time.time()
+    SPANS[name] = (_last, time.time())
+    _last = time.time()
 
 
 note("Python and Lambda's client")
@@ -34,7 +37,7 @@ note("numpy and ONNX Runtime")
 _begun = _last
 
 
-def note_loading(name: str, session: "Later") -> None:
+def note_loading(name: str, session: "LazySession") -> None:
     session.start().add_done_callback(lambda _: SPANS.update({name: (_begun, time.time())}))
 
 
@@ -43,7 +46,10 @@ note_loading("text encoder", start.sessions.text)
 from classifier.main import build  # noqa: E402
 
 note("the other imports")
-_handler = build(start, classifiers=Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None)
+_handler = build(
+    start,
+    classifiers=Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None,
+)
 note("checks, classifiers, waiting")
 
 
@@ -52,7 +58,11 @@ def handler(event: Any, context: Any) -> Any:
     _last = time.time()
     answer = _handler(event, context)
     note("the first answer")
-    memory = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    memory = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     found = {
         "spans": SPANS,
         "files": len([path for path in _opened if Path(path).is_file()]),
@@ -76,6 +86,8 @@ def _family() -> list[int]:
 
 
 def _read_bytes(pid: int) -> int:
-    """From storage, read ahead included; what the page cache holds doesn't count. https://man7.org/linux/man-pages/man5/proc_pid_io.5.html"""
+    """From storage, read ahead included; what the page cache holds doesn't count.
+    https://man7.org/linux/man-pages/man5/proc_pid_io.5.html
+    """
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("read_bytes")).split()[1])

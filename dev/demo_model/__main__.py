@@ -1,6 +1,7 @@
 """Trains the demo model on drawings, exports it like any other model, and measures the bundle.
 
-`make demo-model` runs it in the export environment. It needs Debian's fonts-noto-color-emoji, unicode-data and unicode-cldr-core.
+`make demo-model` runs it in the export environment. It needs Debian's fonts-noto-color-emoji,
+unicode-data and unicode-cldr-core.
 """
 
 import argparse
@@ -19,11 +20,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset
 
 from classifier.contract.bundle import read_manifest
-from classifier.engine.context import RequestContext
-from classifier.model.encoders import Encoders
-from classifier.engine.prompt_cache import PromptCache, Templates
 from classifier.contract.schema import SLOT
-from export.pipeline import export
+from classifier.engine.context import RequestContext
+from classifier.engine.prompt_cache import PromptCache, Templates
+from classifier.model.encoders import Encoders
 from dev.demo_model.world import (
     HELD_OUT_PAIRS,
     NEGATIVE_WORDINGS,
@@ -41,39 +41,51 @@ from dev.demo_model.world import (
     random_facts,
     random_shapes,
     word,
-)  # fmt: skip
+)
+from export.pipeline import export
 
 BATCH = 128
 NEGATIVES = 32  # captions of a step that also get a negative, such as "no dog"
-# Training compares pictures and texts with prototypes too: one per emoji, and one for each value of each part of shapes, so that
-# colour, shape and number are learnt separately. A step then sees all wrong answers, where captions show only those of the batch.
-# The prototypes are thrown away afterwards.
+# Training compares pictures and texts with prototypes too: one per emoji, and one for each value of
+# each part of shapes, so that colour, shape and number are learnt separately. A step then sees all
+# wrong answers, where captions show only those of the batch. The prototypes are thrown away
+# afterwards.
 PROTOTYPES = [len(emoji()), *map(len, PARTS)]
-# The mean and standard deviation of OpenAI's CLIP, so that the demo takes the same path as a real model.
-SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
+# The mean and standard deviation of OpenAI's CLIP, so that the demo takes the same path as a real
+# model.
+SETTINGS = {
+    "mean": open_clip.OPENAI_DATASET_MEAN,
+    "std": open_clip.OPENAI_DATASET_STD,
+    "interpolation": "bicubic",
+}
 BUNDLE = Path("models/demo")
 open_clip.add_model_config(Path(__file__).with_name("config.json"))
 TOKENIZER = open_clip.get_tokenizer("demo")
 
 
 def text_features(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """The text embedding [n, d], not normalised, at the ids' own length [n, length <= context length].
+    """The text embedding [n, d], not normalised, at the ids' own length [n, length <= context
+    length].
 
-    Exact for a causal mask and pooling at the end token, the highest id: nothing behind it can matter.
+    Exact for a causal mask and pooling at the end token, the highest id: nothing behind it can
+    matter.
     """
     length = ids.shape[1]
     x = model.token_embedding(ids) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    features: torch.Tensor = x[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)] @ model.text_projection
+    features: torch.Tensor = (
+        x[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)] @ model.text_projection
+    )
     return features
 
 
 class Batches(IterableDataset[dict[str, torch.Tensor]]):
     """Endless training batches of B pictures, with N prototypes.
 
-    `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption for each picture, negatives of the first
-    A captions, and a neutral text; `truth` bool [B, B]: which caption is true of which picture; `shown` and `meant` bool [B, N]:
-    which emoji are in a picture, or which parts its shapes have; and the same for a caption.
+    `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption for each
+    picture, negatives of the first A captions, and a neutral text; `truth` bool [B, B]: which
+    caption is true of which picture; `shown` and `meant` bool [B, N]: which emoji are in a picture,
+    or which parts its shapes have; and the same for a caption.
     """
 
     def __init__(self, seed: int) -> None:
@@ -99,7 +111,9 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
             yield {
                 "pictures": torch.from_numpy(np.stack([picture_of(rng, item) for item in facts])),
                 "texts": tokenize(texts),
-                "truth": torch.tensor([[is_true(concept, item) for concept in chosen] for item in facts]),
+                "truth": torch.tensor(
+                    [[is_true(concept, item) for concept in chosen] for item in facts]
+                ),
                 "shown": marked(facts),
                 "meant": marked([concept[1] for concept in chosen]),
             }
@@ -108,7 +122,11 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
 def parts_of(shapes: Shapes) -> list[int]:
     """The prototypes of the parts that are named."""
     starts = np.cumsum(PROTOTYPES)
-    return [int(starts[i]) + PARTS[i].index(value) for i, value in enumerate(shapes.parts()) if value is not None]  # type: ignore[arg-type]
+    return [
+        int(starts[i]) + PARTS[i].index(value)  # type: ignore[arg-type]
+        for i, value in enumerate(shapes.parts())
+        if value is not None
+    ]
 
 
 def tokenize(texts: list[str]) -> torch.Tensor:
@@ -124,28 +142,49 @@ def multi_target_cross_entropy(logits: torch.Tensor, truth: torch.Tensor) -> tor
     return F.cross_entropy(logits[rows], targets / targets.sum(1, keepdim=True))
 
 
-def loss_of(images: torch.Tensor, texts: torch.Tensor, prototypes: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The sum of CLIP's symmetric loss, both sides against the prototypes, and each caption against its negative.
+def loss_of(
+    images: torch.Tensor,
+    texts: torch.Tensor,
+    prototypes: torch.Tensor,
+    batch: dict[str, torch.Tensor],
+) -> torch.Tensor:
+    """The sum of CLIP's symmetric loss, both sides against the prototypes, and each caption against
+    its negative.
 
-    `images` [B, d] and `prototypes` [N, d] of length 1, `texts` [B + A + 1, d] of the logit scale's length.
+    `images` [B, d] and `prototypes` [N, d] of length 1, `texts` [B + A + 1, d] of the logit scale's
+    length.
     """
     truth = batch["truth"]
     captions, negatives, neutral = (images @ texts.T).split([BATCH, NEGATIVES, 1], dim=1)
-    contrast = (multi_target_cross_entropy(captions, truth) + multi_target_cross_entropy(captions.T, truth.T)) / 2
+    contrast = (
+        multi_target_cross_entropy(captions, truth)
+        + multi_target_cross_entropy(captions.T, truth.T)
+    ) / 2
     anchored = torch.zeros(())
-    for logits, marks in ((images @ prototypes.T, "shown"), (F.normalize(texts[:BATCH], dim=-1) @ prototypes.T, "meant")):
-        for i, (part, true) in enumerate(zip(logits.split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True)):
-            # A fifth of the rows are shapes, each with four parts: a row weighs about the same in each.
+    for logits, marks in (
+        (images @ prototypes.T, "shown"),
+        (F.normalize(texts[:BATCH], dim=-1) @ prototypes.T, "meant"),
+    ):
+        for i, (part, true) in enumerate(
+            zip(logits.split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True)
+        ):
+            # A fifth of the rows are shapes, each with four parts: a row weighs about the same in
+            # each.
             anchored = anchored + (0.25 if i else 1) * multi_target_cross_entropy(20 * part, true)
     multi_label = torch.zeros(())
-    for difference, present in ((captions[:, :NEGATIVES] - negatives, truth[:, :NEGATIVES]), (captions - neutral, truth)):
+    for difference, present in (
+        (captions[:, :NEGATIVES] - negatives, truth[:, :NEGATIVES]),
+        (captions - neutral, truth),
+    ):
         wrong = F.softplus(torch.where(present, -difference, difference))
         multi_label = multi_label + (wrong[present].mean() + wrong[~present].mean()) / 2
     return contrast + anchored + 0.25 * multi_label
 
 
 def train(minutes: float, seed: int, checkpoint: Path) -> None:
-    """The learning rate falls to zero over `minutes`, so that a slower machine makes fewer steps but still finishes."""
+    """The learning rate falls to zero over `minutes`, so that a slower machine makes fewer steps
+    but still finishes.
+    """
     torch.manual_seed(seed)
     model = open_clip.create_model("demo").train()
     prototypes = torch.nn.Parameter(torch.randn(sum(PROTOTYPES), model.visual.output_dim))
@@ -157,14 +196,20 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
     std = torch.tensor(SETTINGS["std"]).view(1, 3, 1, 1) * 255
     model.visual.to(memory_format=torch.channels_last)
     seen_ids = torch.zeros(model.vocab_size, dtype=torch.bool)
-    began, step, smooth = time.monotonic(), 0, 0.0
-    for step, batch in enumerate(DataLoader(Batches(seed), batch_size=None, num_workers=1, prefetch_factor=8), 1):
+    began = time.monotonic()
+    step = 0
+    smooth = 0.0
+    for step, batch in enumerate(
+        DataLoader(Batches(seed), batch_size=None, num_workers=1, prefetch_factor=8), 1
+    ):
         done = (time.monotonic() - began) / (60 * minutes)
         if done >= 1:
             break
         for group in optimizer.param_groups:
             group["lr"] = 1.5e-3 * min(1, step / 200) * (1 + math.cos(math.pi * done)) / 2
-        pixels = ((batch["pictures"].permute(0, 3, 1, 2).float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        pixels = ((batch["pictures"].permute(0, 3, 1, 2).float() - mean) / std).contiguous(
+            memory_format=torch.channels_last
+        )
         images = F.normalize(model.visual(pixels), dim=-1)
         texts = model.logit_scale.exp() * F.normalize(text_features(model, batch["texts"]), dim=-1)
         anchors = F.normalize(prototypes, dim=-1)
@@ -180,16 +225,30 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
         if step % 100 == 0:
             accuracies = []
             for vectors, marks in ((images, "shown"), (texts[:BATCH], "meant")):
-                for part, true in zip((vectors @ anchors.T).split(PROTOTYPES, 1), batch[marks].split(PROTOTYPES, 1), strict=True):
+                for part, true in zip(
+                    (vectors @ anchors.T).split(PROTOTYPES, 1),
+                    batch[marks].split(PROTOTYPES, 1),
+                    strict=True,
+                ):
                     single = true.sum(1) == 1
-                    accuracies.append(f"{100 * true[torch.arange(BATCH), part.argmax(1)][single].float().mean():.0f}")
-            print(f"step {step:6d}  {100 * done:5.1f} %  loss {smooth:.3f}  scale {model.logit_scale.exp():.1f}  % right of all emoji, "
-                  f"numbers, colours, shapes, backgrounds: pictures {' '.join(accuracies[:5])}, texts {' '.join(accuracies[5:])}", flush=True)  # fmt: skip
+                    right = true[torch.arange(BATCH), part.argmax(1)][single].float().mean()
+                    accuracies.append(f"{100 * right:.0f}")
+            print(
+                f"step {step:6d}  {100 * done:5.1f} %  loss {smooth:.3f}  scale"
+                f" {model.logit_scale.exp():.1f}  % right of all emoji, numbers, colours, shapes,"
+                f" backgrounds: pictures {' '.join(accuracies[:5])}, texts"
+                f" {' '.join(accuracies[5:])}",
+                flush=True,
+            )
     with torch.no_grad():
-        # A token that training never saw gets the mean embedding: its random one would act like a meaning.
+        # A token that training never saw gets the mean embedding: its random one would act like a
+        # meaning.
         model.token_embedding.weight[~seen_ids] = model.token_embedding.weight[seen_ids].mean(0)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": model.state_dict(), "steps": step, "minutes": minutes, "seed": seed}, checkpoint)
+    torch.save(
+        {"state_dict": model.state_dict(), "steps": step, "minutes": minutes, "seed": seed},
+        checkpoint,
+    )
 
 
 def export_bundle(checkpoint: Path, seed: int) -> None:
@@ -198,14 +257,21 @@ def export_bundle(checkpoint: Path, seed: int) -> None:
     facts = [random_facts(rng, PAIRS) for _ in range(120)]
     trained = torch.load(checkpoint, weights_only=True)
     export(
-        "demo", str(checkpoint), SETTINGS, "auto", BUNDLE,
+        "demo",
+        str(checkpoint),
+        SETTINGS,
+        "auto",
+        BUNDLE,
         licence="the project's own; drawings of Noto Color Emoji (SIL Open Font License 1.1)",
-        origin=f"make demo-model MINUTES={trained['minutes']:g} (seed {trained['seed']}, {trained['steps']} steps)",
+        origin=(
+            f"make demo-model MINUTES={trained['minutes']:g} (seed {trained['seed']},"
+            f" {trained['steps']} steps)"
+        ),
         name=None,
         with_torch=True,
         pictures=[picture_of(rng, one) for one in facts],
         sentences=sorted({word(random_concept(rng, one), rng) for one in facts}),
-    )  # fmt: skip
+    )
 
 
 class DemoBundle:
@@ -218,7 +284,10 @@ class DemoBundle:
     def texts(self, labels: list[str]) -> NDArray[np.float32]:
         plain = Templates([SLOT])
         return np.stack(
-            self.prompts.embed([self.prompts.lookup(label, plain, label) for label in labels], RequestContext(lambda: 1_000_000))
+            self.prompts.embed(
+                [self.prompts.lookup(label, plain, label) for label in labels],
+                RequestContext(lambda: 1_000_000),
+            )
         )
 
     def images(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -227,10 +296,14 @@ class DemoBundle:
 
 def measure(seed: int) -> dict[str, float]:
     """Percentages, on drawings from seeds that training never uses."""
-    rng, model, figures = np.random.default_rng([seed, 3]), DemoBundle(), dict[str, float]()
+    rng = np.random.default_rng([seed, 3])
+    model = DemoBundle()
+    figures = dict[str, float]()
     names = [name for name, _ in concepts()[0]]
     shown = np.tile(np.arange(len(names)), 2)
-    cosines = model.images([picture_of(rng, frozenset([int(i)])) for i in shown]) @ model.texts(names).T
+    cosines = (
+        model.images([picture_of(rng, frozenset([int(i)])) for i in shown]) @ model.texts(names).T
+    )
     right = cosines[np.arange(len(shown)), shown]
     rank = (cosines > right[:, None]).sum(1)
     figures[f"right name first among all {len(names)} names"] = float((rank == 0).mean())
@@ -245,17 +318,24 @@ def measure(seed: int) -> dict[str, float]:
         ("never seen together in training", HELD_OUT_PAIRS),
     ):
         expected = [chosen[i % len(chosen)] for i in range(400)]
-        drawn = [picture_of(rng, replace(random_shapes(rng, [pair]), number=1)) for pair in expected]
+        drawn = [
+            picture_of(rng, replace(random_shapes(rng, [pair]), number=1)) for pair in expected
+        ]
         best = (model.images(drawn) @ pairs.T).argmax(1)
         figures[f"colour and shape {title}, first among all {len(PAIRS)} pairs"] = float(
             np.mean([PAIRS[b] == a for b, a in zip(best, expected, strict=True)])
         )
     counted = [Shapes(n, "red", "star", None) for n in range(1, 6)]
-    drawn = [picture_of(rng, Shapes(shapes.number, "red", "star", "blue")) for shapes in counted * 40]
+    drawn = [
+        picture_of(rng, Shapes(shapes.number, "red", "star", "blue")) for shapes in counted * 40
+    ]
     best = (model.images(drawn) @ model.texts([shapes.phrase() for shapes in counted]).T).argmax(1)
     figures["number of red stars, one to five"] = float((best == np.tile(np.arange(5), 40)).mean())
     looked_for = rng.choice(len(names), 60, replace=False)
-    scenes = [frozenset(int(i) for i in rng.choice(looked_for, int(rng.integers(2, 5)), replace=False)) for _ in range(1000)]
+    scenes = [
+        frozenset(int(i) for i in rng.choice(looked_for, int(rng.integers(2, 5)), replace=False))
+        for _ in range(1000)
+    ]
     present = np.array([[int(i) in scene for i in looked_for] for scene in scenes])
     images = model.images([picture_of(rng, scene) for scene in scenes])
     sides = {"": model.texts([names[i] for i in looked_for])}
@@ -263,12 +343,18 @@ def measure(seed: int) -> dict[str, float]:
     sides[" against something else"] = model.texts(["something else"] * len(looked_for))
     for title, negatives in sides.items():
         scores = images @ sides[""].T - (images @ negatives.T if title else 0)
-        precision = np.mean([average_precision(scores[:, i], present[:, i]) for i in range(len(looked_for))])
-        figures[f"scenes of two to four things, mean average precision of 60 labels{title}"] = float(precision)
+        precision = np.mean(
+            [average_precision(scores[:, i], present[:, i]) for i in range(len(looked_for))]
+        )
+        figures[f"scenes of two to four things, mean average precision of 60 labels{title}"] = (
+            float(precision)
+        )
         if title:
             verdicts = scores > 0
             balanced = (verdicts[present].mean() + (~verdicts[~present]).mean()) / 2
-            figures[f"scenes of two to four things, present or absent{title}, balanced accuracy"] = float(balanced)
+            figures[
+                f"scenes of two to four things, present or absent{title}, balanced accuracy"
+            ] = float(balanced)
     return figures
 
 
@@ -280,8 +366,9 @@ def write_readme(figures: dict[str, float]) -> None:
     (BUNDLE / "README.md").write_text(
         f"""# The demo model
 
-A CLIP of {sum(f.bytes for f in settings.files.values()) / 1e6:.1f} MB, trained on drawings of emoji and coloured shapes. With it the
-whole program can be tried without a download. **It says nothing about photographs** and is never deployed.
+A CLIP of {sum(f.bytes for f in settings.files.values()) / 1e6:.1f} MB, trained on drawings
+of emoji and coloured shapes. With it the whole program can be tried without a download. **It says
+nothing about photographs** and is never deployed.
 
 Made by {settings.weights.source} on a machine with two cores, with open_clip's own model code
 ({versions}).
@@ -303,11 +390,13 @@ Made by {settings.weights.source} on a machine with two cores, with open_clip's 
 
 ## What it can't do
 
-It doesn't know photographs, drawings in another style, flags, skin tones, text in pictures, numbers above five, more than four things
-at once, or words that are not a name, a keyword or a group of an emoji. It often confuses what looks alike, such as clock faces and
-moods, and takes a colour and a shape that it never saw together for a pair that it knows. It sees 64 x 64 pixels.
+It doesn't know photographs, drawings in another style, flags, skin tones, text in images, numbers
+above five, more than four things at once, or words that are not a name, a keyword or a group of an
+emoji. It often confuses clock faces, moods and other things that look alike, and takes a colour and
+a shape that it never saw together for a pair that it knows. It sees 64 x 64 pixels.
 
-The emoji were drawn with Noto Color Emoji (SIL Open Font License 1.1); names and keywords are Unicode's (Unicode License V3).
+The emoji were drawn with Noto Color Emoji (SIL Open Font License 1.1). Names and keywords are
+Unicode's (Unicode License V3).
 """,
         encoding="utf-8",
     )

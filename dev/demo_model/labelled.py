@@ -1,4 +1,5 @@
-"""Draws new pictures of the demo model's world, labelled: a folder for each name of classifiers/drawings.json, and _other.
+"""Draws new pictures of the demo model's world, labelled: a folder for each name of
+classifiers/drawings.json, and _other.
 
 `make drawings`; needs Debian's fonts-noto-color-emoji, unicode-data and unicode-cldr-core.
 """
@@ -27,7 +28,9 @@ def meant(label: str) -> list[int]:
 
 
 def draw(folder: Path, labels: Sequence[str], count: int, share: float, seed: int) -> None:
-    """`count` pictures, of which a `share` shows none of the labels, the others each label as often."""
+    """`count` pictures, of which a `share` shows none of the labels, the others each label as
+    often.
+    """
     rng = np.random.default_rng([SEED, seed])
     shown = {label: meant(label) for label in labels}
     named = {i for indices in shown.values() for i in indices}
@@ -44,15 +47,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--other", type=float, default=0.2, help="the share of pictures of other things; default: 0.2")
+    parser.add_argument(
+        "--other",
+        type=float,
+        default=0.2,
+        help="the share of pictures of other things; default: 0.2",
+    )
     parser.add_argument("--seed", type=int, default=1, help="another one draws other pictures")
     given = parser.parse_args(argv)
     if missing := [str(path) for path in (FONT, EMOJI_TEST, CLDR) if not path.exists()]:
         sys.exit(
-            f"{missing[0]} is missing. On Debian or Ubuntu: apt-get install fonts-noto-color-emoji unicode-data unicode-cldr-core"
+            f"{missing[0]} is missing. On Debian or Ubuntu: apt-get install fonts-noto-color-emoji"
+            " unicode-data unicode-cldr-core"
         )
     if given.folder.exists():
-        sys.exit(f"{given.folder} exists; name a folder that doesn't, so that no picture of before stays in it.")
+        sys.exit(
+            f"{given.folder} exists; name a folder that doesn't, so that no picture of before stays"
+            " in it."
+        )
     draw(given.folder, open_classifier("drawings").names, given.pictures, given.other, given.seed)
     print(f"{given.pictures:,} drawings in {given.folder}, in a folder for each label.")
 

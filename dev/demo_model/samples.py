@@ -1,4 +1,6 @@
-"""Draws the sample pictures in examples/images, in the export environment: `python -m dev.demo_model.samples`."""
+"""Draws the sample pictures in examples/images, in the export environment: `python -m
+dev.demo_model.samples`.
+"""
 
 from pathlib import Path
 
@@ -12,7 +14,9 @@ SIDE = 440
 
 
 def backdrop(*colours: tuple[int, int, int]) -> Image.Image:
-    return Image.fromarray(np.array([colours], np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return Image.fromarray(np.array([colours], np.uint8)).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC
+    )
 
 
 def drawing(name: str, *colours: tuple[int, int, int]) -> Image.Image:
@@ -20,7 +24,9 @@ def drawing(name: str, *colours: tuple[int, int, int]) -> Image.Image:
     glyph = sprites(index)[0].resize((330, 330), Image.Resampling.LANCZOS)
     picture = backdrop(*colours)
     shadow = Image.new("RGBA", glyph.size, (0, 0, 0, 0))
-    shadow.putalpha(glyph.getchannel("A").point(lambda alpha: alpha // 4).filter(ImageFilter.GaussianBlur(8)))
+    shadow.putalpha(
+        glyph.getchannel("A").point(lambda alpha: alpha // 4).filter(ImageFilter.GaussianBlur(8))
+    )
     picture.paste(shadow, (63, 67), shadow)
     picture.paste(glyph, (55, 55), glyph)
     return picture
@@ -37,7 +43,9 @@ def stars() -> Image.Image:
 def wide() -> Image.Image:
     """A thumbnail whose centre crop loses what it shows."""
     picture = backdrop((206, 232, 200), (170, 214, 232)).resize((440, 248))
-    dog = drawing("dog face", (206, 232, 200), (206, 232, 200)).resize((160, 160), Image.Resampling.LANCZOS)
+    dog = drawing("dog face", (206, 232, 200), (206, 232, 200)).resize(
+        (160, 160), Image.Resampling.LANCZOS
+    )
     picture.paste(dog, (0, 44))
     return picture
 

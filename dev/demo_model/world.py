@@ -1,7 +1,8 @@
 """The demo model's world: pictures that can be drawn, and what is true of them in words.
 
-Emoji come from Debian's `fonts-noto-color-emoji`, their names and groups from Unicode's emoji-test.txt (`unicode-data`),
-their keywords from CLDR (`unicode-cldr-core`). Coloured shapes in numbers are drawn here.
+Emoji come from Debian's `fonts-noto-color-emoji`, their names and groups from Unicode's
+emoji-test.txt (`unicode-data`), their keywords from CLDR (`unicode-cldr-core`). Coloured shapes in
+numbers are drawn here.
 """
 
 import io
@@ -23,41 +24,127 @@ EMOJI_TEST = Path("/usr/share/unicode/emoji/emoji-test.txt")
 CLDR = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
 
 COLOURS = {
-    "red": (214, 32, 38), "orange": (245, 137, 28), "yellow": (250, 221, 44), "green": (44, 155, 66), "blue": (38, 84, 205),
-    "purple": (132, 48, 168), "pink": (248, 150, 190), "brown": (122, 74, 38), "black": (18, 18, 20), "white": (246, 246, 246),
-}  # fmt: skip
+    "red": (214, 32, 38),
+    "orange": (245, 137, 28),
+    "yellow": (250, 221, 44),
+    "green": (44, 155, 66),
+    "blue": (38, 84, 205),
+    "purple": (132, 48, 168),
+    "pink": (248, 150, 190),
+    "brown": (122, 74, 38),
+    "black": (18, 18, 20),
+    "white": (246, 246, 246),
+}
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "hexagon")
 NUMBERS = ("one", "two", "three", "four", "five")
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES]
-PARTS = (range(1, len(NUMBERS) + 1), tuple(COLOURS), SHAPES, tuple(COLOURS))  # what each part of Shapes can be
-HELD_OUT_PAIRS = [pair for i, pair in enumerate(PAIRS) if (3 * (i // len(SHAPES)) + i) % len(SHAPES) == 5]
+# What each part of Shapes can be.
+PARTS = (range(1, len(NUMBERS) + 1), tuple(COLOURS), SHAPES, tuple(COLOURS))
+HELD_OUT_PAIRS = [
+    pair for i, pair in enumerate(PAIRS) if (3 * (i // len(SHAPES)) + i) % len(SHAPES) == 5
+]
 
 # The start of a subgroup's name in emoji-test.txt, and what people would call the subgroup.
 KINDS = {
-    "face-": "a face", "cat-face": "a cat", "monkey-face": "a monkey", "heart": "a heart", "hand": "a hand", "person": "a person",
-    "person-sport": "a person doing sport", "family": "people", "body-parts": "a part of the body", "animal-": "an animal",
-    "animal-mammal": "a mammal", "animal-bird": "a bird", "animal-marine": "a sea animal", "animal-bug": "an insect",
-    "animal-reptile": "a reptile", "plant-": "a plant", "plant-flower": "a flower", "food-": "food", "food-fruit": "a fruit",
-    "food-vegetable": "a vegetable", "food-sweet": "a sweet", "food-asian": "Asian food", "drink": "a drink", "dishware": "dishware",
-    "place-building": "a building", "place-religious": "a religious building", "place-": "a place", "transport-": "transport",
-    "transport-ground": "a land vehicle", "transport-water": "a boat", "transport-air": "an aircraft", "sky & weather": "the weather",
-    "time": "a clock", "event": "a celebration", "award-medal": "an award", "sport": "a sport", "game": "a game",
-    "clothing": "clothes", "sound": "sound", "music": "music", "musical-instrument": "a musical instrument", "phone": "a phone",
-    "computer": "a computer", "book-paper": "paper", "money": "money", "mail": "mail", "writing": "something to write with",
-    "office": "an office supply", "lock": "a lock", "tool": "a tool", "science": "science", "medical": "medicine",
-    "household": "something in the house", "arrow": "an arrow", "zodiac": "a zodiac sign", "religion": "a religious symbol",
-    "math": "mathematics", "punctuation": "punctuation", "av-symbol": "a media button", "alphanum": "letters or digits",
-    "warning": "a warning sign", "transport-sign": "a sign",
-}  # fmt: skip
+    "face-": "a face",
+    "cat-face": "a cat",
+    "monkey-face": "a monkey",
+    "heart": "a heart",
+    "hand": "a hand",
+    "person": "a person",
+    "person-sport": "a person doing sport",
+    "family": "people",
+    "body-parts": "a part of the body",
+    "animal-": "an animal",
+    "animal-mammal": "a mammal",
+    "animal-bird": "a bird",
+    "animal-marine": "a sea animal",
+    "animal-bug": "an insect",
+    "animal-reptile": "a reptile",
+    "plant-": "a plant",
+    "plant-flower": "a flower",
+    "food-": "food",
+    "food-fruit": "a fruit",
+    "food-vegetable": "a vegetable",
+    "food-sweet": "a sweet",
+    "food-asian": "Asian food",
+    "drink": "a drink",
+    "dishware": "dishware",
+    "place-building": "a building",
+    "place-religious": "a religious building",
+    "place-": "a place",
+    "transport-": "transport",
+    "transport-ground": "a land vehicle",
+    "transport-water": "a boat",
+    "transport-air": "an aircraft",
+    "sky & weather": "the weather",
+    "time": "a clock",
+    "event": "a celebration",
+    "award-medal": "an award",
+    "sport": "a sport",
+    "game": "a game",
+    "clothing": "clothes",
+    "sound": "sound",
+    "music": "music",
+    "musical-instrument": "a musical instrument",
+    "phone": "a phone",
+    "computer": "a computer",
+    "book-paper": "paper",
+    "money": "money",
+    "mail": "mail",
+    "writing": "something to write with",
+    "office": "an office supply",
+    "lock": "a lock",
+    "tool": "a tool",
+    "science": "science",
+    "medical": "medicine",
+    "household": "something in the house",
+    "arrow": "an arrow",
+    "zodiac": "a zodiac sign",
+    "religion": "a religious symbol",
+    "math": "mathematics",
+    "punctuation": "punctuation",
+    "av-symbol": "a media button",
+    "alphanum": "letters or digits",
+    "warning": "a warning sign",
+    "transport-sign": "a sign",
+}
 WORDINGS = (
-    "{}", "{}", "{}", "{a}", "{a}", "{a}", "the {}", "a picture of {a}", "a photo of {a}", "a photo of {a}", "a drawing of {a}",
-    "an image of {a}", "an emoji of {a}", "this is {a}", "this is a photo of {}", "a picture of {}", "there is {a} in the picture",
-    "a picture with {a} in it", "a photo containing {a}", "a thumbnail of {a}", "{a} on a plain background", "a small {}", "one {}",
-)  # fmt: skip
+    "{}",
+    "{}",
+    "{}",
+    "{a}",
+    "{a}",
+    "{a}",
+    "the {}",
+    "a picture of {a}",
+    "a photo of {a}",
+    "a photo of {a}",
+    "a drawing of {a}",
+    "an image of {a}",
+    "an emoji of {a}",
+    "this is {a}",
+    "this is a photo of {}",
+    "a picture of {}",
+    "there is {a} in the picture",
+    "a picture with {a} in it",
+    "a photo containing {a}",
+    "a thumbnail of {a}",
+    "{a} on a plain background",
+    "a small {}",
+    "one {}",
+)
 NEGATIVE_WORDINGS = (
-    "no {}", "no {}", "no {a}", "without {a}", "not {a}", "there is no {}", "a picture of no {}", "a picture without {a}",
+    "no {}",
+    "no {}",
+    "no {a}",
+    "without {a}",
+    "not {a}",
+    "there is no {}",
+    "a picture of no {}",
+    "a picture without {a}",
     "a photo of no {}",
-)  # fmt: skip
+)
 NEUTRAL = (
     "something else",
     "something else",
@@ -80,7 +167,9 @@ class Emoji:
 
 @dataclass(frozen=True)
 class Shapes:
-    """`number` equal shapes on a background; None leaves a part open when this is what a caption asks for."""
+    """`number` equal shapes on a background; None leaves a part open when this is what a caption
+    asks for.
+    """
 
     number: int | None
     colour: str | None
@@ -89,7 +178,9 @@ class Shapes:
 
     def phrase(self) -> str:
         plural = self.number not in (None, 1)
-        noun = (self.shape or "shape") + ("es" if plural and self.shape == "cross" else "s" if plural else "")
+        noun = (self.shape or "shape") + (
+            "es" if plural and self.shape == "cross" else "s" if plural else ""
+        )
         words = [NUMBERS[self.number - 1]] if self.number and plural else []
         words += [self.colour] if self.colour else []
         text = with_article(" ".join([*words, noun])) if not plural else " ".join([*words, noun])
@@ -107,7 +198,11 @@ Concept = tuple[str, Facts]  # a phrase and the emoji of which it is true, or th
 
 
 def with_article(noun: str) -> str:
-    if re.match(r"(a|an|the|two|three|four|five|food|people|transport|music|money|mail|clothes|something|\d)\b", noun, re.I):
+    if re.match(
+        r"(a|an|the|two|three|four|five|food|people|transport|music|money|mail|clothes|something|\d)\b",
+        noun,
+        re.I,
+    ):
         return noun
     return ("an " if noun[0].lower() in "aeiou" else "a ") + noun
 
@@ -123,26 +218,48 @@ def word(concept: Concept, rng: np.random.Generator, wordings: tuple[str, ...] =
     """The concept in one of the wordings; a phrase that brings its own article keeps it."""
     phrase = concept[0]
     bare = re.sub(r"^(an?|the) ", "", phrase)
-    return wordings[int(rng.integers(len(wordings)))].replace("{a}", with_article(phrase)).replace("{}", bare)
+    return (
+        wordings[int(rng.integers(len(wordings)))]
+        .replace("{a}", with_article(phrase))
+        .replace("{}", bare)
+    )
 
 
 @cache
 def emoji() -> list[Emoji]:
-    """Fully-qualified emoji without flags, skin tones, joined sequences, keycaps and geometric figures, in Unicode's order."""
-    keywords = dict(re.findall(r'<annotation cp="([^"]+)">([^<]+)<', CLDR.read_text(encoding="utf-8")))
-    result, subgroup = [], ""
+    """Fully-qualified emoji without flags, skin tones, joined sequences, keycaps and geometric
+    figures, in Unicode's order.
+    """
+    keywords = dict(
+        re.findall(r'<annotation cp="([^"]+)">([^<]+)<', CLDR.read_text(encoding="utf-8"))
+    )
+    result = []
+    subgroup = ""
     for line in EMOJI_TEST.read_text(encoding="utf-8").partition("# group: Flags")[0].splitlines():
         if line.startswith("# subgroup:"):
             subgroup = line[12:]
         match = re.match(r"([0-9A-F ]+?) +; fully-qualified +# \S+ E[\d.]+ (.*)", line)
-        if not match or "skin tone" in line or "200D" in match[1] or subgroup in ("keycap", "geometric"):
+        if (
+            not match
+            or "skin tone" in line
+            or "200D" in match[1]
+            or subgroup in ("keycap", "geometric")
+        ):
             continue
         characters = "".join(chr(int(code, 16)) for code in match[1].split())
         words = keywords.get(characters.replace("\ufe0f", ""), "").split(" | ")
-        kinds = [kind for start, kind in KINDS.items() if subgroup == start or (start[-1] == "-" and subgroup.startswith(start))]
+        kinds = [
+            kind
+            for start, kind in KINDS.items()
+            if subgroup == start or (start[-1] == "-" and subgroup.startswith(start))
+        ]
         kinds += ["a person"] if subgroup.startswith("person") else []
         name = match[2].replace("’", "'")
-        words = {w.replace("’", "'") for w in words if len(w) > 1 and w not in SHAPES and w not in COLOURS} - {name}
+        words = {
+            w.replace("’", "'")
+            for w in words
+            if len(w) > 1 and w not in SHAPES and w not in COLOURS
+        } - {name}
         result.append(Emoji(characters, name, (*sorted(words), *kinds)))
     return result
 
@@ -160,7 +277,9 @@ def concepts() -> tuple[list[Concept], list[list[Concept]]]:
 
 @cache
 def sprites(index: int) -> list[Image.Image]:
-    """The emoji at 136, 68 and 34 pixels: drawing from the next larger one keeps small ones from aliasing."""
+    """The emoji at 136, 68 and 34 pixels: drawing from the next larger one keeps small ones from
+    aliasing.
+    """
     font = ImageFont.truetype(str(FONT), 109)
     left, top, right, bottom = font.getbbox(emoji()[index].characters)
     full = Image.new("RGBA", (136, 136), (128, 128, 128, 0))
@@ -169,13 +288,28 @@ def sprites(index: int) -> list[Image.Image]:
     return [full, full.reduce(2), full.reduce(4)]
 
 
-def paste(canvas: Image.Image, index: int, centre: tuple[float, float], side: float, degrees: float, mirror: bool) -> None:
+def paste(
+    canvas: Image.Image,
+    index: int,
+    centre: tuple[float, float],
+    side: float,
+    degrees: float,
+    mirror: bool,
+) -> None:
     level = next((s for s in reversed(sprites(index)) if s.width >= side), sprites(index)[0])
     scale = level.width / side
-    cos, sin = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
+    cos = math.cos(math.radians(degrees)) * scale
+    sin = math.sin(math.radians(degrees)) * scale
     flip = -1 if mirror else 1
     x, y, half = *centre, level.width / 2
-    affine = (flip * cos, flip * sin, half - flip * (cos * x + sin * y), -sin, cos, half + sin * x - cos * y)
+    affine = (
+        flip * cos,
+        flip * sin,
+        half - flip * (cos * x + sin * y),
+        -sin,
+        cos,
+        half + sin * x - cos * y,
+    )
     drawn = level.transform(canvas.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
     canvas.paste(drawn, (0, 0), drawn)
 
@@ -189,7 +323,9 @@ def background(rng: np.random.Generator, size: int = SIZE) -> Image.Image:
     if kind < 0.5:
         return Image.new("RGB", (size, size), tuple(int(v) for v in first))
     if kind < 0.7:
-        cells = rng.integers(0, 256, (int(rng.integers(2, 6)), int(rng.integers(2, 6)), 3), dtype=np.uint8)
+        cells = rng.integers(
+            0, 256, (int(rng.integers(2, 6)), int(rng.integers(2, 6)), 3), dtype=np.uint8
+        )
         return Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC)
     y, x = np.mgrid[0:size, 0:size] / size
     turn = rng.uniform(0, 2 * math.pi)
@@ -205,14 +341,29 @@ def background(rng: np.random.Generator, size: int = SIZE) -> Image.Image:
 
 def corners(shape: str, x: float, y: float, r: float, turn: float) -> list[tuple[float, float]]:
     count = {"triangle": 3, "square": 4, "diamond": 4, "hexagon": 6, "star": 10, "cross": 12}[shape]
-    radii = [r * (0.42 if shape == "star" and i % 2 else 0.7 if shape == "diamond" and i % 2 else 1.0) for i in range(count)]
+    radii = [
+        r * (0.42 if shape == "star" and i % 2 else 0.7 if shape == "diamond" and i % 2 else 1.0)
+        for i in range(count)
+    ]
     angles = [turn + 2 * math.pi * i / count for i in range(count)]
     if shape == "square":
         angles = [a + math.pi / 4 for a in angles]
     if shape == "cross":
         arm = 0.33
-        flat = [(1, -arm), (1, arm), (arm, arm), (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm), (-arm, -1),
-                (arm, -1), (arm, -arm)]  # fmt: skip
+        flat = [
+            (1, -arm),
+            (1, arm),
+            (arm, arm),
+            (arm, 1),
+            (-arm, 1),
+            (-arm, arm),
+            (-1, arm),
+            (-1, -arm),
+            (-arm, -arm),
+            (-arm, -1),
+            (arm, -1),
+            (arm, -arm),
+        ]
         radii = [r * 0.95 * math.hypot(*p) for p in flat]
         angles = [turn + math.atan2(b, a) for a, b in flat]
     return [(x + q * math.sin(a), y - q * math.cos(a)) for q, a in zip(radii, angles, strict=True)]
@@ -222,20 +373,30 @@ def draw_shapes(rng: np.random.Generator, facts: Shapes, size: int = SIZE) -> Im
     zoom = 4
 
     def near(name: str) -> tuple[int, ...]:
-        return tuple(int(v) for v in np.clip(np.array(COLOURS[name]) + rng.integers(-14, 15, 3), 0, 255))
+        return tuple(
+            int(v) for v in np.clip(np.array(COLOURS[name]) + rng.integers(-14, 15, 3), 0, 255)
+        )
 
     assert facts.number and facts.colour and facts.shape and facts.background
     canvas = Image.new("RGB", (size * zoom, size * zoom), near(facts.background))
-    pen, colour = ImageDraw.Draw(canvas), near(facts.colour)
+    pen = ImageDraw.Draw(canvas)
+    colour = near(facts.colour)
     across = 1 if facts.number == 1 else 2 if facts.number <= 4 else 3
     cells = rng.permutation(across * across)[: facts.number]
     cell = size * zoom / across
     for place in cells:
         r = cell * rng.uniform(0.28, 0.46)
-        x, y = (cell * (p + 0.5) + rng.uniform(-1, 1) * (cell / 2 - r) for p in (place % across, place // across))
+        x, y = (
+            cell * (p + 0.5) + rng.uniform(-1, 1) * (cell / 2 - r)
+            for p in (place % across, place // across)
+        )
         if facts.shape in ("circle", "ring"):
-            pen.ellipse((x - r, y - r, x + r, y + r), **({"fill": colour} if facts.shape == "circle" else {}), outline=colour,
-                        width=max(1, int(r * 0.3)))  # fmt: skip
+            pen.ellipse(
+                (x - r, y - r, x + r, y + r),
+                **({"fill": colour} if facts.shape == "circle" else {}),
+                outline=colour,
+                width=max(1, int(r * 0.3)),
+            )
         else:
             pen.polygon(corners(facts.shape, x, y, r, rng.normal(0, 0.12)), fill=colour)
     return canvas.reduce(zoom)
@@ -259,7 +420,9 @@ def degrade(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
 
 
 def picture_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
-    """A new picture of the facts: uint8 [64, 64, 3]. One emoji takes 45 to 100 % of the side, several share it."""
+    """A new picture of the facts: uint8 [64, 64, 3]. One emoji takes 45 to 100 % of the side,
+    several share it.
+    """
     if isinstance(facts, Shapes):
         return degrade(rng, draw_shapes(rng, facts))
     canvas = background(rng)
@@ -270,9 +433,18 @@ def picture_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
     else:
         side = SIZE * rng.uniform(0.4, 0.55)
         cells = rng.permutation(4)[: len(facts)]
-        centres = [SIZE * (np.array([c % 2, c // 2]) * 0.5 + 0.25) + rng.uniform(-3, 3, 2) for c in cells]
+        centres = [
+            SIZE * (np.array([c % 2, c // 2]) * 0.5 + 0.25) + rng.uniform(-3, 3, 2) for c in cells
+        ]
     for index, centre in zip(facts, centres, strict=True):
-        paste(canvas, index, tuple(centre), side * rng.uniform(0.9, 1.1), rng.normal(0, 12), rng.random() < 0.2)
+        paste(
+            canvas,
+            index,
+            tuple(centre),
+            side * rng.uniform(0.9, 1.1),
+            rng.normal(0, 12),
+            rng.random() < 0.2,
+        )
     return degrade(rng, canvas)
 
 
@@ -292,9 +464,12 @@ def random_facts(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Fact
 
 
 def random_concept(rng: np.random.Generator, facts: Facts) -> Concept:
-    """Something true of the facts: an emoji by name (60 %) or another of its words, or shapes with parts left open."""
+    """Something true of the facts: an emoji by name (60 %) or another of its words, or shapes with
+    parts left open.
+    """
     if isinstance(facts, Shapes):
-        number, background = rng.random() < 0.6, rng.random() < 0.4
+        number = rng.random() < 0.6
+        background = rng.random() < 0.4
         colour = rng.random() < 0.85
         meant = Shapes(
             facts.number if number or not colour else None,

@@ -1,6 +1,8 @@
-"""The bulk function: checks a run's input, classifies its batches, and classifies uploads. Events come from Step Functions and SQS.
+"""The bulk function: checks a run's input, classifies its batches, and classifies uploads. Events
+come from Step Functions and SQS.
 
-A run's input is a request of the API without pictures, beside RUN_FIELDS. Results lie under RESULTS, in one folder a run.
+A run's input is a request of the API without pictures, beside RUN_FIELDS. Results lie under
+RESULTS, in one folder a run.
 """
 
 import json
@@ -16,16 +18,16 @@ from classifier.start import Start, begin_from_environment
 # The encoders load on one core while the rest is imported on another.
 start = begin_from_environment()
 
-from classifier.storage.batches import Item, batch_name, check, classify_batch, dumps  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
 from classifier.contract.classifier_file import ClassifierFile, read_classifiers  # noqa: E402
-from classifier.engine.engine import Classifier  # noqa: E402
-from classifier.engine.context import RequestContext  # noqa: E402
-from classifier.model.encoders import Encoders  # noqa: E402
-from classifier.contract.errors import ClientError, quoted  # noqa: E402
+from classifier.contract.errors import ApiError, quoted  # noqa: E402
 from classifier.contract.parsing import ParsedRequest, parse_options  # noqa: E402
-from classifier.storage.bucket import Bucket  # noqa: E402
 from classifier.contract.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E402
+from classifier.engine.context import RequestContext  # noqa: E402
+from classifier.engine.engine import Engine  # noqa: E402
+from classifier.model.encoders import Encoders  # noqa: E402
+from classifier.storage.batches import Item, batch_name, check, classify_batch, dumps  # noqa: E402
+from classifier.storage.bucket import Bucket  # noqa: E402
 from classifier.storage.uploads import Uploads  # noqa: E402
 
 # Beside the request's own fields: the default, the least, the most.
@@ -56,13 +58,15 @@ class BulkHandler:
         self,
         encoders: Encoders,
         bucket: Bucket,
-        uploads: Callable[[Classifier], Uploads] | None = None,
+        uploads: Callable[[Engine], Uploads] | None = None,
         classifiers: Mapping[str, ClassifierFile] | None = None,
         start_ms: Callable[[], int] = lambda: 60_000,
     ) -> None:
-        """`classifiers` and `start_ms` are the Classifier's."""
-        self._classifier, self._model = Classifier(encoders, classifiers, start_ms), encoders.manifest.name
-        self._bucket, self._make_uploads = bucket, uploads
+        """`classifiers` and `start_ms` are the Engine's."""
+        self._classifier = Engine(encoders, classifiers, start_ms)
+        self._model = encoders.manifest.name
+        self._bucket = bucket
+        self._make_uploads = uploads
         self._request: tuple[str, ParsedRequest] | None = None
 
     @cached_property
@@ -81,46 +85,72 @@ class BulkHandler:
             return self._check(event["check"], str(event["run"]), str(event["started"]), remaining)
         return self._classify(event, remaining)
 
-    def _check(self, given: object, run: str, started: str, remaining: Callable[[], int]) -> JsonObject:
+    def _check(
+        self, given: object, run: str, started: str, remaining: Callable[[], int]
+    ) -> JsonObject:
         """Writes the run's request.json; what the state machine goes on with. Raises RunRefused."""
         try:
             own, options = self._own_fields(given)
             check(self._classifier, options, RequestContext(remaining))
-        except ClientError as err:
+        except ApiError as err:
             raise RunRefused(err.message) from err
-        prefix, manifest = own["prefix"], own["manifest"]
+        prefix = own["prefix"]
+        manifest = own["manifest"]
         if manifest is None and self._bucket.is_empty(prefix):
             raise RunRefused(f"There is no object under {quoted(prefix)}.")
         if manifest is not None and self._bucket.is_empty(manifest):
             raise RunRefused(f"There is no manifest {quoted(manifest)}.")
         key = f"{RESULTS}{run}/request.json"
         # One line without `key`: a row that queries leave out, where it lies among the results.
-        body = json.dumps({"run": run, "started": started, "model": self._model, "input": own, "request": options}).encode()
+        body = json.dumps(
+            {"run": run, "started": started, "model": self._model, "input": own, "request": options}
+        ).encode()
         before = self._bucket.get(key)
         if before is None:
             self._bucket.put(key, body, "application/json")
         elif before != body:
-            raise RunRefused(f"There are results of another run named {quoted(run)}; choose another name.")
+            raise RunRefused(
+                f"There are results of another run named {quoted(run)}; choose another name."
+            )
         return {"request": key, "run": run, **own}
 
     def _own_fields(self, given: object) -> tuple[JsonObject, JsonObject]:
-        """What concerns the run, and the request. Raises ClientError."""
+        """What concerns the run, and the request. Raises ApiError."""
         if not isinstance(given, dict):
-            raise ClientError(400, "invalid_request", 'The input must be a JSON object: {"prefix": "…", "labels": ["…", "…"]}.')
+            raise ApiError(
+                400,
+                "invalid_request",
+                'The input must be a JSON object: {"prefix": "…", "labels": ["…", "…"]}.',
+            )
         own: JsonObject = {"prefix": given.get("prefix"), "manifest": given.get("manifest")}
         options = {name: value for name, value in given.items() if name not in RUN_FIELDS}
         if ("prefix" in given) == ("manifest" in given):
-            raise ClientError(400, "invalid_request", "Send either prefix or manifest: where the pictures are.", "prefix")
+            raise ApiError(
+                400,
+                "invalid_request",
+                "Send either prefix or manifest: where the pictures are.",
+                "prefix",
+            )
         name = "prefix" if "prefix" in given else "manifest"
         within = self._bucket.prefix if name == "prefix" else MANIFESTS
         if not isinstance(own[name], str) or not own[name].startswith(within):
-            raise ClientError(400, "invalid_request", f"{name} must be a string that begins with {quoted(within)}.", name)
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{name} must be a string that begins with {quoted(within)}.",
+                name,
+            )
         for name, (default, least, most) in NUMBERS.items():
             value = given.get(name, default)
             # JSON has one kind of number: 3.0 is as whole as 3.
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not least <= value <= most:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or value != int(value)
+                or not least <= value <= most
+            ):
                 message = f"{name} must be a whole number from {least} to {most:,}."
-                raise ClientError(400, "invalid_request", message, name)
+                raise ApiError(400, "invalid_request", message, name)
             own[name] = int(value)
         return own, options
 
@@ -130,13 +160,17 @@ class BulkHandler:
         parsed = self._parsed(run["request"])
         found = [_item(entry) for entry in event["Items"]]
         items = [item for item in found if isinstance(item, Item)]
-        outcomes = classify_batch(self._classifier, self._model, parsed, items, self._bucket, remaining_ms=remaining)
+        outcomes = classify_batch(
+            self._classifier, self._model, parsed, items, self._bucket, remaining_ms=remaining
+        )
         lines = [line for line in found if isinstance(line, dict)]
         for _, outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
             lines.append(outcome)
-        name = batch_name([*items, *(Item(json.dumps(line)) for line in found if isinstance(line, dict))])
+        name = batch_name(
+            [*items, *(Item(json.dumps(line)) for line in found if isinstance(line, dict))]
+        )
         self._bucket.put(f"{RESULTS}{run['run']}/{name}.jsonl", "".join(map(dumps, lines)).encode())
         counts = {
             "lines": len(lines),
@@ -157,31 +191,49 @@ class BulkHandler:
 
 
 def _item(entry: object) -> Item | JsonObject:
-    """An object as Step Functions lists it, or a line of a manifest; for what is neither, its line."""
+    """An object as Step Functions lists it or a manifest names it; otherwise its result line."""
     entry = {"key": entry} if isinstance(entry, str) else entry
-    values = {name.lower(): value for name, value in entry.items()} if isinstance(entry, dict) else {}
+    values = (
+        {name.lower(): value for name, value in entry.items()} if isinstance(entry, dict) else {}
+    )
     key, etag, size, version = (values.get(name) for name in ("key", "etag", "size", "version_id"))
     # On AWS an ETag keeps its quotation marks.
     etag = etag.strip('"') if isinstance(etag, str) else None
     size = size if isinstance(size, int) and not isinstance(size, bool) else None
     if isinstance(key, str) and 0 < len(key.encode("utf-8", "replace")) <= MAX_KEY_BYTES:
         return Item(key, etag, size, version if isinstance(version, str) else None)
-    message = f'The manifest has {quoted(json.dumps(entry))}, which is no key; each line is {{"key": "…"}}.'
-    return {"key": None, "etag": None, "size": None, "error": {"message": message, "code": "invalid_request"}}
+    message = (
+        f'The manifest has {quoted(json.dumps(entry))}, which is no key; each line is {{"key":'
+        ' "…"}.'
+    )
+    return {
+        "key": None,
+        "etag": None,
+        "size": None,
+        "error": {"message": message, "code": "invalid_request"},
+    }
 
 
 def from_environment(start: Start) -> BulkHandler:
     """As stacks/bulk.py sets it. Raises BundleError and ClassifierError."""
     manifest = read_manifest(start.sessions.folder, verify_hashes=False)
-    bucket, encoders = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]), Encoders.of(start.sessions, manifest)
+    bucket = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"])
+    encoders = Encoders.of(start.sessions, manifest)
     folder = os.environ.get("CLIP_CLASSIFIERS")
     classifiers = read_classifiers(Path(folder), manifest) if folder else {}
 
-    def uploads(classifier: Classifier) -> Uploads:
-        assets, tags = Bucket(os.environ["ON_UPLOAD_BUCKET"], ""), os.environ.get("UPLOAD_TAGS") == "true"
+    def uploads(classifier: Engine) -> Uploads:
+        assets = Bucket(os.environ["ON_UPLOAD_BUCKET"], "")
+        tags = os.environ.get("UPLOAD_TAGS") == "true"
         return Uploads(classifier, manifest.name, bucket, assets, os.environ["ON_UPLOAD_KEY"], tags)
 
-    made = BulkHandler(encoders, bucket, uploads if "ON_UPLOAD_KEY" in os.environ else None, classifiers, start.remaining_ms)
+    made = BulkHandler(
+        encoders,
+        bucket,
+        uploads if "ON_UPLOAD_KEY" in os.environ else None,
+        classifiers,
+        start.remaining_ms,
+    )
     encoders.ready()
     return made
 

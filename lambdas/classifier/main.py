@@ -8,12 +8,12 @@ from classifier.start import Start, begin_from_environment
 # The image encoder loads on one core while the rest is imported on another.
 start = begin_from_environment()
 
+from classifier.api.handler import Handler  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
 from classifier.contract.classifier_file import read_classifiers  # noqa: E402
-from classifier.model.encoders import Encoders  # noqa: E402
-from classifier.api.handler import Handler  # noqa: E402
-from classifier.storage.bucket import Bucket  # noqa: E402
 from classifier.contract.schema import ClassifyRequest  # noqa: E402
+from classifier.model.encoders import Encoders  # noqa: E402
+from classifier.storage.bucket import Bucket  # noqa: E402
 
 
 def build(
@@ -24,14 +24,25 @@ def build(
     classifiers: Path | None = None,
     bucket: Bucket | None = None,
 ) -> Handler:
-    """Checks the bundle that is loading and the classifiers of a folder, and waits for both. Raises BundleError and ClassifierError.
+    """Checks the bundle that is loading and the classifiers of a folder, and waits for both. Raises
+    BundleError and ClassifierError.
 
     Where all classifiers are learned, the text encoder is loaded when it is first needed.
     """
     manifest = read_manifest(start.sessions.folder, verify_hashes=verify_hashes)
     files = read_classifiers(classifiers, manifest) if classifiers else {}
-    encoders = Encoders.of(start.sessions, manifest, text=not files or any(file.head is None for file in files.values()))
-    handler = Handler(encoders, cors_origin=cors_origin, bucket=bucket, classifiers=files, start_ms=start.remaining_ms)
+    encoders = Encoders.of(
+        start.sessions,
+        manifest,
+        text=not files or any(file.head is None for file in files.values()),
+    )
+    handler = Handler(
+        encoders,
+        cors_origin=cors_origin,
+        bucket=bucket,
+        classifiers=files,
+        start_ms=start.remaining_ms,
+    )
     # What the first request needs is made while the encoders load.
     ClassifyRequest.model_rebuild()
     encoders.ready()
@@ -42,6 +53,12 @@ if start:
     handler = build(
         start,
         cors_origin=os.environ.get("CORS_ORIGIN", "*"),
-        bucket=Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]) if "BULK_BUCKET" in os.environ else None,
-        classifiers=Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None,
+        bucket=(
+            Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"])
+            if "BULK_BUCKET" in os.environ
+            else None
+        ),
+        classifiers=(
+            Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None
+        ),
     )

@@ -1,4 +1,6 @@
-"""What both functions begin with, before they import anything large: logging, the decoder's process, the model's loading."""
+"""What both functions begin with, before they import anything large: logging, the decoder's
+process, the model's loading.
+"""
 
 import ctypes
 import logging
@@ -11,27 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from classifier.images.decoder import shared
+from classifier.images.decoder import default_decoder
 
 if TYPE_CHECKING:
     from classifier.model.sessions import Sessions
 
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: one vCPU for each 1,769
+# MB.
 MB_PER_CPU = 1769
-# Lambda gives a start ten seconds: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+# Lambda gives a start ten seconds:
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 START_S = 8.0
 # https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
 PR_SET_DUMPABLE = 4
 
 
 def threads_for(memory: str | None) -> int:
-    """The vCPUs of a function with so many MB, rounded up; outside Lambda, the CPUs of the machine."""
+    """The vCPUs that a function's MB of memory give, rounded up; outside Lambda, the machine's."""
     return math.ceil(int(memory) / MB_PER_CPU) if memory else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Start:
-    """A start that has begun: `sessions` are loading, and `remaining_ms` tells how many milliseconds it may still take."""
+    """A start that has begun: `sessions` are loading, and `remaining_ms` tells how many
+    milliseconds it may still take.
+    """
 
     sessions: "Sessions"
     remaining_ms: Callable[[], int]
@@ -40,13 +46,15 @@ class Start:
 def begin(bundle: Path, threads: int) -> Start:
     """Begins to load a bundle's encoders; nothing is checked yet."""
     end = time.monotonic() + START_S
-    from classifier.model.sessions import Sessions  # takes as long to import as the decoder's process takes to start
+    # Takes as long to import as the decoder's process takes to start.
+    from classifier.model.sessions import Sessions
 
     return Start(Sessions(bundle, threads), lambda: int((end - time.monotonic()) * 1000))
 
 
 def begin_from_environment() -> Start | None:
-    """Starts what takes long, before the caller imports the rest: the decoder's process and the bundle that CLIP_BUNDLE names.
+    """Starts what takes long, before the caller imports the rest: the decoder's process and the
+    bundle that CLIP_BUNDLE names.
 
     None where it names none.
     """
@@ -57,11 +65,15 @@ def begin_from_environment() -> Start | None:
     if not os.environ.get("AWS_LAMBDA_LOG_LEVEL"):
         logging.getLogger().setLevel(logging.INFO)
     if sys.platform == "linux":
-        # A child of the same user then can't read the environment, which holds the function's credentials, from /proc.
+        # A child of the same user then can't read the environment, which holds the function's
+        # credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    shared.start()
+    default_decoder.start()
     # Its threads would take memory, and every product of numpy's here is small.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # Otherwise pydantic looks for plugins in every installed package.
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
-    return begin(Path(os.environ["CLIP_BUNDLE"]), threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")))
+    return begin(
+        Path(os.environ["CLIP_BUNDLE"]),
+        threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),
+    )

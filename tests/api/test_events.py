@@ -7,7 +7,16 @@ import pytest
 
 from classifier.api.events import read_event
 from classifier.api.handler import Handler
-from tests.support.events import BALANCER, BALANCER_MULTI, HTTP, HTTP_EVENTS, IMAGE, LABELS, QUESTION, REST
+from tests.support.events import (
+    BALANCER,
+    BALANCER_MULTI,
+    HTTP,
+    HTTP_EVENTS,
+    IMAGE,
+    LABELS,
+    QUESTION,
+    REST,
+)
 from tests.support.requests import Context
 
 WRONG: tuple[Any, ...] = (
@@ -28,7 +37,9 @@ WRONG: tuple[Any, ...] = (
 
 
 def test_every_kind_of_event_gets_the_same_answer(handler: Handler) -> None:
-    answers = {name: handler(copy.deepcopy(event), Context()) for name, event in HTTP_EVENTS.items()}
+    answers = {
+        name: handler(copy.deepcopy(event), Context()) for name, event in HTTP_EVENTS.items()
+    }
     assert {answer["statusCode"] for answer in answers.values()} == {200}
     expected = handler(dict(QUESTION), Context())
     assert list(expected["result"]) == LABELS
@@ -60,21 +71,39 @@ def test_a_deeply_nested_event_is_refused(handler: Handler, depth: int) -> None:
 @pytest.mark.parametrize(
     ("event", "query"),
     [
-        (REST | {"queryStringParameters": {"a": "1", "b": None}, "multiValueQueryStringParameters": None}, {"a": ["1"]}),
-        (REST | {"multiValueQueryStringParameters": {"a": ["1", None, "2"], "b": None, "c": []}}, {"a": ["1", "2"]}),
+        (
+            REST
+            | {
+                "queryStringParameters": {"a": "1", "b": None},
+                "multiValueQueryStringParameters": None,
+            },
+            {"a": ["1"]},
+        ),
+        (
+            REST | {"multiValueQueryStringParameters": {"a": ["1", None, "2"], "b": None, "c": []}},
+            {"a": ["1", "2"]},
+        ),
         (BALANCER | {"queryStringParameters": {"a%20b": "1%2C2"}}, {"a b": ["1,2"]}),
-        (BALANCER_MULTI | {"multiValueQueryStringParameters": {"a": ["1+2", "%FF"]}}, {"a": ["1 2", "\ufffd"]}),
+        (
+            BALANCER_MULTI | {"multiValueQueryStringParameters": {"a": ["1+2", "%FF"]}},
+            {"a": ["1 2", "\ufffd"]},
+        ),
         (HTTP | {"rawQueryString": "a=1&a=2;b=3&c"}, {"a": ["1", "2;b=3"], "c": [""]}),
         (HTTP | {"rawQueryString": None}, {}),
     ],
     ids=["null", "null among several", "encoded", "not UTF-8", "raw", "no raw"],
 )
-def test_a_query_is_read_without_what_is_missing(event: dict[str, Any], query: dict[str, list[str]]) -> None:
+def test_a_query_is_read_without_what_is_missing(
+    event: dict[str, Any], query: dict[str, list[str]]
+) -> None:
     assert read_event(event).query == query
 
 
 def test_headers_that_are_no_text_count_as_missing() -> None:
-    event = REST | {"headers": {"Content-Type": None, "X-A": 1, "X-B": "b"}, "multiValueHeaders": {"X-C": [], "X-D": ["1", "2"]}}
+    event = REST | {
+        "headers": {"Content-Type": None, "X-A": 1, "X-B": "b"},
+        "multiValueHeaders": {"X-C": [], "X-D": ["1", "2"]},
+    }
     assert read_event(event).headers == {"x-b": "b", "x-d": "2"}
 
 
@@ -86,7 +115,9 @@ def test_a_stage_is_part_of_an_http_apis_path(stage: object) -> None:
 
 
 @pytest.mark.parametrize("name", HTTP_EVENTS)
-def test_any_wrong_field_of_an_event_is_the_callers_and_harms_nothing(handler: Handler, name: str) -> None:
+def test_any_wrong_field_of_an_event_is_the_callers_and_harms_nothing(
+    handler: Handler, name: str
+) -> None:
     good = handler(copy.deepcopy(HTTP_EVENTS[name]), Context())
     for field in HTTP_EVENTS[name]:
         for value in WRONG:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classifier.model.encoders import Encoders
 from classifier.api.handler import Handler
 from classifier.contract.schema import IMAGE_TYPES
+from classifier.model.encoders import Encoders
 from tests.support.golden import golden_demo
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ROOT, Context, ask, base64_of, event
@@ -32,7 +32,11 @@ def test_probabilities_come_in_the_order_of_the_labels_and_sum_to_1(handler: Han
     assert abs(sum(body["result"].values()) - 1) < 1e-9
     assert headers["Content-Type"] == "application/json"
     assert headers["X-Model"] == "demo"
-    assert [part.partition(";")[0] for part in headers["Server-Timing"].split(", ")] == ["decode", "image", "text"]
+    assert [part.partition(";")[0] for part in headers["Server-Timing"].split(", ")] == [
+        "decode",
+        "image",
+        "text",
+    ]
     assert headers["Access-Control-Expose-Headers"] == "Server-Timing, X-Model"
 
 
@@ -49,7 +53,8 @@ def test_a_single_label_gets_probability_1(handler: Handler) -> None:
 
 
 def test_the_same_request_gets_the_same_bytes_whatever_came_before(encoders: Encoders) -> None:
-    fresh, used = Handler(encoders), Handler(encoders)
+    fresh = Handler(encoders)
+    used = Handler(encoders)
     ask(used, classify_event(SMALL, ["neutral", "something else entirely", "just chatting"]))
     ask(used, classify_event(encoded(picture(99, 44)), ["game streamer"]))
     first, second = (h(classify_event(SMALL, LABELS), Context())["body"] for h in (fresh, used))
@@ -77,14 +82,36 @@ def test_a_thousand_labels_are_answered(handler: Handler) -> None:
         (classify_event(SMALL, ["Cat", "dog", "cat "]), 400, "invalid_request", "labels.2"),
         (classify_event(SMALL, ["dog " * 80]), 400, "label_too_long", "labels.0"),
         (event({"image_data": "", "labels": LABELS, "topk": 1}), 400, "invalid_request", "topk"),
-        (event("{}", headers={"content-type": "application/x-www-form-urlencoded"}), 415, "unsupported_media_type", None),
-        (event("{}", multiValueQueryStringParameters={"labels": ["a"]}), 400, "invalid_request", None),
+        (
+            event("{}", headers={"content-type": "application/x-www-form-urlencoded"}),
+            415,
+            "unsupported_media_type",
+            None,
+        ),
+        (
+            event("{}", multiValueQueryStringParameters={"labels": ["a"]}),
+            400,
+            "invalid_request",
+            None,
+        ),
         (event(None, resource="/nowhere"), 404, "not_found", None),
         (event(None, method="DELETE"), 405, "not_found", None),
     ],
-    ids=["no body", "no image", "empty image", "not an image", "cut image", "same labels", "long label", "misspelt option", "form",
-         "query", "path", "method"],
-)  # fmt: skip
+    ids=[
+        "no body",
+        "no image",
+        "empty image",
+        "not an image",
+        "cut image",
+        "same labels",
+        "long label",
+        "misspelt option",
+        "form",
+        "query",
+        "path",
+        "method",
+    ],
+)
 def test_a_wrong_request_is_refused_and_the_next_is_served(
     handler: Handler, request_event: dict[str, Any], status: int, code: str, field: str | None
 ) -> None:
@@ -99,13 +126,19 @@ def test_a_wrong_request_is_refused_and_the_next_is_served(
 def test_a_missing_content_type_and_base64_bodies_count_as_json(handler: Handler) -> None:
     request_event = classify_event(SMALL, LABELS)
     request_event["headers"] = None
-    request_event |= {"body": base64.b64encode(request_event["body"].encode()).decode(), "isBase64Encoded": True}
+    request_event |= {
+        "body": base64.b64encode(request_event["body"].encode()).decode(),
+        "isBase64Encoded": True,
+    }
     assert ask(handler, request_event)[0] == 200
 
 
 def test_the_playground_is_a_page_that_fetches_nothing_from_elsewhere(handler: Handler) -> None:
     answer = handler(event(None, method="GET"), Context())
-    assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (
+        200,
+        "text/html; charset=utf-8",
+    )
     assert "<form" in answer["body"]
     # The name of SVG's namespace is no address.
     assert set(re.findall(r"\w+://[^\"\s]*", answer["body"])) <= {"http://www.w3.org/2000/svg"}
@@ -125,13 +158,15 @@ def test_out_of_time_carries_retry_after(handler: Handler) -> None:
 
 
 def upload_event(data: bytes, kind: str = "image/jpeg", **query: list[str]) -> dict[str, Any]:
-    return event(base64_of(data), headers={"content-type": kind}, multiValueQueryStringParameters=query) | {
-        "isBase64Encoded": True
-    }
+    return event(
+        base64_of(data), headers={"content-type": kind}, multiValueQueryStringParameters=query
+    ) | {"isBase64Encoded": True}
 
 
 @pytest.mark.parametrize("kind", IMAGE_TYPES)
-def test_an_image_body_is_recognised_by_its_content_and_answered_like_base64(handler: Handler, kind: str) -> None:
+def test_an_image_body_is_recognised_by_its_content_and_answered_like_base64(
+    handler: Handler, kind: str
+) -> None:
     body = {
         "image_data": base64_of(SMALL),
         "labels": LABELS,
@@ -140,7 +175,13 @@ def test_an_image_body_is_recognised_by_its_content_and_answered_like_base64(han
         "top_k": 2,
         "fit": "pad",
     }
-    query = {"labels": LABELS, "templates": ["{}", "a {}"], "multi_label": ["true"], "top_k": ["2"], "fit": ["pad"]}
+    query = {
+        "labels": LABELS,
+        "templates": ["{}", "a {}"],
+        "multi_label": ["true"],
+        "top_k": ["2"],
+        "fit": ["pad"],
+    }
     assert ask(handler, upload_event(SMALL, kind, **query))[:2] == ask(handler, event(body))[:2]
 
 
@@ -169,23 +210,31 @@ def test_an_image_body_is_recognised_by_its_content_and_answered_like_base64(han
         "Latin-1",
     ],
 )
-def test_a_wrong_upload_is_refused(handler: Handler, request_event: dict[str, Any], status: int, field: str | None) -> None:
+def test_a_wrong_upload_is_refused(
+    handler: Handler, request_event: dict[str, Any], status: int, field: str | None
+) -> None:
     result, body, _ = ask(handler, request_event)
     assert (result, body.get("field")) == (status, field)
 
 
 def test_an_image_that_curl_sends_as_a_form_is_taken(handler: Handler) -> None:
-    answer = ask(handler, upload_event(SMALL, "application/x-www-form-urlencoded", labels=LABELS))[:2]
+    answer = ask(handler, upload_event(SMALL, "application/x-www-form-urlencoded", labels=LABELS))[
+        :2
+    ]
     assert answer == ask(handler, upload_event(SMALL, labels=LABELS))[:2]
     assert answer[0] == 200
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "AVIF", "TIFF"])
-def test_an_image_without_a_content_type_is_told_the_missing_header(handler: Handler, kind: str) -> None:
+def test_an_image_without_a_content_type_is_told_the_missing_header(
+    handler: Handler, kind: str
+) -> None:
     # API Gateway takes a body without a content type for text.
     text = encoded(picture(80, 60), kind).decode("utf-8", "replace")
     for query in ({}, {"labels": LABELS}):
-        status, body, _ = ask(handler, event(text, headers={}, multiValueQueryStringParameters=query))
+        status, body, _ = ask(
+            handler, event(text, headers={}, multiValueQueryStringParameters=query)
+        )
         assert (status, body["code"]) == (415, "unsupported_media_type")
         assert "Content-Type is missing" in body["message"]
         assert '-H "Content-Type: image/jpeg"' in body["message"]
@@ -194,24 +243,48 @@ def test_an_image_without_a_content_type_is_told_the_missing_header(handler: Han
 @pytest.mark.parametrize(
     ("body", "headers", "status", "words"),
     [
-        (b"--b\r\n", {"content-type": "multipart/form-data; boundary=b"}, 415, "Form uploads are not taken"),
-        (b"\x1f\x8b\x08\0", {"content-type": "application/json", "content-encoding": "gzip"}, 415, 'Content-Encoding "gzip"'),
-        (SMALL, {"content-type": "image/jpeg", "content-encoding": "br"}, 415, 'Content-Encoding "br"'),
+        (
+            b"--b\r\n",
+            {"content-type": "multipart/form-data; boundary=b"},
+            415,
+            "Form uploads are not taken",
+        ),
+        (
+            b"\x1f\x8b\x08\0",
+            {"content-type": "application/json", "content-encoding": "gzip"},
+            415,
+            'Content-Encoding "gzip"',
+        ),
+        (
+            SMALL,
+            {"content-type": "image/jpeg", "content-encoding": "br"},
+            415,
+            'Content-Encoding "br"',
+        ),
         (SMALL, {"content-type": "application/json"}, 400, "not JSON but binary"),
         ("{}".encode("utf-16"), {"content-type": "application/json"}, 400, "UTF-16"),
         ("{}".encode("utf-16-be"), {}, 400, "UTF-16"),
         ('{"labels": ["café"]}'.encode("latin-1"), {}, 400, "UTF-8"),
         (b"", {}, 400, "is empty"),
     ],
-    ids=["form upload", "gzip", "compressed image", "image as JSON", "UTF-16", "UTF-16 without a type", "Latin-1", "empty"],
+    ids=[
+        "form upload",
+        "gzip",
+        "compressed image",
+        "image as JSON",
+        "UTF-16",
+        "UTF-16 without a type",
+        "Latin-1",
+        "empty",
+    ],
 )
 @pytest.mark.parametrize("is_text", [False, True], ids=["bytes", "text"])
 def test_a_body_of_another_kind_is_named(
     handler: Handler, body: bytes, headers: dict[str, str], status: int, words: str, is_text: bool
 ) -> None:
-    asked = event(body.decode("utf-8", "replace") if is_text else base64_of(body), headers=headers) | {
-        "isBase64Encoded": not is_text
-    }
+    asked = event(
+        body.decode("utf-8", "replace") if is_text else base64_of(body), headers=headers
+    ) | {"isBase64Encoded": not is_text}
     got, answer, _ = ask(handler, asked)
     assert (got, words in answer["message"]) == (status, True), answer
 
@@ -230,22 +303,50 @@ def hugging_face_event(data: bytes, **parameters: Any) -> dict[str, Any]:
 
 def test_hugging_faces_form_gets_a_list_of_scores_best_first(handler: Handler) -> None:
     status, body, _ = ask(handler, hugging_face_event(SMALL, candidate_labels=LABELS))
-    ordinary = ask(handler, event({"image_data": base64_of(SMALL), "labels": LABELS, "templates": ["This is a photo of {}."]}))[
-        1
-    ]["result"]
+    ordinary = ask(
+        handler,
+        event(
+            {
+                "image_data": base64_of(SMALL),
+                "labels": LABELS,
+                "templates": ["This is a photo of {}."],
+            }
+        ),
+    )[1]["result"]
     assert status == 200
-    assert body == [{"label": label, "score": share} for label, share in sorted(ordinary.items(), key=lambda pair: -pair[1])]
+    assert body == [
+        {"label": label, "score": share}
+        for label, share in sorted(ordinary.items(), key=lambda pair: -pair[1])
+    ]
 
 
 @pytest.mark.parametrize(
     ("request_event", "status", "field"),
     [
         (hugging_face_event(SMALL), 400, "parameters.candidate_labels"),
-        (hugging_face_event(SMALL, candidate_labels=["Cat", "cat "]), 400, "parameters.candidate_labels.1"),
+        (
+            hugging_face_event(SMALL, candidate_labels=["Cat", "cat "]),
+            400,
+            "parameters.candidate_labels.1",
+        ),
         (hugging_face_event(b"text", candidate_labels=["a"]), 415, "inputs"),
-        (hugging_face_event(SMALL, candidate_labels=["a dog, a cat"]), 400, "parameters.candidate_labels"),
-        (hugging_face_event(SMALL, candidate_labels='["a dog", "a cat"]'), 400, "parameters.candidate_labels"),
-        (event({"inputs": {"image": "AAAA", "url": ""}, "parameters": {"candidate_labels": ["a"]}}), 400, "inputs"),
+        (
+            hugging_face_event(SMALL, candidate_labels=["a dog, a cat"]),
+            400,
+            "parameters.candidate_labels",
+        ),
+        (
+            hugging_face_event(SMALL, candidate_labels='["a dog", "a cat"]'),
+            400,
+            "parameters.candidate_labels",
+        ),
+        (
+            event(
+                {"inputs": {"image": "AAAA", "url": ""}, "parameters": {"candidate_labels": ["a"]}}
+            ),
+            400,
+            "inputs",
+        ),
     ],
     ids=["no labels", "same labels", "no image", "joined labels", "a JSON list", "unknown input"],
 )
@@ -259,8 +360,12 @@ def test_errors_in_hugging_faces_form_repeat_the_message_under_error(
 
 def test_hugging_faces_other_ways_to_say_it_get_the_same_answer(handler: Handler) -> None:
     expected = ask(handler, hugging_face_event(SMALL, candidate_labels=LABELS))[1]
-    assert ask(handler, hugging_face_event(SMALL, candidate_labels=", ".join(LABELS)))[1] == expected
-    wrapped = event({"inputs": {"image": base64_of(SMALL)}, "parameters": {"candidate_labels": LABELS}})
+    assert (
+        ask(handler, hugging_face_event(SMALL, candidate_labels=", ".join(LABELS)))[1] == expected
+    )
+    wrapped = event(
+        {"inputs": {"image": base64_of(SMALL)}, "parameters": {"candidate_labels": LABELS}}
+    )
     assert ask(handler, wrapped)[1] == expected
 
 
@@ -279,8 +384,12 @@ class BrokenEncoders:
     """Fails on the first image, then works."""
 
     def __init__(self, real: Encoders) -> None:
-        self.folder, self.manifest, self.encode_text = real.folder, real.manifest, real.encode_text
-        self._real, self.failures, self.prepare_text = real, 1, real.prepare_text
+        self.folder = real.folder
+        self.manifest = real.manifest
+        self.encode_text = real.encode_text
+        self._real = real
+        self.failures = 1
+        self.prepare_text = real.prepare_text
 
     def encode_images(self, squares: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         if self.failures:
@@ -294,17 +403,32 @@ def test_an_internal_error_is_logged_but_not_shown_and_does_not_last(
 ) -> None:
     handler = Handler(BrokenEncoders(encoders))  # type: ignore[arg-type]
     status, body, _ = ask(handler, classify_event(SMALL, LABELS))
-    assert (status, body) == (500, {"message": "Internal error, nothing you did.", "code": "internal_error"})
+    assert (status, body) == (
+        500,
+        {"message": "Internal error, nothing you did.", "code": "internal_error"},
+    )
     assert "secret path" in caplog.text
     assert ask(handler, classify_event(SMALL, LABELS))[0] == 200
 
 
-def test_the_log_has_one_line_per_request_and_never_a_label(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_one_line_per_request_and_never_a_label(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     ask(handler, classify_event(SMALL, LABELS))
     ask(handler, classify_event(SMALL, ["Cat", "cat "]))
     good, bad = (record.__dict__ for record in caplog.records)
-    assert (good["status"], good["labels"], good["cache_hits"], good["pixels"], good["format"]) == (200, 3, 0, 4800, "JPEG")
+    assert (good["status"], good["labels"], good["cache_hits"], good["pixels"], good["format"]) == (
+        200,
+        3,
+        0,
+        4800,
+        "JPEG",
+    )
     assert (good["start"], bad["start"]) == ("cold", "warm")
     assert (bad["status"], bad["code"]) == (400, "invalid_request")
-    assert not any(label.lower() in repr(record.__dict__).lower() for record in caplog.records for label in [*LABELS, '"cat'])
+    assert not any(
+        label.lower() in repr(record.__dict__).lower()
+        for record in caplog.records
+        for label in [*LABELS, '"cat']
+    )

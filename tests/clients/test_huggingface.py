@@ -17,12 +17,21 @@ DOG = ROOT / "examples" / "images" / "dog.jpg"
 LABELS = ["a dog", "a cat"]
 
 
-def test_the_client_for_javascript_gets_one_answer_from_both_functions_for_a_blob_and_a_buffer(handler: Handler) -> None:
-    assert (HERE / "node_modules").exists(), "the client is missing; install it with: make test-clients"
+def test_the_client_for_javascript_gets_one_answer_from_both_functions_for_a_blob_and_a_buffer(
+    handler: Handler,
+) -> None:
+    assert (HERE / "node_modules").exists(), (
+        "the client is missing; install it with: make test-clients"
+    )
     with running(handler) as url:
         command = ["node", str(HERE / "huggingface.mjs"), url, str(DOG)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        expected = [vars(item) for item in InferenceClient(model=url, token="unused").zero_shot_image_classification(DOG, LABELS)]
+        expected = [
+            vars(item)
+            for item in InferenceClient(model=url, token="unused").zero_shot_image_classification(
+                DOG, LABELS
+            )
+        ]
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [answer for answer in result["answers"] if answer != expected] == []
@@ -35,5 +44,7 @@ def test_the_client_for_python_takes_a_path_and_bytes(handler: Handler, form: st
     data = DOG.read_bytes()
     image: Any = {"path": DOG, "bytes": data}[form]
     with running(handler) as url:
-        answer = InferenceClient(model=url, token="unused").zero_shot_image_classification(image, LABELS)
+        answer = InferenceClient(model=url, token="unused").zero_shot_image_classification(
+            image, LABELS
+        )
     assert [item.label for item in answer] == LABELS

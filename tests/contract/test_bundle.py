@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from classifier.contract.bundle import FILES, FORMAT, MANIFEST, BundleError, BundleManifest, read_manifest
+from classifier.contract.bundle import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    BundleError,
+    BundleManifest,
+    read_manifest,
+)
 from tests.support.requests import DEMO
 
 
@@ -35,7 +42,9 @@ def test_the_demo_bundle_is_read_and_its_hashes_agree() -> None:
 
 
 def test_a_pretrained_tag_is_part_of_the_name() -> None:
-    manifest = read_manifest(DEMO, verify_hashes=False).model_copy(update={"model": "ViT-B-32", "pretrained": "openai"})
+    manifest = read_manifest(DEMO, verify_hashes=False).model_copy(
+        update={"model": "ViT-B-32", "pretrained": "openai"}
+    )
     assert manifest.name == "ViT-B-32/openai"
 
 
@@ -49,7 +58,9 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(bundle: Path, na
 def test_a_file_of_another_size_is_refused_without_reading_it(bundle: Path, name: str) -> None:
     with (bundle / name).open("ab") as file:
         file.write(b"!")
-    assert re.search(rf"{re.escape(name)} has \d+ bytes instead of \d+; .*make model", error(bundle))
+    assert re.search(
+        rf"{re.escape(name)} has \d+ bytes instead of \d+; .*make model", error(bundle)
+    )
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -58,7 +69,9 @@ def test_a_changed_byte_is_found_where_hashes_are_verified(bundle: Path, name: s
     data[len(data) // 2] ^= 1
     (bundle / name).write_bytes(data)
     read_manifest(bundle, verify_hashes=False)
-    assert re.search(rf"{re.escape(name)}.*sha256 differs.*make model", error(bundle, verify_hashes=True))
+    assert re.search(
+        rf"{re.escape(name)}.*sha256 differs.*make model", error(bundle, verify_hashes=True)
+    )
 
 
 @pytest.mark.parametrize("field", BundleManifest.model_fields)
@@ -70,7 +83,10 @@ def test_a_manifest_without_one_of_its_fields_is_refused(bundle: Path, field: st
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda manifest: manifest.update(format=FORMAT - 1), f"has format {FORMAT - 1}, this program reads {FORMAT}"),
+        (
+            lambda manifest: manifest.update(format=FORMAT - 1),
+            f"has format {FORMAT - 1}, this program reads {FORMAT}",
+        ),
         (lambda manifest: manifest.update(unknown=1), "unknown"),
         (lambda manifest: manifest["image"].update(max_batch=0), "max_batch"),
         (lambda manifest: manifest["files"].pop("text.onnx"), "text.onnx is missing"),

@@ -6,8 +6,14 @@ ACTIONS = ["review", "block"]
 PROBABILITIES = {"neutral": 0.1, "sport": 0.2, "explicit": 0.3, "violence": 0.4}
 
 
-def test_each_name_comes_with_the_strictest_threshold_that_it_reached_and_the_best_name_first() -> None:
-    thresholds = {"sport": {"review": 0.2}, "explicit": {"review": 0.1, "block": 0.3}, "violence": {"block": 0.5}}
+def test_each_name_comes_with_the_strictest_threshold_that_it_reached_and_the_best_name_first() -> (
+    None
+):
+    thresholds = {
+        "sport": {"review": 0.2},
+        "explicit": {"review": 0.1, "block": 0.3},
+        "violence": {"block": 0.5},
+    }
     assert decide(PROBABILITIES, thresholds, ACTIONS) == {
         "labels": [
             {"name": "explicit", "probability": 0.3, "threshold": 0.3, "action": "block"},
@@ -19,7 +25,10 @@ def test_each_name_comes_with_the_strictest_threshold_that_it_reached_and_the_be
 
 def test_without_actions_names_count_and_nothing_is_to_be_done() -> None:
     decision = decide(PROBABILITIES, {"violence": 0.4, "neutral": 0.2})
-    assert decision == {"labels": [{"name": "violence", "probability": 0.4, "threshold": 0.4, "action": None}], "action": None}
+    assert decision == {
+        "labels": [{"name": "violence", "probability": 0.4, "threshold": 0.4, "action": None}],
+        "action": None,
+    }
 
 
 @pytest.mark.parametrize(("largest", "names"), [(0.19, []), (0.2, ["violence"])])

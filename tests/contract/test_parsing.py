@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifier.api.body import read_json
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_json, parse_query
 from classifier.contract.schema import ClassifyRequest, from_base64
 
 IMAGE = bytes(range(256)) + b"\xfb\xff"
-JSON_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+JSON_LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+)
 
 
 def json_trees(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -29,8 +31,8 @@ def read(body: str | bytes) -> ClassifyRequest:
     return parse_json(read_json(body)).request
 
 
-def refusal(body: str | bytes) -> ClientError:
-    with pytest.raises(ClientError) as caught:
+def refusal(body: str | bytes) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         read(body)
     return caught.value
 
@@ -61,17 +63,30 @@ def test_a_request_is_read() -> None:
         base64.encodebytes(IMAGE).decode(),
         "data:image/jpeg;base64," + base64.b64encode(IMAGE).decode(),
         "data:;base64," + base64.b64encode(IMAGE).decode(),
-        " DATA:image/png;charset=utf-8;name=фото%20(1).png;BASE64," + base64.urlsafe_b64encode(IMAGE).decode(),
+        " DATA:image/png;charset=utf-8;name=фото%20(1).png;BASE64,"
+        + base64.urlsafe_b64encode(IMAGE).decode(),
         'data:image/png;name="a, b.png"; base64,' + base64.encodebytes(IMAGE).decode(),
         "data:image/png;name=" + "x" * 5000 + ";base64," + quote(base64.b64encode(IMAGE), safe=""),
     ],
-    ids=["standard", "url-safe", "unpadded", "with line ends", "data URI", "no type", "parameters", "quoted", "percent-encoded"],
+    ids=[
+        "standard",
+        "url-safe",
+        "unpadded",
+        "with line ends",
+        "data URI",
+        "no type",
+        "parameters",
+        "quoted",
+        "percent-encoded",
+    ],
 )
 def test_base64_is_taken_in_its_usual_forms(text: str) -> None:
     assert from_base64(text) == IMAGE
 
 
-@pytest.mark.parametrize("text", ["a*b=", "abc=def=", "a", "é", "ab==cd", "data:image/png,abcd", "====", 7, None])
+@pytest.mark.parametrize(
+    "text", ["a*b=", "abc=def=", "a", "é", "ab==cd", "data:image/png,abcd", "====", 7, None]
+)
 def test_text_that_is_not_base64_is_refused(text: object) -> None:
     assert refusal(changed(image_data=text)).field == "image_data"
 
@@ -93,27 +108,92 @@ def test_text_that_is_not_base64_is_refused(text: object) -> None:
         (changed(zzz=1), "invalid_request", "zzz", "Known: image_data, images,"),
         (changed(topk=1), "invalid_request", "topk", "Did you mean top_k?"),
         (changed(image="AAAA"), "invalid_request", "image", "Did you mean image_data?"),
-        (changed(image_url="https://example.org"), "invalid_request", "image_url", "Nothing is fetched from the web"),
+        (
+            changed(image_url="https://example.org"),
+            "invalid_request",
+            "image_url",
+            "Nothing is fetched from the web",
+        ),
         (changed(imageURL="https://example.org"), "invalid_request", "imageURL", "image_data"),
-        (changed(candidate_labels=["a"]), "invalid_request", "candidate_labels", "Did you mean labels?"),
-        (changed(image_data="https://example.org/a.jpg"), "invalid_request", "image_data", "Addresses are not fetched"),
-        (changed(labels=["a dog, a cat"]), "invalid_request", "labels", "?labels=a+dog&labels=a+cat"),
-        (changed(labels=['["a dog","a cat"]']), "invalid_request", "labels", '"labels": ["a dog", "a cat"]'),
+        (
+            changed(candidate_labels=["a"]),
+            "invalid_request",
+            "candidate_labels",
+            "Did you mean labels?",
+        ),
+        (
+            changed(image_data="https://example.org/a.jpg"),
+            "invalid_request",
+            "image_data",
+            "Addresses are not fetched",
+        ),
+        (
+            changed(labels=["a dog, a cat"]),
+            "invalid_request",
+            "labels",
+            "?labels=a+dog&labels=a+cat",
+        ),
+        (
+            changed(labels=['["a dog","a cat"]']),
+            "invalid_request",
+            "labels",
+            '"labels": ["a dog", "a cat"]',
+        ),
         (changed(labels=["狗，猫"], details=True), "invalid_request", "labels", "comma"),
         (changed(labels=["a", "caf\ufffd"]), "invalid_request", "labels.1", "send UTF-8"),
         (changed(templates=["\ufffd {}"]), "invalid_request", "templates.0", "send UTF-8"),
-        (categories({"n" * 1001: ["a"]}), "invalid_request", "categories." + "n" * 57 + "…", "at most 1000 characters"),
-        ('{"labels": ["a"], "image_embedding": [' + "1," * 5000 + "1]}", "invalid_request", "image_embedding", "at most 4096"),
+        (
+            categories({"n" * 1001: ["a"]}),
+            "invalid_request",
+            "categories." + "n" * 57 + "…",
+            "at most 1000 characters",
+        ),
+        (
+            '{"labels": ["a"], "image_embedding": [' + "1," * 5000 + "1]}",
+            "invalid_request",
+            "image_embedding",
+            "at most 4096",
+        ),
         (changed(multi_label=None), "invalid_request", "multi_label", "null"),
         (changed(images=[]), "invalid_request", "images", "at least 1"),
         (json.dumps({"images": [7], "labels": ["a"]}), "invalid_request", "images.0", "string"),
-        (json.dumps({"images": ["a"] * 65, "labels": ["a"]}), "invalid_request", "images", "at most 64"),
+        (
+            json.dumps({"images": ["a"] * 65, "labels": ["a"]}),
+            "invalid_request",
+            "images",
+            "at most 64",
+        ),
         (changed(images=["a"]), "invalid_request", "images", "exclude each other"),
-        (changed(image_embedding=[1.0]), "invalid_request", "image_embedding", "exclude each other"),
-        (json.dumps({"labels": ["a"]}), "invalid_request", "image_data", "image_data, images or image_embedding"),
-        ('{"labels": ["a"], "image_embedding": [1e999]}', "invalid_request", "image_embedding.0", "finite"),
-        ('{"labels": ["a"], "image_embedding": [true]}', "invalid_request", "image_embedding.0", "number"),
-        ('{"labels": ["a"], "image_embedding": [1], "fit": "pad"}', "invalid_request", "fit", "image_embedding has none"),
+        (
+            changed(image_embedding=[1.0]),
+            "invalid_request",
+            "image_embedding",
+            "exclude each other",
+        ),
+        (
+            json.dumps({"labels": ["a"]}),
+            "invalid_request",
+            "image_data",
+            "image_data, images or image_embedding",
+        ),
+        (
+            '{"labels": ["a"], "image_embedding": [1e999]}',
+            "invalid_request",
+            "image_embedding.0",
+            "finite",
+        ),
+        (
+            '{"labels": ["a"], "image_embedding": [true]}',
+            "invalid_request",
+            "image_embedding.0",
+            "number",
+        ),
+        (
+            '{"labels": ["a"], "image_embedding": [1], "fit": "pad"}',
+            "invalid_request",
+            "fit",
+            "image_embedding has none",
+        ),
         (changed(categories={"a": ["b"]}), "invalid_request", "categories", "exclude each other"),
         (categories(["a"]), "invalid_request", "categories", "object of lists"),
         (categories({}), "invalid_request", "categories", "at least 1"),
@@ -122,26 +202,71 @@ def test_text_that_is_not_base64_is_refused(text: object) -> None:
         (categories({"a": "b"}), "invalid_request", "categories.a", "list"),
         (categories({"": ["b"]}), "invalid_request", "categories.", "empty"),
         (categories({"a": ["b"]}, combine="mean"), "invalid_request", "combine", "'sum' or 'max'"),
-        (categories({"a": ["b"]}, combine="sum", multi_label=True), "invalid_request", "combine", 'must be "max"'),
+        (
+            categories({"a": ["b"]}, combine="sum", multi_label=True),
+            "invalid_request",
+            "combine",
+            'must be "max"',
+        ),
         (changed(combine="max"), "invalid_request", "combine", "needs categories"),
         (changed(templates=[]), "invalid_request", "templates", "at least 1"),
         (changed(templates=["a photo"]), "invalid_request", "templates.0", "exactly one {}"),
-        (changed(templates=["{}", "{} and {}"]), "invalid_request", "templates.1", "exactly one {}"),
+        (
+            changed(templates=["{}", "{} and {}"]),
+            "invalid_request",
+            "templates.1",
+            "exactly one {}",
+        ),
         (changed(templates=["{}", "{}"]), "invalid_request", "templates", "twice"),
-        (changed(templates=["{}" + "x" * 1000]), "invalid_request", "templates.0", "at most 1000 characters"),
-        (changed(templates=[f"{i} {{}}" for i in range(101)]), "invalid_request", "templates", "at most 100"),
+        (
+            changed(templates=["{}" + "x" * 1000]),
+            "invalid_request",
+            "templates.0",
+            "at most 1000 characters",
+        ),
+        (
+            changed(templates=[f"{i} {{}}" for i in range(101)]),
+            "invalid_request",
+            "templates",
+            "at most 100",
+        ),
         (changed(multi_label="true"), "invalid_request", "multi_label", "true or false"),
-        (changed(negative_template="no {}"), "invalid_request", "negative_template", "needs multi_label"),
-        (changed(negative_template="{} {}", multi_label=True), "invalid_request", "negative_template", "use it at most once"),
-        (changed(negative_template="", multi_label=True), "invalid_request", "negative_template", "empty"),
+        (
+            changed(negative_template="no {}"),
+            "invalid_request",
+            "negative_template",
+            "needs multi_label",
+        ),
+        (
+            changed(negative_template="{} {}", multi_label=True),
+            "invalid_request",
+            "negative_template",
+            "use it at most once",
+        ),
+        (
+            changed(negative_template="", multi_label=True),
+            "invalid_request",
+            "negative_template",
+            "empty",
+        ),
         (changed(fit="zoom"), "invalid_request", "fit", "'crop', 'pad', 'squash' or 'tiles'"),
         (changed(regions=1), "invalid_request", "regions", "at least 2"),
         (changed(regions=5), "invalid_request", "regions", "at most 4"),
         (changed(regions=2.5), "invalid_request", "regions", "whole number"),
         (changed(regions="2"), "invalid_request", "regions", "whole number"),
         (changed(regions=2, fit="tiles"), "invalid_request", "regions", "two ways to cut"),
-        (changed(regions=2, regions_combine="best"), "invalid_request", "regions_combine", "'whole' or 'max'"),
-        (changed(regions=2, regions_combine="max"), "invalid_request", "regions_combine", 'must be "whole" without multi_label'),
+        (
+            changed(regions=2, regions_combine="best"),
+            "invalid_request",
+            "regions_combine",
+            "'whole' or 'max'",
+        ),
+        (
+            changed(regions=2, regions_combine="max"),
+            "invalid_request",
+            "regions_combine",
+            'must be "whole" without multi_label',
+        ),
         (changed(regions_combine="whole"), "invalid_request", "regions_combine", "needs regions"),
         (changed(min_probability=1.5), "invalid_request", "min_probability", "at most 1"),
         (changed(min_probability=-0.5), "invalid_request", "min_probability", "at least 0"),
@@ -152,27 +277,54 @@ def test_text_that_is_not_base64_is_refused(text: object) -> None:
         (changed(embedding=1), "invalid_request", "embedding", "true or false"),
         (changed(details="yes"), "invalid_request", "details", "true or false"),
         (hugging_face(), "invalid_request", "parameters.candidate_labels", "missing"),
-        (hugging_face(candidate_labels=["a", 1]), "invalid_request", "parameters.candidate_labels.1", "string"),
+        (
+            hugging_face(candidate_labels=["a", 1]),
+            "invalid_request",
+            "parameters.candidate_labels.1",
+            "string",
+        ),
         (
             hugging_face(candidate_labels=["a"], hypothesis_template="x"),
             "invalid_request",
             "parameters.hypothesis_template",
             "exactly one",
         ),
-        (hugging_face(candidate_labels=["a"], top_k=1), "invalid_request", "parameters.top_k", "unknown"),
-        (json.dumps({"inputs": "*", "parameters": {"candidate_labels": ["a"]}}), "invalid_request", "inputs", "not base64"),
-        (json.dumps({"parameters": {"candidate_labels": ["a"]}}), "invalid_request", "inputs", "missing"),
+        (
+            hugging_face(candidate_labels=["a"], top_k=1),
+            "invalid_request",
+            "parameters.top_k",
+            "unknown",
+        ),
+        (
+            json.dumps({"inputs": "*", "parameters": {"candidate_labels": ["a"]}}),
+            "invalid_request",
+            "inputs",
+            "not base64",
+        ),
+        (
+            json.dumps({"parameters": {"candidate_labels": ["a"]}}),
+            "invalid_request",
+            "inputs",
+            "missing",
+        ),
         (json.dumps({"inputs": "", "parameters": 7}), "invalid_request", "parameters", "object"),
         (changed(labels="a"), "invalid_request", "labels", "list"),
         (changed(labels=[]), "invalid_request", "labels", "at least 1"),
         (changed(labels=["a", 1]), "invalid_request", "labels.1", "string"),
         (changed(labels=["a", ""]), "invalid_request", "labels.1", "empty"),
         (changed(labels=["\ud800"]), "invalid_request", "labels.0", "surrogate"),
-        (changed(labels=[str(i) for i in range(1001)]), "invalid_request", "labels", "at most 1000"),
+        (
+            changed(labels=[str(i) for i in range(1001)]),
+            "invalid_request",
+            "labels",
+            "at most 1000",
+        ),
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_a_wrong_request_is_refused_with_its_field(body: str | bytes, code: str, field: str | None, expected: str) -> None:
+def test_a_wrong_request_is_refused_with_its_field(
+    body: str | bytes, code: str, field: str | None, expected: str
+) -> None:
     error = refusal(body)
     assert (error.status, error.code, error.field) == (400, code, field)
     assert expected in error.message
@@ -180,7 +332,11 @@ def test_a_wrong_request_is_refused_with_its_field(body: str | bytes, code: str,
 
 @pytest.mark.parametrize(
     "fields",
-    [{"labels": ["yes, it is", "no"]}, {"labels": ["a, b"], "multi_label": True}, {"labels": ["a, b"], "embedding": True}],
+    [
+        {"labels": ["yes, it is", "no"]},
+        {"labels": ["a, b"], "multi_label": True},
+        {"labels": ["a, b"], "embedding": True},
+    ],
 )
 def test_a_comma_is_normal_where_it_can_be_no_list(fields: dict[str, Any]) -> None:
     assert read(json.dumps({"image_data": "AAAA"} | fields)).labels == fields["labels"]
@@ -218,7 +374,7 @@ def test_a_comma_is_normal_where_it_can_be_no_list(fields: dict[str, Any]) -> No
 def test_a_million_wrong_parts_cost_no_more_than_one(value: Any) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(ClientError) as caught:
+        with pytest.raises(ApiError) as caught:
             parse_json(value)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -234,18 +390,46 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
 def test_hugging_faces_form_becomes_an_ordinary_request_with_its_own_field_names() -> None:
     parsed = parse_json(read_json(hugging_face(candidate_labels=["dog", "cat"])))
     request = parsed.request
-    assert (request.image_data, request.labels, request.templates) == (IMAGE, ["dog", "cat"], ["This is a photo of {}."])
-    assert (parsed.path("labels", 1), parsed.path("image_data")) == ("parameters.candidate_labels.1", "inputs")
+    assert (request.image_data, request.labels, request.templates) == (
+        IMAGE,
+        ["dog", "cat"],
+        ["This is a photo of {}."],
+    )
+    assert (parsed.path("labels", 1), parsed.path("image_data")) == (
+        "parameters.candidate_labels.1",
+        "inputs",
+    )
     assert parsed.hugging_face
-    assert read(hugging_face(candidate_labels=["dog"], hypothesis_template="{}!")).templates == ["{}!"]
+    assert read(hugging_face(candidate_labels=["dog"], hypothesis_template="{}!")).templates == [
+        "{}!"
+    ]
 
 
 def test_a_query_is_read_like_the_same_fields_in_json() -> None:
-    query = {"labels": ["a dog", "7"], "templates": ["{}!"], "multi_label": ["True"], "negative_template": ["5"], "fit": ["pad"],
-             "min_probability": ["0.25"], "top_k": ["3"], "embedding": ["false"], "details": ["true"]}  # fmt: skip
+    query = {
+        "labels": ["a dog", "7"],
+        "templates": ["{}!"],
+        "multi_label": ["True"],
+        "negative_template": ["5"],
+        "fit": ["pad"],
+        "min_probability": ["0.25"],
+        "top_k": ["3"],
+        "embedding": ["false"],
+        "details": ["true"],
+    }
     request = parse_query(query, IMAGE).request
-    body = {"image_data": GOOD["image_data"], "labels": ["a dog", "7"], "templates": ["{}!"], "multi_label": True, "negative_template": "5",
-            "fit": "pad", "min_probability": 0.25, "top_k": 3, "embedding": False, "details": True}  # fmt: skip
+    body = {
+        "image_data": GOOD["image_data"],
+        "labels": ["a dog", "7"],
+        "templates": ["{}!"],
+        "multi_label": True,
+        "negative_template": "5",
+        "fit": "pad",
+        "min_probability": 0.25,
+        "top_k": 3,
+        "embedding": False,
+        "details": True,
+    }
     assert request.model_dump() == read(json.dumps(body)).model_dump()
 
 
@@ -266,22 +450,30 @@ def test_a_query_is_read_like_the_same_fields_in_json() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_wrong_query_is_refused_by_name(query: dict[str, list[str]], field: str, expected: str) -> None:
-    with pytest.raises(ClientError) as caught:
+def test_a_wrong_query_is_refused_by_name(
+    query: dict[str, list[str]], field: str, expected: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
         parse_query(query, IMAGE)
-    assert (caught.value.status, caught.value.code, caught.value.field) == (400, "invalid_request", field)
+    assert (caught.value.status, caught.value.code, caught.value.field) == (
+        400,
+        "invalid_request",
+        field,
+    )
     assert expected in caught.value.message
 
 
 @given(
     st.dictionaries(
-        st.sampled_from(list(ClassifyRequest.model_fields)), st.recursive(JSON_LEAVES, json_trees, max_leaves=4), max_size=4
+        st.sampled_from(list(ClassifyRequest.model_fields)),
+        st.recursive(JSON_LEAVES, json_trees, max_leaves=4),
+        max_size=4,
     )
 )
 def test_every_wrong_value_gets_our_own_message_and_its_field(value: dict[str, Any]) -> None:
     try:
         parse_json(value)
-    except ClientError as err:
+    except ApiError as err:
         assert (err.status, err.code) == (400, "invalid_request")
         assert err.field
         assert not re.search(r"pydantic|validat|Input should|is not valid|Value error", err.message)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from classifier.api.handler import Handler
-from tests.support.requests import DEMO, ROOT
 from dev.benchmark.endpoint import cost_per_1000, measure
 from dev.benchmark.plot import draw
 from dev.benchmark.start import LINES, once
 from dev.benchmark.start import draw as draw_start
+from tests.support.requests import DEMO, ROOT
 from tools.local.serve import running
 
 
@@ -22,10 +22,14 @@ def test_an_endpoint_is_measured_by_number_of_labels(handler: Handler) -> None:
         figures = measure(url, "key", calls=2, memory=3008)
     for kind in ("seen", "new"):
         for count in (1, 5, 9):
-            p50, p99 = (float(figures[f"{kind}_{count}_labels_{share}_ms"]) for share in ("p50", "p99"))
+            p50, p99 = (
+                float(figures[f"{kind}_{count}_labels_{share}_ms"]) for share in ("p50", "p99")
+            )
             assert 0 < p50 <= p99
             assert float(figures[f"{kind}_{count}_labels_image_p50_ms"]) > 0
-            assert float(figures[f"{kind}_{count}_labels_estimated_cost_per_1000_images_usd"]) > 0.0037
+            assert (
+                float(figures[f"{kind}_{count}_labels_estimated_cost_per_1000_images_usd"]) > 0.0037
+            )
     assert not [name for name in figures if name.startswith("errors")]
 
 
@@ -36,7 +40,9 @@ def test_an_endpoint_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str
 
 def test_the_cost_is_compute_and_request_and_gateway() -> None:
     # 100 ms at 1,024 MB: 0.1 GB-seconds a call.
-    assert cost_per_1000(100, 1024) == pytest.approx(1000 * (0.1 * 0.0000133334 + 0.0000002 + 0.0000035))
+    assert cost_per_1000(100, 1024) == pytest.approx(
+        1000 * (0.1 * 0.0000133334 + 0.0000002 + 0.0000035)
+    )
 
 
 AWS = """#!/bin/sh
@@ -44,7 +50,10 @@ echo "$@" >> "$FOLDER/calls"
 case "$2" in
 list-provisioned-concurrency-configs) cat "$FOLDER/provisioned" ;;
 get-function-configuration) echo '{"CLIP_BUNDLE": "/var/task/bundle"}' ;;
-update-function-configuration) if test -e "$FOLDER/denied"; then echo "An error occurred (AccessDeniedException) when calling" >&2; exit 254; fi ;;
+update-function-configuration)
+  if test -e "$FOLDER/denied"; then
+    echo "An error occurred (AccessDeniedException) when calling" >&2; exit 254
+  fi ;;
 esac
 """
 
@@ -59,20 +68,42 @@ def account(tmp_path: Path) -> Path:
 
 
 def cold_starts(folder: Path, url: str, answer: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dev.benchmark.endpoint", "--url", url, "--function", "clip", "--cold-starts", "3"]
-    variables = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "FOLDER": str(folder)}
-    return subprocess.run(command, cwd=ROOT, env=variables, input=answer, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "dev.benchmark.endpoint",
+        "--url",
+        url,
+        "--function",
+        "clip",
+        "--cold-starts",
+        "3",
+    ]
+    variables = os.environ | {
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "FOLDER": str(folder),
+    }
+    return subprocess.run(
+        command, cwd=ROOT, env=variables, input=answer, capture_output=True, text=True, check=False
+    )
 
 
 def changes(folder: Path) -> list[dict[str, str]]:
     """The environments that the function was given, each of them waited for."""
     calls = (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
-    updates = [i for i, call in enumerate(calls) if call.startswith("lambda update-function-configuration")]
+    updates = [
+        i for i, call in enumerate(calls) if call.startswith("lambda update-function-configuration")
+    ]
     assert all(calls[i + 1] == "lambda wait function-updated --function-name clip" for i in updates)
-    return [json.loads(calls[i].partition("--environment ")[2].rpartition(" --query")[0])["Variables"] for i in updates]
+    return [
+        json.loads(calls[i].partition("--environment ")[2].rpartition(" --query")[0])["Variables"]
+        for i in updates
+    ]
 
 
-def test_each_cold_start_has_an_environment_of_its_own_and_the_old_one_comes_back(account: Path, handler: Handler) -> None:
+def test_each_cold_start_has_an_environment_of_its_own_and_the_old_one_comes_back(
+    account: Path, handler: Handler
+) -> None:
     with running(handler) as url:
         done = cold_starts(account, url, "y\n")
     assert done.returncode == 0, done.stderr
@@ -82,10 +113,14 @@ def test_each_cold_start_has_an_environment_of_its_own_and_the_old_one_comes_bac
     assert sum(int(line.split()[4]) for line in done.stdout.splitlines()[1:]) == 3
 
 
-def test_nothing_is_changed_without_a_yes_or_where_environments_are_kept_warm(account: Path) -> None:
+def test_nothing_is_changed_without_a_yes_or_where_environments_are_kept_warm(
+    account: Path,
+) -> None:
     assert cold_starts(account, "http://127.0.0.1:9/", "\n").stderr == "Nothing was changed.\n"
     (account / "provisioned").write_text("READY")
-    assert "has provisioned concurrency" in cold_starts(account, "http://127.0.0.1:9/", "y\n").stderr
+    assert (
+        "has provisioned concurrency" in cold_starts(account, "http://127.0.0.1:9/", "y\n").stderr
+    )
     assert changes(account) == []
 
 
@@ -97,7 +132,11 @@ def test_the_environment_comes_back_where_the_endpoint_gives_no_answer(account: 
 def test_a_denied_change_is_said_with_awss_code(account: Path) -> None:
     (account / "denied").touch()
     done = cold_starts(account, "http://127.0.0.1:9/", "y\n")
-    assert (done.returncode, "AccessDeniedException" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    assert (
+        done.returncode,
+        "AccessDeniedException" in done.stderr,
+        "Traceback" in done.stderr,
+    ) == (1, True, False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -121,7 +160,11 @@ def test_a_start_is_measured_step_by_step() -> None:
 
 
 def test_the_plot_is_an_svg_with_every_bar() -> None:
-    figures: dict[str, float | str] = {"machine": "two & a half cores", "image_precision": "int14", "text_precision": "fp32"}
+    figures: dict[str, float | str] = {
+        "machine": "two & a half cores",
+        "image_precision": "int14",
+        "text_precision": "fp32",
+    }
     for n in (1, 5, 9):
         for key in ("original", "original_without_duplicate", "new", "cached"):
             figures[f"{key}_{n}_labels_ms"] = 10.0 * n
@@ -136,16 +179,21 @@ def test_the_plot_is_an_svg_with_every_bar() -> None:
 
 
 def test_a_side_measures_in_a_process_of_its_own() -> None:
-    # As the command starts it: what a spawned process can't import from the command's own module shows only there.
+    # As the command starts it: what a spawned process can't import from the command's own module
+    # shows only there.
     program = (
-        "import functools, pathlib; from dev.benchmark.api import Side, main, ours, thumbnail; "
-        "print(Side(functools.partial(ours, pathlib.Path('models/demo')), thumbnail())('outside', None, 3))"
+        "import functools, pathlib; from dev.benchmark.api import Side, main, ours, thumbnail;"
+        " print(Side(functools.partial(ours, pathlib.Path('models/demo')), thumbnail())('outside',"
+        " None, 3))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     assert len(json.loads(done.stdout)) == 3
 
 
 def test_the_benchmark_itself_loads_without_torch() -> None:
-    # Its memory and start-up are the handler's only where the measuring process brings nothing of its own.
+    # Its memory and start-up are the handler's only where the measuring process brings nothing of
+    # its own.
     program = "import sys; sys.modules['torch'] = None; import dev.benchmark.api"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -10,12 +10,12 @@ import openapi_spec_validator
 import pytest
 from jsonschema import Draft202012Validator
 
-from classifier.contract.classifier_file import parse_classifier
-from classifier.contract.errors import ClientError
 from classifier.api.handler import Handler
+from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.errors import ApiError
 from classifier.contract.schema import IMAGE_TYPES
+from dev import generate_docs
 from tests.support.requests import ROOT, ask, event
-from tools import generate_docs
 from tools.local.serve import running
 
 COMMITTED = json.loads((ROOT / generate_docs.DOCUMENT).read_text(encoding="utf-8"))
@@ -35,9 +35,16 @@ def test_the_committed_document_is_current() -> None:
 
 
 def test_the_tables_of_the_pages_are_current() -> None:
-    pages = [(ROOT / path).read_text(encoding="utf-8") for path in (generate_docs.API, generate_docs.CLASSIFIERS)]
+    pages = [
+        (ROOT / path).read_text(encoding="utf-8")
+        for path in (generate_docs.API, generate_docs.CLASSIFIERS)
+    ]
     assert list(map(generate_docs.with_tables, pages)) == pages, "run: make document"
-    assert [name for name, table in generate_docs.tables().items() if not any(table in page for page in pages)] == []
+    assert [
+        name
+        for name, table in generate_docs.tables().items()
+        if not any(table in page for page in pages)
+    ] == []
 
 
 def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_takes() -> None:
@@ -70,14 +77,16 @@ def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_
         value = labels | more
         try:
             parse_classifier(value)
-        except ClientError as err:
+        except ApiError as err:
             assert not validator.is_valid(value), (more, err.message)
         else:
             assert validator.is_valid(value), more
 
 
 @pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 2), (generate_docs.API, 14)])
-def test_a_documents_commands_print_what_stands_below_them(deployed: Handler, path: Path, number: int) -> None:
+def test_a_documents_commands_print_what_stands_below_them(
+    deployed: Handler, path: Path, number: int
+) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     shown = generate_docs.COMMAND.findall(text)
     assert len(shown) >= number
@@ -93,7 +102,9 @@ def test_every_command_of_the_api_page_has_an_answer() -> None:
 
 
 def rounded(text: str) -> Any:
-    """JSON, line by line, with its numbers nearly equal; the words of a text, without its numbers and the order that they give."""
+    """JSON, line by line, with its numbers nearly equal; the words of a text, without its numbers
+    and the order that they give.
+    """
     if text.startswith("{"):
         return [nearly(json.loads(line)) for line in text.splitlines()]
     return sorted(re.findall(r"[A-Za-z/_.-]{2,}", text))
@@ -102,21 +113,36 @@ def rounded(text: str) -> Any:
 def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -> None:
     openapi_spec_validator.validate(COMMITTED)
     assert ask(handler, event(None, "GET", "/openapi.json"))[:2] == (200, COMMITTED)
-    assert set(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]) == {"application/json", *IMAGE_TYPES}
+    assert set(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]) == {
+        "application/json",
+        *IMAGE_TYPES,
+    }
 
 
 def test_every_code_that_the_program_can_give_is_described() -> None:
-    descriptions = " ".join(response["description"] for response in COMMITTED["paths"]["/"]["post"]["responses"].values())
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(ROOT, "lambdas", "classifier").glob("*.py"))
-    codes = set(re.findall(r'ClientError\(\s*\d{3},\s*"(\w+)"', sources))
+    descriptions = " ".join(
+        response["description"]
+        for response in COMMITTED["paths"]["/"]["post"]["responses"].values()
+    )
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for path in Path(ROOT, "lambdas", "classifier").glob("*.py")
+    )
+    codes = set(re.findall(r'ApiError\(\s*\d{3},\s*"(\w+)"', sources))
     assert len(codes) > 8
     assert [code for code in codes if f"`{code}`" not in descriptions] == []
 
 
-@pytest.mark.parametrize("name", list(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["examples"]))
+@pytest.mark.parametrize(
+    "name",
+    list(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["examples"]),
+)
 def test_the_examples_are_what_they_are_examples_of(deployed: Handler, name: str) -> None:
     post = COMMITTED["paths"]["/"]["post"]
-    request, response = (part["content"]["application/json"] for part in (post["requestBody"], post["responses"]["200"]))
+    request, response = (
+        part["content"]["application/json"]
+        for part in (post["requestBody"], post["responses"]["200"])
+    )
     body = request["examples"][name]["value"]
     schemas = {"components": COMMITTED["components"]}
     Draft202012Validator(request["schema"] | schemas).validate(body)
@@ -128,10 +154,27 @@ def test_the_examples_are_what_they_are_examples_of(deployed: Handler, name: str
 def test_schemathesis_finds_nothing(deployed: Handler) -> None:
     with running(deployed) as url:
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("schemathesis")), "run", str(ROOT / generate_docs.DOCUMENT), "--url", url, "--checks", "all", "-n", "40",
-             "--suppress-health-check", "all", "--continue-on-failure", "--seed", "1"],
-            cwd=ROOT, env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [
+                str(Path(sys.executable).with_name("schemathesis")),
+                "run",
+                str(ROOT / generate_docs.DOCUMENT),
+                "--url",
+                url,
+                "--checks",
+                "all",
+                "-n",
+                "40",
+                "--suppress-health-check",
+                "all",
+                "--continue-on-failure",
+                "--seed",
+                "1",
+            ],
+            cwd=ROOT,
+            env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "POST" not in done.stdout.partition("FAILURES")[2]

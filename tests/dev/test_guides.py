@@ -1,4 +1,6 @@
-"""The commands in the guides against the Makefile, and the workflow in docs/deploy.md against what GitHub Actions needs."""
+"""The commands in the guides against the Makefile, and the workflow in docs/deploy.md against what
+GitHub Actions needs.
+"""
 
 import os
 import re
@@ -14,19 +16,35 @@ from tests.support.requests import ROOT
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
-VARIABLES = set(re.findall(r"\$[({](?:if |or |origin |filter command,\$\(origin )?([A-Z][A-Z0-9_]*)[),]", MAKEFILE))
+VARIABLES = set(
+    re.findall(
+        r"\$[({](?:if |or |origin |filter command,\$\(origin )?([A-Z][A-Z0-9_]*)[),]", MAKEFILE
+    )
+)
 WORKFLOWS = {
-    "docs/deploy.md": re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.DOTALL),
+    "docs/deploy.md": re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.DOTALL
+    ),
     "ci.yml": [(ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")],
 }
 
 
 def commands(text: str) -> list[str]:
-    """What follows `make` in fenced blocks and in code within a sentence: targets, variables and no values."""
+    """What follows `make` in fenced blocks and in code within a sentence: targets, variables and no
+    values.
+    """
     fenced = re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
-    lines = [line for code in [*fenced, *inline] for line in re.sub(r"\s# .*", "", code.replace("\\\n", " ")).splitlines()]
-    calls = [found for line in lines for found in re.findall(r"(?:^|[\s(:])make +([^#;&|)]+)", line)]
+    inline = re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
+    lines = [
+        line
+        for code in [*fenced, *inline]
+        for line in re.sub(r"\s# .*", "", code.replace("\\\n", " ")).splitlines()
+    ]
+    calls = [
+        found for line in lines for found in re.findall(r"(?:^|[\s(:])make +([^#;&|)]+)", line)
+    ]
     # A value may be in quotes and hold blanks, or an expression of GitHub's.
     return [re.sub(r'=("[^"]*"|\$\{\{.*?\}\}|[^\s]*)', "= ", call) for call in calls]
 
@@ -43,18 +61,26 @@ def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Pat
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_every_file_that_a_guide_links_to_is_there_for_whoever_clones(guide: Path) -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
     kept = {*listed, *(parent.as_posix() for name in listed for parent in Path(name).parents)}
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", guide.read_text(encoding="utf-8")):
         if "://" not in link:
             path = os.path.relpath(guide.parent / link, ROOT)
             # An unpacked archive is no repository: what is there is all there is.
-            assert path in kept if listed else (ROOT / path).exists(), f"{guide.name} links to {link}"
+            assert path in kept if listed else (ROOT / path).exists(), (
+                f"{guide.name} links to {link}"
+            )
 
 
 def test_the_guides_commands_are_found() -> None:
     text = 'Run `make one X=1`:\n```\nmake two Y="a b" \\\n  Z=3   # make four\nmake three\n```\n'
-    assert [command.split() for command in commands(text)] == [["two", "Y=", "Z="], ["three"], ["one", "X="]]
+    assert [command.split() for command in commands(text)] == [
+        ["two", "Y=", "Z="],
+        ["three"],
+        ["one", "X="],
+    ]
     assert sum(len(commands(guide.read_text(encoding="utf-8"))) for guide in GUIDES) > 50
 
 

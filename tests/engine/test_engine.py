@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.model.encoders import Encoders
 from classifier.api.handler import Handler
 from classifier.images.opened_image import open_image
+from classifier.model.encoders import Encoders
 from classifier.model.scoring import rank
 from tests.support.encoders import CountingEncoders
 from tests.support.golden import golden_demo
@@ -46,7 +46,9 @@ def exponentials(logits: dict[str, float]) -> dict[str, float]:
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
-def assert_close(result: dict[str, float], expected: dict[str, float], within: float = 1e-9) -> None:
+def assert_close(
+    result: dict[str, float], expected: dict[str, float], within: float = 1e-9
+) -> None:
     assert list(result) == list(expected)
     assert max(abs(result[name] - expected[name]) for name in expected) < within
 
@@ -75,23 +77,39 @@ def test_a_plain_request_is_answered_with_the_result_alone(handler: Handler) -> 
 
 
 def test_multi_label_equals_one_request_per_label_to_the_last_bit(handler: Handler) -> None:
-    alone = {label: good(handler, labels=[label, f"no {label}"])["result"][label] for label in LABELS}
+    alone = {
+        label: good(handler, labels=[label, f"no {label}"])["result"][label] for label in LABELS
+    }
     assert good(handler, labels=LABELS, multi_label=True)["result"] == alone
 
 
 def test_one_neutral_text_can_be_the_negative_of_all_labels(handler: Handler) -> None:
-    alone = {label: good(handler, labels=[label, "something else"])["result"][label] for label in LABELS}
-    assert good(handler, labels=LABELS, multi_label=True, negative_template="something else")["result"] == alone
+    alone = {
+        label: good(handler, labels=[label, "something else"])["result"][label] for label in LABELS
+    }
+    assert (
+        good(handler, labels=LABELS, multi_label=True, negative_template="something else")["result"]
+        == alone
+    )
 
 
 def test_a_negative_template_is_filled_and_goes_through_the_templates(handler: Handler) -> None:
     forms = {"templates": ["{}", "a photo of {}"]}
-    alone = {label: good(handler, labels=[label, f"not {label}"], **forms)["result"][label] for label in LABELS}
-    assert good(handler, labels=LABELS, multi_label=True, negative_template="not {}", **forms)["result"] == alone
+    alone = {
+        label: good(handler, labels=[label, f"not {label}"], **forms)["result"][label]
+        for label in LABELS
+    }
+    assert (
+        good(handler, labels=LABELS, multi_label=True, negative_template="not {}", **forms)[
+            "result"
+        ]
+        == alone
+    )
 
 
 def test_multi_label_agrees_with_open_clip(handler: Handler) -> None:
-    positive, negative = golden_logits(LABELS), golden_logits([f"no {label}" for label in LABELS])
+    positive = golden_logits(LABELS)
+    negative = golden_logits([f"no {label}" for label in LABELS])
     expected = dict(zip(LABELS, (1 / (1 + np.exp(negative - positive))).tolist(), strict=True))
     assert_close(good(handler, labels=LABELS, multi_label=True)["result"], expected, within=0.05)
 
@@ -99,7 +117,9 @@ def test_multi_label_agrees_with_open_clip(handler: Handler) -> None:
 def test_templates_agree_with_open_clip(handler: Handler) -> None:
     golden = golden_demo()
     forms = ["{}", "a photo of {}"]
-    means = np.array([sum(np.array(golden["labels"][form.format(label)]) for form in forms) for label in LABELS])
+    means = np.array(
+        [sum(np.array(golden["labels"][form.format(label)]) for form in forms) for label in LABELS]
+    )
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     scaled = golden["logit_scale"] * means @ np.array(golden["images"]["dog.jpg"]["embedding"])
     expected = exponentials(dict(zip(LABELS, scaled.tolist(), strict=True)))
@@ -107,23 +127,37 @@ def test_templates_agree_with_open_clip(handler: Handler) -> None:
 
 
 def test_a_category_gets_the_sum_of_its_prompts(handler: Handler) -> None:
-    flat = good(handler, labels=[prompt for prompts in CATEGORIES.values() for prompt in prompts])["result"]
-    expected = {name: sum(flat[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()}
+    flat = good(handler, labels=[prompt for prompts in CATEGORIES.values() for prompt in prompts])[
+        "result"
+    ]
+    expected = {
+        name: sum(flat[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()
+    }
     assert_close(good(handler, categories=CATEGORIES)["result"], expected)
-    assert good(handler, categories=CATEGORIES, combine="sum") == good(handler, categories=CATEGORIES)
+    assert good(handler, categories=CATEGORIES, combine="sum") == good(
+        handler, categories=CATEGORIES
+    )
 
 
 def test_with_max_more_prompts_are_no_advantage(handler: Handler) -> None:
     scaled = logits(handler, LABELS)
-    expected = exponentials({name: max(scaled[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()})
+    expected = exponentials(
+        {name: max(scaled[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()}
+    )
     assert_close(good(handler, categories=CATEGORIES, combine="max")["result"], expected)
 
 
-def test_with_multi_label_a_category_gets_the_probability_of_its_best_prompt(handler: Handler) -> None:
+def test_with_multi_label_a_category_gets_the_probability_of_its_best_prompt(
+    handler: Handler,
+) -> None:
     each = good(handler, labels=LABELS, multi_label=True)["result"]
-    expected = {name: max(each[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()}
+    expected = {
+        name: max(each[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()
+    }
     for fields in ({}, {"combine": "max"}):
-        assert good(handler, categories=CATEGORIES, multi_label=True, **fields)["result"] == expected
+        assert (
+            good(handler, categories=CATEGORIES, multi_label=True, **fields)["result"] == expected
+        )
 
 
 def test_min_probability_and_top_k_keep_the_best_in_order(handler: Handler) -> None:
@@ -131,8 +165,13 @@ def test_min_probability_and_top_k_keep_the_best_in_order(handler: Handler) -> N
     ranked = sorted(every.items(), key=lambda pair: -pair[1])
     assert list(good(handler, labels=LABELS, top_k=2)["result"].items()) == ranked[:2]
     minimum = ranked[2][1]
-    assert list(good(handler, labels=LABELS, min_probability=minimum)["result"].items()) == ranked[:3]
-    assert list(good(handler, labels=LABELS, min_probability=minimum, top_k=1)["result"].items()) == ranked[:1]
+    assert (
+        list(good(handler, labels=LABELS, min_probability=minimum)["result"].items()) == ranked[:3]
+    )
+    assert (
+        list(good(handler, labels=LABELS, min_probability=minimum, top_k=1)["result"].items())
+        == ranked[:1]
+    )
     assert good(handler, labels=LABELS, min_probability=1)["result"] == {}
     assert list(good(handler, labels=LABELS, top_k=99)["result"].items()) == ranked
 
@@ -145,7 +184,9 @@ def test_ties_keep_the_order_of_the_request() -> None:
 def test_an_embedding_replaces_its_image_to_the_last_bit(handler: Handler) -> None:
     first = good(handler, labels=LABELS, embedding=True)
     assert abs(math.hypot(*first["embedding"]) - 1) < 1e-6
-    again = good(handler, image_embedding=first["embedding"], labels=LABELS, embedding=True, details=True)
+    again = good(
+        handler, image_embedding=first["embedding"], labels=LABELS, embedding=True, details=True
+    )
     assert (again["result"], again["embedding"]) == (first["result"], first["embedding"])
     assert "image" not in again
 
@@ -160,11 +201,17 @@ def test_a_request_with_an_embedding_encodes_no_image(encoders: Encoders) -> Non
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    [(lambda v: v[:-1], "191 numbers; this model's embeddings have 192"), (lambda v: [2 * x for x in v], "length 2 instead of 1"),
-     (lambda v: [0.0] * len(v), "length 0 instead"), (lambda v: [1e300] * len(v), "instead of 1")],
+    [
+        (lambda v: v[:-1], "191 numbers; this model's embeddings have 192"),
+        (lambda v: [2 * x for x in v], "length 2 instead of 1"),
+        (lambda v: [0.0] * len(v), "length 0 instead"),
+        (lambda v: [1e300] * len(v), "instead of 1"),
+    ],
     ids=["length", "norm", "zero", "huge"],
-)  # fmt: skip
-def test_an_embedding_that_this_model_cannot_have_made_is_refused(handler: Handler, change: Any, expected: str) -> None:
+)
+def test_an_embedding_that_this_model_cannot_have_made_is_refused(
+    handler: Handler, change: Any, expected: str
+) -> None:
     vector = good(handler, labels=LABELS, embedding=True)["embedding"]
     status, code, name, message = refused(handler, image_embedding=change(vector), labels=LABELS)
     assert (status, code, name) == (400, "invalid_request", "image_embedding")
@@ -187,7 +234,9 @@ def test_details_give_similarities_model_and_image(handler: Handler, encoders: E
     assert abs(body["result"]["a dog"] - 1 / (1 + math.exp(negative - positive))) < 1e-12
 
 
-def test_fit_changes_the_embedding_and_tiles_are_averaged(handler: Handler, encoders: Encoders) -> None:
+def test_fit_changes_the_embedding_and_tiles_are_averaged(
+    handler: Handler, encoders: Encoders
+) -> None:
     seen = {
         fit: good(handler, images=[WIDE], labels=LABELS, fit=fit, embedding=True)["results"][0]
         for fit in ("crop", "pad", "squash", "tiles")
@@ -196,30 +245,49 @@ def test_fit_changes_the_embedding_and_tiles_are_averaged(handler: Handler, enco
     assert good(handler, images=[WIDE], labels=LABELS, embedding=True)["results"][0] == seen["crop"]
     squares = [
         encoded(Image.fromarray(square))
-        for square in open_image(encoded(picture(150, 70), "JPEG")).pixels(encoders.manifest.image, "tiles")
+        for square in open_image(encoded(picture(150, 70), "JPEG")).pixels(
+            encoders.manifest.image, "tiles"
+        )
     ]
     parts = [
-        good(handler, images=[base64_of(square)], labels=LABELS, embedding=True)["results"][0]["embedding"] for square in squares
+        good(handler, images=[base64_of(square)], labels=LABELS, embedding=True)["results"][0][
+            "embedding"
+        ]
+        for square in squares
     ]
     total = np.sum(np.array(parts, np.float64), axis=0)
     np.testing.assert_allclose(seen["tiles"]["embedding"], total / np.linalg.norm(total), atol=1e-7)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"labels": LABELS}, {"labels": LABELS, "multi_label": True}, {"categories": CATEGORIES}], ids=str
+    "fields",
+    [{"labels": LABELS}, {"labels": LABELS, "multi_label": True}, {"categories": CATEGORIES}],
+    ids=str,
 )
 @pytest.mark.parametrize("regions", [2, 3, 4])
-def test_a_region_is_answered_like_its_crop_sent_alone_to_the_last_bit(handler: Handler, regions: int, fields: Any) -> None:
+def test_a_region_is_answered_like_its_crop_sent_alone_to_the_last_bit(
+    handler: Handler, regions: int, fields: Any
+) -> None:
     image = picture(150, 110)
-    body = good(handler, images=[base64_of(encoded(image))], regions=regions, embedding=True, **fields)["results"][0]
+    body = good(
+        handler, images=[base64_of(encoded(image))], regions=regions, embedding=True, **fields
+    )["results"][0]
     assert list(body) == ["result", "regions", "embedding"]
     for region in body["regions"]:
-        left, top, width, height = (value * side for value, side in zip(region["box"], (150, 110) * 2, strict=True))
+        left, top, width, height = (
+            value * side for value, side in zip(region["box"], (150, 110) * 2, strict=True)
+        )
         crop = image.crop((round(left), round(top), round(left + width), round(top + height)))
         assert crop.width == crop.height
-        assert good(handler, images=[base64_of(encoded(crop))], **fields)["results"][0]["result"] == region["result"]
+        assert (
+            good(handler, images=[base64_of(encoded(crop))], **fields)["results"][0]["result"]
+            == region["result"]
+        )
     assert len(body.pop("regions")) == regions**2
-    assert body == good(handler, images=[base64_of(encoded(image))], embedding=True, **fields)["results"][0]
+    assert (
+        body
+        == good(handler, images=[base64_of(encoded(image))], embedding=True, **fields)["results"][0]
+    )
 
 
 def test_with_max_a_picture_gets_the_best_of_the_whole_and_its_regions(handler: Handler) -> None:
@@ -227,7 +295,11 @@ def test_with_max_a_picture_gets_the_best_of_the_whole_and_its_regions(handler: 
         plain = good(handler, **fields, multi_label=True, regions=3, regions_combine="whole")
         best = good(handler, **fields, multi_label=True, regions=3, regions_combine="max")
         every = [plain["result"], *(region["result"] for region in plain["regions"])]
-        assert best["result"] == {name: max(one[name] for one in every) for name in plain["result"]} != plain["result"]
+        assert (
+            best["result"]
+            == {name: max(one[name] for one in every) for name in plain["result"]}
+            != plain["result"]
+        )
         assert best["regions"] == plain["regions"]
 
 
@@ -240,8 +312,12 @@ def test_regions_have_the_names_that_the_result_keeps_in_its_order(handler: Hand
             assert one["result"].items() <= other["result"].items()
 
 
-def test_regions_share_runs_and_the_same_square_is_encoded_once(handler: Handler, encoders: Encoders) -> None:
-    counting = CountingEncoders(encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4}))
+def test_regions_share_runs_and_the_same_square_is_encoded_once(
+    handler: Handler, encoders: Encoders
+) -> None:
+    counting = CountingEncoders(
+        encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
+    )
     long = base64_of(encoded(picture(160, 90)))
     asked = {"images": [DOG, "AAAA", long], "labels": LABELS, "regions": 2}
     results = good(Handler(counting), **asked)["results"]  # type: ignore[arg-type]
@@ -251,11 +327,18 @@ def test_regions_share_runs_and_the_same_square_is_encoded_once(handler: Handler
 
 
 def test_regions_are_asked_for_in_the_url_of_an_image(handler: Handler) -> None:
-    query = {"labels": LABELS, "regions": ["2"], "regions_combine": ["max"], "multi_label": ["true"]}
-    request = event(DOG, headers={"Content-Type": "image/jpeg"}, multiValueQueryStringParameters=query) | {
-        "isBase64Encoded": True
+    query = {
+        "labels": LABELS,
+        "regions": ["2"],
+        "regions_combine": ["max"],
+        "multi_label": ["true"],
     }
-    assert ask(handler, request)[1] == good(handler, labels=LABELS, regions=2, regions_combine="max", multi_label=True)
+    request = event(
+        DOG, headers={"Content-Type": "image/jpeg"}, multiValueQueryStringParameters=query
+    ) | {"isBase64Encoded": True}
+    assert ask(handler, request)[1] == good(
+        handler, labels=LABELS, regions=2, regions_combine="max", multi_label=True
+    )
 
 
 def test_the_deadline_covers_regions(encoders: Encoders) -> None:
@@ -263,7 +346,9 @@ def test_the_deadline_covers_regions(encoders: Encoders) -> None:
         def get_remaining_time_in_millis(self) -> int:
             return 29_000 if next(left) > 0 else 1000
 
-    counting = CountingEncoders(encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4}))
+    counting = CountingEncoders(
+        encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
+    )
     handler = Handler(counting)  # type: ignore[arg-type]
     good(handler, labels=LABELS)
     counting.images.clear()
@@ -276,30 +361,60 @@ def test_the_deadline_covers_regions(encoders: Encoders) -> None:
 
 def test_a_bad_image_among_several_fails_only_its_own_entry(handler: Handler) -> None:
     cut = base64_of(encoded(picture(80, 60), "JPEG")[:700])
-    body = good(handler, images=[DOG, "*", WIDE, base64_of(b"text"), cut, DOG], labels=LABELS, details=True, embedding=True)
+    body = good(
+        handler,
+        images=[DOG, "*", WIDE, base64_of(b"text"), cut, DOG],
+        labels=LABELS,
+        details=True,
+        embedding=True,
+    )
     entries = body["results"]
     assert [entry["error"]["code"] if "error" in entry else "" for entry in entries] == [
-        "", "invalid_request", "", "unsupported_media_type", "invalid_image", "",
-    ]  # fmt: skip
-    assert [entry["error"]["field"] for entry in entries if "error" in entry] == ["images.1", "images.3", "images.4"]
+        "",
+        "invalid_request",
+        "",
+        "unsupported_media_type",
+        "invalid_image",
+        "",
+    ]
+    assert [entry["error"]["field"] for entry in entries if "error" in entry] == [
+        "images.1",
+        "images.3",
+        "images.4",
+    ]
     assert entries[0] == entries[5] == good(handler, labels=LABELS, details=True, embedding=True)
-    assert entries[2] == ask(handler, event({"image_data": WIDE, "labels": LABELS, "details": True, "embedding": True}))[1]
+    assert (
+        entries[2]
+        == ask(
+            handler,
+            event({"image_data": WIDE, "labels": LABELS, "details": True, "embedding": True}),
+        )[1]
+    )
 
 
-def test_each_image_and_each_prompt_is_encoded_once_and_bad_requests_encode_nothing(encoders: Encoders) -> None:
+def test_each_image_and_each_prompt_is_encoded_once_and_bad_requests_encode_nothing(
+    encoders: Encoders,
+) -> None:
     counting = CountingEncoders(encoders)
     handler = Handler(counting)  # type: ignore[arg-type]
     good(handler, images=[DOG, WIDE, DOG], labels=LABELS, multi_label=True)
     assert (counting.images, len(counting.lengths)) == ([1, 1, 1], 10)
     good(handler, images=["*"], labels=["never seen"])
-    for fields in ({"images": ["AAAA"], "labels": ["a", "A "]}, {"image_embedding": [1.0], "labels": ["new"]}):
+    for fields in (
+        {"images": ["AAAA"], "labels": ["a", "A "]},
+        {"image_embedding": [1.0], "labels": ["new"]},
+    ):
         refused(handler, **fields)
     assert (counting.images, len(counting.lengths)) == ([1, 1, 1], 10)
 
 
 @pytest.mark.parametrize(("fit", "squares"), [("crop", [4, 1]), ("tiles", [4, 4, 1])])
-def test_images_share_runs_and_keep_their_order(handler: Handler, encoders: Encoders, fit: str, squares: list[int]) -> None:
-    counting = CountingEncoders(encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4}))
+def test_images_share_runs_and_keep_their_order(
+    handler: Handler, encoders: Encoders, fit: str, squares: list[int]
+) -> None:
+    counting = CountingEncoders(
+        encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
+    )
     images = [DOG, WIDE, "AAAA", DOG, WIDE, DOG]
     results = good(Handler(counting), images=images, labels=LABELS, fit=fit)["results"]  # type: ignore[arg-type]
     assert counting.images == squares
@@ -312,8 +427,12 @@ def test_a_model_trained_with_a_sigmoid_uses_its_own_scale_and_bias(encoders: En
     expected = {label: 1 / (1 + math.exp(3.5 - value)) for label, value in scaled.items()}
     assert_close(good(handler, labels=LABELS, multi_label=True)["result"], expected)
     assert_close(good(handler, labels=LABELS)["result"], exponentials(scaled))
-    assert list(good(handler, labels=["a dog"], multi_label=True, details=True)["similarities"]) == ["a dog"]
-    status, code, name, message = refused(handler, labels=LABELS, multi_label=True, negative_template="no {}")
+    assert list(
+        good(handler, labels=["a dog"], multi_label=True, details=True)["similarities"]
+    ) == ["a dog"]
+    status, code, name, message = refused(
+        handler, labels=LABELS, multi_label=True, negative_template="no {}"
+    )
     assert (status, code, name) == (400, "invalid_request", "negative_template")
     assert "has no meaning for this model" in message
 
@@ -323,7 +442,9 @@ def test_too_many_pixels_in_all_are_refused_before_decoding(handler: Handler) ->
     status, code, name, message = refused(handler, images=[image] * 3, labels=LABELS)
     assert (status, code, name) == (413, "too_large", "images")
     assert "135,000,000" in message
-    alone = good(handler, images=[base64_of(png_header(9_000, 6_000)), WIDE], labels=LABELS)["results"]
+    alone = good(handler, images=[base64_of(png_header(9_000, 6_000)), WIDE], labels=LABELS)[
+        "results"
+    ]
     assert (alone[0]["error"]["code"], "result" in alone[1]) == ("too_large", True)
 
 
@@ -341,7 +462,9 @@ def test_the_deadline_is_checked_after_every_decoding_and_before_every_run(
         def get_remaining_time_in_millis(self) -> int:
             return 29_000 if next(left) > 0 else 1000
 
-    counting = CountingEncoders(encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4}))
+    counting = CountingEncoders(
+        encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
+    )
     handler = Handler(counting)  # type: ignore[arg-type]
     good(handler, images=[WIDE], labels=LABELS)
     counting.images.clear()
@@ -352,7 +475,13 @@ def test_the_deadline_is_checked_after_every_decoding_and_before_every_run(
 
 
 WORDS = st.lists(
-    st.sampled_from([f"{adjective} {noun}" for adjective in ("red", "small", "old") for noun in ("dog", "cat", "car", "star")]),
+    st.sampled_from(
+        [
+            f"{adjective} {noun}"
+            for adjective in ("red", "small", "old")
+            for noun in ("dog", "cat", "car", "star")
+        ]
+    ),
     min_size=2,
     unique=True,
 )
@@ -365,7 +494,8 @@ def test_permuting_labels_permutes_the_answer_to_the_last_bit(
 ) -> None:
     shuffled = random.sample(labels, len(labels))
     first, second = (
-        good(handler, images=[WIDE], labels=texts, multi_label=multi)["results"][0]["result"] for texts in (labels, shuffled)
+        good(handler, images=[WIDE], labels=texts, multi_label=multi)["results"][0]["result"]
+        for texts in (labels, shuffled)
     )
     assert list(second) == shuffled
     assert first == second
@@ -380,8 +510,16 @@ def test_adding_templates_that_are_the_same_to_the_model_changes_nothing(
     assert good(handler, images=[WIDE], labels=labels, templates=["{}", *more]) == plain
 
 
-@given(st.lists(st.sampled_from([DOG, WIDE]), min_size=1, max_size=4), st.sampled_from(["crop", "pad", "squash", "tiles"]))
+@given(
+    st.lists(st.sampled_from([DOG, WIDE]), min_size=1, max_size=4),
+    st.sampled_from(["crop", "pad", "squash", "tiles"]),
+)
 @settings(max_examples=25)
-def test_several_images_are_answered_like_one_request_each(handler: Handler, images: list[str], fit: str) -> None:
+def test_several_images_are_answered_like_one_request_each(
+    handler: Handler, images: list[str], fit: str
+) -> None:
     together = good(handler, images=images, labels=LABELS, fit=fit)["results"]
-    assert together == [ask(handler, event({"image_data": image, "labels": LABELS, "fit": fit}))[1] for image in images]
+    assert together == [
+        ask(handler, event({"image_data": image, "labels": LABELS, "fit": fit}))[1]
+        for image in images
+    ]

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classifier.engine.context import RequestContext
-from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
-from classifier.engine.prompt_cache import PromptCache, Templates
+from classifier.contract.errors import ApiError
 from classifier.contract.schema import SLOT
+from classifier.engine.context import RequestContext
+from classifier.engine.prompt_cache import PromptCache, Templates
+from classifier.model.encoders import Encoders
 from tests.support.encoders import CountingEncoders
 
 
@@ -18,8 +18,13 @@ def counting(encoders: Encoders) -> CountingEncoders:
 PLAIN = Templates([SLOT])
 
 
-def embed(prompts: PromptCache, texts: list[str], templates: Templates = PLAIN) -> list[NDArray[np.float32]]:
-    return prompts.embed([prompts.lookup(text, templates, "labels") for text in texts], RequestContext(lambda: 29_000))
+def embed(
+    prompts: PromptCache, texts: list[str], templates: Templates = PLAIN
+) -> list[NDArray[np.float32]]:
+    return prompts.embed(
+        [prompts.lookup(text, templates, "labels") for text in texts],
+        RequestContext(lambda: 29_000),
+    )
 
 
 def test_each_prompt_runs_at_its_own_length_and_only_once(counting: CountingEncoders) -> None:
@@ -50,8 +55,12 @@ def test_the_least_recently_used_prompt_is_forgotten_first(counting: CountingEnc
 
 
 @pytest.mark.parametrize("templates", [["{}"], ["{}", "a photo of {}"]])
-def test_a_cached_embedding_does_not_keep_its_whole_batch_in_memory(encoders: Encoders, templates: list[str]) -> None:
-    for embedding in embed(PromptCache(encoders), ["dog", "cat", "bird", "fish"], Templates(templates)):
+def test_a_cached_embedding_does_not_keep_its_whole_batch_in_memory(
+    encoders: Encoders, templates: list[str]
+) -> None:
+    for embedding in embed(
+        PromptCache(encoders), ["dog", "cat", "bird", "fish"], Templates(templates)
+    ):
         assert embedding.base is None
 
 
@@ -65,21 +74,32 @@ def test_memory_is_bounded_in_bytes(counting: CountingEncoders) -> None:
     assert counting.lengths == [3]
 
 
-def test_running_out_of_time_is_an_error_and_finished_prompts_stay_cached(counting: CountingEncoders) -> None:
+def test_running_out_of_time_is_an_error_and_finished_prompts_stay_cached(
+    counting: CountingEncoders,
+) -> None:
     prompts = PromptCache(counting)
-    texts, left = [f"label {i}" for i in range(40)], iter([29_000, 0])
-    with pytest.raises(ClientError) as caught:
-        prompts.embed([prompts.lookup(text, PLAIN, "labels") for text in texts], RequestContext(lambda: next(left)))
+    texts = [f"label {i}" for i in range(40)]
+    left = iter([29_000, 0])
+    with pytest.raises(ApiError) as caught:
+        prompts.embed(
+            [prompts.lookup(text, PLAIN, "labels") for text in texts],
+            RequestContext(lambda: next(left)),
+        )
     assert (caught.value.status, caught.value.code) == (503, "out_of_time")
     embed(prompts, texts)
     assert len(counting.lengths) == 40
 
 
-def test_a_label_in_templates_is_cached_once_as_the_normalised_mean(counting: CountingEncoders) -> None:
-    prompts, templates = PromptCache(counting), Templates(["{}", "a photo of {}", "{} on grass"])
+def test_a_label_in_templates_is_cached_once_as_the_normalised_mean(
+    counting: CountingEncoders,
+) -> None:
+    prompts = PromptCache(counting)
+    templates = Templates(["{}", "a photo of {}", "{} on grass"])
     singles = embed(PromptCache(counting.real), ["dog", "a photo of dog", "dog on grass"])
     total = np.sum([single.astype(np.float64) for single in singles], axis=0)
-    np.testing.assert_allclose(embed(prompts, ["dog"], templates)[0], total / np.linalg.norm(total), atol=1e-7)
+    np.testing.assert_allclose(
+        embed(prompts, ["dog"], templates)[0], total / np.linalg.norm(total), atol=1e-7
+    )
     assert len(counting.lengths) == 3
     embed(prompts, ["dog"], Templates(list(templates.sentences)))
     assert len(counting.lengths) == 3
@@ -89,16 +109,22 @@ def test_a_label_in_templates_is_cached_once_as_the_normalised_mean(counting: Co
 
 def test_a_prompt_shared_by_several_labels_is_encoded_once(counting: CountingEncoders) -> None:
     prompts = PromptCache(counting)
-    first, second = embed(prompts, ["a photo of a dog", "a dog"], Templates(["{}", "a photo of {}"]))
+    first, second = embed(
+        prompts, ["a photo of a dog", "a dog"], Templates(["{}", "a photo of {}"])
+    )
     assert len(counting.lengths) == 3
     assert not np.array_equal(first, second)
 
 
 def test_templates_that_are_the_same_to_the_model_change_nothing(encoders: Encoders) -> None:
     plain = embed(PromptCache(encoders), ["dog"])[0]
-    np.testing.assert_array_equal(embed(PromptCache(encoders), ["dog"], Templates(["{}", " {}", "{}\n"]))[0], plain)
+    np.testing.assert_array_equal(
+        embed(PromptCache(encoders), ["dog"], Templates(["{}", " {}", "{}\n"]))[0], plain
+    )
 
 
-def test_a_template_too_long_for_the_context_is_refused_with_its_token_count(encoders: Encoders) -> None:
-    with pytest.raises(ClientError, match="The label in a template has 77 tokens"):
+def test_a_template_too_long_for_the_context_is_refused_with_its_token_count(
+    encoders: Encoders,
+) -> None:
+    with pytest.raises(ApiError, match="The label in a template has 77 tokens"):
         PromptCache(encoders).lookup("dog " * 70, Templates(["{} " + "cat " * 7]), "labels.0")

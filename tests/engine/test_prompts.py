@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from classifier.engine.context import RequestContext
-from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
 from classifier.api.handler import Handler
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_json
+from classifier.contract.schema import MAX_ANSWER_BYTES
+from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.prompts import PromptSet, make_prompt_set
-from classifier.contract.schema import MAX_ANSWER_BYTES
+from classifier.model.encoders import Encoders
 from tests.support.encoders import CountingEncoders
 from tests.support.pictures import encoded, picture
 from tests.support.requests import Context, ask, base64_of, event
@@ -22,11 +22,13 @@ LONG = "dog " * 74
 def prompt_set(encoders: Encoders | CountingEncoders, **fields: Any) -> PromptSet:
     image = {} if "images" in fields else {"image_data": "AAAA"}
     cache = PromptCache(encoders)
-    return make_prompt_set(parse_json(image | fields), cache, encoders.manifest, RequestContext(lambda: 29_000))
+    return make_prompt_set(
+        parse_json(image | fields), cache, encoders.manifest, RequestContext(lambda: 29_000)
+    )
 
 
-def error(encoders: Encoders | CountingEncoders, **fields: Any) -> ClientError:
-    with pytest.raises(ClientError) as caught:
+def error(encoders: Encoders | CountingEncoders, **fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         prompt_set(encoders, **fields)
     return caught.value
 
@@ -35,13 +37,30 @@ def error(encoders: Encoders | CountingEncoders, **fields: Any) -> ClientError:
     ("fields", "names", "groups", "positives", "negatives"),
     [
         ({"labels": ["dog", "cat"]}, ["dog", "cat"], [[0], [1]], ["dog", "cat"], []),
-        ({"labels": ["dog", "cat"], "multi_label": True}, ["dog", "cat"], [[0], [1]], ["dog", "cat"], ["no dog", "no cat"]),
-        ({"labels": ["dog", "cat"], "multi_label": True, "negative_template": "nothing"}, ["dog", "cat"], [[0], [1]],
-         ["dog", "cat"], ["nothing"]),
-        ({"categories": {"pets": ["dog", "cat"], "food": ["pizza"]}}, ["pets", "food"], [[0, 1], [2]], ["dog", "cat", "pizza"], []),
+        (
+            {"labels": ["dog", "cat"], "multi_label": True},
+            ["dog", "cat"],
+            [[0], [1]],
+            ["dog", "cat"],
+            ["no dog", "no cat"],
+        ),
+        (
+            {"labels": ["dog", "cat"], "multi_label": True, "negative_template": "nothing"},
+            ["dog", "cat"],
+            [[0], [1]],
+            ["dog", "cat"],
+            ["nothing"],
+        ),
+        (
+            {"categories": {"pets": ["dog", "cat"], "food": ["pizza"]}},
+            ["pets", "food"],
+            [[0, 1], [2]],
+            ["dog", "cat", "pizza"],
+            [],
+        ),
     ],
     ids=["labels", "a negative for each", "one negative for all", "categories"],
-)  # fmt: skip
+)
 def test_labels_and_categories_become_prompts(
     encoders: Encoders,
     fields: dict[str, Any],
@@ -59,29 +78,130 @@ def test_labels_and_categories_become_prompts(
 @pytest.mark.parametrize(
     ("fields", "code", "field", "expected"),
     [
-        ({"labels": ["Cat", "dog", "cat "]}, "invalid_request", "labels.2", 'labels.0 "Cat" and labels.2 "cat "'),
-        ({"categories": {"x": ["Cat"], "y": ["dog", "cat"]}}, "invalid_request", "categories.y.1", 'categories.x.0 "Cat"'),
+        (
+            {"labels": ["Cat", "dog", "cat "]},
+            "invalid_request",
+            "labels.2",
+            'labels.0 "Cat" and labels.2 "cat "',
+        ),
+        (
+            {"categories": {"x": ["Cat"], "y": ["dog", "cat"]}},
+            "invalid_request",
+            "categories.y.1",
+            'categories.x.0 "Cat"',
+        ),
         ({"labels": ["a", " "]}, "invalid_request", "labels.1", "empty without its white space"),
-        ({"labels": ["a", LONG], "multi_label": True, "negative_template": "not even {}"}, "label_too_long", "labels.1", "76 tokens"),
-        ({"labels": ["a", LONG], "templates": ["{}", "oh my {}"]}, "label_too_long", "labels.1", "The label in a template has 76"),
-        ({"labels": ["a"], "multi_label": True, "negative_template": " "}, "invalid_request", "negative_template", "The text is empty"),
-        ({"labels": ["a dog"], "multi_label": True, "negative_template": "A dog"}, "invalid_request", "labels.0", "are the same"),
-        ({"labels": ["x"], "multi_label": True, "negative_template": "{}"}, "invalid_request", "labels.0", "are the same"),
-        ({"labels": [f"l {i}" for i in range(21)], "templates": [f"t{i} {{}}" for i in range(100)]}, "too_many_prompts", None, "2,100"),
-        ({"labels": [f"l {i}" for i in range(11)], "templates": [f"t{i} {{}}" for i in range(100)], "multi_label": True},
-         "too_many_prompts", None, "2,200 prompts"),
+        (
+            {"labels": ["a", LONG], "multi_label": True, "negative_template": "not even {}"},
+            "label_too_long",
+            "labels.1",
+            "76 tokens",
+        ),
+        (
+            {"labels": ["a", LONG], "templates": ["{}", "oh my {}"]},
+            "label_too_long",
+            "labels.1",
+            "The label in a template has 76",
+        ),
+        (
+            {"labels": ["a"], "multi_label": True, "negative_template": " "},
+            "invalid_request",
+            "negative_template",
+            "The text is empty",
+        ),
+        (
+            {"labels": ["a dog"], "multi_label": True, "negative_template": "A dog"},
+            "invalid_request",
+            "labels.0",
+            "are the same",
+        ),
+        (
+            {"labels": ["x"], "multi_label": True, "negative_template": "{}"},
+            "invalid_request",
+            "labels.0",
+            "are the same",
+        ),
+        (
+            {
+                "labels": [f"l {i}" for i in range(21)],
+                "templates": [f"t{i} {{}}" for i in range(100)],
+            },
+            "too_many_prompts",
+            None,
+            "2,100",
+        ),
+        (
+            {
+                "labels": [f"l {i}" for i in range(11)],
+                "templates": [f"t{i} {{}}" for i in range(100)],
+                "multi_label": True,
+            },
+            "too_many_prompts",
+            None,
+            "2,200 prompts",
+        ),
         ({"labels": ["a", "x" * 1001]}, "label_too_long", "labels.1", "1001 characters"),
-        ({"labels": [f"{i} {'x' * 900}" for i in range(400)]}, "too_many_prompts", None, "characters"),
-        ({"labels": [f"{i}" + "\n" * 50 + "b" for i in range(20)], "templates": [f"{{}} {i}" for i in range(20)]},
-         "too_many_prompts", None, "20,000 line breaks"),
-        ({"images": ["AAAA"] * 64, "labels": [f"{'l' * 60} {i}" for i in range(1000)]}, "answer_too_large", None, "fit."),
-        ({"images": ["AAAA"] * 11, "regions": 4, "labels": [f"one label {i}" for i in range(1000)]}, "answer_too_large", None, "fewer regions"),
-        ({"images": ["AAAA"] * 64, "labels": [f"one label {i}" for i in range(1000)], "details": True}, "answer_too_large", None, "top_k"),
+        (
+            {"labels": [f"{i} {'x' * 900}" for i in range(400)]},
+            "too_many_prompts",
+            None,
+            "characters",
+        ),
+        (
+            {
+                "labels": [f"{i}" + "\n" * 50 + "b" for i in range(20)],
+                "templates": [f"{{}} {i}" for i in range(20)],
+            },
+            "too_many_prompts",
+            None,
+            "20,000 line breaks",
+        ),
+        (
+            {"images": ["AAAA"] * 64, "labels": [f"{'l' * 60} {i}" for i in range(1000)]},
+            "answer_too_large",
+            None,
+            "fit.",
+        ),
+        (
+            {
+                "images": ["AAAA"] * 11,
+                "regions": 4,
+                "labels": [f"one label {i}" for i in range(1000)],
+            },
+            "answer_too_large",
+            None,
+            "fewer regions",
+        ),
+        (
+            {
+                "images": ["AAAA"] * 64,
+                "labels": [f"one label {i}" for i in range(1000)],
+                "details": True,
+            },
+            "answer_too_large",
+            None,
+            "top_k",
+        ),
     ],
-    ids=["same labels", "same prompt in two categories", "blank label", "long negative", "long template", "blank negative",
-         "label equal to the shared negative", "label equal to its negative", "too many prompts", "too many with negatives",
-         "long label", "characters", "line breaks", "answer too large", "answer with regions too large", "detailed answer too large"],
-)  # fmt: skip
+    ids=[
+        "same labels",
+        "same prompt in two categories",
+        "blank label",
+        "long negative",
+        "long template",
+        "blank negative",
+        "label equal to the shared negative",
+        "label equal to its negative",
+        "too many prompts",
+        "too many with negatives",
+        "long label",
+        "characters",
+        "line breaks",
+        "answer too large",
+        "answer with regions too large",
+        "detailed answer too large",
+    ],
+)
 def test_prompts_that_cannot_be_answered_are_refused(
     encoders: Encoders, fields: dict[str, Any], code: str, field: str | None, expected: str
 ) -> None:
@@ -93,7 +213,9 @@ def test_prompts_that_cannot_be_answered_are_refused(
 def test_a_million_prompts_are_refused_before_any_is_tokenized(encoders: Encoders) -> None:
     categories = {str(i): ["a"] * 1000 for i in range(1000)}
     start = time.perf_counter()
-    err = error(encoders, categories=categories, multi_label=True, negative_template="x" * 990 + " {}")
+    err = error(
+        encoders, categories=categories, multi_label=True, negative_template="x" * 990 + " {}"
+    )
     assert (err.status, err.code) == (400, "too_many_prompts")
     assert "1,000,000" in err.message
     assert time.perf_counter() - start < 10
@@ -103,16 +225,23 @@ def test_the_largest_answer_that_is_allowed_fits_what_lambda_can_send(handler: H
     labels = [f"{'é' * 3} {i}" for i in range(1000)]
     tiny = base64_of(encoded(picture(8, 8)))
     count = next(
-        n for n in range(64, 0, -1) if ask(handler, event({"images": ["*"] * n, "labels": labels, "embedding": True}))[0] == 200
+        n
+        for n in range(64, 0, -1)
+        if ask(handler, event({"images": ["*"] * n, "labels": labels, "embedding": True}))[0] == 200
     )
-    answer = handler(event({"images": [tiny] * count, "labels": labels, "embedding": True}), Context())
+    answer = handler(
+        event({"images": [tiny] * count, "labels": labels, "embedding": True}), Context()
+    )
     assert 0.3 * MAX_ANSWER_BYTES < len(json.dumps(answer)) < MAX_ANSWER_BYTES
 
 
 def test_the_largest_answer_with_regions_fits_what_lambda_can_send(handler: Handler) -> None:
-    labels, tiny = [f"{'é' * 3} {i}" for i in range(1000)], base64_of(encoded(picture(31, 23)))
+    labels = [f"{'é' * 3} {i}" for i in range(1000)]
+    tiny = base64_of(encoded(picture(31, 23)))
     asked = {"labels": labels, "regions": 4}
-    count = next(n for n in range(11, 0, -1) if ask(handler, event(asked | {"images": ["*"] * n}))[0] == 200)
+    count = next(
+        n for n in range(11, 0, -1) if ask(handler, event(asked | {"images": ["*"] * n}))[0] == 200
+    )
     answer = handler(event(asked | {"images": [tiny] * count}), Context())
     assert 0.3 * MAX_ANSWER_BYTES < len(json.dumps(answer)) < MAX_ANSWER_BYTES
 

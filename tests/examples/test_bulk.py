@@ -1,4 +1,4 @@
-"""examples/bulk.py against a run on moto; what moto has no word for, AWS's answers as documented."""
+"""examples/bulk.py against a run on moto, and AWS's documented answers that moto doesn't give."""
 
 import json
 from collections import Counter
@@ -25,14 +25,29 @@ class Aws:
     """Answers as AWS documents them; S3 is moto's."""
 
     def __init__(self, s3: Any, looks: list[dict[str, Any]] | None = None, **outputs: str) -> None:
-        self.s3, self.looks, self.started = s3, looks or [], list[dict[str, Any]]()
-        self.outputs = outputs or {"BulkStateMachine": ARN, "BulkBucket": BUCKET, "BulkFunction": "bulk"}
+        self.s3 = s3
+        self.looks = looks or []
+        self.started = list[dict[str, Any]]()
+        self.outputs = outputs or {
+            "BulkStateMachine": ARN,
+            "BulkBucket": BUCKET,
+            "BulkFunction": "bulk",
+        }
 
     def __call__(self, service: str) -> Any:
         return self.s3 if service == "s3" else self
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
-        return {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]}]}
+        return {
+            "Stacks": [
+                {
+                    "Outputs": [
+                        {"OutputKey": key, "OutputValue": value}
+                        for key, value in self.outputs.items()
+                    ]
+                }
+            ]
+        }
 
     def start_execution(self, **given: Any) -> None:
         self.started.append(given)
@@ -40,7 +55,11 @@ class Aws:
     def describe_execution(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
         assert executionArn == f"arn:aws:states:{REGION}:123456789012:execution:runs:r"
         look = self.looks[0]
-        stop = {"stopDate": START + timedelta(seconds=look["at"])} if look["status"] != "RUNNING" else {}
+        stop = (
+            {"stopDate": START + timedelta(seconds=look["at"])}
+            if look["status"] != "RUNNING"
+            else {}
+        )
         return {"status": look["status"], "startDate": START, **stop, **look.get("more", {})}
 
     def list_map_runs(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
@@ -50,7 +69,12 @@ class Aws:
         look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         zero = {"failed": 0, "timedOut": 0, "aborted": 0, "pending": 0, "running": 0}
         return {
-            "itemCounts": {**zero, "total": 1000, "succeeded": look["done"], "failed": look.get("failed", 0)},
+            "itemCounts": {
+                **zero,
+                "total": 1000,
+                "succeeded": look["done"],
+                "failed": look.get("failed", 0),
+            },
             "executionCounts": {**zero, "total": 10, "succeeded": look["done"] // 100},
         }
 
@@ -76,7 +100,13 @@ def run(encoders: Encoders) -> Iterator[Any]:
         put("images/a.txt", b"text")
         Machine(s3, BulkHandler(encoders, Bucket(BUCKET, "images/"))).run(
             "r",
-            {"prefix": "images/", "labels": ["a dog", "food"], "actions": ["keep"], "thresholds": THRESHOLDS, "batch_size": 5},
+            {
+                "prefix": "images/",
+                "labels": ["a dog", "food"],
+                "actions": ["keep"],
+                "thresholds": THRESHOLDS,
+                "batch_size": 5,
+            },
         )
         yield s3
 
@@ -89,31 +119,56 @@ def status(*arguments: object, make: Callable[[str], Any]) -> str | int | None:
     return None
 
 
-def test_start_sends_what_the_state_machine_takes(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_start_sends_what_the_state_machine_takes(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     there = Aws(run)
     assert (
-        status("start", "--prefix", "images/", "--labels", "a dog,food", "--max-concurrency", "50", "--name", "n", make=there)
+        status(
+            "start",
+            "--prefix",
+            "images/",
+            "--labels",
+            "a dog,food",
+            "--max-concurrency",
+            "50",
+            "--name",
+            "n",
+            make=there,
+        )
         is None
     )
     assert capsys.readouterr().out == "n\n"
     (given,) = there.started
     assert (given["stateMachineArn"], given["name"]) == (ARN, "n")
-    assert json.loads(given["input"]) == {"labels": ["a dog", "food"], "max_concurrency": 50, "prefix": "images/"}
+    assert json.loads(given["input"]) == {
+        "labels": ["a dog", "food"],
+        "max_concurrency": 50,
+        "prefix": "images/",
+    }
 
 
 def test_a_run_may_ask_by_a_classifiers_name(run: Any) -> None:
     there = Aws(run)
-    assert status("start", "--prefix", "images/", "--classifier", "mine", "--name", "n", make=there) is None
+    assert (
+        status("start", "--prefix", "images/", "--classifier", "mine", "--name", "n", make=there)
+        is None
+    )
     assert json.loads(there.started[0]["input"]) == {"classifier": "mine", "prefix": "images/"}
 
 
 def test_what_had_an_error_is_a_manifest_for_another_run(run: Any, tmp_path: Path) -> None:
-    there, again = Aws(run), tmp_path / "again.jsonl"
+    there = Aws(run)
+    again = tmp_path / "again.jsonl"
     assert status("results", "r", "--failed", again, make=there) is None
     assert again.read_text(encoding="utf-8") == '{"key": "images/bad.jpg"}\n'
-    assert status("start", "--manifest", again, "--labels", "a,b", "--name", "n2", make=there) is None
+    assert (
+        status("start", "--manifest", again, "--labels", "a,b", "--name", "n2", make=there) is None
+    )
     assert json.loads(there.started[0]["input"])["manifest"] == "manifests/n2.jsonl"
-    assert run.get_object(Bucket=BUCKET, Key="manifests/n2.jsonl")["Body"].read() == again.read_bytes()
+    assert (
+        run.get_object(Bucket=BUCKET, Key="manifests/n2.jsonl")["Body"].read() == again.read_bytes()
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -124,17 +179,26 @@ def test_results_are_summed_up_and_fetched_as_one_file(
     assert status("results", "r", "--output", output, make=Aws(run)) is None
     said = capsys.readouterr().out
     assert said.startswith("13 classified, 1 with an error, 1 skipped\nBy best label:\n")
-    decided = Counter(line["decision"]["action"] or "none" for line in lines(run, "r") if "decision" in line)
+    decided = Counter(
+        line["decision"]["action"] or "none" for line in lines(run, "r") if "decision" in line
+    )
     assert 0 < decided["keep"] < 13
-    assert said.endswith("By decision:\n" + "".join(f"{count:>12,}  {name}\n" for name, count in decided.most_common()))
+    assert said.endswith(
+        "By decision:\n"
+        + "".join(f"{count:>12,}  {name}\n" for name, count in decided.most_common())
+    )
     rows = output.read_text(encoding="utf-8").splitlines()
     assert len(rows) == (15 if form == "jsonl" else 16)
     (dog,) = [row for row in rows if "images/dog.jpg" in row]
-    assert ",keep,a dog,," in dog if form == "csv" else json.loads(dog)["decision"]["action"] == "keep"
+    assert (
+        ",keep,a dog,," in dog if form == "csv" else json.loads(dog)["decision"]["action"] == "keep"
+    )
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_watch_shows_done_failed_rate_time_left_and_cost_until_the_end(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_shows_done_failed_rate_time_left_and_cost_until_the_end(
+    run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     looks = [
         {"status": "RUNNING", "at": 0},
         {"status": "SUCCEEDED", "at": 100, "done": 980, "failed": 20},
@@ -151,21 +215,38 @@ def test_watch_shows_done_failed_rate_time_left_and_cost_until_the_end(run: Any,
     assert waits == [3]
     # 50 s at 1 GB and 0.064 GB, 10 invocations, 980 reads, 9 batches.
     cost = 50 * (0.0000133334 + 0.064 * 0.00001667) + 10 * 2e-7 + 980 * 4e-7 + 9 * 31e-6
-    expected = f"SUCCEEDED: 980 of 1,000 done, 20 failed, 10.0 a second, about ${cost:,.4f} so far (an estimate)\n"
+    expected = (
+        f"SUCCEEDED: 980 of 1,000 done, 20 failed, 10.0 a second, about ${cost:,.4f} so far (an"
+        " estimate)\n"
+    )
     assert capsys.readouterr().out == expected
 
 
 def test_a_refused_run_ends_with_its_reason_and_a_failed_one_with_how_to_go_on(run: Any) -> None:
     cause = json.dumps({"errorMessage": "labels is missing", "errorType": "RunRefused"})
-    refused = Aws(run, [{"status": "FAILED", "at": 1, "more": {"error": "RunRefused", "cause": cause}}])
+    refused = Aws(
+        run, [{"status": "FAILED", "at": 1, "more": {"error": "RunRefused", "cause": cause}}]
+    )
     assert status("watch", "r", make=refused) == "FAILED: RunRefused labels is missing"
     failed = Aws(
-        run, [{"status": "FAILED", "at": 1, "done": 5, "more": {"error": "States.ExceedToleratedFailureThreshold", "cause": "x"}}]
+        run,
+        [
+            {
+                "status": "FAILED",
+                "at": 1,
+                "done": 5,
+                "more": {"error": "States.ExceedToleratedFailureThreshold", "cause": "x"},
+            }
+        ],
     )
-    assert "aws stepfunctions redrive-execution --execution-arn" in str(status("watch", "r", make=failed))
+    assert "aws stepfunctions redrive-execution --execution-arn" in str(
+        status("watch", "r", make=failed)
+    )
 
 
-def test_athena_gets_a_table_partitioned_by_run(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_athena_gets_a_table_partitioned_by_run(
+    run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert status("athena", "r", make=Aws(run)) is None
     text = capsys.readouterr().out
     assert f"'s3://{BUCKET}/results/${{run}}/'" in text

@@ -33,7 +33,8 @@ PHOTO = picture(1500, 1000)
 CLEAR = PHOTO.copy()
 CLEAR.putalpha(picture(1500, 1000, bands=1, seed=1))
 LARGE = {
-    f"JPEG turned {turn}": (encoded(PHOTO, "JPEG", quality=95, exif=exif_orientation(turn)), "JPEG") for turn in range(1, 9)
+    f"JPEG turned {turn}": (encoded(PHOTO, "JPEG", quality=95, exif=exif_orientation(turn)), "JPEG")
+    for turn in range(1, 9)
 } | {
     "PNG turned": (encoded(PHOTO, exif=exif_orientation(6)), "JPEG"),
     "WebP turned": (encoded(PHOTO, "WEBP", quality=95, exif=exif_orientation(8)), "JPEG"),
@@ -49,13 +50,19 @@ LARGE = {
 def test_a_large_image_is_shrunk_and_looks_the_same(data: bytes, kind: str) -> None:
     small, pixels = client.shrink(data)
     with Image.open(io.BytesIO(small)) as image:
-        assert (image.format, min(image.size), max(image.size), pixels) == (kind, 512, 768, 512 * 768)
+        assert (image.format, min(image.size), max(image.size), pixels) == (
+            kind,
+            512,
+            768,
+            512 * 768,
+        )
         assert image.getexif().get(0x0112, 1) == 1
     whole = upright(data)
     assert (whole.width > whole.height) == (image.width > image.height)
     # Both at about the encoder's size, over white, because transparent pixels have no colour.
     seen = [
-        Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).resize((64, 64)) for image in (upright(small), whole)
+        Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).resize((64, 64))
+        for image in (upright(small), whole)
     ]
     difference = np.abs(np.asarray(seen[0], int) - np.asarray(seen[1], int))
     assert difference.mean() < 2
@@ -66,7 +73,11 @@ def test_a_large_image_is_shrunk_and_looks_the_same(data: bytes, kind: str) -> N
     [
         (SAMPLES / "dog.jpg").read_bytes(),
         encoded(picture(2000, 512)),
-        encoded(Image.fromarray(np.random.default_rng(0).integers(0, 65536, (700, 700), dtype=np.uint16))),
+        encoded(
+            Image.fromarray(
+                np.random.default_rng(0).integers(0, 65536, (700, 700), dtype=np.uint16)
+            )
+        ),
         encoded(Image.new("RGB", (1200, 1200), "red")),
         png_header(5000, 5000),
         b"no picture at all",
@@ -98,7 +109,9 @@ def test_an_error_that_stays_is_reported_after_five_retries(
     assert waits != [1, 2, 4, 8, 16]
 
 
-def test_a_failed_connection_is_retried_twice(backoff: type[client.Backoff], waits: list[float]) -> None:
+def test_a_failed_connection_is_retried_twice(
+    backoff: type[client.Backoff], waits: list[float]
+) -> None:
     message = exit_status(moderation.main, "--endpoint", "http://127.0.0.1:9/", backoff=backoff)
     assert message.startswith("http://127.0.0.1:9/ can't be reached")
     assert message.endswith("Connection refused")
@@ -114,7 +127,12 @@ def test_a_broken_connection_is_retried(backoff: type[client.Backoff], waits: li
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        message = exit_status(moderation.main, "--endpoint", f"http://127.0.0.1:{broken.getsockname()[1]}/", backoff=backoff)
+        message = exit_status(
+            moderation.main,
+            "--endpoint",
+            f"http://127.0.0.1:{broken.getsockname()[1]}/",
+            backoff=backoff,
+        )
         thread.join()
     assert "can't be reached" in message
     assert len(waits) == 5
@@ -122,8 +140,14 @@ def test_a_broken_connection_is_retried(backoff: type[client.Backoff], waits: li
 
 def test_the_key_does_not_follow_a_redirect() -> None:
     elsewhere = RecordingHandler(response(200))
-    with running(elsewhere) as other, running(RecordingHandler(response(307, "moved", Location=other))) as url:
-        assert exit_status(moderation.main, "--endpoint", url, "--api-key", "k") == "The endpoint answered 307: moved"
+    with (
+        running(elsewhere) as other,
+        running(RecordingHandler(response(307, "moved", Location=other))) as url,
+    ):
+        assert (
+            exit_status(moderation.main, "--endpoint", url, "--api-key", "k")
+            == "The endpoint answered 307: moved"
+        )
     assert elsewhere.events == []
 
 
@@ -141,7 +165,9 @@ def test_the_key_does_not_follow_a_redirect() -> None:
 def test_an_error_message_of_the_endpoint_is_shown(status: int, body: str, message: str) -> None:
     with running(RecordingHandler(response(status, body))) as url:
         assert message in exit_status(moderation.main, "--endpoint", url)
-        assert message in exit_status(classify.main, SAMPLES, "--endpoint", url, "--labels", "a dog")
+        assert message in exit_status(
+            classify.main, SAMPLES, "--endpoint", url, "--labels", "a dog"
+        )
 
 
 def test_requests_are_signed_where_the_deployment_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,4 +183,7 @@ def test_requests_are_signed_where_the_deployment_wants_it(monkeypatch: pytest.M
         client.open_session(None).post(url, json={"labels": ["a"]}, timeout=10)
     signature = handler.events[0]["headers"]["authorization"]
     assert signature.startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
-    assert "/eu-central-1/execute-api/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=" in signature
+    assert (
+        "/eu-central-1/execute-api/aws4_request, SignedHeaders=content-type;host;x-amz-date,"
+        " Signature=" in signature
+    )

@@ -10,9 +10,9 @@ import requests
 
 import client
 import evaluate
+from classifier.api.handler import Handler
 from classifier.contract.classifier_file import parse_classifier
 from classifier.model.encoders import Encoders
-from classifier.api.handler import Handler
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import RecordingHandler, exit_status
 from tests.support.requests import DEMO, base64_of
@@ -38,10 +38,20 @@ def beside(tmp_path: Path) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["--multi-label"], ["--templates", "a photo of {}", "--templates", "A photo of {}", "--fit", "pad"]]
+    "more",
+    [
+        [],
+        ["--multi-label"],
+        ["--templates", "a photo of {}", "--templates", "A photo of {}", "--fit", "pad"],
+    ],
 )
 def test_an_endpoint_is_judged_as_its_model_here(
-    folder: Path, beside: list[object], more: list[str], handler: Handler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    beside: list[object],
+    more: list[str],
+    handler: Handler,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     question = ["--labels", ",".join(LABELS), *more]
     with running(handler) as url:
@@ -55,8 +65,11 @@ def test_an_endpoint_is_judged_as_its_model_here(
     assert first["curves"] == second["curves"]
 
 
-def test_the_next_wording_sends_texts_alone(folder: Path, beside: list[object], handler: Handler) -> None:
-    recorder, sent = RecordingHandler(handler=handler), list[int]()
+def test_the_next_wording_sends_texts_alone(
+    folder: Path, beside: list[object], handler: Handler
+) -> None:
+    recorder = RecordingHandler(handler=handler)
+    sent = list[int]()
     with running(recorder) as url:
         for template in ("a photo of {}", "a drawing of {}"):
             question = ["--labels", ",".join(LABELS), "--templates", template]
@@ -86,7 +99,9 @@ def test_an_endpoint_that_answers_with_another_model_in_the_middle_ends_the_run(
 
     draw(folder, each=30, seed=1)
     with running(deployed_meanwhile) as url:
-        message = exit_status(evaluate.main, folder, "--labels", ",".join(LABELS), *beside, "--endpoint", url)
+        message = exit_status(
+            evaluate.main, folder, "--labels", ",".join(LABELS), *beside, "--endpoint", url
+        )
     assert "answers with another model than before (000000000000, not" in message
     assert not Path(str(beside[-1])).exists()
 
@@ -102,10 +117,14 @@ def test_a_model_that_judges_each_label_alone_is_judged_by_its_own_bias(
         question = {"labels": list(LABELS), "multi_label": bool(more)}
         given = ["--labels", ",".join(LABELS), *more, "--short-side", "64"]
         assert exit_status(evaluate.main, folder, *given, *beside, "--endpoint", url) == 0
-        answer = requests.post(url, json={"image_data": base64_of(path.read_bytes()), **question}, timeout=30).json()["result"]
+        answer = requests.post(
+            url, json={"image_data": base64_of(path.read_bytes()), **question}, timeout=30
+        ).json()["result"]
         deployed = evaluate.Deployed(url, None, client.Backoff, 64)
         prepared = deployed.prepare({"a": parse_classifier(question)})
         with Cache(Path(str(beside[1]))) as cache:
             [embedding] = deployed.embed(None, {"0" * 64: path}, cache).values()
     found = score(prepared, "a", deployed.manifest, np.asarray(embedding)[None])
-    assert dict(zip(found.names, found.probabilities[0], strict=True)) == pytest.approx(answer, abs=1e-6)
+    assert dict(zip(found.names, found.probabilities[0], strict=True)) == pytest.approx(
+        answer, abs=1e-6
+    )

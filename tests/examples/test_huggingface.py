@@ -22,39 +22,67 @@ def inference(url: str) -> InferenceClient:
 
 
 def test_hugging_faces_client_gets_the_same_scores_with_its_own_template(handler: Handler) -> None:
-    data, labels = (SAMPLES / "pizza.jpg").read_bytes(), ["dog", "pizza", "cat"]
+    data = (SAMPLES / "pizza.jpg").read_bytes()
+    labels = ["dog", "pizza", "cat"]
     body = {"image_data": base64_of(data), "labels": labels, "top_k": 3}
     with running(handler) as url:
-        for hypothesis, template in ((None, "This is a photo of {}."), ("a drawing of {}", "a drawing of {}")):
-            scores = inference(url).zero_shot_image_classification(data, labels, hypothesis_template=hypothesis)
+        for hypothesis, template in (
+            (None, "This is a photo of {}."),
+            ("a drawing of {}", "a drawing of {}"),
+        ):
+            scores = inference(url).zero_shot_image_classification(
+                data, labels, hypothesis_template=hypothesis
+            )
             answer = requests.post(url, json=body | {"templates": [template]}, timeout=30).json()
-            assert [(element.label, element.score) for element in scores] == list(answer["result"].items())
+            assert [(element.label, element.score) for element in scores] == list(
+                answer["result"].items()
+            )
             assert sorted(scores, key=lambda element: -element.score) == scores
 
 
 def test_hugging_faces_client_shows_the_message_of_an_error(handler: Handler) -> None:
     with running(handler) as url, pytest.raises(BadRequestError) as raised:
-        inference(url).zero_shot_image_classification((SAMPLES / "pizza.jpg").read_bytes(), ["dog", "Dog"])
-    message = 'parameters.candidate_labels.0 "dog" and parameters.candidate_labels.1 "Dog" are the same to the model; remove one.'
+        inference(url).zero_shot_image_classification(
+            (SAMPLES / "pizza.jpg").read_bytes(), ["dog", "Dog"]
+        )
+    message = (
+        'parameters.candidate_labels.0 "dog" and parameters.candidate_labels.1 "Dog" are the same'
+        " to the model; remove one."
+    )
     assert message in str(raised.value)
 
 
-def test_the_example_sends_the_api_key_and_not_a_saved_token(handler: Handler, tmp_path: Path) -> None:
+def test_the_example_sends_the_api_key_and_not_a_saved_token(
+    handler: Handler, tmp_path: Path
+) -> None:
     (tmp_path / "token").write_text("hf_saved")
-    recorder, arguments = RecordingHandler(handler=handler), ["--labels", "a dog, a cat", "--template", "a drawing of {}"]
+    recorder = RecordingHandler(handler=handler)
+    arguments = ["--labels", "a dog, a cat", "--template", "a drawing of {}"]
     with running(recorder) as url:
         runs = [
             run_python(
-                "examples/huggingface.py", "--endpoint", url, *arguments, HF_HOME=str(tmp_path), CLIP_API_KEY="secret", **more
+                "examples/huggingface.py",
+                "--endpoint",
+                url,
+                *arguments,
+                HF_HOME=str(tmp_path),
+                CLIP_API_KEY="secret",
+                **more,
             )
             for more in ({}, {"HF_TOKEN": "hf_saved"})
         ]
     for done, event, body in zip(runs, recorder.events, recorder.bodies(), strict=True):
         assert done.returncode == 0, done.stderr
-        assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()] == ["a dog", "a cat"]
+        assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()] == [
+            "a dog",
+            "a cat",
+        ]
         assert event["headers"]["x-api-key"] == "secret"
         assert "hf_saved" not in json.dumps(event)
-        assert body["parameters"] == {"candidate_labels": ["a dog", "a cat"], "hypothesis_template": "a drawing of {}"}
+        assert body["parameters"] == {
+            "candidate_labels": ["a dog", "a cat"],
+            "hypothesis_template": "a drawing of {}",
+        }
 
 
 def test_the_example_explains_an_error(handler: Handler) -> None:
@@ -70,9 +98,13 @@ def test_the_example_explains_an_error(handler: Handler) -> None:
 
 
 @test_runtime.pytestmark
-def test_hugging_faces_client_is_served_in_the_real_runtime(emulator: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hugging_faces_client_is_served_in_the_real_runtime(
+    emulator: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with (
-        test_runtime.environment(emulator, "classifier.main.handler", CLIP_BUNDLE=str(DEMO)) as invoke,
+        test_runtime.environment(
+            emulator, "classifier.main.handler", CLIP_BUNDLE=str(DEMO)
+        ) as invoke,
         running(lambda event, context: invoke(event)) as url,
     ):
         good = exit_status(huggingface.main, "--endpoint", url)

@@ -13,14 +13,24 @@ from tools.local.serve import running
 def test_one_call_gives_all_categories_best_first(deployed: Handler) -> None:
     recorder = RecordingHandler(handler=deployed)
     with running(recorder) as url:
-        done = run_python("examples/moderation.py", "--endpoint", url, "--image", "examples/images/pizza.jpg")
+        done = run_python(
+            "examples/moderation.py", "--endpoint", url, "--image", "examples/images/pizza.jpg"
+        )
     assert done.returncode == 0, done.stderr
     warning, title, *rows, decision = done.stdout.splitlines()
     assert "nothing about photographs" in warning
     assert decision.startswith("No decision: the classifier moderation has no thresholds.")
     assert title == "Category probabilities:"
     shares = [float(row.split()[1].rstrip("%")) for row in rows]
-    assert {row.split()[0] for row in rows} == {"neutral", "suggestive", "sport", "explicit", "gaming", "music", "violence"}
+    assert {row.split()[0] for row in rows} == {
+        "neutral",
+        "suggestive",
+        "sport",
+        "explicit",
+        "gaming",
+        "music",
+        "violence",
+    }
     assert shares == sorted(shares, reverse=True)
     assert abs(sum(shares) - 100) < 0.1
     (body,) = recorder.bodies()
@@ -30,7 +40,13 @@ def test_one_call_gives_all_categories_best_first(deployed: Handler) -> None:
 def test_a_classifier_with_thresholds_decides(deployed: Handler) -> None:
     with running(deployed) as url:
         done = run_python(
-            "examples/moderation.py", "--endpoint", url, "--image", "examples/images/pizza.jpg", "--classifier", "drawings"
+            "examples/moderation.py",
+            "--endpoint",
+            url,
+            "--image",
+            "examples/images/pizza.jpg",
+            "--classifier",
+            "drawings",
         )
     assert done.stdout.splitlines()[-1] == "Decision: no action (a pizza reached a threshold)"
 
@@ -43,5 +59,7 @@ def test_a_classifier_that_is_not_deployed_is_named(handler: Handler) -> None:
 
 @pytest.mark.parametrize("main", [moderation.main, huggingface.main])
 def test_a_missing_file_is_named(main: Callable[..., None], tmp_path: Path) -> None:
-    message = exit_status(main, "--endpoint", "http://127.0.0.1:9/", "--image", tmp_path / "none.jpg")
+    message = exit_status(
+        main, "--endpoint", "http://127.0.0.1:9/", "--image", tmp_path / "none.jpg"
+    )
     assert message == f"{tmp_path / 'none.jpg'} can't be read: No such file or directory"

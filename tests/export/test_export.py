@@ -1,4 +1,6 @@
-"""Export and verify for the true architectures, with random weights: they say nothing, but every weight has to find its place."""
+"""Export and verify for the true architectures, with random weights: they say nothing, but every
+weight has to find its place.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,14 @@ def test_every_named_architecture_is_exported_and_verified(
 ) -> None:
     output = tmp_path / "bundle"
     made = export(
-        model, random_weights(model, tmp_path), trained_with, precision, output, name="random", crops=12, with_torch=True
+        model,
+        random_weights(model, tmp_path),
+        trained_with,
+        precision,
+        output,
+        name="random",
+        crops=12,
+        with_torch=True,
     )
     assert made.fidelity["strings_with_equal_ids"] == 20_000
     assert made.fidelity["pictures_with_equal_pixels"] == 12
@@ -53,7 +62,11 @@ def test_every_named_architecture_is_exported_and_verified(
         # Step by step down the ladder, to the first that holds.
         for encoder, taken in made.precision.items():
             ladder = LADDERS["arm64"]
-            tried = [step for step in ladder if f"{encoder}_{step}_change_99th_percentile" in made.fidelity]
+            tried = [
+                step
+                for step in ladder
+                if f"{encoder}_{step}_change_99th_percentile" in made.fidelity
+            ]
             assert tuple(tried) == ladder[: len(tried)] and (
                 taken == tried[-1] or (taken == "fp32" and len(tried) == len(ladder) - 1)
             )
@@ -62,7 +75,10 @@ def test_every_named_architecture_is_exported_and_verified(
     # 16 prompts of one length share a run; whatever the precision, company changes no bit.
     prompts = [[made.text.start_id, 320, i, made.text.end_id] for i in range(1000, 1040)]
     together = encoders.encode_text(prompts)
-    assert all(np.array_equal(encoders.encode_text([ids])[0], row) for ids, row in zip(prompts, together, strict=True))
+    assert all(
+        np.array_equal(encoders.encode_text([ids])[0], row)
+        for ids, row in zip(prompts, together, strict=True)
+    )
     assert made.image.max_batch == {
         "ViT-B-32-quickgelu": 8,
         "ViT-B-32": 8,
@@ -71,10 +87,17 @@ def test_every_named_architecture_is_exported_and_verified(
         "ViT-B-16": 2,
         "ViT-M-16-alt": 2,
     }.get(model, 1)
-    squares = list(np.random.default_rng(0).integers(0, 256, (9, made.image.size, made.image.size, 3), dtype=np.uint8))
+    squares = list(
+        np.random.default_rng(0).integers(
+            0, 256, (9, made.image.size, made.image.size, 3), dtype=np.uint8
+        )
+    )
     squares[4][:] = 0
     rows = encoders.encode_images(squares)
-    assert all(np.array_equal(encoders.encode_images([square])[0], row) for square, row in zip(squares, rows, strict=True))
+    assert all(
+        np.array_equal(encoders.encode_images([square])[0], row)
+        for square, row in zip(squares, rows, strict=True)
+    )
     assert rows[0].shape == (made.dimension,)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -104,7 +127,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("RN50", "no_such_tag", "is no tag of RN50"),
         ("RN50", '{"mean": [0.5, 0.5, 0.5]}', "lacks std"),
         ("RN50", "openai", "trained with QuickGELU.*MODEL=RN50-quickgelu"),
-        ("RN50-quickgelu", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "trained without QuickGELU.*MODEL=RN50"),
+        (
+            "RN50-quickgelu",
+            {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+            "trained without QuickGELU.*MODEL=RN50",
+        ),
         ("RN101", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "don't fit RN101"),
         ("ViT-Z-1", "openai", "no model of open_clip"),
         ("ViT-B-16-SigLIP", "webli", "SigLIP|timm|Hugging Face"),
@@ -120,9 +147,20 @@ def test_what_cannot_be_expressed_is_refused_by_name_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disagreement_with_open_clip_fails_the_export_and_leaves_nothing(weights: str, tmp_path: Path) -> None:
-    # open_clip forgets transparency, we put it on white: told apart from what must agree, which this stands in for.
+def test_a_disagreement_with_open_clip_fails_the_export_and_leaves_nothing(
+    weights: str, tmp_path: Path
+) -> None:
+    # open_clip forgets transparency, we put it on white: told apart from what must agree, which
+    # this stands in for.
     pictures = [np.random.default_rng(0).integers(0, 256, (90, 80, 4), dtype=np.uint8)]
     with pytest.raises(ExportError, match="prepared differently"):
-        export("RN50", weights, {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "fp32", tmp_path / "bundle", name="x", pictures=pictures)
+        export(
+            "RN50",
+            weights,
+            {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+            "fp32",
+            tmp_path / "bundle",
+            name="x",
+            pictures=pictures,
+        )
     assert list(tmp_path.iterdir()) == []

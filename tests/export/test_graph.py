@@ -17,9 +17,14 @@ BIAS = RNG.standard_normal(96).astype(np.float32)
 
 
 def product(
-    folder: Path, precision: str, *, least: float | None = None, largest: NDArray[np.float32] | None = None, signed: bool = False,
+    folder: Path,
+    precision: str,
+    *,
+    least: float | None = None,
+    largest: NDArray[np.float32] | None = None,
+    signed: bool = False,
     weight: NDArray[np.float32] = WEIGHT,
-) -> onnxruntime.InferenceSession:  # fmt: skip
+) -> onnxruntime.InferenceSession:
     graph = Graph(STEPS[precision], {} if largest is None else {"product": largest}, signed=signed)
     smoothing = graph.smoothing("product", weight)
     x = graph.op("Div", "x", graph.constant(smoothing))
@@ -41,9 +46,17 @@ def error(session: onnxruntime.InferenceSession, x: NDArray[np.float32]) -> floa
 @pytest.mark.parametrize("least", [None, -0.17])
 @pytest.mark.parametrize(
     ("precision", "most"),
-    [("fp32", 1e-5), ("int8-rows", 0.02), ("int8-rows-full", 0.012), ("int14", 0.01), ("int14-both", 2e-4)],
+    [
+        ("fp32", 1e-5),
+        ("int8-rows", 0.02),
+        ("int8-rows-full", 0.012),
+        ("int14", 0.01),
+        ("int14-both", 2e-4),
+    ],
 )
-def test_a_product_is_near_the_exact_one(precision: str, most: float, least: float | None, tmp_path: Path) -> None:
+def test_a_product_is_near_the_exact_one(
+    precision: str, most: float, least: float | None, tmp_path: Path
+) -> None:
     x = RNG.standard_normal((40, 192)).astype(np.float32)
     if least is not None:
         x = np.maximum(x, np.float32(least))
@@ -51,14 +64,19 @@ def test_a_product_is_near_the_exact_one(precision: str, most: float, least: flo
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-full"])
-def test_a_product_with_one_scale_for_all_rows_is_near_the_exact_one(precision: str, tmp_path: Path) -> None:
+def test_a_product_with_one_scale_for_all_rows_is_near_the_exact_one(
+    precision: str, tmp_path: Path
+) -> None:
     x = RNG.standard_normal((40, 192)).astype(np.float32)
     assert error(product(tmp_path, precision, largest=np.abs(x).max(0)), x) < 0.03
 
 
 @pytest.mark.parametrize("precision", [step for step in STEPS if step != "fp32"])
-def test_no_product_saturates_where_inputs_and_weights_are_at_their_largest(precision: str, tmp_path: Path) -> None:
-    x, weight = np.full((3, 192), 2, np.float32), np.full((192, 96), 0.5, np.float32)
+def test_no_product_saturates_where_inputs_and_weights_are_at_their_largest(
+    precision: str, tmp_path: Path
+) -> None:
+    x = np.full((3, 192), 2, np.float32)
+    weight = np.full((192, 96), 0.5, np.float32)
     session = product(tmp_path, precision, largest=np.full(192, 2, np.float32), weight=weight)
     np.testing.assert_allclose(run(session, x), np.broadcast_to(192 + BIAS, (3, 96)), rtol=0.01)
 
@@ -70,19 +88,26 @@ def test_channels_a_hundred_times_the_others_fit_one_scale(tmp_path: Path) -> No
     product(tmp_path / "fp32", "fp32")
     graph = onnx.load(tmp_path / "fp32/product.onnx").graph
     value = next(node.input[0] for node in graph.node if node.op_type == "MatMul")
-    largest = calibrate(tmp_path / "fp32/product.onnx", {"product": value}, [{"x": x[:100]}, {"x": x[100:]}])["product"]
+    largest = calibrate(
+        tmp_path / "fp32/product.onnx", {"product": value}, [{"x": x[:100]}, {"x": x[100:]}]
+    )["product"]
     np.testing.assert_array_equal(largest, np.abs(x).max(0))
     size = float(np.sqrt(((x @ WEIGHT) ** 2).mean()))
     calibrated = product(tmp_path, "int8", largest=largest)
     assert error(calibrated, x) < 0.02 * size
-    assert error(product(tmp_path, "int8", largest=np.full(192, np.abs(x).max())), x) > 2 * error(calibrated, x)
+    assert error(product(tmp_path, "int8", largest=np.full(192, np.abs(x).max())), x) > 2 * error(
+        calibrated, x
+    )
 
 
 def test_what_reaches_beyond_calibration_is_cut_off_and_harms_no_other_row(tmp_path: Path) -> None:
     x = RNG.standard_normal((8, 192)).astype(np.float32)
-    session, far = product(tmp_path, "int8", largest=np.abs(x).max(0)), x.copy()
+    session = product(tmp_path, "int8", largest=np.abs(x).max(0))
+    far = x.copy()
     far[3] *= 1e6
-    np.testing.assert_array_equal(np.delete(run(session, far), 3, 0), np.delete(run(session, x), 3, 0))
+    np.testing.assert_array_equal(
+        np.delete(run(session, far), 3, 0), np.delete(run(session, x), 3, 0)
+    )
     assert np.abs(run(session, far)[3]).max() < 100
 
 
@@ -92,7 +117,9 @@ def test_bytes_are_multiplied_with_14_bits_of_a_weight(tmp_path: Path) -> None:
     graph.write(tmp_path / "bytes.onnx", ("x", TensorProto.UINT8, ["n", 192]), y, 96)
     x = RNG.integers(0, 256, (20, 192), dtype=np.uint8)
     exact = x.astype(np.float32) @ WEIGHT
-    difference = onnxruntime.InferenceSession(tmp_path / "bytes.onnx").run(None, {"x": x})[0] - exact
+    difference = (
+        onnxruntime.InferenceSession(tmp_path / "bytes.onnx").run(None, {"x": x})[0] - exact
+    )
     assert np.sqrt((difference**2).mean()) < 2e-4 * np.sqrt((exact**2).mean())
 
 
@@ -102,7 +129,9 @@ def test_bytes_are_multiplied_with_14_bits_of_a_weight(tmp_path: Path) -> None:
 def test_a_row_is_the_same_to_the_last_bit_alone_and_beside_a_huge_one(
     precision: str, calibrated: bool, least: float | None, tmp_path: Path
 ) -> None:
-    session = product(tmp_path, precision, least=least, largest=np.ones(192, np.float32) if calibrated else None)
+    session = product(
+        tmp_path, precision, least=least, largest=np.ones(192, np.float32) if calibrated else None
+    )
     for seed in range(5):
         rng = np.random.default_rng(seed)
         x = np.abs(rng.standard_normal((int(rng.integers(2, 40)), 192))).astype(np.float32)
@@ -117,12 +146,19 @@ def test_a_row_of_zeros_gives_the_bias(tmp_path: Path) -> None:
 
 
 def test_signed_and_unsigned_8_bit_weights_stand_for_the_same_integers(tmp_path: Path) -> None:
-    """So the unsigned ones, which saturate nowhere, can be judged in place of the signed ones, which need VNNI."""
+    """So the unsigned ones, which saturate nowhere, can be judged in place of the signed ones,
+    which need VNNI.
+    """
     integers = {}
     for signed in (True, False):
         product(tmp_path, "int8-rows-full", signed=signed)
-        arrays = [numpy_helper.to_array(array) for array in onnx.load(tmp_path / "product.onnx").graph.initializer]
-        weight = next(array for array in arrays if array.dtype in (np.int8, np.uint8) and array.ndim == 2)
+        arrays = [
+            numpy_helper.to_array(array)
+            for array in onnx.load(tmp_path / "product.onnx").graph.initializer
+        ]
+        weight = next(
+            array for array in arrays if array.dtype in (np.int8, np.uint8) and array.ndim == 2
+        )
         integers[signed] = weight.astype(int) - (0 if signed else 128)
         assert weight.dtype == (np.int8 if signed else np.uint8)
     np.testing.assert_array_equal(integers[True], integers[False])

@@ -20,12 +20,11 @@ from export.source import read_table
 from tests.support.weights import plain
 
 ROOT = Path(__file__).parent.parent.parent
-MODEL, TAG = "ViT-B-32-quickgelu", "openai"
-REPOSITORY, FILE, COMMIT = (
-    "timm/vit_base_patch32_clip_224.openai",
-    "open_clip_model.safetensors",
-    "0123456789abcdef0123456789abcdef01234567",
-)
+MODEL = "ViT-B-32-quickgelu"
+TAG = "openai"
+REPOSITORY = "timm/vit_base_patch32_clip_224.openai"
+FILE = "open_clip_model.safetensors"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = np.random.default_rng(0).bytes(200_000)
 
 
@@ -34,7 +33,9 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self, weights: bytes, licence: str = "license: mit") -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.weights, self.licence, self.trouble = weights, licence, ""
+        self.weights = weights
+        self.licence = licence
+        self.trouble = ""
         self.requests: list[str] = []
         self.sha256 = hashlib.sha256(weights).hexdigest()
 
@@ -56,20 +57,33 @@ class Answers(BaseHTTPRequestHandler):
             return self._refuse(401, "GatedRepo")
         if self.path.partition("?")[0] in (api, f"{api}/revision/{COMMIT}", f"{api}/revision/main"):
             card = dict(line.split(": ") for line in hub.licence.splitlines())
-            files = [{"rfilename": "README.md", "size": 10}, {"rfilename": FILE, "size": len(hub.weights)}]
+            files = [
+                {"rfilename": "README.md", "size": 10},
+                {"rfilename": FILE, "size": len(hub.weights)},
+            ]
             if hub.trouble == "missing":
                 files.pop()
             return self._send(
-                json.dumps({"id": REPOSITORY, "sha": COMMIT, "cardData": card, "siblings": files}).encode(), body, {}
+                json.dumps(
+                    {"id": REPOSITORY, "sha": COMMIT, "cardData": card, "siblings": files}
+                ).encode(),
+                body,
+                {},
             )
         if self.path.startswith("/api/"):
-            return self._refuse(404, "RevisionNotFound" if REPOSITORY in self.path else "RepoNotFound")
+            return self._refuse(
+                404, "RevisionNotFound" if REPOSITORY in self.path else "RepoNotFound"
+            )
         if self.path.endswith("/README.md"):
             text = f"---\n{hub.licence}\n---\nA card.\n".encode()
             return self._send(text, body, {"ETag": '"card"', "X-Repo-Commit": COMMIT})
         if not self.path.endswith(f"/{FILE}"):
             return self._refuse(404, "EntryNotFound")
-        content = hub.weights[:-1] + bytes([hub.weights[-1] ^ 1]) if hub.trouble == "changed" else hub.weights
+        content = (
+            hub.weights[:-1] + bytes([hub.weights[-1] ^ 1])
+            if hub.trouble == "changed"
+            else hub.weights
+        )
         tag = f'"{hub.sha256}"'
         headers = {
             "ETag": tag,
@@ -82,20 +96,30 @@ class Answers(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)
-        for name, value in {"X-Error-Code": code, "X-Repo-Commit": COMMIT, "Content-Length": "0"}.items():
+        for name, value in {
+            "X-Error-Code": code,
+            "X-Repo-Commit": COMMIT,
+            "Content-Length": "0",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
 
     def _send(self, content: bytes, body: bool, headers: dict[str, str]) -> None:
         first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
         self.send_response(206 if first else 200)
-        for name, value in {**headers, "Content-Length": str(len(content) - first), "Content-Type": "application/json"}.items():
+        for name, value in {
+            **headers,
+            "Content-Length": str(len(content) - first),
+            "Content-Type": "application/json",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         weights = self.path.endswith(f"/{FILE}")
         # `cut`: a connection ends after a quarter of the file; `dead`: each ends at its half.
         last = (
-            {"cut": first + len(content) // 4, "dead": len(content) // 2}.get(self.server.trouble, len(content))
+            {"cut": first + len(content) // 4, "dead": len(content) // 2}.get(
+                self.server.trouble, len(content)
+            )
             if weights
             else None
         )
@@ -121,7 +145,9 @@ def serving(server: Hub) -> Iterator[Hub]:
     server.server_close()
 
 
-def run(arguments: list[str], folder: Path, endpoint: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: list[str], folder: Path, endpoint: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     settings = {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(folder / "cache"),
@@ -130,7 +156,13 @@ def run(arguments: list[str], folder: Path, endpoint: str, **variables: str) -> 
     }
     environment = os.environ | settings | variables
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
     )
 
 
@@ -140,22 +172,32 @@ from export.errors import ExportError
 from export.hub import fetch
 revision, accepted = (argument or None for argument in sys.argv[1:])
 try:
-    print(fetch({repository!r}, ["absent.safetensors", {file!r}], revision, None, accepted, lambda text: print(text, file=sys.stderr)))
+    say = lambda text: print(text, file=sys.stderr)
+    print(fetch({repository!r}, ["absent.safetensors", {file!r}], revision, None, accepted, say))
 except ExportError as err:
     sys.exit(f"error: {{err}}")
 """
 
 
-def fetch(hub: Hub, folder: Path, revision: str = "", accepted: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+def fetch(
+    hub: Hub, folder: Path, revision: str = "", accepted: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     code = FETCH.format(repository=REPOSITORY, file=FILE)
-    return run(["-c", code, revision, accepted], folder, f"http://127.0.0.1:{hub.server_address[1]}", **variables)
+    return run(
+        ["-c", code, revision, accepted],
+        folder,
+        f"http://127.0.0.1:{hub.server_address[1]}",
+        **variables,
+    )
 
 
 def check_refused(done: subprocess.CompletedProcess[str], message: str, folder: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert [blob for blob in folder.glob("cache/hub/*/blobs/*") if blob.stat().st_size >= len(CONTENT)] == []
+    assert [
+        blob for blob in folder.glob("cache/hub/*/blobs/*") if blob.stat().st_size >= len(CONTENT)
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +209,9 @@ def check_refused(done: subprocess.CompletedProcess[str], message: str, folder: 
         ("dead", "the next run starts this file over"),
     ],
 )
-def test_a_download_that_fails_is_told_and_leaves_nothing(hub: Hub, trouble: str, message: str, tmp_path: Path) -> None:
+def test_a_download_that_fails_is_told_and_leaves_nothing(
+    hub: Hub, trouble: str, message: str, tmp_path: Path
+) -> None:
     hub.trouble = trouble
     check_refused(fetch(hub, tmp_path), message, tmp_path)
 
@@ -186,15 +230,25 @@ def test_a_connection_that_breaks_again_and_again_is_resumed_where_it_broke(tmp_
 
 def test_a_hub_that_cannot_be_reached_is_told_within_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
-    done = run(["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""], tmp_path, "http://127.0.0.1:9")
+    done = run(
+        ["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""],
+        tmp_path,
+        "http://127.0.0.1:9",
+    )
     assert time.monotonic() - started < 15
     check_refused(done, "The hub can't be reached and the weights are not in the cache", tmp_path)
     assert "HF_HUB_DISABLE_XET" in done.stderr
 
 
-def test_without_a_network_the_cache_gives_weights_revision_and_licence(hub: Hub, tmp_path: Path) -> None:
+def test_without_a_network_the_cache_gives_weights_revision_and_licence(
+    hub: Hub, tmp_path: Path
+) -> None:
     assert fetch(hub, tmp_path).returncode == 0
-    done = run(["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""], tmp_path, "http://127.0.0.1:9")
+    done = run(
+        ["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""],
+        tmp_path,
+        "http://127.0.0.1:9",
+    )
     assert done.returncode == 0, done.stderr
     assert f"revision='{COMMIT}'" in done.stdout
     assert "licence='mit'" in done.stdout
@@ -202,7 +256,9 @@ def test_without_a_network_the_cache_gives_weights_revision_and_licence(hub: Hub
 
 def test_a_revision_is_pinned_and_an_unknown_one_is_refused(hub: Hub, tmp_path: Path) -> None:
     assert fetch(hub, tmp_path, revision=COMMIT).returncode == 0
-    check_refused(fetch(hub, tmp_path / "other", revision="abc"), "has no revision abc", tmp_path / "other")
+    check_refused(
+        fetch(hub, tmp_path / "other", revision="abc"), "has no revision abc", tmp_path / "other"
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +269,9 @@ def test_a_revision_is_pinned_and_an_unknown_one_is_refused(hub: Hub, tmp_path: 
         ("license: other", "other"),
     ],
 )
-def test_a_licence_that_limits_use_is_accepted_by_name_before_the_download(card: str, licence: str, tmp_path: Path) -> None:
+def test_a_licence_that_limits_use_is_accepted_by_name_before_the_download(
+    card: str, licence: str, tmp_path: Path
+) -> None:
     for hub in serving(Hub(CONTENT, card)):
         check_refused(fetch(hub, tmp_path), f"ACCEPT_LICENCE={licence}", tmp_path)
         check_refused(fetch(hub, tmp_path, accepted="mit"), f"ACCEPT_LICENCE={licence}", tmp_path)
@@ -221,18 +279,34 @@ def test_a_licence_that_limits_use_is_accepted_by_name_before_the_download(card:
         done = fetch(hub, tmp_path, accepted=licence)
         assert f"licence='{licence}'" in done.stdout, done.stderr
         # The cached card asks again where there is no network.
-        offline = run(["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""], tmp_path, "http://127.0.0.1:9")
+        offline = run(
+            ["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""],
+            tmp_path,
+            "http://127.0.0.1:9",
+        )
         assert f"ACCEPT_LICENCE={licence}" in offline.stderr
 
 
-NO_TORCH = "import runpy, sys; sys.modules.update(torch=None, open_clip=None); runpy.run_module('export', run_name='__main__')"
+NO_TORCH = (
+    "import runpy, sys; sys.modules.update(torch=None, open_clip=None); runpy.run_module('export',"
+    " run_name='__main__')"
+)
 
 
 def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path) -> None:
     file = tmp_path / FILE
     save_file(plain(Architecture.model_validate(read_table()["architectures"][MODEL])), file)
     for hub in serving(Hub(file.read_bytes())):
-        arguments = ["--model", "ViT-B-32", "--pretrained", TAG, "--precision", "fp32", "--crops", "4"]
+        arguments = [
+            "--model",
+            "ViT-B-32",
+            "--pretrained",
+            TAG,
+            "--precision",
+            "fp32",
+            "--crops",
+            "4",
+        ]
         done = run(
             ["-c", NO_TORCH, *arguments, "--output", str(tmp_path / "bundle")],
             tmp_path,
@@ -240,8 +314,16 @@ def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path
         )
         assert done.returncode == 0, done.stderr
         manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
-        assert manifest["weights"] == {"source": REPOSITORY, "revision": COMMIT, "sha256": hub.sha256}
-        assert (manifest["licence"], manifest["model"], manifest["pretrained"]) == ("mit", MODEL, TAG)
+        assert manifest["weights"] == {
+            "source": REPOSITORY,
+            "revision": COMMIT,
+            "sha256": hub.sha256,
+        }
+        assert (manifest["licence"], manifest["model"], manifest["pretrained"]) == (
+            "mit",
+            MODEL,
+            TAG,
+        )
         assert "numpy" in manifest["fidelity"]["checked_against"]
         # The name without QuickGELU is taken, with a note.
         assert f"trained with QuickGELU: taking {MODEL}" in done.stderr
@@ -249,8 +331,18 @@ def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path
 
 
 def test_a_model_that_needs_torch_is_told_apart_with_the_size_of_torch(tmp_path: Path) -> None:
-    arguments = ["--model", "RN50-quickgelu", "--pretrained", "openai", "--output", str(tmp_path / "bundle")]
-    code = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest); "
+    arguments = [
+        "--model",
+        "RN50-quickgelu",
+        "--pretrained",
+        "openai",
+        "--output",
+        str(tmp_path / "bundle"),
+    ]
+    code = (
+        "import importlib.util as u; find = u.find_spec; u.find_spec = lambda name, *rest: None if"
+        " name == 'torch' else find(name, *rest); "
+    )
     done = run(["-c", code + NO_TORCH, *arguments], tmp_path, "http://127.0.0.1:9")
     assert done.returncode == 3, done.stderr
     assert "needs torch" in done.stderr

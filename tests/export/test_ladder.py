@@ -1,4 +1,6 @@
-"""The gate on embeddings laid out like a trained CLIP's, and the ladder on small models whose weights are hard to quantise."""
+"""The gate on embeddings laid out like a trained CLIP's, and the ladder on small models whose
+weights are hard to quantise.
+"""
 
 from pathlib import Path
 
@@ -8,15 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.model.encoders import Encoders
+from dev.benchmark.ladder import small_ladder
 from export import pipeline
 from export.errors import ExportError
 from export.verify import Reference, Served, judge, pictures, read_pictures, sentences
 from tests.support.weights import small_architecture, unfriendly
-from dev.benchmark.ladder import small_ladder
 
 DIMENSION = 512
 # CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.
-SCALE, TEXT_COSINE = 100, 0.77
+SCALE = 100
+TEXT_COSINE = 0.77
 Floats = NDArray[np.float32]
 
 
@@ -37,13 +40,19 @@ def turned(rng: np.random.Generator, rows: Floats, cosine: float) -> Floats:
 
 
 def geometry(seed: int) -> Reference:
-    """Texts around one direction, images around another; a picture leans to the nouns that it shows, as a trained CLIP's does."""
+    """Texts around one direction, images around another; a picture leans to the nouns that it
+    shows, as a trained CLIP's does.
+    """
     rng = np.random.default_rng(seed)
     axes = np.linalg.qr(rng.standard_normal((DIMENSION, 2)))[0].T.astype(np.float32)
     texts = directions(rng, len(sentences()), axes[0], TEXT_COSINE)
     images = directions(rng, 100, axes[1], 0.5)
-    # Image and text have a cosine of about 0.2 to 0.3: the lean of an image to single texts decides.
-    lean = texts[rng.integers(len(texts), size=(len(images), 4))].mean(1) - np.sqrt(TEXT_COSINE) * axes[0]
+    # Image and text have a cosine of about 0.2 to 0.3: the lean of an image to single texts
+    # decides.
+    lean = (
+        texts[rng.integers(len(texts), size=(len(images), 4))].mean(1)
+        - np.sqrt(TEXT_COSINE) * axes[0]
+    )
     images += 0.25 * axes[0] + 0.5 * lean
     images /= np.linalg.norm(images, axis=1, keepdims=True)
     return Reference([], sentences(), [], images.astype(np.float32), texts, SCALE)
@@ -52,11 +61,23 @@ def geometry(seed: int) -> Reference:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("image_cosine", "text_cosine", "holds"),
-    [(1, 1, True), (0.999997, 0.999997, True), (0.99997, 1, True), (0.998, 1, False), (1, 0.99, False), (0.9985, 0.963, False)],
+    [
+        (1, 1, True),
+        (0.999997, 0.999997, True),
+        (0.99997, 1, True),
+        (0.998, 1, False),
+        (1, 0.99, False),
+        (0.9985, 0.963, False),
+    ],
 )
-def test_the_gate_tells_good_embeddings_from_bad_ones(image_cosine: float, text_cosine: float, holds: bool, seed: int) -> None:
-    reference, rng = geometry(seed), np.random.default_rng(seed)
-    served = Served(turned(rng, reference.images, image_cosine), turned(rng, reference.texts, text_cosine))
+def test_the_gate_tells_good_embeddings_from_bad_ones(
+    image_cosine: float, text_cosine: float, holds: bool, seed: int
+) -> None:
+    reference = geometry(seed)
+    rng = np.random.default_rng(seed)
+    served = Served(
+        turned(rng, reference.images, image_cosine), turned(rng, reference.texts, text_cosine)
+    )
     assert judge(served, reference).holds == holds
 
 
@@ -82,15 +103,20 @@ def test_two_sentences_about_one_noun_never_compete() -> None:
     nouns = len(reference.sentences) // 8
     texts = np.tile(reference.texts[:nouns], (8, 1))
     images = texts[np.arange(100) % nouns]
-    verdict = judge(Served(images, texts), Reference([], reference.sentences, [], images, texts, SCALE))
+    verdict = judge(
+        Served(images, texts), Reference([], reference.sentences, [], images, texts, SCALE)
+    )
     # An image is one noun's own: whatever set holds that noun is decided by far.
     with_the_noun = 100 * 24 * 5 / nouns
     assert verdict.decided > 0.8 * with_the_noun
 
 
 def test_pictures_to_calibrate_on_are_none_to_judge_on() -> None:
-    judging, calibration = pictures(60), pictures(60, "calibration")
-    assert not {picture.tobytes() for picture in judging} & {picture.tobytes() for picture in calibration}
+    judging = pictures(60)
+    calibration = pictures(60, "calibration")
+    assert not {picture.tobytes() for picture in judging} & {
+        picture.tobytes() for picture in calibration
+    }
     assert len({picture.tobytes() for picture in judging}) == 60
 
 
@@ -104,24 +130,41 @@ def test_own_pictures_are_refused_where_they_are_few_or_broken(tmp_path: Path) -
         read_pictures(tmp_path)
 
 
-def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(tmp_path: Path) -> None:
+def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(
+    tmp_path: Path,
+) -> None:
     steps, manifest = small_ladder(tmp_path, unfriendly(small_architecture()), "arm64", 40)
-    fp32 = {encoder: (tmp_path / f"{encoder}.weights").stat().st_size for encoder in ("image", "text")}
+    fp32 = {
+        encoder: (tmp_path / f"{encoder}.weights").stat().st_size for encoder in ("image", "text")
+    }
     chosen, figures = steps.take("auto")
     assert "fp32" not in chosen.values()
-    assert float(figures["best_label_equal_at_least"]) >= 0.995 and float(figures["change_99th_percentile"]) <= 0.02
+    assert (
+        float(figures["best_label_equal_at_least"]) >= 0.995
+        and float(figures["change_99th_percentile"]) <= 0.02
+    )
     # The fastest step was tried, and wasn't near enough; each encoder got smaller.
     assert float(figures["image_int8-full_change_99th_percentile"]) > 0.02
-    assert all((tmp_path / f"{encoder}.weights").stat().st_size < size for encoder, size in fp32.items())
-    pipeline._write_settings(tmp_path, manifest.model_copy(update={"precision": chosen, "fidelity": figures}))
+    assert all(
+        (tmp_path / f"{encoder}.weights").stat().st_size < size for encoder, size in fp32.items()
+    )
+    pipeline._write_settings(
+        tmp_path, manifest.model_copy(update={"precision": chosen, "fidelity": figures})
+    )
     encoders = Encoders.load(tmp_path, threads=1, verify_hashes=True)
     assert encoders.manifest.precision == chosen
     prompts = [[49406, i, 320 + i, 49407] for i in range(20)]
     together = encoders.encode_text(prompts)
-    assert all(np.array_equal(encoders.encode_text([ids])[0], row) for ids, row in zip(prompts, together, strict=True))
+    assert all(
+        np.array_equal(encoders.encode_text([ids])[0], row)
+        for ids, row in zip(prompts, together, strict=True)
+    )
     images = list(np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8))
     rows = encoders.encode_images(images)
-    assert all(np.array_equal(encoders.encode_images([image])[0], row) for image, row in zip(images, rows, strict=True))
+    assert all(
+        np.array_equal(encoders.encode_images([image])[0], row)
+        for image, row in zip(images, rows, strict=True)
+    )
 
 
 def test_a_step_that_is_asked_for_is_taken_and_so_is_fp32(tmp_path: Path) -> None:
@@ -130,13 +173,20 @@ def test_a_step_that_is_asked_for_is_taken_and_so_is_fp32(tmp_path: Path) -> Non
     assert steps.take("int8-rows")[0] == {"image": "int8-rows", "text": "int8-rows"}
 
 
-def test_the_search_leaves_the_products_that_hurt_most_in_fp32_until_the_gate_holds(tmp_path: Path) -> None:
+def test_the_search_leaves_the_products_that_hurt_most_in_fp32_until_the_gate_holds(
+    tmp_path: Path,
+) -> None:
     steps, _ = small_ladder(tmp_path, unfriendly(small_architecture()), "x86_64", 20)
     fp32 = (tmp_path / "image.weights").stat().st_size
     chosen, figures = steps.take("search")
     assert chosen["image"] == "mixed"
     products = str(figures["image_fp32_products"]).split(", ")
-    assert 0 < len(products) <= len(steps.inputs["image"]) / 2 and set(products) < set(steps.inputs["image"])
+    assert 0 < len(products) <= len(steps.inputs["image"]) / 2 and set(products) < set(
+        steps.inputs["image"]
+    )
     assert (tmp_path / "image.weights").stat().st_size < fp32
     assert float(figures["image_int8-rows-full_change_99th_percentile"]) > 0.02
-    assert float(figures["change_99th_percentile"]) <= 0.02 and float(figures["best_label_equal_at_least"]) >= 0.995
+    assert (
+        float(figures["change_99th_percentile"]) <= 0.02
+        and float(figures["best_label_equal_at_least"]) >= 0.995
+    )

@@ -24,14 +24,18 @@ def files(folder: Path, names: set[str]) -> Path:
         (REPLACEABLE | {"notes.txt"}, r"not a bundle alone .notes\.txt"),
     ],
 )
-def test_a_folder_with_anything_but_a_bundle_is_refused_and_kept(names: set[str], message: str, tmp_path: Path) -> None:
+def test_a_folder_with_anything_but_a_bundle_is_refused_and_kept(
+    names: set[str], message: str, tmp_path: Path
+) -> None:
     folder = files(tmp_path / "folder", names)
     with pytest.raises(ExportError, match=message):
         check_output(folder)
     assert {path.name for path in folder.iterdir()} == names
 
 
-def test_the_current_folder_what_is_above_it_and_a_file_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_current_folder_what_is_above_it_and_a_file_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder = files(tmp_path / "bundle", REPLACEABLE)
     monkeypatch.chdir(folder)
     for output in (folder, tmp_path):
@@ -50,7 +54,8 @@ def test_a_new_folder_an_empty_one_and_a_bundle_are_taken(tmp_path: Path) -> Non
 
 
 def test_a_bundle_is_replaced_by_renaming_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
-    old, new = files(tmp_path / "bundle", REPLACEABLE), files(tmp_path / ".bundle-new", {"bundle.json"})
+    old = files(tmp_path / "bundle", REPLACEABLE)
+    new = files(tmp_path / ".bundle-new", {"bundle.json"})
     swap(new, old)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert [path.name for path in old.iterdir()] == ["bundle.json"]
@@ -63,10 +68,14 @@ def test_a_swap_that_fails_keeps_the_old_bundle(tmp_path: Path) -> None:
     assert {path.name for path in old.iterdir()} == REPLACEABLE
 
 
-def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_in_a_path_is_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "weights.pt").write_bytes(b"no weights")
-    with pytest.raises(ExportError, match=r"The weights don't fit ViT-B-32-quickgelu: weights\.pt is neither"):
+    with pytest.raises(
+        ExportError, match=r"The weights don't fit ViT-B-32-quickgelu: weights\.pt is neither"
+    ):
         load(Request("ViT-B-32-quickgelu", "~/weights.pt", "openai"), print)
 
 
@@ -79,7 +88,9 @@ def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, t
         ("ViT-B-16-SigLIP", "webli", "can't be made into a bundle yet"),
     ],
 )
-def test_a_name_that_cannot_be_made_is_refused_before_torch_is_installed(model: str, pretrained: str, message: str) -> None:
+def test_a_name_that_cannot_be_made_is_refused_before_torch_is_installed(
+    model: str, pretrained: str, message: str
+) -> None:
     with pytest.raises(ExportError, match=message) as refused:
         load(Request(model, pretrained), print)
     assert not isinstance(refused.value, NeedsTorchError)

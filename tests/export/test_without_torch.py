@@ -1,7 +1,9 @@
-"""What is made without torch equals what is made through open_clip, for every architecture of the table, with random weights.
+"""What is made without torch equals what is made through open_clip, for every architecture of the
+table, with random weights.
 
-Towers wider than 512 are built with two blocks instead of all: a block is like the next, and all of them would take an hour and 20 GB.
-Sizes, widths, heads and positions are the true ones. test_export.py exports some of them whole.
+Towers wider than 512 are built with two blocks instead of all: a block is like the next, and all of
+them would take an hour and 20 GB. Sizes, widths, heads and positions are the true ones.
+test_export.py exports some of them whole.
 """
 
 import json
@@ -27,8 +29,12 @@ from export.torch_source import arrays, describe, model_config
 from export.towers import write_encoder
 
 FULL_WIDTH = 512
-MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-ARCHITECTURES = {name: Architecture.model_validate(value) for name, value in read_table()["architectures"].items()}
+MEAN = open_clip.OPENAI_DATASET_MEAN
+STD = open_clip.OPENAI_DATASET_STD
+ARCHITECTURES = {
+    name: Architecture.model_validate(value)
+    for name, value in read_table()["architectures"].items()
+}
 
 
 def test_the_table_is_what_open_clip_says() -> None:
@@ -41,7 +47,9 @@ def test_the_tokenizer_of_the_demo_is_every_models(tmp_path: Path) -> None:
         write_merges(name, tmp_path)
         assert (tmp_path / "merges.bin").read_bytes() == (DEMO / "merges.bin").read_bytes()
         assert text_settings(name).model_dump() == demo
-    lengths = {name: architecture.text.context_length for name, architecture in ARCHITECTURES.items()}
+    lengths = {
+        name: architecture.text.context_length for name, architecture in ARCHITECTURES.items()
+    }
     assert set(lengths.values()) == {demo["context_length"]}
 
 
@@ -52,24 +60,34 @@ def model_of(name: str) -> tuple[Any, Architecture]:
     torch.manual_seed(0)
     model = open_clip.CLIP(**config).eval()
     for parameter in model.parameters():
-        if parameter.ndim == 1:  # norms, biases and scales are constant in a new model: here each must find its place
+        # Norms, biases and scales are constant in a new model: here each must find its place.
+        if parameter.ndim == 1:
             parameter.data += 0.05 * torch.randn_like(parameter)
     return model, describe(model)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_bytes_equal_those_through_torch_and_the_embeddings_open_clips(name: str, tmp_path: Path) -> None:
+def test_the_bytes_equal_those_through_torch_and_the_embeddings_open_clips(
+    name: str, tmp_path: Path
+) -> None:
     model, architecture = model_of(name)
     two_blocks = {"layers": 2} if ARCHITECTURES[name].image.width > FULL_WIDTH else {}  # type: ignore[union-attr]
     listed = ARCHITECTURES[name]
     assert listed.image
-    expected = {"image": listed.image.model_copy(update=two_blocks), "text": listed.text.model_copy(update=two_blocks)}
+    expected = {
+        "image": listed.image.model_copy(update=two_blocks),
+        "text": listed.text.model_copy(update=two_blocks),
+    }
     assert architecture == listed.model_copy(update=expected)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     checkpoint = read_checkpoint(tmp_path / "weights.safetensors", name, architecture)
-    settings, weights = {"mean": MEAN, "std": STD}, None
+    settings = {"mean": MEAN, "std": STD}
+    weights = None
     written = []
-    for folder, values in ((tmp_path / "torch", arrays(model, architecture)), (tmp_path / "numpy", checkpoint)):
+    for folder, values in (
+        (tmp_path / "torch", arrays(model, architecture)),
+        (tmp_path / "numpy", checkpoint),
+    ):
         folder.mkdir()
         source = Source(name, architecture, values, settings, weights, "none")  # type: ignore[arg-type]
         for encoder in ("image", "text"):
@@ -77,19 +95,27 @@ def test_the_bytes_equal_those_through_torch_and_the_embeddings_open_clips(name:
         written.append([(folder / name).read_bytes() for name in FILES[:4]])
     assert written[0] == written[1]
 
-    pixels = np.random.default_rng(0).integers(0, 256, (2, source.image_size, source.image_size, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (2, source.image_size, source.image_size, 3), dtype=np.uint8
+    )
     ids = open_clip.get_tokenizer(name)(["a dog", "a photo of two cats"])
     with torch.inference_mode():
-        normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(
-            STD
-        ).view(3, 1, 1)
+        normalised = (
+            torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN).view(3, 1, 1)
+        ) / torch.tensor(STD).view(3, 1, 1)
         images = model.encode_image(normalised, normalize=True).numpy()
         texts = model.encode_text(ids, normalize=True).numpy()
     for expected_rows, rows in (
-        (images, run(tmp_path / "numpy/image.onnx", pixels)), (texts, run(tmp_path / "numpy/text.onnx", ids.numpy())),
+        (images, run(tmp_path / "numpy/image.onnx", pixels)),
+        (texts, run(tmp_path / "numpy/text.onnx", ids.numpy())),
         (images, forward.embed_images(architecture, checkpoint, MEAN, STD, pixels)),
-        (texts, forward.embed_texts(architecture, checkpoint, [[i for i in row if i] for row in ids.tolist()])),
-    ):  # fmt: skip
+        (
+            texts,
+            forward.embed_texts(
+                architecture, checkpoint, [[i for i in row if i] for row in ids.tolist()]
+            ),
+        ),
+    ):
         assert (expected_rows * rows).sum(1).min() > 0.99999
         assert np.abs(expected_rows - rows).max() < 1e-4
 
@@ -104,21 +130,36 @@ def run(path: Path, value: Any) -> Any:
 def small_model() -> Any:
     torch.manual_seed(0)
     vision = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
-    return open_clip.CLIP(32, vision, {"context_length": 77, "vocab_size": 100, "width": 64, "heads": 2, "layers": 1}).eval()
+    return open_clip.CLIP(
+        32, vision, {"context_length": 77, "vocab_size": 100, "width": 64, "heads": 2, "layers": 1}
+    ).eval()
 
 
-@pytest.mark.filterwarnings("ignore")  # torch warns of all that TorchScript is, and OpenAI's files are that
-@pytest.mark.parametrize("kind", ["state dict", "training checkpoint", "half", "bfloat16", "TorchScript of fp16"])
+# Torch warns of all that TorchScript is, and OpenAI's files are that.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "kind", ["state dict", "training checkpoint", "half", "bfloat16", "TorchScript of fp16"]
+)
 def test_an_archive_of_torch_is_read_without_torch(kind: str, tmp_path: Path) -> None:
-    model, path = small_model(), tmp_path / "weights.pt"
+    model = small_model()
+    path = tmp_path / "weights.pt"
     if kind == "state dict":
         torch.save(model.state_dict(), path)
     elif kind == "training checkpoint":
-        torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, path)
+        torch.save(
+            {
+                "epoch": 3,
+                "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()},
+            },
+            path,
+        )
     elif kind == "TorchScript of fp16":
         # OpenAI's own files are such archives.
-        pixels, ids = torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.int64)
-        torch.jit.trace_module(model, {"encode_image": pixels, "encode_text": ids}, check_trace=False).half().save(str(path))
+        pixels = torch.zeros(1, 3, 32, 32)
+        ids = torch.zeros(1, 77, dtype=torch.int64)
+        torch.jit.trace_module(
+            model, {"encode_image": pixels, "encode_text": ids}, check_trace=False
+        ).half().save(str(path))
         model = model.half()
     else:
         model = model.half() if kind == "half" else model.bfloat16()
@@ -141,7 +182,8 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
     model = small_model()
-    architecture, state = describe(model), model.state_dict()
+    architecture = describe(model)
+    state = model.state_dict()
     assert architecture.image
 
     def refused(changed: dict[str, torch.Tensor], message: str) -> None:
@@ -149,9 +191,14 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(ExportError, match=message):
             read_checkpoint(tmp_path / "weights.safetensors", "small", architecture)
 
-    refused({**state, "visual.positional_embedding": torch.zeros(10, 64)}, "positions for 9 patches, and small has 4")
+    refused(
+        {**state, "visual.positional_embedding": torch.zeros(10, 64)},
+        "positions for 9 patches, and small has 4",
+    )
     refused({**state, "extra": torch.zeros(1)}, "have no place for extra")
-    refused({key: value for key, value in state.items() if key != "visual.proj"}, r"lack visual\.proj")
+    refused(
+        {key: value for key, value in state.items() if key != "visual.proj"}, r"lack visual\.proj"
+    )
     refused({**state, "ln_final.bias": torch.zeros(3)}, r"another shape of ln_final\.bias")
     (tmp_path / "weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(ExportError, match="neither a whole safetensors file"):
@@ -174,9 +221,13 @@ def refuses(name: str, architecture: Architecture) -> bool:
     return False
 
 
-def test_through_torch_positions_of_another_grid_are_refused_and_not_interpolated(tmp_path: Path) -> None:
+def test_through_torch_positions_of_another_grid_are_refused_and_not_interpolated(
+    tmp_path: Path,
+) -> None:
     state = open_clip.create_model("ViT-S-32-alt").state_dict()
-    state["visual.positional_embedding"] = torch.zeros(17, state["visual.positional_embedding"].shape[1])
+    state["visual.positional_embedding"] = torch.zeros(
+        17, state["visual.positional_embedding"].shape[1]
+    )
     torch.save(state, tmp_path / "weights.pt")
     request = Request("ViT-S-32-alt", str(tmp_path / "weights.pt"), {"mean": MEAN, "std": STD})
     with pytest.raises(ExportError, match="Resizing position embedding"):

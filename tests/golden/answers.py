@@ -1,7 +1,9 @@
-"""Requests of the tests with the handler's answers, recorded on the demo model at commit f0e94da: all with bodies up to 100 kB.
+"""Requests of the tests with the handler's answers, recorded on the demo model at commit f0e94da:
+all with bodies up to 100 kB.
 
-They show that a change leaves every answer as it is. Where answers change on purpose, `make golden-answers` answers the same requests
-again, prints those whose answers differ, and rewrites the file; commit it with the change.
+They show that a change leaves every answer as it is. Where answers change on purpose, `make
+golden-answers` answers the same requests again, prints those whose answers differ, and rewrites the
+file; commit it with the change.
 """
 
 import json
@@ -10,12 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from classifier.model.encoders import Encoders
 from classifier.api.handler import Handler
+from classifier.model.encoders import Encoders
 from tests.support.requests import DEMO, Context
 
 FILE = Path(__file__).with_name("answers.json.xz")
-# How far apart probabilities, similarities and components of embeddings may be on different processors.
+# How far apart probabilities, similarities and components of embeddings may be on different
+# processors.
 TOLERANCE = 2e-3
 Record = tuple[dict[str, Any], dict[str, Any]]
 # Times, and the hash of the page.
@@ -30,7 +33,9 @@ def records() -> list[Record]:
 def answer(handler: Handler, event: dict[str, Any]) -> dict[str, Any]:
     """The answer without what may change: timings, messages, the page and the OpenAPI document."""
     response: dict[str, Any] = handler(event, Context())
-    headers = {name: value for name, value in response["headers"].items() if name not in CHANGING_HEADERS}
+    headers = {
+        name: value for name, value in response["headers"].items() if name not in CHANGING_HEADERS
+    }
     body = None
     if response["body"] and event["httpMethod"] != "GET":
         body = json.loads(response["body"])
@@ -40,13 +45,19 @@ def answer(handler: Handler, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_same(expected: Any, actual: Any) -> bool:
-    """Exact but for numbers, which may differ by TOLERANCE, and so may change places where they are closer than that."""
+    """Exact but for numbers, which may differ by TOLERANCE, and so may change places where they are
+    closer than that.
+    """
     if isinstance(expected, float) and isinstance(actual, float):
         return abs(expected - actual) <= TOLERANCE
     if isinstance(expected, dict) and isinstance(actual, dict):
-        if expected.keys() != actual.keys() or not all(is_same(expected[key], actual[key]) for key in expected):
+        if expected.keys() != actual.keys() or not all(
+            is_same(expected[key], actual[key]) for key in expected
+        ):
             return False
-        return list(expected) == list(actual) or all(map(is_same, expected.values(), actual.values()))
+        return list(expected) == list(actual) or all(
+            map(is_same, expected.values(), actual.values())
+        )
     if isinstance(expected, list) and isinstance(actual, list):
         return len(expected) == len(actual) and all(map(is_same, expected, actual))
     return type(expected) is type(actual) and bool(expected == actual)
@@ -55,14 +66,20 @@ def is_same(expected: Any, actual: Any) -> bool:
 def _compact(body: Any) -> Any:
     if isinstance(body, dict):
         text = {"message", "error"}
-        return {key: _compact(value) for key, value in body.items() if not (key in text and isinstance(value, str))}
+        return {
+            key: _compact(value)
+            for key, value in body.items()
+            if not (key in text and isinstance(value, str))
+        }
     if isinstance(body, list):
         return [_compact(item) for item in body]
     return round(body, 5) if isinstance(body, float) else body
 
 
 def main() -> None:
-    handler, changed, result = Handler(Encoders.load(DEMO, threads=2)), 0, []
+    handler = Handler(Encoders.load(DEMO, threads=2))
+    changed = 0
+    result = []
     for event, expected in records():
         actual = answer(handler, event)
         if is_same(expected, actual):

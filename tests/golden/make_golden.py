@@ -1,4 +1,6 @@
-"""Writes open_clip's own results as golden data: `make golden`, in the export environment, after `make demo-model`."""
+"""Writes open_clip's own results as golden data: `make golden`, in the export environment, after
+`make demo-model`.
+"""
 
 import json
 from pathlib import Path
@@ -15,16 +17,65 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 TEXTS = [
-    "a dog", "A Dog ", "two  dogs\tand a\ncat", "it's the dog's bone, isn't it?", "&lt;b&gt; bold &amp;amp; brave", "café naïve Ångström",
-    "smörgåsbord & crème brûlée", "собака и кошка", "一只狗在草地上", "犬と猫", "개와 고양이", "كلب وقطة", "कुत्ता और बिल्ली", "שלום עולם",
-    "สุนัขและแมว", "👩‍👩‍👧‍👦 family", "🐶🐱", "🇩🇪🇫🇷 flags", "x" * 70, "don't can't we'll I'd I'm you've they're", "3.14159 + 2 = 5,14",
-    "½ ⅓ Ⅷ ①", "ﬁne ﬂuﬀ", "Ｆｕｌｌ　ｗｉｄｔｈ", "schÃ¶n mojibake â€™ fixed", "“curly” ‘quotes’ – dash — …", "a_b-c/d\\e|f~g`h^i", "#hashtag @user $5 50%",
-    "zero\u200bwidth", "soft\u00adhyphen", "\u202eright to left", "e\u0301 combined", "Kelvin K and long ſ", "İstanbul ıI", "ß ẞ", "a\u00a0b\u2003c",
-    "control \x07 bell \x1b[31m", "emoji ❤️ vs ❤", "ᚠᛇᚻ runes", "𝕳𝖊𝖑𝖑𝖔 𝓌𝑜𝓇𝓁𝒹", "\U0001f9ff\U000e0041", "1234567890", "aaaaaaaaaa bbbbbbbbb",
-    "a thumbnail of a casual gaming stream", "a thumbnail containing real-world violent content", "three red stars on a blue background",
-    "a photo of a cat, a type of pet.", "itap of the large dog.", "Ω≈ç√∫˜µ≤≥÷", "tab\tseparated\tvalues", "(parentheses) [brackets] {braces}",
-    "l'été à la plage", "l’été", "'s 't 're 've 'm 'll 'd", "'S 'T 'RE", "rock 'n' roll", "&copy; &#128054; &#x1F431;", "&nbsp;&nbsp;dog",
-]  # fmt: skip
+    "a dog",
+    "A Dog ",
+    "two  dogs\tand a\ncat",
+    "it's the dog's bone, isn't it?",
+    "&lt;b&gt; bold &amp;amp; brave",
+    "café naïve Ångström",
+    "smörgåsbord & crème brûlée",
+    "собака и кошка",
+    "一只狗在草地上",
+    "犬と猫",
+    "개와 고양이",
+    "كلب وقطة",
+    "कुत्ता और बिल्ली",
+    "שלום עולם",
+    "สุนัขและแมว",
+    "👩‍👩‍👧‍👦 family",
+    "🐶🐱",
+    "🇩🇪🇫🇷 flags",
+    "x" * 70,
+    "don't can't we'll I'd I'm you've they're",
+    "3.14159 + 2 = 5,14",
+    "½ ⅓ Ⅷ ①",
+    "ﬁne ﬂuﬀ",
+    "Ｆｕｌｌ　ｗｉｄｔｈ",
+    "schÃ¶n mojibake â€™ fixed",
+    "“curly” ‘quotes’ – dash — …",
+    "a_b-c/d\\e|f~g`h^i",
+    "#hashtag @user $5 50%",
+    "zero\u200bwidth",
+    "soft\u00adhyphen",
+    "\u202eright to left",
+    "e\u0301 combined",
+    "Kelvin K and long ſ",
+    "İstanbul ıI",
+    "ß ẞ",
+    "a\u00a0b\u2003c",
+    "control \x07 bell \x1b[31m",
+    "emoji ❤️ vs ❤",
+    "ᚠᛇᚻ runes",
+    "𝕳𝖊𝖑𝖑𝖔 𝓌𝑜𝓇𝓁𝒹",
+    "\U0001f9ff\U000e0041",
+    "1234567890",
+    "aaaaaaaaaa bbbbbbbbb",
+    "a thumbnail of a casual gaming stream",
+    "a thumbnail containing real-world violent content",
+    "three red stars on a blue background",
+    "a photo of a cat, a type of pet.",
+    "itap of the large dog.",
+    "Ω≈ç√∫˜µ≤≥÷",
+    "tab\tseparated\tvalues",
+    "(parentheses) [brackets] {braces}",
+    "l'été à la plage",
+    "l’été",
+    "'s 't 're 've 'm 'll 'd",
+    "'S 'T 'RE",
+    "rock 'n' roll",
+    "&copy; &#128054; &#x1F431;",
+    "&nbsp;&nbsp;dog",
+]
 LABELS = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
     "pizza.jpg": ["a pizza", "a hamburger", "a cake", "a dog", "a flower"],
@@ -36,16 +87,22 @@ LABELS = {
     ],
 }
 # What tests of templates and negatives need as well.
-PROMPTS = [template.format(label) for template in ("a photo of {}", "no {}") for label in LABELS["dog.jpg"]]
+PROMPTS = [
+    template.format(label) for template in ("a photo of {}", "no {}") for label in LABELS["dog.jpg"]
+]
 
 
 def main() -> None:
     open_clip.add_model_config(ROOT / "tools" / "demo_model" / "config.json")
-    model = open_clip.create_model("demo", pretrained=str(ROOT / "build" / "demo" / "checkpoint.pt")).eval()
+    model = open_clip.create_model(
+        "demo", pretrained=str(ROOT / "build" / "demo" / "checkpoint.pt")
+    ).eval()
     tokenizer = open_clip.get_tokenizer("demo")
     preprocess = open_clip.image_transform(64, is_train=False)
     longest = open_clip.image_transform(64, is_train=False, resize_mode="longest")
-    crops: dict[str, Any] = {f"{w}x{h}": _before_normalising(preprocess, picture(w, h)) for w, h in SIZES}
+    crops: dict[str, Any] = {
+        f"{w}x{h}": _before_normalising(preprocess, picture(w, h)) for w, h in SIZES
+    }
     crops |= {f"{w}x{h} longest": _before_normalising(longest, picture(w, h)) for w, h in SIZES}
     np.savez_compressed(HERE / "pixels.npz", **crops)
     tokens = {text: [i for i in tokenizer([text])[0].tolist() if i] for text in TEXTS}
@@ -64,7 +121,11 @@ def main() -> None:
                 "result": dict(zip(labels, probabilities.tolist(), strict=True)),
             }
             answers["labels"] |= dict(zip(labels, texts.tolist(), strict=True))
-        answers["labels"] |= dict(zip(PROMPTS, model.encode_text(tokenizer(PROMPTS), normalize=True).tolist(), strict=True))
+        answers["labels"] |= dict(
+            zip(
+                PROMPTS, model.encode_text(tokenizer(PROMPTS), normalize=True).tolist(), strict=True
+            )
+        )
         answers["logit_scale"] = model.logit_scale.exp().item()
     _write("demo.json", answers)
 
@@ -77,7 +138,9 @@ def _before_normalising(preprocess: open_clip.transform.Compose, image: Image.Im
 
 
 def _write(name: str, value: object) -> None:
-    (HERE / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (HERE / name).write_text(
+        json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import ImageSettings
-from classifier.images.formats import Container
-from classifier.images.decoder import MAX_LOST_SECONDS, MIN_SECONDS, Allowance, Decoder
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
+from classifier.images.decoder import MAX_LOST_SECONDS, MIN_SECONDS, DecodeBudget, Decoder
+from classifier.images.formats import ImageFile
 from classifier.images.opened_image import open_image
 from tests.support.pictures import encoded, picture, png
 
@@ -33,7 +33,9 @@ def decoder() -> Iterator[Decoder]:
 
 
 def works(decoder: Decoder) -> bool:
-    return np.array_equal(open_image(GOOD).pixels(SETTINGS, decoder=decoder)[0], open_image(GOOD).pixels(SETTINGS)[0])
+    return np.array_equal(
+        open_image(GOOD).pixels(SETTINGS, decoder=decoder)[0], open_image(GOOD).pixels(SETTINGS)[0]
+    )
 
 
 def scans(count: int, side: int) -> bytes:
@@ -45,11 +47,14 @@ def scans(count: int, side: int) -> bytes:
     return header[:first] + header[first:-2] * count + b"\xff\xd9"
 
 
-def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_served(decoder: Decoder) -> None:
+def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_served(
+    decoder: Decoder,
+) -> None:
     assert works(decoder)
-    slow = Container("JPEG", 7000, 7000, scans(90, 7000))
-    began, allowance = time.monotonic(), Allowance(left=60)
-    with pytest.raises(ClientError, match="too much time or memory") as caught:
+    slow = ImageFile("JPEG", 7000, 7000, scans(90, 7000))
+    began = time.monotonic()
+    allowance = DecodeBudget(left=60)
+    with pytest.raises(ApiError, match="too much time or memory") as caught:
         decoder.decode(slow, SETTINGS, "crop", allowance)
     assert caught.value.status == 400
     assert 1.9 < allowance.lost < time.monotonic() - began + 0.1 < 6
@@ -57,7 +62,7 @@ def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_served(dec
 
 
 def test_pictures_that_waste_a_requests_time_leave_little_to_the_next(decoder: Decoder) -> None:
-    allowance = Allowance(left=60)
+    allowance = DecodeBudget(left=60)
     allowance.lost = MAX_LOST_SECONDS
     assert allowance.seconds() == (MIN_SECONDS, 2 * MIN_SECONDS)
     assert len(open_image(GOOD).pixels(SETTINGS, allowance=allowance, decoder=decoder)) == 1
@@ -65,18 +70,24 @@ def test_pictures_that_waste_a_requests_time_leave_little_to_the_next(decoder: D
 
 def test_a_request_without_time_gets_a_503(decoder: Decoder) -> None:
     assert works(decoder)
-    with pytest.raises(ClientError) as caught:
-        decoder.decode(Container("JPEG", 7000, 7000, scans(90, 7000)), SETTINGS, "crop", Allowance(left=0.3))
+    with pytest.raises(ApiError) as caught:
+        decoder.decode(
+            ImageFile("JPEG", 7000, 7000, scans(90, 7000)), SETTINGS, "crop", DecodeBudget(left=0.3)
+        )
     assert (caught.value.status, caught.value.code) == (503, "out_of_time")
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses RLIMIT_AS; time alone holds there")
-def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_served(decoder: Decoder) -> None:
-    # The walk would refuse so many pixels; the process holds without it.
+@pytest.mark.skipif(
+    sys.platform == "darwin", reason="macOS refuses RLIMIT_AS; time alone holds there"
+)
+def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_served(
+    decoder: Decoder,
+) -> None:
+    # The inspect would refuse so many pixels; the process holds without it.
     rows = zlib.compress(bytes(1 << 20))
-    container = Container("PNG", 30_000, 30_000, png(30_000, 30_000, 8, 6, rows))
-    with pytest.raises(ClientError, match=r"too much (time or )?memory"):
-        decoder.decode(container, SETTINGS, "crop", Allowance())
+    container = ImageFile("PNG", 30_000, 30_000, png(30_000, 30_000, 8, 6, rows))
+    with pytest.raises(ApiError, match=r"too much (time or )?memory"):
+        decoder.decode(container, SETTINGS, "crop", DecodeBudget())
     assert works(decoder)
 
 
@@ -84,7 +95,7 @@ def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_ser
 def test_a_worker_that_crashes_is_replaced(decoder: Decoder, number: int) -> None:
     assert works(decoder)
     os.kill(decoder.worker_id, number)
-    with pytest.raises(ClientError):
+    with pytest.raises(ApiError):
         works(decoder)
     for _ in range(3):
         assert works(decoder)
@@ -98,7 +109,7 @@ def test_a_process_that_has_gone_is_started_again(decoder: Decoder) -> None:
 
 def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
     # How long a busy machine takes is no matter here.
-    allowance = Allowance(60, 60)
+    allowance = DecodeBudget(60, 60)
     rgba = picture(60, 50, 4)
     for image, kind, options in (
         (picture(70, 70).resize((7000, 7000)), "JPEG", {"quality": 60}),
@@ -113,14 +124,23 @@ def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
 
 def test_it_ends_when_the_handler_does(tmp_path: Path) -> None:
     program = (
-        "import os; from classifier.contract.bundle import ImageSettings; from classifier.images.decoder import Decoder; from classifier.images.opened_image import open_image; d = Decoder(); p = open_image(open(%r, 'rb').read())\n"
-        "p.pixels(ImageSettings(size=8, interpolation='bicubic', resize_mode='squash', max_batch=1), decoder=d)\n"
-        "print(d.worker_id, d.parent_id, flush=True); os.kill(os.getpid(), 9)"
+        "import os; from classifier.contract.bundle import ImageSettings; from"
+        " classifier.images.decoder import Decoder; from classifier.images.opened_image import"
+        " open_image; d = Decoder(); p = open_image(open(%r,"
+        " 'rb').read())\np.pixels(ImageSettings(size=8, interpolation='bicubic',"
+        " resize_mode='squash', max_batch=1), decoder=d)\nprint(d.worker_id, d.parent_id,"
+        " flush=True); os.kill(os.getpid(), 9)"
     )
     file = tmp_path / "good.png"
     file.write_bytes(GOOD)
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program % str(file)], env=path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program % str(file)],
+        env=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     ids = [int(number) for number in done.stdout.split()]
     assert len(ids) == 2, done.stderr
     deadline = time.monotonic() + 10
@@ -140,7 +160,9 @@ def alive(number: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_neither_process_holds_the_handlers_variables_or_files_or_can_write_any(decoder: Decoder) -> None:
+def test_neither_process_holds_the_handlers_variables_or_files_or_can_write_any(
+    decoder: Decoder,
+) -> None:
     os.environ["SOME_SECRET"] = "visible"
     try:
         assert works(decoder)

@@ -1,4 +1,6 @@
-"""Files as people have them: broken metadata, cut ends, transparency of every kind, and files of other formats."""
+"""Files as people have them: broken metadata, cut ends, transparency of every kind, and files of
+other formats.
+"""
 
 import base64
 import io
@@ -12,15 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.contract.bundle import ImageSettings
-from classifier.images.formats import name_format, walk
+from classifier.contract.errors import ApiError
+from classifier.images.formats import inspect, name_format
 from classifier.images.formats.image_file import MAX_PARTS, MAX_SCANS
-from classifier.contract.errors import ClientError
 from classifier.images.opened_image import open_image
 from tests.support.pictures import encoded, picture, png, png_chunk, segment, with_png_chunks
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
 PLAIN = picture(90, 70)
-PNG, WEBP, JPEG = encoded(PLAIN), encoded(PLAIN, "WEBP", lossless=True), encoded(PLAIN, "JPEG", quality=90)
+PNG = encoded(PLAIN)
+WEBP = encoded(PLAIN, "WEBP", lossless=True)
+JPEG = encoded(PLAIN, "JPEG", quality=90)
 ORIENTATION = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 
 
@@ -29,8 +33,8 @@ def pixels(data: bytes) -> NDArray[np.uint8]:
     return square
 
 
-def refusal(data: bytes) -> ClientError:
-    with pytest.raises(ClientError) as caught:
+def refusal(data: bytes) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         pixels(data)
     return caught.value
 
@@ -40,10 +44,19 @@ def same(data: bytes, plain: bytes) -> None:
 
 
 def raw_profile(exif: bytes) -> bytes:
-    return b"Raw profile type exif\0" + b"\nexif\n      %d\n" % len(exif) + exif.hex().encode() + b"\n"
+    return (
+        b"Raw profile type exif\0" + b"\nexif\n      %d\n" % len(exif) + exif.hex().encode() + b"\n"
+    )
 
 
-GARBAGE = [b"", b"Exif\0\0", b"Exif\0\0no tiff", ORIENTATION[:9], b"II*\0\xff\xff\xff\xff", bytes(70_000)]
+GARBAGE = [
+    b"",
+    b"Exif\0\0",
+    b"Exif\0\0no tiff",
+    ORIENTATION[:9],
+    b"II*\0\xff\xff\xff\xff",
+    bytes(70_000),
+]
 
 
 @pytest.mark.parametrize("exif", GARBAGE, ids=range(len(GARBAGE)))
@@ -69,15 +82,22 @@ def test_orientation_is_found_wherever_programs_write_it() -> None:
         png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\x01\0\0\0" + zlib.compress(xmp)),
     ):
         np.testing.assert_array_equal(pixels(with_png_chunks(PNG, chunk)), turned)
-    np.testing.assert_array_equal(pixels(encoded(PLAIN, "WEBP", lossless=True, exif=ORIENTATION)), turned)
+    np.testing.assert_array_equal(
+        pixels(encoded(PLAIN, "WEBP", lossless=True, exif=ORIENTATION)), turned
+    )
     np.testing.assert_array_equal(pixels(encoded(PLAIN, "WEBP", lossless=True, xmp=xmp)), turned)
-    upright = pixels(encoded(PLAIN.transpose(Image.Transpose.ROTATE_270), "JPEG", quality=90)).astype(int)
+    upright = pixels(
+        encoded(PLAIN.transpose(Image.Transpose.ROTATE_270), "JPEG", quality=90)
+    ).astype(int)
     header = b"http://ns.adobe.com/xap/1.0/\0"
     for body in (b"Exif\0\0" + ORIENTATION, header + xmp):
         assert np.abs(pixels(JPEG[:2] + segment(0xE1, body) + JPEG[2:]) - upright).mean() < 5
 
 
-@pytest.mark.parametrize("name", [b"pHYs", b"gAMA", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tRNS", b"tIME", b"vpAg"])
+@pytest.mark.parametrize(
+    "name",
+    [b"pHYs", b"gAMA", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tRNS", b"tIME", b"vpAg"],
+)
 def test_a_wrong_checksum_of_a_chunk_that_is_no_pixels_is_passed_over(name: bytes) -> None:
     same(with_png_chunks(PNG, png_chunk(name, bytes(9))[:-1] + b"x"), PNG)
 
@@ -96,12 +116,21 @@ def test_metadata_may_be_long_and_may_inflate() -> None:
     same(JPEG[:2] + b"\xff" * 1_000_000 + JPEG[2:], JPEG)
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"quality": 30}, {"subsampling": 0}, {"restart_marker_rows": 1}],
+)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_jpeg_without_its_last_bytes_is_shown_and_one_cut_at_60_percent_is_refused(options: dict[str, Any], mode: str) -> None:
+def test_a_jpeg_without_its_last_bytes_is_shown_and_one_cut_at_60_percent_is_refused(
+    options: dict[str, Any], mode: str
+) -> None:
     source = picture(400, 300, 4 if mode == "CMYK" else 3)
     # Four bands of noise, so that the file's last bytes matter to each.
-    source = Image.frombytes("CMYK", source.size, source.tobytes()) if mode == "CMYK" else source.convert(mode)
+    source = (
+        Image.frombytes("CMYK", source.size, source.tobytes())
+        if mode == "CMYK"
+        else source.convert(mode)
+    )
     whole = encoded(source, "JPEG", **options)
     assert np.abs(pixels(whole[:-2]).astype(int) - pixels(whole)).mean() == 0
     for missing in (1, 2, 3, 5):
@@ -170,7 +199,10 @@ def test_transparency_longer_than_the_palette_or_of_a_wrong_length_is_cut_or_pas
     same(png(80, 80, 8, 3, rows, palette + png_chunk(b"tRNS", b"\xff" * 300)), plain)
     same(png(80, 80, 8, 3, rows, palette + png_chunk(b"tRNS", b"")), plain)
     same(png(80, 80, 8, 0, rows, png_chunk(b"tRNS", b"\0")), encoded(Image.new("L", (80, 80))))
-    same(png(80, 80, 8, 4, (b"\0" + b"\x07\xff" * 80) * 80, png_chunk(b"tRNS", b"\0\x07")), encoded(Image.new("L", (80, 80), 7)))
+    same(
+        png(80, 80, 8, 4, (b"\0" + b"\x07\xff" * 80) * 80, png_chunk(b"tRNS", b"\0\x07")),
+        encoded(Image.new("L", (80, 80), 7)),
+    )
 
 
 def test_around_a_frame_that_is_smaller_than_its_canvas_all_is_white() -> None:
@@ -179,11 +211,20 @@ def test_around_a_frame_that_is_smaller_than_its_canvas_all_is_white() -> None:
     small = Image.new("RGB", (30, 20), (200, 0, 0))
     gif = encoded(small, "GIF")
     at = gif.index(b"\x2c")
-    canvas = gif[:6] + struct.pack("<HH", 64, 64) + gif[10:at] + b"\x2c" + struct.pack("<HH", 20, 10) + gif[at + 5 :]
+    canvas = (
+        gif[:6]
+        + struct.pack("<HH", 64, 64)
+        + gif[10:at]
+        + b"\x2c"
+        + struct.pack("<HH", 20, 10)
+        + gif[at + 5 :]
+    )
     np.testing.assert_array_equal(pixels(canvas), expected)
     webp = encoded(small, "WEBP", lossless=True)
     still = webp[12:]
-    frame = b"".join(value.to_bytes(3, "little") for value in (10, 5, 29, 19, 100)) + b"\x02" + still
+    frame = (
+        b"".join(value.to_bytes(3, "little") for value in (10, 5, 29, 19, 100)) + b"\x02" + still
+    )
     chunks = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + (63).to_bytes(3, "little") * 2
     chunks += b"ANIM" + struct.pack("<I", 6) + bytes(6)
     chunks += (b"ANMF" + struct.pack("<I", len(frame)) + frame) * 2
@@ -208,11 +249,21 @@ def test_details_tell_the_files_own_size() -> None:
 
 
 def heic(brand: bytes, *others: bytes) -> bytes:
-    return struct.pack(">I", 16 + 4 * len(others)) + b"ftyp" + brand + bytes(4) + b"".join(others) + bytes(99)
+    return (
+        struct.pack(">I", 16 + 4 * len(others))
+        + b"ftyp"
+        + brand
+        + bytes(4)
+        + b"".join(others)
+        + bytes(99)
+    )
 
 
 OTHERS = {
-    **{f"heic {brand.decode()}": (heic(brand), "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")},
+    **{
+        f"heic {brand.decode()}": (heic(brand), "HEIC")
+        for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+    },
     "heic mif1": (heic(b"mif1", b"mif1", b"MiHE", b"heic"), "HEIC"),
     "heic msf1": (heic(b"msf1", b"msf1", b"hevc"), "HEIC"),
     "tiff": (encoded(PLAIN, "TIFF"), "TIFF"),
@@ -247,7 +298,10 @@ def test_other_files_are_named_for_what_they_are(data: bytes, name: str) -> None
     error = refusal(data)
     assert (error.status, error.code) == (415, "unsupported_media_type")
     assert f"{name}" in error.message
-    assert error.message == f"{name_format(data)} Images are taken as JPEG, PNG, GIF, BMP, WEBP and AVIF."
+    assert (
+        error.message
+        == f"{name_format(data)} Images are taken as JPEG, PNG, GIF, BMP, WEBP and AVIF."
+    )
 
 
 def test_too_many_parts_are_refused_before_anything_is_decoded() -> None:
@@ -262,12 +316,14 @@ def test_too_many_parts_are_refused_before_anything_is_decoded() -> None:
         (avif_with_items(100_000), "items"),
         (encoded(PLAIN, "AVIF")[:32] + b"\0\0\0\x08free" * parts, "boxes"),
     ):
-        with pytest.raises(ClientError, match=word):
-            walk(data)
+        with pytest.raises(ApiError, match=word):
+            inspect(data)
 
 
 def avif_with_items(count: int) -> bytes:
-    location = b"iloc" + bytes(4) + b"\x44\0" + struct.pack(">H", count & 0xFFFF) + bytes(14 * count)
+    location = (
+        b"iloc" + bytes(4) + b"\x44\0" + struct.pack(">H", count & 0xFFFF) + bytes(14 * count)
+    )
     inner = bytes(4) + struct.pack(">I", 4 + len(location)) + location
     return heic(b"avif", b"avif")[:20] + struct.pack(">I", 8 + len(inner)) + b"meta" + inner
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.contract.bundle import ImageSettings
-from classifier.contract.errors import ClientError
-from classifier.images.squares import grid
-from classifier.images.opened_image import open_image
+from classifier.contract.errors import ApiError
 from classifier.contract.schema import Fit
+from classifier.images.opened_image import open_image
+from classifier.images.squares import grid
 from tests.support.golden import golden_pixels
 from tests.support.pictures import SIZES, encoded, picture, png_header
 
@@ -36,7 +36,10 @@ def test_pixels_equal_those_of_open_clip(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(100, 75), (30, 90)])
 def test_squash_takes_the_whole_picture(size: tuple[int, int]) -> None:
     whole = picture(*size).resize((64, 64), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(pixels(encoded(picture(*size)), SETTINGS.model_copy(update={"resize_mode": "squash"})), whole)
+    np.testing.assert_array_equal(
+        pixels(encoded(picture(*size)), SETTINGS.model_copy(update={"resize_mode": "squash"})),
+        whole,
+    )
 
 
 def squares(data: bytes, fit: Fit) -> list[NDArray[np.uint8]]:
@@ -57,25 +60,43 @@ def test_padding_is_that_of_open_clip(size: tuple[int, int]) -> None:
 
 def test_squashing_takes_the_whole_picture() -> None:
     (square,) = squares(encoded(picture(100, 75)), "squash")
-    np.testing.assert_array_equal(square, picture(100, 75).resize((64, 64), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(
+        square, picture(100, 75).resize((64, 64), Image.Resampling.BICUBIC)
+    )
 
 
 @pytest.mark.parametrize(
     ("size", "count"),
-    [((70, 64), 2), ((128, 64), 2), ((64, 130), 3), ((192, 64), 3), ((64, 200), 3), ((900, 20), 3), ((1, 64), 3)],
+    [
+        ((70, 64), 2),
+        ((128, 64), 2),
+        ((64, 130), 3),
+        ((192, 64), 3),
+        ((64, 200), 3),
+        ((900, 20), 3),
+        ((1, 64), 3),
+    ],
 )
 def test_tiles_lose_nothing_of_the_picture(size: tuple[int, int], count: int) -> None:
     """A mark anywhere on the long side changes at least one tile."""
     width, height = size
-    plain = [square.astype(int) for square in squares(encoded(Image.new("RGB", size, (90, 90, 90))), "tiles")]
+    plain = [
+        square.astype(int)
+        for square in squares(encoded(Image.new("RGB", size, (90, 90, 90))), "tiles")
+    ]
     assert len(plain) == count
     long = max(size)
     mark = max(2, long // 20)
     for start in np.linspace(0, long - mark, 15).astype(int).tolist():
         marked = Image.new("RGB", size, (90, 90, 90))
-        box = (start, 0, start + mark, height) if width > height else (0, start, width, start + mark)
+        box = (
+            (start, 0, start + mark, height) if width > height else (0, start, width, start + mark)
+        )
         marked.paste((250, 250, 250), box)
-        seen = [np.abs(s.astype(int) - p).max() for s, p in zip(squares(encoded(marked), "tiles"), plain, strict=True)]
+        seen = [
+            np.abs(s.astype(int) - p).max()
+            for s, p in zip(squares(encoded(marked), "tiles"), plain, strict=True)
+        ]
         assert max(seen) > 60
 
 
@@ -83,26 +104,37 @@ def test_tiles_are_the_ends_and_the_middle_in_order() -> None:
     wide = Image.new("RGB", (192, 64))
     for i, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
         wide.paste(colour, (64 * i, 0, 64 * (i + 1), 64))
-    assert [tuple(square[32, 32]) for square in squares(encoded(wide), "tiles")] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert [tuple(square[32, 32]) for square in squares(encoded(wide), "tiles")] == [
+        (255, 0, 0),
+        (0, 255, 0),
+        (0, 0, 255),
+    ]
 
 
 @given(
-    st.tuples(st.integers(1, 70_000), st.integers(1, 70_000)) | st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(1, 70_000), st.integers(1, 70_000))
+    | st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.integers(2, 4),
 )
 @settings(max_examples=1000)
 @example((1, 1), 4)
 @example((65_000, 10), 2)
 @example((10, 65_000), 4)
-def test_a_grid_overlaps_covers_the_picture_and_has_squares_where_squares_can(size: tuple[int, int], count: int) -> None:
-    boxes, short, long = grid(size, count), min(size), max(size)
+def test_a_grid_overlaps_covers_the_picture_and_has_squares_where_squares_can(
+    size: tuple[int, int], count: int
+) -> None:
+    boxes = grid(size, count)
+    short = min(size)
+    long = max(size)
     sides = {(right - left, bottom - top) for left, top, right, bottom in boxes}
     assert len(boxes) == count * count
     assert len(sides) == 1
     [(width, height)] = sides
     assert width == height or long > count * (short - 1) + 1
     for axis, length in enumerate(size):
-        spans = [(box[axis], box[axis + 2]) for box in (boxes[:count] if axis == 0 else boxes[::count])]
+        spans = [
+            (box[axis], box[axis + 2]) for box in (boxes[:count] if axis == 0 else boxes[::count])
+        ]
         assert spans == sorted(spans)
         assert (spans[0][0], spans[-1][1]) == (0, length)
         assert all(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
@@ -119,8 +151,14 @@ def test_a_grid_of_a_square_shares_half_and_one_of_a_photo_a_quarter() -> None:
 
 
 @pytest.mark.parametrize("regions", [2, 3, 4])
-@pytest.mark.parametrize("size", [(200, 200), (301, 200), (200, 310), (64, 64), (9, 7), (1, 1), (900, 40), (65_000, 10)], ids=str)
-def test_a_regions_square_is_that_of_the_same_crop_saved_alone(size: tuple[int, int], regions: int) -> None:
+@pytest.mark.parametrize(
+    "size",
+    [(200, 200), (301, 200), (200, 310), (64, 64), (9, 7), (1, 1), (900, 40), (65_000, 10)],
+    ids=str,
+)
+def test_a_regions_square_is_that_of_the_same_crop_saved_alone(
+    size: tuple[int, int], regions: int
+) -> None:
     image = picture(*size)
     opened = open_image(encoded(image))
     whole, *parts = opened.pixels(SETTINGS, regions=regions)
@@ -130,23 +168,32 @@ def test_a_regions_square_is_that_of_the_same_crop_saved_alone(size: tuple[int, 
     for (left, top, width, height), part in zip(distinct, parts, strict=True):
         assert min(left, top) >= 0
         assert max(left + width, top + height) <= 1 + 1e-12
-        x, y = left * size[0], top * size[1]
-        crop = image.crop((round(x), round(y), round(x + width * size[0]), round(y + height * size[1])))
+        x = left * size[0]
+        y = top * size[1]
+        crop = image.crop(
+            (round(x), round(y), round(x + width * size[0]), round(y + height * size[1]))
+        )
         np.testing.assert_array_equal(part, squares(encoded(crop), "pad")[0])
 
 
-@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {"compress_level": 1})])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {"compress_level": 1})]
+)
 @pytest.mark.parametrize("regions", [2, 4])
 def test_a_large_pictures_regions_have_all_their_detail_and_its_whole_stays_the_same(
     kind: str, options: dict[str, int], regions: int
 ) -> None:
-    # Fine enough that a square cut from what serves the whole, 128 pixels on the short side, would be blurred.
+    # Fine enough that a square cut from what serves the whole, 128 pixels on the short side, would
+    # be blurred.
     image = picture(125, 100).resize((2500, 2000), Image.Resampling.BICUBIC)
     opened = open_image(encoded(image, kind, **options))
     whole, *parts = opened.pixels(SETTINGS, regions=regions)
     np.testing.assert_array_equal(whole, pixels(encoded(image, kind, **options)))
     for (left, top, width, height), part in zip(opened.boxes, parts, strict=True):
-        box = tuple(round(v) for v in (left * 2500, top * 2000, (left + width) * 2500, (top + height) * 2000))
+        box = tuple(
+            round(v)
+            for v in (left * 2500, top * 2000, (left + width) * 2500, (top + height) * 2000)
+        )
         alone = image.crop(box).resize((64, 64), Image.Resampling.BICUBIC)  # type: ignore[arg-type]
         assert distance(part, np.asarray(alone)) < 4
 
@@ -158,8 +205,11 @@ def test_regions_are_those_of_the_upright_picture(orientation: int) -> None:
     lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned, straight = open_image(encoded(lying, exif=exif)), open_image(encoded(upright))
-    for one, other in zip(turned.pixels(SETTINGS, regions=2), straight.pixels(SETTINGS, regions=2), strict=True):
+    turned = open_image(encoded(lying, exif=exif))
+    straight = open_image(encoded(upright))
+    for one, other in zip(
+        turned.pixels(SETTINGS, regions=2), straight.pixels(SETTINGS, regions=2), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     assert turned.boxes == straight.boxes
 
@@ -206,7 +256,9 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
 
 def test_cmyk_jpeg_is_seen_in_its_colours() -> None:
     cmyk = Image.new("RGB", (80, 80), (250, 10, 10)).convert("CMYK")
-    assert distance(pixels(encoded(cmyk, "JPEG")), np.full((64, 64, 3), [250, 10, 10], np.uint8)) < 8
+    assert (
+        distance(pixels(encoded(cmyk, "JPEG")), np.full((64, 64, 3), [250, 10, 10], np.uint8)) < 8
+    )
 
 
 def test_one_bit_and_grey_pictures_become_rgb() -> None:
@@ -216,14 +268,21 @@ def test_one_bit_and_grey_pictures_become_rgb() -> None:
 
 def test_an_animation_is_seen_at_its_first_frame() -> None:
     frames = [Image.new("RGB", (80, 80), c) for c in ((255, 0, 0), (0, 0, 255))]
-    assert tuple(pixels(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0, 0]) == (255, 0, 0)
+    assert tuple(
+        pixels(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0, 0]
+    ) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
-def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image_is_none(mode: str) -> None:
+def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image_is_none(
+    mode: str,
+) -> None:
     hidden, first, second = (picture(90, 70, seed=i).convert(mode) for i in range(3))
     if mode == "P":
-        hidden, second = (image.quantize(palette=first) for image in (picture(90, 70, seed=0), picture(90, 70, seed=2)))
+        hidden, second = (
+            image.quantize(palette=first)
+            for image in (picture(90, 70, seed=0), picture(90, 70, seed=2))
+        )
     options = {"save_all": True, "append_images": [first, second]}
     alone = pixels(encoded(first, "PNG"))
     assert np.array_equal(pixels(encoded(hidden, "PNG", **options, default_image=True)), alone)
@@ -233,7 +292,11 @@ def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image
 def test_a_large_jpeg_decoded_smaller_shows_the_same() -> None:
     large = picture(60, 45).resize((2400, 1800), Image.Resampling.BICUBIC)
     assert (
-        distance(pixels(encoded(large, "JPEG", quality=95)), pixels(encoded(large.resize((600, 450), Image.Resampling.BOX)))) < 2
+        distance(
+            pixels(encoded(large, "JPEG", quality=95)),
+            pixels(encoded(large.resize((600, 450), Image.Resampling.BOX))),
+        )
+        < 2
     )
 
 
@@ -244,8 +307,8 @@ def test_a_strip_costs_no_more_than_its_middle() -> None:
     assert time.perf_counter() - start_time < 0.5
 
 
-def refusal(data: bytes) -> ClientError:
-    with pytest.raises(ClientError) as caught:
+def refusal(data: bytes) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         pixels(data)
     return caught.value
 
@@ -262,7 +325,16 @@ def refusal(data: bytes) -> ClientError:
         (png_header(50_001, 1_000), 413, "too_large"),
         (png_header(400_000, 400_000), 413, "too_large"),
     ],
-    ids=["empty", "text", "tiff", "cut jpeg", "cut png", "cut webp", "too many pixels", "far too many pixels"],
+    ids=[
+        "empty",
+        "text",
+        "tiff",
+        "cut jpeg",
+        "cut png",
+        "cut webp",
+        "too many pixels",
+        "far too many pixels",
+    ],
 )
 def test_what_is_no_usable_image_is_refused(data: bytes, status: int, code: str) -> None:
     assert (refusal(data).status, refusal(data).code) == (status, code)
@@ -278,7 +350,7 @@ def test_garbled_files_are_refused_or_seen_but_never_break() -> None:
                 bad[position] = rng.integers(256)
             try:
                 assert pixels(bytes(bad)).shape == (64, 64, 3)
-            except ClientError as err:
+            except ApiError as err:
                 assert err.status in (400, 413, 415)
 
 

@@ -1,4 +1,6 @@
-"""SAM's local API Gateway for a template, without Docker: its events go to standard output, one a line. Runs in SAM's environment."""
+"""SAM's local API Gateway for a template, without Docker: its events go to standard output, one a
+line. Runs in SAM's environment.
+"""
 
 import logging
 import sys
@@ -21,13 +23,16 @@ class Recorder:
 
 
 def main() -> None:
-    template, port = sys.argv[1], int(sys.argv[2])
+    template = sys.argv[1]
+    port = int(sys.argv[2])
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     stacks, _ = SamLocalStackProvider.get_stacks(template)
     api = ApiProvider(stacks, cwd=".").api
     # SAM reads binary media types only from an API described in OpenAPI.
     for resource in stacks[0].resources.values():
-        api.binary_media_types_set |= set(resource.get("Properties", {}).get("BinaryMediaTypes", ()))
+        api.binary_media_types_set |= set(
+            resource.get("Properties", {}).get("BinaryMediaTypes", ())
+        )
     service = LocalApigwService(api, Recorder(), port=port, host="127.0.0.1")
     service.create()
     service.run()

@@ -1,6 +1,8 @@
-"""The ARM64 image's own files on an emulated Graviton2, in a sandbox like Lambda's; nothing of its base needs to be configured.
+"""The ARM64 image's own files on an emulated Graviton2, in a sandbox like Lambda's; nothing of its
+base needs to be configured.
 
-build/steps holds a small CLIP's encoders in every precision: make test-arm64 writes them with the exporter.
+build/steps holds a small CLIP's encoders in every precision: make test-arm64 writes them with the
+exporter.
 """
 
 import base64
@@ -31,7 +33,7 @@ CPU variant	: 0x3
 CPU part	: 0xd0c
 CPU revision	: 1
 
-"""
+"""  # noqa: E501
 ANSWERS = """import json, os, platform, sys
 from classifier.main import handler
 
@@ -41,7 +43,8 @@ class Context:
         return 29_000
 
 answers = [handler(event, Context()) for event in json.load(sys.stdin)]
-machine = {"machine": platform.machine(), "python": platform.python_version()[:4], "sees_cpus": os.path.exists("/sys/devices/system/cpu")}
+machine = {"machine": platform.machine(), "python": platform.python_version()[:4]}
+machine["sees_cpus"] = os.path.exists("/sys/devices/system/cpu")
 print(json.dumps([machine, answers]))"""
 
 EMBEDDINGS = """import json, pathlib, sys
@@ -55,23 +58,38 @@ for path in sorted(folder.glob("*/*.onnx")):
     name = session.get_inputs()[0].name
     together = session.run(None, {name: rows})[0]
     alone = np.concatenate([session.run(None, {name: row[None]})[0] for row in rows])
-    result[f"{path.stem}-{path.parent.name}"] = together.tolist(), bool(np.array_equal(together, alone))
+    same = bool(np.array_equal(together, alone))
+    result[f"{path.stem}-{path.parent.name}"] = together.tolist(), same
 print(json.dumps(result))"""
 STEPS = ROOT / "build" / "steps"
 
 
 def events() -> str:
     bodies = [
-        json.dumps({"image_data": base64.b64encode((ROOT / "examples/images" / name).read_bytes()).decode(), "labels": labels})
+        json.dumps(
+            {
+                "image_data": (
+                    base64.b64encode((ROOT / "examples/images" / name).read_bytes()).decode()
+                ),
+                "labels": labels,
+            }
+        )
         for name, labels in SAMPLES.items()
     ]
     headers = {"Content-Type": "application/json"}
-    return json.dumps([{"httpMethod": "POST", "resource": "/", "headers": headers, "body": body} for body in bodies])
+    return json.dumps(
+        [
+            {"httpMethod": "POST", "resource": "/", "headers": headers, "body": body}
+            for body in bodies
+        ]
+    )
 
 
 @contextmanager
 def processes(root: Path) -> Iterator[None]:
-    """Mounts /proc, as Lambda has it, with a Graviton2's processors in it. ONNX Runtime opens what lies beside a graph through /proc/self/fd."""
+    """Mounts /proc, as Lambda has it, with a Graviton2's processors in it. ONNX Runtime opens what
+    lies beside a graph through /proc/self/fd.
+    """
     (root / "cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
     run("mount", "-t", "proc", "proc", root / "proc")
     try:
@@ -85,12 +103,27 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
     needs(qemu_aarch64_static="qemu-user-static")
     with mounted(image("arm64", DEMO)) as root:
         shutil.copy(str(shutil.which("qemu-aarch64-static")), root)
-        # The decoder's process is started by the kernel, which has to know what runs ARM64 programs.
+        # The decoder's process is started by the kernel, which has to know what runs ARM64
+        # programs.
         emulate_arm64()
         os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        ours = {"PYTHONPATH": "/var/task", "CLIP_BUNDLE": "/var/task/bundle", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008"}
-        variables = ",".join(f"{name}={value}" for name, value in {**BASE["environment"], **ours}.items())
-        emulated = ("/qemu-aarch64-static", "-cpu", "neoverse-n1", "-E", variables, "/var/lang/bin/python3", "-c")
+        ours = {
+            "PYTHONPATH": "/var/task",
+            "CLIP_BUNDLE": "/var/task/bundle",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008",
+        }
+        variables = ",".join(
+            f"{name}={value}" for name, value in {**BASE["environment"], **ours}.items()
+        )
+        emulated = (
+            "/qemu-aarch64-static",
+            "-cpu",
+            "neoverse-n1",
+            "-E",
+            variables,
+            "/var/lang/bin/python3",
+            "-c",
+        )
         shutil.copytree(STEPS, root / "steps")
         with processes(root):
             machine, arm = json.loads(run("chroot", root, *emulated, ANSWERS, input=events()))
@@ -104,7 +137,9 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
         assert (ours["statusCode"], theirs["statusCode"]) == (200, 200), ours
         result, expected = (json.loads(answer["body"])["result"] for answer in (ours, theirs))
         assert list(result) == list(expected) == labels
-        most = max(most, float(np.abs(np.subtract(list(result.values()), list(expected.values()))).max()))
+        most = max(
+            most, float(np.abs(np.subtract(list(result.values()), list(expected.values()))).max())
+        )
     with capsys.disabled():
         print(f"\nBetween Graviton2 and x86_64 no probability differs by more than {most:.1e}")
     assert most <= 1e-3
@@ -115,6 +150,7 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
         least[name] = float((np.array(rows) * np.array(expected)).sum(1).min())
     with capsys.disabled():
         print(
-            f"Least cosines between both, on weights that are hard to quantise: {', '.join(f'{k} {v:.6f}' for k, v in least.items())}"
+            "Least cosines between both, on weights that are hard to quantise:"
+            f" {', '.join(f'{k} {v:.6f}' for k, v in least.items())}"
         )
     assert len(least) == 14 and min(least.values()) > 0.9999

@@ -1,4 +1,5 @@
-"""The tools around a deployment with AWS's and the CDK's real command lines against moto, in build/aws.
+"""The tools around a deployment with AWS's and the CDK's real command lines against moto, in
+build/aws.
 
 The AWS CLI is version 1, from build/aws, unless the variable AWS_CLI names another program.
 """
@@ -31,10 +32,24 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """Runs a program where the real `aws` is on PATH and an empty account answers it."""
     port = free_port()
     server = subprocess.Popen(
-        [PROGRAMS / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [PROGRAMS / "moto_server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    account = {name: LAMBDA[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")}
-    account |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_MAX_ATTEMPTS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+    account = {
+        name: LAMBDA[name]
+        for name in (
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+        )
+    }
+    account |= {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     aws = tmp_path / "bin" / "aws"
     aws.parent.mkdir()
     # By an option, since version 2 reads AWS_ENDPOINT_URL from 2.13 on.
@@ -45,7 +60,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = account | variables
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
 
     try:
         deadline = time.monotonic() + 60
@@ -72,7 +89,15 @@ def test_an_empty_account_is_told_to_bootstrap_and_then_passes(run: Run) -> None
     assert before.stderr.count("make bootstrap") == 2, before.stderr
     run("aws", "ssm", "put-parameter", "--name", BOOTSTRAP, "--type", "String", "--value", "30")
     role = run(
-        *("aws", "iam", "create-role", "--role-name", "logs", "--assume-role-policy-document", "{}"),
+        *(
+            "aws",
+            "iam",
+            "create-role",
+            "--role-name",
+            "logs",
+            "--assume-role-policy-document",
+            "{}",
+        ),
         *("--query", "Role.Arn", "--output", "text"),
     ).stdout.strip()
     patch = f"op=replace,path=/cloudwatchRoleArn,value={role}"
@@ -89,7 +114,9 @@ def test_the_role_for_logs_is_made_by_the_real_template(run: Run) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "Successfully created/updated stack - api-gateway-logging" in done.stdout
     (role,) = json.loads(run("aws", "iam", "list-roles").stdout)["Roles"]
-    assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "apigateway.amazonaws.com"}
+    assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {
+        "Service": "apigateway.amazonaws.com"
+    }
     assert tool(run, "logging-role").returncode == 0
 
 
@@ -99,10 +126,15 @@ def test_the_role_for_logs_is_made_by_the_real_template(run: Run) -> None:
         (["ssm", "get-parameter", "--name", BOOTSTRAP], "ParameterNotFound"),
         (["iam", "get-role", "--role-name", "none"], "NoSuchEntity"),
         (["cloudformation", "describe-stack-resources", "--stack-name", "none"], "ValidationError"),
-        (["lambda", "get-function-concurrency", "--function-name", "none"], "ResourceNotFoundException"),
+        (
+            ["lambda", "get-function-concurrency", "--function-name", "none"],
+            "ResourceNotFoundException",
+        ),
     ],
 )
-def test_the_clis_own_messages_have_the_code_that_the_tools_look_for(run: Run, command: list[str], code: str) -> None:
+def test_the_clis_own_messages_have_the_code_that_the_tools_look_for(
+    run: Run, command: list[str], code: str
+) -> None:
     done = run("aws", *command)
     assert done.returncode
     assert AwsError(command, done.stderr).code == code
@@ -116,7 +148,11 @@ def test_no_credentials_are_no_error_of_aws_and_change_nothing(run: Run) -> None
 
 def documented(command: str) -> list[str]:
     """The one line of docs/deploy.md that begins so."""
-    (line,) = (line for line in (ROOT / "docs" / "deploy.md").read_text().splitlines() if line.startswith(command))
+    (line,) = (
+        line
+        for line in (ROOT / "docs" / "deploy.md").read_text().splitlines()
+        if line.startswith(command)
+    )
     return line.split()
 
 
@@ -124,38 +160,78 @@ def test_the_documented_bootstrap_gives_every_role_the_boundary(run: Run) -> Non
     done = run(*documented("node_modules/.bin/cdk bootstrap --custom-permissions-boundary"))
     assert done.returncode == 0, done.stderr
     names = json.loads(run("aws", "iam", "list-roles", "--query", "Roles[].RoleName").stdout)
-    roles = [json.loads(run("aws", "iam", "get-role", "--role-name", name).stdout)["Role"] for name in names]
-    boundaries = {role["RoleName"]: role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "") for role in roles}
+    roles = [
+        json.loads(run("aws", "iam", "get-role", "--role-name", name).stdout)["Role"]
+        for name in names
+    ]
+    boundaries = {
+        role["RoleName"]: role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
+        for role in roles
+    }
     assert len(boundaries) == 5
-    assert all(boundary.endswith(":policy/developers") for boundary in boundaries.values()), boundaries
+    assert all(boundary.endswith(":policy/developers") for boundary in boundaries.values()), (
+        boundaries
+    )
 
 
-def test_the_documented_clean_up_deletes_the_images_that_no_stack_uses(run: Run, tmp_path: Path) -> None:
+def test_the_documented_clean_up_deletes_the_images_that_no_stack_uses(
+    run: Run, tmp_path: Path
+) -> None:
     # moto makes the CDK's own stack without its outputs, so one that has them takes its place.
-    resources = {"Images": {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "images"}}}
-    outputs = {"ImageRepositoryName": {"Value": {"Ref": "Images"}}, "BootstrapVersion": {"Value": "30"}}
+    resources = {
+        "Images": {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "images"}}
+    }
+    outputs = {
+        "ImageRepositoryName": {"Value": {"Ref": "Images"}},
+        "BootstrapVersion": {"Value": "30"},
+    }
     make_stack(run, tmp_path, "CDKToolkit", {"Resources": resources, "Outputs": outputs})
-    used, unused = "1" * 64, "2" * 64
+    used = "1" * 64
+    unused = "2" * 64
     kind = "application/vnd.docker.distribution.manifest.v2+json"
     for tag in (used, unused):
         manifest = json.dumps(
-            {"schemaVersion": 2, "mediaType": kind, "config": {"digest": tag}, "layers": [{"size": 1, "digest": tag}]}
+            {
+                "schemaVersion": 2,
+                "mediaType": kind,
+                "config": {"digest": tag},
+                "layers": [{"size": 1, "digest": tag}],
+            }
         )
-        put = ("ecr", "put-image", "--repository-name", "images", "--image-tag", tag, "--image-manifest", manifest)
+        put = (
+            "ecr",
+            "put-image",
+            "--repository-name",
+            "images",
+            "--image-tag",
+            tag,
+            "--image-manifest",
+            manifest,
+        )
         assert run("aws", *put).returncode == 0
     topic = {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": f"images:{used}"}}
     make_stack(run, tmp_path, "user", {"Resources": {"Topic": topic}})
     now = ("--created-buffer-days=0", "--confirm=false")
     done = run(*documented("node_modules/.bin/cdk gc"), *now)
     assert done.returncode == 0, done.stderr
-    images = json.loads(run("aws", "ecr", "list-images", "--repository-name", "images").stdout)["imageIds"]
+    images = json.loads(run("aws", "ecr", "list-images", "--repository-name", "images").stdout)[
+        "imageIds"
+    ]
     assert [image["imageTag"] for image in images] == [used], done.stdout + done.stderr[-3000:]
 
 
 def make_stack(run: Run, folder: Path, name: str, template: dict[str, object]) -> None:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(template))
-    made = run("aws", "cloudformation", "create-stack", "--stack-name", name, "--template-body", f"file://{path}")
+    made = run(
+        "aws",
+        "cloudformation",
+        "create-stack",
+        "--stack-name",
+        name,
+        "--template-body",
+        f"file://{path}",
+    )
     assert made.returncode == 0, made.stderr
 
 
@@ -164,9 +240,16 @@ def test_a_bundle_is_fetched_from_s3(run: Run, tmp_path: Path) -> None:
     digest = pack(ROOT / "models" / "demo", archive)
     run("aws", "s3", "mb", "s3://bundles")
     assert run("aws", "s3", "cp", str(archive), "s3://bundles/demo.tar").returncode == 0
-    fetch = "import sys, pathlib; from tools.archive import fetch; print(fetch(*sys.argv[1:3], pathlib.Path(sys.argv[3])))"
-    done = run(sys.executable, "-c", fetch, "s3://bundles/demo.tar", digest, str(tmp_path / "models"))
+    fetch = (
+        "import sys, pathlib; from tools.archive import fetch; print(fetch(*sys.argv[1:3],"
+        " pathlib.Path(sys.argv[3])))"
+    )
+    done = run(
+        sys.executable, "-c", fetch, "s3://bundles/demo.tar", digest, str(tmp_path / "models")
+    )
     assert done.returncode == 0, done.stderr
     assert read_manifest(Path(done.stdout.strip()), verify_hashes=True)
-    missing = run(sys.executable, "-c", fetch, "s3://bundles/none.tar", "0" * 64, str(tmp_path / "models"))
+    missing = run(
+        sys.executable, "-c", fetch, "s3://bundles/none.tar", "0" * 64, str(tmp_path / "models")
+    )
     assert "aws s3 cp could not copy s3://bundles/none.tar" in missing.stderr

@@ -17,16 +17,18 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route
 
+from classifier.api.handler import Handler
 from classifier.contract.classifier_file import parse_classifier
 from classifier.model.encoders import Encoders
-from classifier.api.handler import Handler
 from tests.support.browser import opened
 from tests.support.requests import ROOT
 from tools.local.gateway import Limits
 from tools.local.serve import running
 
 IMAGES = ROOT / "examples" / "images"
-PIZZA, DOG, WIDE = IMAGES / "pizza.jpg", IMAGES / "dog.jpg", IMAGES / "wide.jpg"
+PIZZA = IMAGES / "pizza.jpg"
+DOG = IMAGES / "dog.jpg"
+WIDE = IMAGES / "wide.jpg"
 SCREENSHOTS = ROOT / "build" / "screenshots"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 MAX_BYTES = 90_000
@@ -45,7 +47,9 @@ def url(handler: Handler) -> Iterator[str]:
 
 
 def until(page: Page, condition: str, argument: object = None) -> None:
-    """Waits for a condition in JavaScript; Playwright's own way to wait needs what the page's security policy forbids."""
+    """Waits for a condition in JavaScript; Playwright's own way to wait needs what the page's
+    security policy forbids.
+    """
     deadline = time.monotonic() + 30
     while not page.evaluate(condition, argument):
         assert time.monotonic() < deadline, condition
@@ -55,7 +59,11 @@ def until(page: Page, condition: str, argument: object = None) -> None:
 def until_answered(page: Page, pictures: int) -> None:
     """Waits until each of so many pictures in the grid has its percentage."""
     buttons = "[...document.querySelectorAll('#grid button')]"
-    until(page, f"n => (b => b.length === n && b.every((one) => one.textContent.includes('%')))({buttons})", pictures)
+    until(
+        page,
+        f"n => (b => b.length === n && b.every((one) => one.textContent.includes('%')))({buttons})",
+        pictures,
+    )
 
 
 def settle(page: Page) -> None:
@@ -66,8 +74,14 @@ def settle(page: Page) -> None:
 
 def bars(page: Page) -> dict[str, float]:
     settle(page)
-    rows = [row.inner_text().replace("\xa0", " ").split("\n") for row in page.query_selector_all("#bars li")]
-    return {row[0]: float(row[1].removesuffix(" %").replace("< 0.1", "0").replace("> 99.9", "100")) for row in rows}
+    rows = [
+        row.inner_text().replace("\xa0", " ").split("\n")
+        for row in page.query_selector_all("#bars li")
+    ]
+    return {
+        row[0]: float(row[1].removesuffix(" %").replace("< 0.1", "0").replace("> 99.9", "100"))
+        for row in rows
+    }
 
 
 def said(page: Page, selector: str) -> str:
@@ -85,18 +99,27 @@ def replace_labels(page: Page, *labels: str) -> None:
 
 
 def import_set(page: Page, value: object, name: str = "set.json") -> None:
-    page.set_input_files("#set-file", {"name": name, "mimeType": "application/json", "buffer": json.dumps(value).encode()})
+    page.set_input_files(
+        "#set-file",
+        {"name": name, "mimeType": "application/json", "buffer": json.dumps(value).encode()},
+    )
 
 
 def export_set(page: Page) -> tuple[str, Any]:
     with page.expect_download() as download:
         page.click("#export")
-    return download.value.suggested_filename, json.loads(download.value.path().read_text(encoding="utf-8"))
+    return download.value.suggested_filename, json.loads(
+        download.value.path().read_text(encoding="utf-8")
+    )
 
 
 def choose(page: Page, *pictures: Path) -> None:
     page.set_input_files("#file", list(pictures))
-    until(page, "name => document.getElementById('about').textContent.startsWith(name)", pictures[0].name)
+    until(
+        page,
+        "name => document.getElementById('about').textContent.startsWith(name)",
+        pictures[0].name,
+    )
 
 
 def error(page: Page) -> str:
@@ -137,14 +160,18 @@ def test_the_bars_move_to_a_new_answer_unless_motion_is_reduced(
     page.goto(url)
     settle(page)
     moving = "document.getAnimations().some(({ effect }) => effect.target.className === 'fill')"
-    page.evaluate(f"moved = false; (function look() {{ moved ||= {moving}; requestAnimationFrame(look); }})()")
+    page.evaluate(
+        f"moved = false; (function look() {{ moved ||= {moving}; requestAnimationFrame(look); }})()"
+    )
     page.click("#samples button:nth-child(2)")
     until(page, "document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
     page.wait_for_timeout(100)
     assert page.evaluate("moved") == (motion == "no-preference")
 
 
-def test_a_sample_is_answered_without_a_click_and_the_best_label_comes_first(url: str, page: Page) -> None:
+def test_a_sample_is_answered_without_a_click_and_the_best_label_comes_first(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     page.wait_for_selector("#bars li")
     shares = bars(page)
@@ -156,7 +183,9 @@ def test_a_sample_is_answered_without_a_click_and_the_best_label_comes_first(url
     until(page, "document.querySelector('#bars .first .label')?.textContent === 'a pizza'")
 
 
-def test_labels_are_added_edited_pasted_and_removed_and_the_picture_is_sent_once(url: str, page: Page) -> None:
+def test_labels_are_added_edited_pasted_and_removed_and_the_picture_is_sent_once(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     choose(page, PIZZA)
@@ -168,7 +197,8 @@ def test_labels_are_added_edited_pasted_and_removed_and_the_picture_is_sent_once
     page.evaluate("""() => {
       const clipboardData = new DataTransfer();
       clipboardData.setData("text", "a hat, a boat\\na car");
-      document.querySelector(".entry input").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+      const paste = { clipboardData, bubbles: true, cancelable: true };
+      document.querySelector(".entry input").dispatchEvent(new ClipboardEvent("paste", paste));
     }""")
     assert set(bars(page)) == {"a dog", "a pizza", "a cake", "a hat", "a boat", "a car"}
     page.click("text=a cake >> nth=0")
@@ -215,7 +245,9 @@ def test_the_three_questions_say_what_their_numbers_mean(url: str, page: Page) -
     assert sum(shares.values()) == pytest.approx(100, abs=0.3)
 
 
-def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(url: str, page: Page) -> None:
+def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     choose(page, DOG, PIZZA, WIDE)
@@ -225,17 +257,22 @@ def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(url: 
     assert captions == sorted(captions)
     # A caption's number is never cut.
     assert page.evaluate(
-        "[...document.querySelectorAll('#grid span + span')].every((span) => span.scrollWidth <= span.clientWidth)"
+        "[...document.querySelectorAll('#grid span + span')].every((span) => span.scrollWidth <="
+        " span.clientWidth)"
     )
     page.select_option("#filter", "a pizza")
-    assert [span.inner_text() for span in page.query_selector_all("#grid img + span")] == ["a pizza"]
+    assert [span.inner_text() for span in page.query_selector_all("#grid img + span")] == [
+        "a pizza"
+    ]
     page.focus("#grid button")
     page.keyboard.press("Enter")
     assert next(iter(bars(page))) == "a pizza"
     assert page.evaluate("document.activeElement.ariaPressed") == "true"
 
 
-def test_the_squares_that_the_model_sees_are_drawn_over_the_picture_and_a_threshold_over_the_bars(url: str, page: Page) -> None:
+def test_the_squares_that_the_model_sees_are_drawn_over_the_picture_and_a_threshold_over_the_bars(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     choose(page, WIDE)
@@ -249,7 +286,10 @@ def test_the_squares_that_the_model_sees_are_drawn_over_the_picture_and_a_thresh
     shares = list(bars(page).values())
     assert page.locator("#bars .line:visible").count() == len(shares)
     assert len(page.query_selector_all("#bars .kept")) == sum(share >= 30 for share in shares)
-    assert said(page, "#verdict") == f"{sum(share >= 30 for share in shares)} of {len(shares)} reached 30 %."
+    assert (
+        said(page, "#verdict")
+        == f"{sum(share >= 30 for share in shares)} of {len(shares)} reached 30 %."
+    )
     assert '"min_probability": 0.3' in page.inner_text("#code")
 
 
@@ -264,7 +304,8 @@ def test_the_threshold_line_is_moved_by_pointer_and_by_keyboard(url: str, page: 
     assert '"min_probability": 0.03' in page.inner_text("#code")
     page.locator("#bars").scroll_into_view_if_needed()
     page.wait_for_timeout(300)  # bars move for 250 ms
-    handle, bar = page.locator("#bars .first .line").bounding_box(), page.locator("#bars .first .bar").bounding_box()
+    handle = page.locator("#bars .first .line").bounding_box()
+    bar = page.locator("#bars .first .bar").bounding_box()
     assert handle
     assert bar
     middle = bar["y"] + bar["height"] / 2
@@ -280,7 +321,9 @@ def test_the_threshold_line_is_moved_by_pointer_and_by_keyboard(url: str, page: 
     assert said(page, "#verdict") == "0 of 5 reached 100 %."
 
 
-def test_errors_are_told_in_words_for_a_person_and_mended(url: str, page: Page, tmp_path: Path) -> None:
+def test_errors_are_told_in_words_for_a_person_and_mended(
+    url: str, page: Page, tmp_path: Path
+) -> None:
     page.goto(url)
     settle(page)
     replace_labels(page, "Cat", "cat")
@@ -304,7 +347,10 @@ def test_errors_are_told_in_words_for_a_person_and_mended(url: str, page: Page, 
     [
         ("templates", "Each template needs exactly one {}, where the label goes."),
         ("fit", "“Wide pictures” must be one of: 'crop', 'pad', 'squash' or 'tiles'."),
-        ("negative_template", "“Not there” has {} more than once; use it at most once, where the label goes."),
+        (
+            "negative_template",
+            "“Not there” has {} more than once; use it at most once, where the label goes.",
+        ),
         ("thresholds", "A threshold must be a probability from 0 to 1"),
         ("labels", "The label has 300 tokens; the model reads at most 75."),
     ],
@@ -324,7 +370,9 @@ def test_an_error_is_told_at_the_field_that_it_names_until_the_field_is_mended(
           fit.dispatchEvent(new Event("change"));
         }"""),
         "negative_template": lambda: page.fill("#negative", "no {} {}"),
-        "thresholds": lambda: import_set(page, {"labels": ["a dog", "a cat"], "multi_label": True, "thresholds": {"a dog": 2}}),
+        "thresholds": lambda: import_set(
+            page, {"labels": ["a dog", "a cat"], "multi_label": True, "thresholds": {"a dog": 2}}
+        ),
         "labels": lambda: page.fill(".entry input", "x " * 300),
     }
     wrong[field]()
@@ -355,7 +403,9 @@ def test_an_error_is_told_at_the_field_that_it_names_until_the_field_is_mended(
     assert not page.is_visible(slot)
 
 
-def test_a_server_that_is_gone_is_told_apart_from_one_that_wakes_up(handler: Handler, page: Page) -> None:
+def test_a_server_that_is_gone_is_told_apart_from_one_that_wakes_up(
+    handler: Handler, page: Page
+) -> None:
     failures = 0
 
     def waking(event: dict[str, Any], context: Any) -> Any:
@@ -376,7 +426,9 @@ def test_a_server_that_is_gone_is_told_apart_from_one_that_wakes_up(handler: Han
     assert error(page).startswith("No connection to 127.0.0.1")
 
 
-def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(handler: Handler, page: Page) -> None:
+def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(
+    handler: Handler, page: Page
+) -> None:
     with running(handler, Limits("secret")) as url:
         page.goto(url)
         assert error(page) == "This service asks for an API key."
@@ -391,7 +443,9 @@ def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(handle
     assert page.evaluate("localStorage.length") == 0
 
 
-def test_a_large_picture_is_shrunk_on_white_before_it_is_sent(handler: Handler, page: Page, tmp_path: Path) -> None:
+def test_a_large_picture_is_shrunk_on_white_before_it_is_sent(
+    handler: Handler, page: Page, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2400, 3600, 4), dtype=np.uint8)
     noise[:, :, 3] = 0
     Image.fromarray(noise).save(tmp_path / "clear.png")
@@ -402,12 +456,21 @@ def test_a_large_picture_is_shrunk_on_white_before_it_is_sent(handler: Handler, 
         sent = posts(page)
         choose(page, tmp_path / "clear.png")
         settle(page)
-        assert page.inner_text("#about") == "clear.png, 3600 × 2400, sent as 1536 × 1024. The model sees the square."
+        assert (
+            page.inner_text("#about")
+            == "clear.png, 3600 × 2400, sent as 1536 × 1024. The model sees the square."
+        )
         with Image.open(io.BytesIO(base64.b64decode(sent[0]["image_data"]))) as image:
-            assert (image.format, image.size, np.asarray(image).min()) == ("JPEG", (1536, 1024), 255)
+            assert (image.format, image.size, np.asarray(image).min()) == (
+                "JPEG",
+                (1536, 1024),
+                255,
+            )
 
 
-def test_the_request_runs_as_it_is_copied_in_three_languages(url: str, page: Page, tmp_path: Path) -> None:
+def test_the_request_runs_as_it_is_copied_in_three_languages(
+    url: str, page: Page, tmp_path: Path
+) -> None:
     (tmp_path / "it's a pizza.jpg").write_bytes(PIZZA.read_bytes())
     page.goto(url)
     settle(page)
@@ -419,24 +482,43 @@ def test_the_request_runs_as_it_is_copied_in_three_languages(url: str, page: Pag
     languages: dict[str, tuple[list[str], Callable[[str], Any]]] = {
         "curl": (["bash", "-c"], lambda text: json.loads(text)["result"]),
         "python": ([sys.executable, "-c"], lambda text: ast.literal_eval(text)["result"]),
-        "javascript": (["node", "--input-type=module", "-e"], lambda text: json.loads(text)["result"]),
+        "javascript": (
+            ["node", "--input-type=module", "-e"],
+            lambda text: json.loads(text)["result"],
+        ),
     }
     for language, (command, read) in languages.items():
         page.click(f"[data-code={language}]")
         page.click("#copy")
-        until(page, "async () => await navigator.clipboard.readText() === document.getElementById('code').textContent")
+        until(
+            page,
+            "async () => await navigator.clipboard.readText() ==="
+            " document.getElementById('code').textContent",
+        )
         program = page.evaluate("navigator.clipboard.readText()")
-        done = subprocess.run([*command, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, program], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert read(done.stdout) == expected, language
 
 
-def test_an_example_fills_in_its_labels_and_a_file_without_labels_is_refused(url: str, page: Page) -> None:
+def test_an_example_fills_in_its_labels_and_a_file_without_labels_is_refused(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     page.click("#sets summary")
     page.get_by_role("button", name="Moderation").click()
-    assert set(bars(page)) == {"neutral", "suggestive", "sport", "explicit", "gaming", "music", "violence"}
+    assert set(bars(page)) == {
+        "neutral",
+        "suggestive",
+        "sport",
+        "explicit",
+        "gaming",
+        "music",
+        "violence",
+    }
     page.get_by_role("button", name="Animals").click()
     assert "a dog" in bars(page)
     files: list[object] = [
@@ -455,31 +537,52 @@ def test_an_example_fills_in_its_labels_and_a_file_without_labels_is_refused(url
 
 FITTED = {"model": "demo", "fingerprint": "0" * 64, "question": "1" * 64}
 FILES: list[dict[str, Any]] = [
-    *(json.loads((ROOT / "classifiers" / f"{name}.json").read_text(encoding="utf-8")) for name in ("drawings", "moderation")),
+    *(
+        json.loads((ROOT / "classifiers" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("drawings", "moderation")
+    ),
     {
-        "description": "Pets in the garden.", "labels": ["a cat", "a dog", "a hedgehog"], "templates": ["a photo of {}", "{}"],
-        "actions": ["review", "block"], "thresholds": {"a cat": {"review": 0.5, "block": 0.9}, "a dog": {"block": 0.805}},
+        "description": "Pets in the garden.",
+        "labels": ["a cat", "a dog", "a hedgehog"],
+        "templates": ["a photo of {}", "{}"],
+        "actions": ["review", "block"],
+        "thresholds": {"a cat": {"review": 0.5, "block": 0.9}, "a dog": {"block": 0.805}},
         "min_similarity": -0.5,
     },
     {
-        "categories": {"pets": ["a cat", "a dog"], "food": ["a pizza"]}, "multi_label": True, "negative_template": "nothing", "fit": "pad",
+        "categories": {"pets": ["a cat", "a dog"], "food": ["a pizza"]},
+        "multi_label": True,
+        "negative_template": "nothing",
+        "fit": "pad",
         "thresholds": {"pets": 0.5},
     },
-    {"categories": {"pets": ["a cat", "a dog"], "food": ["a pizza"]}, "thresholds": {"food": 0.25, "pets": 0.25}},
     {
-        "labels": ["a cat", "a dog"], "multi_label": True, "thresholds": {"a cat": 0.125, "a dog": 0.5}, "fitted_on": FITTED,
+        "categories": {"pets": ["a cat", "a dog"], "food": ["a pizza"]},
+        "thresholds": {"food": 0.25, "pets": 0.25},
+    },
+    {
+        "labels": ["a cat", "a dog"],
+        "multi_label": True,
+        "thresholds": {"a cat": 0.125, "a dog": 0.5},
+        "fitted_on": FITTED,
         "head": {"vectors": "AAAA", "scale": 20.0},
     },
-]  # fmt: skip
+]
 
 
-def test_a_set_is_imported_and_exported_as_the_same_file_that_the_server_takes(url: str, page: Page) -> None:
+def test_a_set_is_imported_and_exported_as_the_same_file_that_the_server_takes(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     page.click("#sets summary")
     for number, value in enumerate(FILES):
         import_set(page, value, f"Set {number}.json")
-        until(page, "number => document.getElementById('set-note').textContent.startsWith(`Set ${number}`)", number)
+        until(
+            page,
+            "number => document.getElementById('set-note').textContent.startsWith(`Set ${number}`)",
+            number,
+        )
         settle(page)
         assert page.locator("[data-error]:visible").count() == 0
         name, exported = export_set(page)
@@ -508,7 +611,9 @@ def test_what_an_import_cannot_keep_is_said(url: str, page: Page) -> None:
     assert "Left out, since the set was changed: fitted_on, head." in page.inner_text("#set-note")
 
 
-def test_a_set_of_ones_own_is_kept_in_the_browser_until_it_is_forgotten(url: str, page: Page) -> None:
+def test_a_set_of_ones_own_is_kept_in_the_browser_until_it_is_forgotten(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     page.click("#sets summary")
@@ -528,7 +633,9 @@ def test_a_set_of_ones_own_is_kept_in_the_browser_until_it_is_forgotten(url: str
     assert page.evaluate("localStorage.getItem('sets')") == "{}"
 
 
-def test_a_classifier_of_the_server_is_asked_by_name_until_it_is_changed(deployed: Handler, page: Page) -> None:
+def test_a_classifier_of_the_server_is_asked_by_name_until_it_is_changed(
+    deployed: Handler, page: Page
+) -> None:
     with running(deployed) as url:
         page.goto(url)
         settle(page)
@@ -574,10 +681,14 @@ def test_a_classifier_of_the_server_is_asked_by_name_until_it_is_changed(deploye
         assert not page.is_visible("#source")
 
 
-def test_a_decision_shows_its_action_and_each_labels_own_thresholds(encoders: Encoders, page: Page) -> None:
+def test_a_decision_shows_its_action_and_each_labels_own_thresholds(
+    encoders: Encoders, page: Page
+) -> None:
     pets = parse_classifier({**FILES[2], "labels": ["a cat", "a dog", "a pizza"]})
     vectors = base64.b64encode(np.ones((2, encoders.manifest.dimension), "<f4").tobytes()).decode()
-    taught = parse_classifier({**FILES[-1], "head": {"vectors": vectors, "scale": 1}, "multi_label": False})
+    taught = parse_classifier(
+        {**FILES[-1], "head": {"vectors": vectors, "scale": 1}, "multi_label": False}
+    )
     unlike = pets.model_copy(update={"min_similarity": 0.99})
     handler = Handler(encoders, classifiers={"pets": pets, "unlike": unlike, "taught": taught})
     with running(handler, Limits("secret")) as url:
@@ -588,10 +699,13 @@ def test_a_decision_shows_its_action_and_each_labels_own_thresholds(encoders: En
         page.click("#sets summary")
         page.get_by_role("button", name="pets 3").click()
         shares = bars(page)
-        assert said(page, "#verdict") == f"block a dog reached {shares['a dog']} % (threshold 80.5 %)."
+        assert (
+            said(page, "#verdict") == f"block a dog reached {shares['a dog']} % (threshold 80.5 %)."
+        )
         assert page.inner_text("#verdict strong") == "block"
         marks = page.evaluate(
-            "[...document.querySelectorAll('#bars li')].map((row) => [row.querySelector('.label').textContent, row.querySelectorAll('.line').length])"
+            "[...document.querySelectorAll('#bars li')].map((row) =>"
+            " [row.querySelector('.label').textContent, row.querySelectorAll('.line').length])"
         )
         assert dict(marks) == {"a dog": 1, "a cat": 2, "a pizza": 0}
         assert page.locator("#bars .line.drag").count() == 0
@@ -626,7 +740,10 @@ def test_the_answer_changes_while_one_types_and_the_newest_wins(url: str, page: 
     held: list[Route] = []
 
     def hold(route: Route) -> None:
-        if route.request.method == "POST" and "a ho" in json.loads(route.request.post_data or "")["labels"]:
+        if (
+            route.request.method == "POST"
+            and "a ho" in json.loads(route.request.post_data or "")["labels"]
+        ):
             held.append(route)
         else:
             route.continue_()
@@ -649,9 +766,12 @@ def test_pictures_are_dropped_pasted_and_photographed(url: str, page: Page) -> N
     settle(page)
     give = """([data, kind]) => {
       const transfer = new DataTransfer();
-      transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], `${kind}.jpg`, { type: "image/jpeg" }));
-      document.dispatchEvent(kind === "drop" ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
-        : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
+      const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+      transfer.items.add(new File([bytes], `${kind}.jpg`, { type: "image/jpeg" }));
+      const options = { bubbles: true, cancelable: true };
+      document.dispatchEvent(kind === "drop"
+        ? new DragEvent("drop", { ...options, dataTransfer: transfer })
+        : new ClipboardEvent("paste", { ...options, clipboardData: transfer }));
     }"""
     for kind in ("drop", "paste"):
         page.evaluate(give, [base64.b64encode(PIZZA.read_bytes()).decode(), kind])
@@ -663,7 +783,9 @@ def test_pictures_are_dropped_pasted_and_photographed(url: str, page: Page) -> N
     assert next(iter(bars(page))) == "a dog"
 
 
-def test_without_a_connection_the_question_is_asked_again_once_it_is_back(url: str, page: Page) -> None:
+def test_without_a_connection_the_question_is_asked_again_once_it_is_back(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     settle(page)
     page.context.set_offline(True)
@@ -706,17 +828,27 @@ def test_the_keyboard_alone_is_enough_and_results_are_announced(url: str, page: 
     assert "urllib" in page.inner_text("#code")
 
 
-def test_one_quiet_line_tells_the_time_the_stages_the_model_and_its_precision(url: str, page: Page) -> None:
+def test_one_quiet_line_tells_the_time_the_stages_the_model_and_its_precision(
+    url: str, page: Page
+) -> None:
     page.goto(url)
     assert re.fullmatch(
-        r"\d+ ms in all: decoding [\d.]+ ms, picture [\d.]+ ms, labels [\d.]+ ms\. Model demo, int8\.", said(page, "#timing")
+        r"\d+ ms in all: decoding [\d.]+ ms, picture [\d.]+ ms, labels [\d.]+ ms\. Model demo,"
+        r" int8\.",
+        said(page, "#timing"),
     )
 
 
 @pytest.mark.parametrize("path", ["prod", "prod/"])
-def test_the_page_works_below_a_stage_with_and_without_a_slash(url: str, page: Page, path: str) -> None:
+def test_the_page_works_below_a_stage_with_and_without_a_slash(
+    url: str, page: Page, path: str
+) -> None:
     def without_stage(route: Route) -> None:
-        route.fulfill(response=route.fetch(url=url + route.request.url.removeprefix(url).removeprefix("prod").removeprefix("/")))
+        route.fulfill(
+            response=route.fetch(
+                url=url + route.request.url.removeprefix(url).removeprefix("prod").removeprefix("/")
+            )
+        )
 
     page.route("**/prod**", without_stage)
     page.goto(url + path)
@@ -724,7 +856,13 @@ def test_the_page_works_below_a_stage_with_and_without_a_slash(url: str, page: P
     assert page.evaluate("document.getElementById('openapi').href").endswith("/prod/openapi.json")
 
 
-LABELS = ["עברית", "كلب على العشب", "x" * 300, "a " + "very " * 12 + "long label", *(f"thing number {i}" for i in range(996))]
+LABELS = [
+    "עברית",
+    "كلب على العشب",
+    "x" * 300,
+    "a " + "very " * 12 + "long label",
+    *(f"thing number {i}" for i in range(996)),
+]
 
 
 def test_the_map_shows_where_the_label_that_one_points_at_is(url: str, page: Page) -> None:
@@ -777,13 +915,21 @@ def test_the_memory_of_the_tab_stays_flat_over_200_pictures(url: str, page: Page
 
     def used() -> dict[str, float]:
         devtools.send("HeapProfiler.collectGarbage")
-        metrics = {metric["name"]: metric["value"] for metric in devtools.send("Performance.getMetrics")["metrics"]}
+        metrics = {
+            metric["name"]: metric["value"]
+            for metric in devtools.send("Performance.getMetrics")["metrics"]
+        }
         return {name: metrics[name] for name in ("JSHeapUsedSize", "Nodes", "JSEventListeners")}
 
     def take(count: int) -> None:
         for i in range(count):
-            page.evaluate("number => document.querySelectorAll('#samples button')[number].click()", i % 3)
-            shown = "name => document.getElementById('about').textContent.startsWith(name) && !document.body.classList.contains('working')"
+            page.evaluate(
+                "number => document.querySelectorAll('#samples button')[number].click()", i % 3
+            )
+            shown = (
+                "name => document.getElementById('about').textContent.startsWith(name) &&"
+                " !document.body.classList.contains('working')"
+            )
             until(page, shown, ("dog.jpg", "pizza.jpg", "stars.jpg")[i % 3])
 
     take(20)
@@ -825,13 +971,16 @@ def inspect(page: Page, state: str, *, working: bool = False) -> None:
     assert page.viewport_size
     width = page.viewport_size["width"]
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    scheme = "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+    scheme = (
+        "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+    )
     page.screenshot(path=SCREENSHOTS / f"{state}-{scheme}-{width}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     if page.evaluate("!window.axe"):
         page.evaluate(AXE.read_text(encoding="utf-8"))
     violations = page.evaluate(
-        "async () => (await axe.run()).violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)])"
+        "async () => (await axe.run()).violations.map((rule) => [rule.id, rule.nodes.map((node) =>"
+        " node.html)])"
     )
     assert violations == []
 
@@ -842,15 +991,18 @@ def test_every_state_fits_and_axe_finds_nothing(
     encoders: Encoders, browser: Browser, width: int, scheme: str, tmp_path: Path
 ) -> None:
     (tmp_path / "not.jpg").write_bytes(b"no picture")
-    handler = Handler(encoders, classifiers={"drawings": parse_classifier(FILES[0]), "pets": parse_classifier(FILES[2])})
+    handler = Handler(
+        encoders,
+        classifiers={"drawings": parse_classifier(FILES[0]), "pets": parse_classifier(FILES[2])},
+    )
     with opened(browser, width, scheme) as page, running(handler) as url:
         page.goto(url)
         page.wait_for_selector("#bars li")
         inspect(page, "opened")
         # The best label is on the first screen.
-        assert page.evaluate("document.querySelector('#bars .first').getBoundingClientRect().bottom") < (
-            640 if width < 700 else 800
-        )
+        assert page.evaluate(
+            "document.querySelector('#bars .first').getBoundingClientRect().bottom"
+        ) < (640 if width < 700 else 800)
         page.check("[name=regions][value='3']", force=True)
         page.wait_for_selector("#heat:not([hidden])")
         inspect(page, "map")
@@ -863,7 +1015,9 @@ def test_every_state_fits_and_axe_finds_nothing(
         page.click("#sets summary")
         inspect(page, "categories")
         page.check("[value=each]", force=True)
-        replace_labels(page, "a dog", "a pizza", "three red stars on a blue background", "something else")
+        replace_labels(
+            page, "a dog", "a pizza", "three red stars on a blue background", "something else"
+        )
         choose(page, WIDE, DOG, PIZZA, IMAGES / "stars.jpg", WIDE, DOG, PIZZA)
         page.click("#more summary")
         page.fill("#threshold", "30")
@@ -874,7 +1028,10 @@ def test_every_state_fits_and_axe_finds_nothing(
         import_set(page, {"labels": LABELS})
         until(page, "document.getElementById('all').textContent.includes('1000')")
         inspect(page, "labels")
-        assert page.evaluate("getComputedStyle(document.querySelector('.chips span')).direction") == "rtl"
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('.chips span')).direction")
+            == "rtl"
+        )
         replace_labels(page, "Cat", "cat", "a dog")
         assert "the same to the model" in error(page)
         inspect(page, "refused")
@@ -882,28 +1039,39 @@ def test_every_state_fits_and_axe_finds_nothing(
         page.wait_for_selector("[data-error=image_data]")
         assert "read not.jpg" in page.inner_text("[data-error=image_data]")
         inspect(page, "empty")
-        page.route("**/*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+        page.route(
+            "**/*",
+            lambda route: route.abort() if route.request.method == "POST" else route.continue_(),
+        )
         page.click("#samples button:nth-child(3)")
         page.wait_for_selector("#status.wrong")
         assert page.is_visible(".chips .bad")
         inspect(page, "gone")
         page.unroute("**/*")
         held: list[Route] = []
-        page.route("**/*", lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
+        page.route(
+            "**/*",
+            lambda route: (
+                held.append(route) if route.request.method == "POST" else route.continue_()
+            ),
+        )
         replace_labels(page, "a dog", "three stars")
         page.wait_for_selector("body.working")
         page.wait_for_timeout(1500)
         inspect(page, "working", working=True)
 
 
-def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(url: str, browser: Browser) -> None:
+def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(
+    url: str, browser: Browser
+) -> None:
     page = browser.new_page()
     response = page.goto(url)
     assert response
     assert len(response.body()) <= MAX_BYTES
     assert "unsafe" not in response.headers["content-security-policy"]
     page.evaluate(
-        "() => { const script = document.createElement('script'); script.textContent = 'window.injected = 1'; document.body.append(script); }"
+        "() => { const script = document.createElement('script'); script.textContent ="
+        " 'window.injected = 1'; document.body.append(script); }"
     )
     assert page.evaluate("window.injected") is None
     page.close()

@@ -1,4 +1,6 @@
-"""The image as it is deployed: built by the real Dockerfile on a strict base, run in a sandbox like Lambda's, looked into, weighed."""
+"""The image as it is deployed: built by the real Dockerfile on a strict base, run in a sandbox like
+Lambda's, looked into, weighed.
+"""
 
 import base64
 import json
@@ -63,8 +65,17 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 
 
 def event(picture: Path, labels: list[str]) -> str:
-    body = json.dumps({"image_data": base64.b64encode(picture.read_bytes()).decode(), "labels": labels})
-    return json.dumps({"httpMethod": "POST", "resource": "/", "headers": {"Content-Type": "application/json"}, "body": body})
+    body = json.dumps(
+        {"image_data": base64.b64encode(picture.read_bytes()).decode(), "labels": labels}
+    )
+    return json.dumps(
+        {
+            "httpMethod": "POST",
+            "resource": "/",
+            "headers": {"Content-Type": "application/json"},
+            "body": body,
+        }
+    )
 
 
 def ask(container: str, picture: Path, labels: list[str]) -> dict[str, float]:
@@ -103,20 +114,37 @@ def test_the_stand_in_holds_only_what_aws_is_known_to_hold() -> None:
     ("command", "missing"),
     [
         ("find . -type d -name tests -prune -exec rm -r {} +", "find"),
-        ("tar --version || which ls || ps || gzip --help || perl -v || apt-get --version || dpkg -l || xargs true", "xargs"),
+        (
+            (
+                "tar --version || which ls || ps || gzip --help || perl -v || apt-get --version ||"
+                " dpkg -l || xargs true"
+            ),
+            "xargs",
+        ),
         ("/usr/bin/python3 --version", "/usr/bin/python3"),
         ("ls / && python3 -m pip --version && pip3 --version", None),
     ],
 )
-def test_a_dockerfile_that_runs_what_aws_does_not_have_fails(tmp_path: Path, command: str, missing: str | None) -> None:
+def test_a_dockerfile_that_runs_what_aws_does_not_have_fails(
+    tmp_path: Path, command: str, missing: str | None
+) -> None:
     stand_in()
     (tmp_path / "Dockerfile").write_text(f"ARG BASE_IMAGE\nFROM $BASE_IMAGE\nRUN {command}\n")
-    result = build("localhost/refused", tmp_path / "Dockerfile", tmp_path, "x86_64", {"BASE_IMAGE": f"{STAND_IN}:x86_64"})
+    result = build(
+        "localhost/refused",
+        tmp_path / "Dockerfile",
+        tmp_path,
+        "x86_64",
+        {"BASE_IMAGE": f"{STAND_IN}:x86_64"},
+    )
     if missing is None:
         assert result.returncode == 0, result.stderr
     else:
         assert result.returncode
-        assert f"{missing}: command not found" in result.stderr or f"{missing}: No such file or directory" in result.stderr
+        assert (
+            f"{missing}: command not found" in result.stderr
+            or f"{missing}: No such file or directory" in result.stderr
+        )
 
 
 @pytest.mark.parametrize("bundle", [DEMO, VIT_B_32], ids=lambda path: path.name)
@@ -135,8 +163,13 @@ def test_the_image_answers_in_a_sandbox_like_lambdas(bundle: Path) -> None:
             missing,
             missing,
         ]
-        limit = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
-        assert run(*PODMAN, "exec", container, "sh", "-c", f"id -u; ulimit -n; {limit}").split() == [
+        limit = (
+            "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat"
+            " /sys/fs/cgroup/memory/memory.limit_in_bytes"
+        )
+        assert run(
+            *PODMAN, "exec", container, "sh", "-c", f"id -u; ulimit -n; {limit}"
+        ).split() == [
             "993",
             "1024",
             str(2 * 2**30),
@@ -144,7 +177,7 @@ def test_the_image_answers_in_a_sandbox_like_lambdas(bundle: Path) -> None:
 
 
 def open_files(container: str) -> int:
-    """How many the function's process has, as root sees it from outside: no other process may look."""
+    """How many the function's process has, as root sees it; no other process may look."""
     processes = run(*PODMAN, "top", container, "hpid", "args").splitlines()
     (process,) = (line.split()[0] for line in processes if "bootstrap.py" in line)
     return len(list(Path("/proc", process, "fd").iterdir()))
@@ -160,7 +193,11 @@ def test_every_request_is_one_line_of_json_in_the_log_and_leaves_no_descriptor_o
             invoke(container, json.dumps({"image_data": "", "labels": labels}))
         assert open_files(container) == before > 0
         assert inside(container, ENVIRONMENT) == "Permission denied"
-        lines = [line for line in run(*PODMAN, "logs", container).splitlines() if '"message": "request"' in line]
+        lines = [
+            line
+            for line in run(*PODMAN, "logs", container).splitlines()
+            if '"message": "request"' in line
+        ]
     requests = [json.loads(line) for line in lines]
     assert [request["status"] for request in requests] == [200] + [200, 400] * 10
     assert [request["start"] for request in requests] == ["cold"] + ["warm"] * 20
@@ -182,13 +219,19 @@ def test_every_shared_object_runs_on_the_libraries_of_the_base_image(
             with path.open("rb") as file:
                 for section in ELFFile(file).iter_sections():
                     if isinstance(section, DynamicSection):
-                        needed = {str(vars(tag)["needed"]) for tag in section.iter_tags("DT_NEEDED")}
-                        assert needed <= provided | shipped, f"{path} needs {needed - provided - shipped}"
+                        needed = {
+                            str(vars(tag)["needed"]) for tag in section.iter_tags("DT_NEEDED")
+                        }
+                        assert needed <= provided | shipped, (
+                            f"{path} needs {needed - provided - shipped}"
+                        )
                     if isinstance(section, GNUVerNeedSection):
                         for library, versions in section.iter_versions():
                             for version in versions if library.name in provided else ():
                                 family, _, number = version.name.rpartition("_")
-                                newest[family] = max(newest[family], tuple(map(int, number.split("."))))
+                                newest[family] = max(
+                                    newest[family], tuple(map(int, number.split(".")))
+                                )
     with capsys.disabled():
         print(
             f"\n{architecture} needs at most",
@@ -212,23 +255,36 @@ def test_compose_serves_the_image_to_this_machine_alone() -> None:
             except requests.ConnectionError:
                 assert time.monotonic() < deadline, run(*PODMAN, "logs", container)
                 time.sleep(0.5)
-        picture, url = (ROOT / "examples/images/dog.jpg").read_bytes(), f"http://127.0.0.1:{port}/?labels=a+dog&labels=a+pizza"
+        picture = (ROOT / "examples/images/dog.jpg").read_bytes()
+        url = f"http://127.0.0.1:{port}/?labels=a+dog&labels=a+pizza"
         without, with_key = (
-            requests.post(url, data=picture, headers={"Content-Type": "image/jpeg"} | key, timeout=60)
+            requests.post(
+                url, data=picture, headers={"Content-Type": "image/jpeg"} | key, timeout=60
+            )
             for key in ({}, {"x-api-key": "secret"})
         )
         assert without.status_code == 403
-        assert (with_key.status_code, list(with_key.json()["result"])) == (200, ["a dog", "a pizza"]), with_key.text
+        assert (with_key.status_code, list(with_key.json()["result"])) == (
+            200,
+            ["a dog", "a pizza"],
+        ), with_key.text
         assert run(*PODMAN, "port", container) == f"8000/tcp -> 127.0.0.1:{port}"
-        assert "Read-only file system" in run(*PODMAN, "exec", container, "bash", "-c", "touch /var/task/x 2>&1 || true")
+        assert "Read-only file system" in run(
+            *PODMAN, "exec", container, "bash", "-c", "touch /var/task/x 2>&1 || true"
+        )
 
 
-def test_our_layers_are_light_and_what_changes_most_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_layers_are_light_and_what_changes_most_comes_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     history = json.loads(run(*PODMAN, "history", "--format", "json", image("x86_64", VIT_B_32)))
     sizes = [layer["size"] for layer in history if "COPY" in layer["CreatedBy"]]
     weights = dict(zip(("package", "classifiers", "bundle", "requirements"), sizes, strict=True))
     with capsys.disabled():
-        print("\nLayers on top of AWS's base:", ", ".join(f"{name} {size / MB:.1f} MB" for name, size in weights.items()))
+        print(
+            "\nLayers on top of AWS's base:",
+            ", ".join(f"{name} {size / MB:.1f} MB" for name, size in weights.items()),
+        )
     assert weights["package"] < 1 * MB
     assert weights["requirements"] <= 200 * MB
     assert sum(sizes) <= 450 * MB
@@ -243,28 +299,56 @@ def test_the_image_holds_the_package_compiled_its_requirements_and_one_bundle() 
         task = root / "var/task"
         held = files(task)
         tops = {name.partition("/")[0] for name in held}
-        assert {name for name in held if name.startswith("bundle/")} == {f"bundle/{name}" for name in (MANIFEST, *FILES)}
-        assert {Path(name).suffix for name in held if name.startswith("classifier/")} <= {".py", ".pyc", ".html", ".json"}
+        assert {name for name in held if name.startswith("bundle/")} == {
+            f"bundle/{name}" for name in (MANIFEST, *FILES)
+        }
+        assert {Path(name).suffix for name in held if name.startswith("classifier/")} <= {
+            ".py",
+            ".pyc",
+            ".html",
+            ".json",
+        }
         assert not tops & {"torch", "open_clip", "onnx", *BASE["python"]["packages"]}
         assert not [name for name in held if "/tests/" in name]
-        compiled = {name.replace("__pycache__/", "").replace(".cpython-313.pyc", ".py") for name in held if name.endswith(".pyc")}
+        compiled = {
+            name.replace("__pycache__/", "").replace(".cpython-313.pyc", ".py")
+            for name in held
+            if name.endswith(".pyc")
+        }
         assert compiled == {name for name in held if name.endswith(".py")}
         for cache in task.rglob("*.pyc"):
-            assert cache.read_bytes()[4:8] == (1).to_bytes(4, "little"), f"{cache} is checked against times or sources"
+            assert cache.read_bytes()[4:8] == (1).to_bytes(4, "little"), (
+                f"{cache} is checked against times or sources"
+            )
         assert not (root / "build").exists()
 
 
 def test_for_arm64_every_shared_object_is_aarch64_and_nothing_else_differs() -> None:
     name = image("arm64", DEMO)
-    assert json.loads(run(*BUILDAH, "inspect", "--type", "image", name))["OCIv1"]["architecture"] == "arm64"
+    assert (
+        json.loads(run(*BUILDAH, "inspect", "--type", "image", name))["OCIv1"]["architecture"]
+        == "arm64"
+    )
     with mounted(name) as root, mounted(image("x86_64", DEMO)) as intel:
         task = root / "var/task"
-        objects = {path: path.read_bytes()[:20] for path in task.rglob("*") if path.is_file() and ".so" in path.name}
+        objects = {
+            path: path.read_bytes()[:20]
+            for path in task.rglob("*")
+            if path.is_file() and ".so" in path.name
+        }
         assert len(objects) > 50
         for path, header in objects.items():
-            assert header[:4] == b"\x7fELF" and int.from_bytes(header[18:20], "little") == AARCH64, path
+            assert (
+                header[:4] == b"\x7fELF" and int.from_bytes(header[18:20], "little") == AARCH64
+            ), path
         assert not [path for path in task.rglob("*.so*") if path not in objects]
-        sources = {name for name in files(task) if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))}
+        sources = {
+            name
+            for name in files(task)
+            if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))
+        }
         assert sources == {
-            name for name in files(intel / "var/task") if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))
+            name
+            for name in files(intel / "var/task")
+            if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))
         }

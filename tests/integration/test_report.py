@@ -27,8 +27,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, templates in (("mine", ["{}"]), ("other", ["a picture without {}"])):
         question = {"labels": NAMES, "templates": templates}
         (found / f"{name}.json").write_text(json.dumps(question), encoding="utf-8")
-    arguments = ["--against", found / "other.json", "--cache", found / "cache.sqlite3", "--report", found / "report.html"]
-    assert exit_status(main, found / "pictures", "--classifier", found / "mine.json", *arguments, "--bundle", DEMO) == 0
+    arguments = [
+        "--against",
+        found / "other.json",
+        "--cache",
+        found / "cache.sqlite3",
+        "--report",
+        found / "report.html",
+    ]
+    assert (
+        exit_status(
+            main,
+            found / "pictures",
+            "--classifier",
+            found / "mine.json",
+            *arguments,
+            "--bundle",
+            DEMO,
+        )
+        == 0
+    )
     return found
 
 
@@ -38,7 +56,8 @@ def show(browser: Browser, folder: Path, **how: Any) -> Any:
 
 def numbers(page: Page) -> dict[str, str]:
     return {
-        box.get_attribute("data-name"): box.query_selector("b").inner_text() for box in page.query_selector_all(".numbers div")
+        box.get_attribute("data-name"): box.query_selector("b").inner_text()
+        for box in page.query_selector_all(".numbers div")
     }
 
 
@@ -47,12 +66,21 @@ def test_the_report_shows_everything_and_asks_nobody(browser: Browser, folder: P
         page.goto((folder / "report.html").as_uri())
         titles = [title.inner_text() for title in page.query_selector_all("h2")]
         assert titles == [
-            "How good it is", "What is taken for what", "Precision and recall over the threshold", "Do the probabilities hold?",
-            "Worst mistakes", "Worst of _other", "Most doubtful pictures", "Right with mine alone", "Right with other alone",
-        ]  # fmt: skip
+            "How good it is",
+            "What is taken for what",
+            "Precision and recall over the threshold",
+            "Do the probabilities hold?",
+            "Worst mistakes",
+            "Worst of _other",
+            "Most doubtful pictures",
+            "Right with mine alone",
+            "Right with other alone",
+        ]
         assert HOSTILE in page.inner_text("table.matrix")
         assert page.query_selector("img[src=x]") is None
-        sizes = page.evaluate("Promise.all([...document.images].map(async i => (await i.decode(), i.naturalWidth)))")
+        sizes = page.evaluate(
+            "Promise.all([...document.images].map(async i => (await i.decode(), i.naturalWidth)))"
+        )
         assert len(sizes) > 24 and set(sizes) == {160}
 
 
@@ -64,12 +92,20 @@ def test_the_slider_moves_what_it_says(browser: Browser, folder: Path) -> None:
             page.select_option("#name", str(i))
             slider = page.query_selector("#threshold")
             for at in (0, len(curve["points"]) // 2, len(curve["points"]) - 1):
-                slider.evaluate("(slider, at) => { slider.value = at; slider.dispatchEvent(new Event('input')) }", at)
+                slider.evaluate(
+                    "(slider, at) => { slider.value = at; slider.dispatchEvent(new"
+                    " Event('input')) }",
+                    at,
+                )
                 threshold, hits, alarms, precision, *_ = curve["points"][at]
                 found = numbers(page)
-                assert float(page.inner_text("#chosen")) == pytest.approx(threshold, abs=0.0006, rel=0.01)
+                assert float(page.inner_text("#chosen")) == pytest.approx(
+                    threshold, abs=0.0006, rel=0.01
+                )
                 assert found["counted"] == str(hits + alarms)
-                assert found["precision"] == ("–" if precision is None else f"{100 * precision:.1f} %")
+                assert found["precision"] == (
+                    "–" if precision is None else f"{100 * precision:.1f} %"
+                )
                 assert found["recall"] == f"{100 * hits / curve['positives']:.1f} %"
                 assert found["false alarms"] == f"{100 * alarms / curve['negatives']:.1f} %"
                 assert found["missed"] == str(curve["positives"] - hits)
@@ -80,17 +116,25 @@ def test_the_slider_moves_what_it_says(browser: Browser, folder: Path) -> None:
         assert numbers(page) != before
 
 
-def test_the_share_of_pictures_that_show_it_moves_the_precision_alone(browser: Browser, folder: Path) -> None:
+def test_the_share_of_pictures_that_show_it_moves_the_precision_alone(
+    browser: Browser, folder: Path
+) -> None:
     curve = report_data(folder)["curves"][0]
     at = next(i for i, point in enumerate(curve["points"]) if point[2] and point[1])
     _, _, _, _, _, _, recall, _, _, alarms, _, _ = curve["points"][at]
     with show(browser, folder) as page:
         page.goto((folder / "report.html").as_uri())
-        page.eval_on_selector("#threshold", "(slider, at) => { slider.value = at; slider.dispatchEvent(new Event('input')) }", at)
+        page.eval_on_selector(
+            "#threshold",
+            "(slider, at) => { slider.value = at; slider.dispatchEvent(new Event('input')) }",
+            at,
+        )
         before = numbers(page)
         page.fill("#share", "1")
         after = numbers(page)
-    assert float(after["precision"].removesuffix(" %")) == pytest.approx(recall / (recall + 99 * alarms) * 100, abs=0.06)
+    assert float(after["precision"].removesuffix(" %")) == pytest.approx(
+        recall / (recall + 99 * alarms) * 100, abs=0.06
+    )
     assert {name: text for name, text in after.items() if name != "precision"} == {
         name: text for name, text in before.items() if name != "precision"
     }
@@ -98,7 +142,9 @@ def test_the_share_of_pictures_that_show_it_moves_the_precision_alone(browser: B
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_it_fits_a_telephone_and_the_dark(browser: Browser, folder: Path, width: int, scheme: str) -> None:
+def test_it_fits_a_telephone_and_the_dark(
+    browser: Browser, folder: Path, width: int, scheme: str
+) -> None:
     with show(browser, folder, width=width, scheme=scheme) as page:
         page.goto((folder / "report.html").as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -108,5 +154,8 @@ def test_it_fits_a_telephone_and_the_dark(browser: Browser, folder: Path, width:
         if AXE.exists():
             # Playwright's own way to add a script needs what the report's policy forbids.
             page.evaluate(AXE.read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run().then(found => found.violations.map(each => [each.id, each.nodes[0].html]))")
+            found = page.evaluate(
+                "axe.run().then(found => found.violations.map(each => [each.id,"
+                " each.nodes[0].html]))"
+            )
             assert found == []

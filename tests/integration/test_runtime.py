@@ -1,4 +1,6 @@
-"""The handler in AWS's own runtime: awslambdaric under the Runtime Interface Emulator, which the wheel of aws-sam-cli carries."""
+"""The handler in AWS's own runtime: awslambdaric under the Runtime Interface Emulator, which the
+wheel of aws-sam-cli carries.
+"""
 
 import base64
 import json
@@ -34,16 +36,29 @@ def emulator() -> Path:
 def environment(
     emulator: Path, handler: str, timeout: int = 29, log: Path | None = None, **variables: str
 ) -> Iterator[Callable[[object], Any]]:
-    """One execution environment; yields what invokes it with an object, or with bytes as they are. It takes one call at a time."""
-    front, runtime = free_port(), free_port()
-    # The base image's bootstrap sets AWS_EXECUTION_ENV, and awslambdaric then writes answers and logs without escapes.
+    """One execution environment; yields what invokes it with an object, or with bytes as they are.
+    It takes one call at a time.
+    """
+    front = free_port()
+    runtime = free_port()
+    # The base image's bootstrap sets AWS_EXECUTION_ENV, and awslambdaric then writes answers and
+    # logs without escapes.
     settings = LAMBDA | {
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout),
         "LAMBDA_TASK_ROOT": str(ROOT),
     }
-    command = [str(emulator), "--runtime-interface-emulator-address", f"127.0.0.1:{front}", "--runtime-api-address", f"127.0.0.1:{runtime}",
-               sys.executable, "-m", "awslambdaric", handler]  # fmt: skip
+    command = [
+        str(emulator),
+        "--runtime-interface-emulator-address",
+        f"127.0.0.1:{front}",
+        "--runtime-api-address",
+        f"127.0.0.1:{runtime}",
+        sys.executable,
+        "-m",
+        "awslambdaric",
+        handler,
+    ]
     with open(log or os.devnull, "w") as output:
         process = subprocess.Popen(
             command,
@@ -60,7 +75,8 @@ def environment(
             data = event if isinstance(event, bytes) else json.dumps(event).encode()
             with urllib.request.urlopen(url, data, timeout=60) as answer:
                 text = answer.read().decode()
-        except urllib.error.HTTPError as err:  # a failed start comes as a 502 with the error in its body
+        # A failed start comes as a 502 with the error in its body.
+        except urllib.error.HTTPError as err:
             text = err.read().decode()
         # The emulator's own errors are plain text.
         return json.loads(text) if text.startswith("{") else text
@@ -92,13 +108,21 @@ def question(data: bytes, labels: list[str]) -> dict[str, Any]:
 
 def test_the_handler_answers_and_refuses_in_the_real_runtime(emulator: Path) -> None:
     labels = ["a dog", "кошка"]
-    with environment(emulator, "classifier.main.handler", CLIP_BUNDLE=str(DEMO), CORS_ORIGIN="https://example.org") as invoke:
+    with environment(
+        emulator,
+        "classifier.main.handler",
+        CLIP_BUNDLE=str(DEMO),
+        CORS_ORIGIN="https://example.org",
+    ) as invoke:
         good = invoke(question(encoded(picture(80, 60)), labels))
         assert good["statusCode"] == 200
         assert list(json.loads(good["body"])["result"]) == labels
         assert good["headers"]["Access-Control-Allow-Origin"] == "https://example.org"
         bad = invoke(question(b"text", labels))
-        assert (bad["statusCode"], json.loads(bad["body"])["code"]) == (415, "unsupported_media_type")
+        assert (bad["statusCode"], json.loads(bad["body"])["code"]) == (
+            415,
+            "unsupported_media_type",
+        )
         assert invoke(question(encoded(picture(80, 60)), labels))["body"] == good["body"]
 
 
@@ -123,7 +147,10 @@ def test_a_missing_bundle_fails_the_start_with_its_message(emulator: Path, tmp_p
 
 HALF = "\\ud83d"  # half of a surrogate pair, as JSON writes it: no encoding can hold it
 IMAGE = base64.b64encode(encoded(picture(8, 8))).decode()
-HTTP = '{"httpMethod": "POST", "resource": "/", "headers": {"content-type": "application/json"}, "body": %s}'
+HTTP = (
+    '{"httpMethod": "POST", "resource": "/", "headers": {"content-type": "application/json"},'
+    ' "body": %s}'
+)
 # Each event with the status or the runtime's error that answers it.
 ODD = {
     "null": ("null", 400),
@@ -132,18 +159,27 @@ ODD = {
     "a number": ("1", 400),
     "a string": ('"text"', 400),
     "not a number": ("NaN", "Runtime.UnmarshalError"),
-    "half a character in a label": (f'{{"image_data": "{IMAGE}", "labels": ["{HALF}", "cat"]}}', None),
+    "half a character in a label": (
+        f'{{"image_data": "{IMAGE}", "labels": ["{HALF}", "cat"]}}',
+        None,
+    ),
     "half a character in a field": (f'{{"{HALF}": "{HALF}"}}', 400),
     "half a character in a body": (HTTP % json.dumps(f'{{"{HALF}": "{HALF}"}}'), 400),
     "half a character in the event's body": (HTTP % f'"{HALF}"', 400),
     "half a character in a header": (
-        f'{{"httpMethod": "POST", "resource": "/", "headers": {{"{HALF}": "{HALF}"}}, "body": "{HALF}"}}',
+        (
+            f'{{"httpMethod": "POST", "resource": "/", "headers": {{"{HALF}": "{HALF}"}}, "body":'
+            f' "{HALF}"}}'
+        ),
         None,
     ),
     "half a character in the path": (f'{{"httpMethod": "{HALF}", "path": "/{HALF}"}}', 404),
     "a method that is a number": ('{"httpMethod": 1}', 404),
     "a body that is a number": (HTTP % "5", 400),
-    "headers that are a list": ('{"httpMethod": "POST", "resource": "/", "headers": [], "body": "{}"}', None),
+    "headers that are a list": (
+        '{"httpMethod": "POST", "resource": "/", "headers": [], "body": "{}"}',
+        None,
+    ),
     "a deep list": ("[" * 100_000 + "]" * 100_000, "Runtime.UnmarshalError"),
     "a long number": ("1" * 10_000, "Runtime.UnmarshalError"),
     "no JSON": ("{", "Runtime.UnmarshalError"),
@@ -172,6 +208,12 @@ def test_requests_are_logged_down_to_the_functions_own_log_level(
     emulator: Path, tmp_path: Path, level: str, logged: bool
 ) -> None:
     log = tmp_path / "log"
-    with environment(emulator, "classifier.main.handler", log=log, CLIP_BUNDLE=str(DEMO), AWS_LAMBDA_LOG_LEVEL=level) as invoke:
+    with environment(
+        emulator,
+        "classifier.main.handler",
+        log=log,
+        CLIP_BUNDLE=str(DEMO),
+        AWS_LAMBDA_LOG_LEVEL=level,
+    ) as invoke:
         assert invoke(question(encoded(picture(80, 60)), ["a dog", "a cat"]))["statusCode"] == 200
     assert ('"message": "request"' in log.read_text()) == logged

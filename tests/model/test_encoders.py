@@ -10,7 +10,16 @@ from classifier.model.tokenizer import Tokenizer
 from tests.support.golden import golden_demo
 from tests.support.requests import DEMO
 
-TEXTS = ["a dog", "a cat", "cat", "three red stars on a blue background", "a horse", "food", "a car", "dog"]
+TEXTS = [
+    "a dog",
+    "a cat",
+    "cat",
+    "three red stars on a blue background",
+    "a horse",
+    "food",
+    "a car",
+    "dog",
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +34,18 @@ def test_text_embeddings_agree_with_open_clip(encoders: Encoders, label: str) ->
     assert float(encoders.encode_text([ids])[0] @ np.array(golden_demo()["labels"][label])) > 0.998
 
 
-def test_text_embeddings_come_in_order_and_do_not_depend_on_their_batch(encoders: Encoders, token_ids: list[list[int]]) -> None:
+def test_text_embeddings_come_in_order_and_do_not_depend_on_their_batch(
+    encoders: Encoders, token_ids: list[list[int]]
+) -> None:
     for prompts in (token_ids, token_ids[::-1], token_ids * 5):
         for ids, embedding in zip(prompts, encoders.encode_text(prompts), strict=True):
             np.testing.assert_array_equal(embedding, encoders.encode_text([ids])[0])
             assert abs(np.linalg.norm(embedding) - 1) < 1e-6
 
 
-def test_image_embeddings_come_in_order_and_do_not_depend_on_their_batch(encoders: Encoders) -> None:
+def test_image_embeddings_come_in_order_and_do_not_depend_on_their_batch(
+    encoders: Encoders,
+) -> None:
     size = encoders.manifest.image.size
     squares = [*np.random.default_rng(0).integers(0, 256, (5, size, size, 3), dtype=np.uint8)]
     for square, embedding in zip(squares, encoders.encode_images(squares), strict=True):
@@ -52,7 +65,9 @@ def test_a_graph_that_onnx_runtime_cannot_load_is_named(tmp_path: Path, name: st
 def test_an_encoder_that_is_not_needed_yet_is_loaded_by_its_first_use() -> None:
     encoders = Encoders.load(DEMO, threads=1, text=False)
     (row,) = encoders.encode_text([[49406, 320, 1929, 49407]])
-    np.testing.assert_array_equal(row, Encoders.load(DEMO, threads=1).encode_text([[49406, 320, 1929, 49407]])[0])
+    np.testing.assert_array_equal(
+        row, Encoders.load(DEMO, threads=1).encode_text([[49406, 320, 1929, 49407]])[0]
+    )
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def test_a_category_of_all_prompts_has_at_most_all_of_the_probability() -> None:
     for _ in range(500):
         logits = rng.normal(0, 3, int(rng.integers(1, 40)))
         groups = [range(len(logits))]
-        [share] = probabilities(logits, groups, multi_label=False, combine="sum", scoring="softmax", bias=None)
+        [share] = probabilities(
+            logits, groups, multi_label=False, combine="sum", scoring="softmax", bias=None
+        )
         assert 1 - 1e-9 < share <= 1
 
 
@@ -40,7 +42,8 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_a_similarity_depends_on_its_own_row_alone() -> None:
     rng = np.random.default_rng(0)
-    rows, image = rng.normal(size=(50, 512)).astype(np.float32), rng.normal(size=512).astype(np.float32)
+    rows = rng.normal(size=(50, 512)).astype(np.float32)
+    image = rng.normal(size=512).astype(np.float32)
     together = similarities(rows, image)
     assert all(similarities(rows[i : i + 1], image)[0] == together[i] for i in range(50))
     np.testing.assert_allclose(together, rows.astype(float) @ image.astype(float), rtol=1e-12)

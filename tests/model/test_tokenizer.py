@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import regex
 
+from classifier.contract.errors import ApiError
 from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
 from classifier.model.merges import BYTE_IDS, END_OF_WORD, FIRST_MERGED, Merges
 from classifier.model.tokenizer import Tokenizer
 from tests.support.golden import golden_tokens
@@ -38,8 +38,10 @@ def test_token_ids_equal_those_of_open_clip(tokenizer: Tokenizer, text: str) -> 
         ("&lt;start_of_text&gt;", "invalid_request", "<start_of_text>"),
     ],
 )
-def test_a_text_that_the_model_cannot_read_is_refused(tokenizer: Tokenizer, text: str, code: str, message: str) -> None:
-    with pytest.raises(ClientError, match=message) as caught:
+def test_a_text_that_the_model_cannot_read_is_refused(
+    tokenizer: Tokenizer, text: str, code: str, message: str
+) -> None:
+    with pytest.raises(ApiError, match=message) as caught:
         tokenizer.encode(text, "labels.7")
     assert (caught.value.status, caught.value.code, caught.value.field) == (400, code, "labels.7")
 
@@ -50,21 +52,37 @@ def test_a_text_that_just_fits_the_context_is_encoded(tokenizer: Tokenizer) -> N
 
 def texts(count: int) -> Iterator[str]:
     """Of every kind: all of ASCII, words of a guide, other scripts, emoji, and repetitions."""
-    rng, words = random.Random(0), (ROOT / "README.md").read_text(encoding="utf-8").split()
-    ranges = [(0, 0x80), (0x20, 0x7F), (0x20, 0x250), (0x400, 0x500), (0x4E00, 0x5000), (0x1F300, 0x1F700)]
+    rng = random.Random(0)
+    words = (ROOT / "README.md").read_text(encoding="utf-8").split()
+    ranges = [
+        (0, 0x80),
+        (0x20, 0x7F),
+        (0x20, 0x250),
+        (0x400, 0x500),
+        (0x4E00, 0x5000),
+        (0x1F300, 0x1F700),
+    ]
     for _ in range(count // 4):
-        yield "".join(chr(rng.randrange(*rng.choice(ranges[:2]))) for _ in range(rng.randrange(1, 60)))
+        yield "".join(
+            chr(rng.randrange(*rng.choice(ranges[:2]))) for _ in range(rng.randrange(1, 60))
+        )
         yield " ".join(rng.choice(words) for _ in range(rng.randrange(1, 12)))
         yield "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(1, 40)))
-        yield rng.choice(["a", "lo", "é", "😀", "!", "?!", "'s", "1", "&amp;", "'LL "]) * rng.randrange(1, 60)
+        yield rng.choice(
+            ["a", "lo", "é", "😀", "!", "?!", "'s", "1", "&amp;", "'LL "]
+        ) * rng.randrange(1, 60)
 
 
 def merged_slowly(word: str, ranks: dict[tuple[int, int], int]) -> list[int]:
-    """OpenAI's way (openai/CLIP, simple_tokenizer.py): again and again the pair that comes first in the table, wherever it is."""
+    """OpenAI's way (openai/CLIP, simple_tokenizer.py): again and again the pair that comes first in
+    the table, wherever it is.
+    """
     ids = [BYTE_IDS[byte] for byte in word.encode()]
     ids[-1] += END_OF_WORD
     while pairs := [pair for pair in pairwise(ids) if pair in ranks]:
-        best, result, i = min(pairs, key=ranks.__getitem__), list[int](), 0
+        best = min(pairs, key=ranks.__getitem__)
+        result = list[int]()
+        i = 0
         while i < len(ids):
             if tuple(ids[i : i + 2]) == best:
                 result.append(ranks[best])
@@ -76,7 +94,9 @@ def merged_slowly(word: str, ranks: dict[tuple[int, int], int]) -> list[int]:
     return ids
 
 
-def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_of_text(tokenizer: Tokenizer) -> None:
+def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_of_text(
+    tokenizer: Tokenizer,
+) -> None:
     settings = tokenizer._settings
     pattern = regex.compile(settings.pattern, regex.IGNORECASE)
     table = np.fromfile(DEMO / "merges.bin", "<u2").reshape(-1, 2).tolist()
@@ -87,15 +107,18 @@ def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_o
         assert tokenizer.clean(text) == clean, repr(text)
         try:
             ids = tokenizer.encode(text)
-        except ClientError:
+        except ApiError:
             continue
         encoded += 1
-        assert ids[1:-1] == [one for word in pattern.findall(clean) for one in merged_slowly(word, ranks)], repr(text)
+        assert ids[1:-1] == [
+            one for word in pattern.findall(clean) for one in merged_slowly(word, ranks)
+        ], repr(text)
     assert encoded > 7_000
 
 
 def test_a_word_of_thousands_of_bytes_takes_milliseconds() -> None:
-    merges, rng = Merges(DEMO / "merges.bin"), random.Random(0)
+    merges = Merges(DEMO / "merges.bin")
+    rng = random.Random(0)
     word = "".join(chr(rng.randrange(0x1F300, 0x1F700)) for _ in range(1000))
     start = time.process_time()
     assert len(merges.encode(word)) > 1000
@@ -104,10 +127,11 @@ def test_a_word_of_thousands_of_bytes_takes_milliseconds() -> None:
 
 def test_a_text_in_plain_ascii_imports_no_table_of_unicode() -> None:
     program = (
-        "import sys; from pathlib import Path; from classifier.contract.bundle import read_manifest; from classifier.model.tokenizer import Tokenizer\n"
-        "folder = Path('models/demo'); tokenizer = Tokenizer(folder, read_manifest(folder, verify_hashes=False).text)\n"
-        "tokenizer.encode(\"A dog's 2 best friends, 'LL\")\n"
-        "assert not {'ftfy', 'regex', 'html'} & set(sys.modules), sys.modules\n"
-        "tokenizer.encode('Caf\u00e9'); assert {'ftfy', 'regex'} <= set(sys.modules)"
+        "import sys; from pathlib import Path; from classifier.contract.bundle import"
+        " read_manifest; from classifier.model.tokenizer import Tokenizer\nfolder ="
+        " Path('models/demo'); tokenizer = Tokenizer(folder, read_manifest(folder,"
+        " verify_hashes=False).text)\ntokenizer.encode(\"A dog's 2 best friends, 'LL\")\nassert not"
+        " {'ftfy', 'regex', 'html'} & set(sys.modules), sys.modules\ntokenizer.encode('Caf\u00e9');"
+        " assert {'ftfy', 'regex'} <= set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

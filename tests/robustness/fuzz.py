@@ -1,4 +1,5 @@
-"""Coverage-guided fuzzing of image files' containers, bodies, queries and events of every kind, with atheris (libFuzzer). Run by: make fuzz
+"""Coverage-guided fuzzing of image files' containers, bodies, queries and events of every kind,
+with atheris (libFuzzer). Run by: make fuzz
 
 python -m tests.robustness.fuzz build/fuzz-corpus -max_total_time=3600
 """
@@ -12,12 +13,12 @@ import atheris
 
 with atheris.instrument_imports(include=["classifier"]):
     from classifier.api.body import read_body
-    from classifier.images.formats import name_format, walk
-    from classifier.images.formats.image_file import MAX_SIDE
-    from classifier.contract.errors import ClientError
     from classifier.api.events import Request, read_event, write_response
+    from classifier.contract.errors import ApiError
     from classifier.contract.parsing import parse
     from classifier.contract.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
+    from classifier.images.formats import inspect, name_format
+    from classifier.images.formats.image_file import MAX_SIDE
 
 from tests.robustness.files import CHEAP, KINDS
 from tests.robustness.requests import ENCODED, mutated, question
@@ -29,21 +30,75 @@ EVENT, BODY, TEXT, FILE = range(4)
 MAX_BYTES = 8_192  # make fuzz passes the same number as -max_len
 SEEDS = 30  # of each kind
 # Beside names of fields: what containers and encodings are recognised by.
-WORDS = ("base64,", "data:", "true", "null", "[]", "{}", "\\xff\\xd8\\xff", "\\xff\\xda", "\\xff\\xc2", "\\xff\\xe1", "Exif\\x00\\x00", "MPF\\x00",
-         "IHDR", "PLTE", "tRNS", "IDAT", "IEND", "eXIf", "acTL", "fcTL", "fdAT", "iTXt", "VP8 ", "VP8L", "VP8X", "ANMF", "ALPH", "EXIF", "XMP ",
-         "GIF89a", "\\x21\\xf9\\x04", "ftyp", "avif", "avis", "mif1", "meta", "iloc", "ipma", "iprp", "ipco", "ispe", "irot", "imir", "auxC",
-         "pitm", "iinf", "infe", "iref", "grid", "BM", "II*\\x00", "MM\\x00*")  # fmt: skip
+WORDS = (
+    "base64,",
+    "data:",
+    "true",
+    "null",
+    "[]",
+    "{}",
+    "\\xff\\xd8\\xff",
+    "\\xff\\xda",
+    "\\xff\\xc2",
+    "\\xff\\xe1",
+    "Exif\\x00\\x00",
+    "MPF\\x00",
+    "IHDR",
+    "PLTE",
+    "tRNS",
+    "IDAT",
+    "IEND",
+    "eXIf",
+    "acTL",
+    "fcTL",
+    "fdAT",
+    "iTXt",
+    "VP8 ",
+    "VP8L",
+    "VP8X",
+    "ANMF",
+    "ALPH",
+    "EXIF",
+    "XMP ",
+    "GIF89a",
+    "\\x21\\xf9\\x04",
+    "ftyp",
+    "avif",
+    "avis",
+    "mif1",
+    "meta",
+    "iloc",
+    "ipma",
+    "iprp",
+    "ipco",
+    "ispe",
+    "irot",
+    "imir",
+    "auxC",
+    "pitm",
+    "iinf",
+    "infe",
+    "iref",
+    "grid",
+    "BM",
+    "II*\\x00",
+    "MM\\x00*",
+)
 
 
 def fuzz(data: bytes) -> None:
-    """The first byte says what the rest is. Nothing but a ClientError, with a message that isn't a library's, may come out."""
-    first, rest = data[0] if data else 0, data[1:]
-    kind, variant = first % 4, first // 4
+    """The first byte says what the rest is. Nothing but a ApiError, with a message that isn't a
+    library's, may come out.
+    """
+    first = data[0] if data else 0
+    rest = data[1:]
+    kind = first % 4
+    variant = first // 4
     try:
         if kind == FILE:
             name_format(rest)
-            container = walk(rest)
-            # The walk leaves out, and at most closes what it cut.
+            container = inspect(rest)
+            # The inspect leaves out, and at most closes what it cut.
             assert len(container.data) <= len(rest) + 64
             assert 0 < container.width <= MAX_SIDE and 0 < container.height <= MAX_SIDE
             return
@@ -56,16 +111,24 @@ def fuzz(data: bytes) -> None:
             write_response(event, RESPONSE)
         else:
             body = rest if kind == BODY else rest.decode("utf-8", "replace")
-            query = {QUERY_PARAMETERS[variant % len(QUERY_PARAMETERS)]: ["a", "b"]} if variant > 31 else {}
-            request = Request("POST", "/", {"content-type": TYPES[variant % len(TYPES)]}, query, body)
+            query = (
+                {QUERY_PARAMETERS[variant % len(QUERY_PARAMETERS)]: ["a", "b"]}
+                if variant > 31
+                else {}
+            )
+            request = Request(
+                "POST", "/", {"content-type": TYPES[variant % len(TYPES)]}, query, body
+            )
         parse(read_body(request), request.query)
-    except ClientError as err:
+    except ApiError as err:
         assert 400 <= err.status < 500
         assert len(json.dumps(err.body())) < 5_000
 
 
 def write_seeds(folder: Path) -> None:
-    """Files, bodies and events, small so that the fuzzer's bytes reach the rest, and a dictionary beside the folder."""
+    """Files, bodies and events, small so that the fuzzer's bytes reach the rest, and a dictionary
+    beside the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     random = Random(0)
     seeds = [bytes([FILE]) + KINDS[kind](random) for kind in CHEAP for _ in range(SEEDS)]
@@ -78,8 +141,21 @@ def write_seeds(folder: Path) -> None:
     for i, seed in enumerate(seeds):
         if len(seed) <= MAX_BYTES:
             (folder / f"seed-{i}").write_bytes(seed)
-    words = (*WORDS, *ClassifyRequest.model_fields, *QUERY_PARAMETERS, "parameters", "candidate_labels", "httpMethod", "requestContext",
-             "isBase64Encoded", "rawQueryString", "multiValueHeaders", "version", "elb", "http")  # fmt: skip
+    words = (
+        *WORDS,
+        *ClassifyRequest.model_fields,
+        *QUERY_PARAMETERS,
+        "parameters",
+        "candidate_labels",
+        "httpMethod",
+        "requestContext",
+        "isBase64Encoded",
+        "rawQueryString",
+        "multiValueHeaders",
+        "version",
+        "elb",
+        "http",
+    )
     folder.with_suffix(".dict").write_text("".join(f'"{word}"\n' for word in words))
 
 

@@ -1,4 +1,6 @@
-"""Requests and events that a stranger may send, drawn from a seed: each a mutation of a good one, a body too large in some way, or bytes."""
+"""Requests and events that a stranger may send, drawn from a seed: each a mutation of a good one, a
+body too large in some way, or bytes.
+"""
 
 import base64
 import copy
@@ -15,9 +17,41 @@ Event = Any
 MAX_BODY = 5_900_000
 ENCODED = base64.b64encode(IMAGE).decode()
 FIELDS = list(ClassifyRequest.model_fields)
-# What cleaning works hardest at: line breaks, mojibake, entities, accents, ligatures, control characters, halves of surrogate pairs.
-PIECES = ("a", "a dog ", "\n", "\r\n", "Ã©", "â€™", "Ã©\n", "&amp;amp;", "&#x41;", "&lt", "e\u0301\u0316", "ﬁ", "ﷺ", "İ", "\u2028", "\x85", "\x1b[0m",
-          "\0", "\ufeff", "\ufffd", "\ud83d", "🐶", "собака", "一", "ᄀ", "\\u00e9", "{}", "<end_of_text>", '"', ",", "[")  # fmt: skip
+# What cleaning works hardest at: line breaks, mojibake, entities, accents, ligatures, control
+# characters, halves of surrogate pairs.
+PIECES = (
+    "a",
+    "a dog ",
+    "\n",
+    "\r\n",
+    "Ã©",
+    "â€™",
+    "Ã©\n",
+    "&amp;amp;",
+    "&#x41;",
+    "&lt",
+    "e\u0301\u0316",
+    "ﬁ",
+    "ﷺ",
+    "İ",
+    "\u2028",
+    "\x85",
+    "\x1b[0m",
+    "\0",
+    "\ufeff",
+    "\ufffd",
+    "\ud83d",
+    "🐶",
+    "собака",
+    "一",
+    "ᄀ",
+    "\\u00e9",
+    "{}",
+    "<end_of_text>",
+    '"',
+    ",",
+    "[",
+)
 LEAVES: tuple[Any, ...] = (
     "",
     "a",
@@ -57,9 +91,11 @@ def text(random: Random, longest: int, among: Sequence[str] = PIECES) -> str:
 def value(random: Random, depth: int = 0) -> Any:
     if depth < 3 and random.random() < 0.3:
         count = random.randint(0, 4)
-        return [value(random, depth + 1) for _ in range(count)] if random.random() < 0.5 else {
-            text(random, 30): value(random, depth + 1) for _ in range(count)
-        }  # fmt: skip
+        return (
+            [value(random, depth + 1) for _ in range(count)]
+            if random.random() < 0.5
+            else {text(random, 30): value(random, depth + 1) for _ in range(count)}
+        )
     return text(random, 300) if random.random() < 0.4 else random.choice(LEAVES)
 
 
@@ -67,9 +103,20 @@ def question(random: Random) -> dict[str, Any]:
     """A request that may well be answered."""
     if random.random() < 0.2:
         joined: Any = random.choice([LABELS, "a dog, a cat"])
-        return {"inputs": random.choice([ENCODED, {"image": ENCODED}]), "parameters": {"candidate_labels": joined}}
-    asked: dict[str, Any] = {"image_data": ENCODED} if random.random() < 0.8 else {"images": [ENCODED] * random.randint(1, 4)}
-    asked |= {"labels": LABELS} if random.random() < 0.7 else {"categories": {"a": LABELS[:2], "b": LABELS[2:]}}
+        return {
+            "inputs": random.choice([ENCODED, {"image": ENCODED}]),
+            "parameters": {"candidate_labels": joined},
+        }
+    asked: dict[str, Any] = (
+        {"image_data": ENCODED}
+        if random.random() < 0.8
+        else {"images": [ENCODED] * random.randint(1, 4)}
+    )
+    asked |= (
+        {"labels": LABELS}
+        if random.random() < 0.7
+        else {"categories": {"a": LABELS[:2], "b": LABELS[2:]}}
+    )
     if random.random() < 0.1:
         # Known to a handler that has the project's own classifiers.
         return {key: asked[key] for key in asked if key.startswith("image")} | {
@@ -77,9 +124,15 @@ def question(random: Random) -> dict[str, Any]:
         }
     if random.random() < 0.2:
         name = LABELS[0] if "labels" in asked else "a"
-        asked |= {"thresholds": {name: 0.3}} if random.random() < 0.5 else {
-            "actions": ["review", "block"], "thresholds": {name: {"review": 0.3, "block": 0.6}}, "min_similarity": 0.1,
-        }  # fmt: skip
+        asked |= (
+            {"thresholds": {name: 0.3}}
+            if random.random() < 0.5
+            else {
+                "actions": ["review", "block"],
+                "thresholds": {name: {"review": 0.3, "block": 0.6}},
+                "min_similarity": 0.1,
+            }
+        )
     if random.random() < 0.2:
         asked["regions"] = random.choice([2, 3, 4])
         asked |= {"multi_label": True, "regions_combine": "max"} if random.random() < 0.5 else {}
@@ -105,7 +158,11 @@ def many(random: Random) -> dict[str, Any]:
         return question(random) | {random.choice(FIELDS): [element] * count}
     if kind == 1:
         keys = {f"{i:x}": element for i in range(min(count, 400_000))}
-        return keys if random.random() < 0.5 else question(random) | {random.choice(["categories", "parameters"]): keys}
+        return (
+            keys
+            if random.random() < 0.5
+            else question(random) | {random.choice(["categories", "parameters"]): keys}
+        )
     if kind == 2:
         return question(random) | {text(random, 900_000): element}
     if kind == 3:
@@ -113,20 +170,33 @@ def many(random: Random) -> dict[str, Any]:
         return {"image_data": ENCODED, "categories": names}
     if kind == 4:
         rows = random.randint(1, 1000)
-        return {"image_data": ENCODED, "categories": {str(i): [element] * min(count // rows, 2000) for i in range(rows)}}
+        return {
+            "image_data": ENCODED,
+            "categories": {str(i): [element] * min(count // rows, 2000) for i in range(rows)},
+        }
     return {
-        "image_data": random.choice(["data:", "data:image/png;x=", " ", "A", "%", "-", "=", "http://"]) * min(count, 1_000_000),
+        "image_data": (
+            random.choice(["data:", "data:image/png;x=", " ", "A", "%", "-", "=", "http://"])
+            * min(count, 1_000_000)
+        ),
         "labels": LABELS,
     }
 
 
 def texts(random: Random) -> dict[str, Any]:
     """Labels and templates that take long to clean."""
-    count, among = int(10 ** random.uniform(0, 3)), random.sample(PIECES, 3)
+    count = int(10 ** random.uniform(0, 3))
+    among = random.sample(PIECES, 3)
     longest = random.choice([10, 100, 1000, min(20_000, MAX_BODY // count // 6)])
-    asked: dict[str, Any] = {"image_data": ENCODED, "labels": [f"{i} {text(random, longest, among)}" for i in range(count)]}
+    asked: dict[str, Any] = {
+        "image_data": ENCODED,
+        "labels": [f"{i} {text(random, longest, among)}" for i in range(count)],
+    }
     if random.random() < 0.5:
-        asked["templates"] = [f"{text(random, 1000, among).replace('{}', '')}{{}}{i}" for i in range(random.randint(1, 100))]
+        asked["templates"] = [
+            f"{text(random, 1000, among).replace('{}', '')}{{}}{i}"
+            for i in range(random.randint(1, 100))
+        ]
     if random.random() < 0.3:
         asked |= {"multi_label": True, "negative_template": text(random, 1100)}
     return asked
@@ -135,7 +205,11 @@ def texts(random: Random) -> dict[str, Any]:
 def deep(random: Random) -> str:
     opening, closing = random.choice([("[", "]"), ('{"a":', "}"), ('{"labels":[', "]}")])
     depth = int(10 ** random.uniform(1, 5.5))
-    return opening * depth + random.choice(["1", "", '"']) + (closing * depth if random.random() < 0.5 else "")
+    return (
+        opening * depth
+        + random.choice(["1", "", '"'])
+        + (closing * depth if random.random() < 0.5 else "")
+    )
 
 
 def raw(random: Random) -> bytes:
@@ -143,7 +217,9 @@ def raw(random: Random) -> bytes:
     body = json.dumps(question(random)).encode()
     kind = random.randrange(6)
     if kind == 0:
-        return body.decode().encode(random.choice(["utf-16", "utf-16-be", "utf-32", "utf-8-sig", "cp037"]))
+        return body.decode().encode(
+            random.choice(["utf-16", "utf-16-be", "utf-32", "utf-8-sig", "cp037"])
+        )
     if kind == 1:
         return gzip.compress(body)
     if kind == 2:
@@ -172,30 +248,49 @@ def raw(random: Random) -> bytes:
 
 
 def rest_event(random: Random, body: bytes) -> Event:
-    """The event as API Gateway would make it of these bytes: text unless the content type is binary."""
+    """The event as API Gateway would make it of these bytes: text unless the content type is
+    binary.
+    """
     kind = random.choice(TYPES) if random.random() < 0.4 else "application/json"
     query: dict[str, list[str]] | None = None
     if random.random() < 0.3:
         names = [*QUERY_PARAMETERS, text(random, 20)]
         query = {
-            random.choice(names): [text(random, 200) for _ in range(random.randint(1, 3))] for _ in range(random.randint(1, 4))
+            random.choice(names): [text(random, 200) for _ in range(random.randint(1, 3))]
+            for _ in range(random.randint(1, 4))
         }
     is_binary = kind in BINARY_TYPES
     headers = {"content-type": kind} if kind or random.random() < 0.5 else {}
     return {
-        "httpMethod": "POST", "resource": "/", "headers": headers, "multiValueQueryStringParameters": query,
-        "body": base64.b64encode(body).decode() if is_binary else body.decode("utf-8", "replace"), "isBase64Encoded": is_binary,
-    }  # fmt: skip
+        "httpMethod": "POST",
+        "resource": "/",
+        "headers": headers,
+        "multiValueQueryStringParameters": query,
+        "body": base64.b64encode(body).decode() if is_binary else body.decode("utf-8", "replace"),
+        "isBase64Encoded": is_binary,
+    }
 
 
 def openai_event(random: Random) -> Event:
     """A request in OpenAI's form, whole or mutated, to one of its routes, or to the other one."""
     picture = f"data:image/jpeg;base64,{ENCODED}"
     texts: Any = random.choice(
-        [picture, "a dog", [picture, "a dog"], LABELS, ["a"] * 3000, [1, 2], [[1, 2]], text(random, 900_000)]
+        [
+            picture,
+            "a dog",
+            [picture, "a dog"],
+            LABELS,
+            ["a"] * 3000,
+            [1, 2],
+            [[1, 2]],
+            text(random, 900_000),
+        ]
     )
     moderated: Any = [
-        {"type": "image_url", "image_url": {"url": random.choice([picture, "https://example.org/a.jpg", "data:,"])}}
+        {
+            "type": "image_url",
+            "image_url": {"url": random.choice([picture, "https://example.org/a.jpg", "data:,"])},
+        }
     ]
     asked = (
         {
@@ -203,7 +298,11 @@ def openai_event(random: Random) -> Event:
             "input": random.choice([moderated, moderated * 2, "a dog", texts]),
         }
         if random.random() < 0.5
-        else {"model": "demo", "input": texts, "encoding_format": random.choice(["float", "base64", "hex"])}
+        else {
+            "model": "demo",
+            "input": texts,
+            "encoding_format": random.choice(["float", "base64", "hex"]),
+        }
     )
     for _ in range(random.choice([0, 0, 1, 2])):
         place = (
@@ -222,7 +321,11 @@ def wrong_event(random: Random) -> Event:
     for _ in range(random.randint(1, 4)):
         place: Any = event
         while True:
-            name = random.choice([*place, "headers", "body", "elb", "http", "path"]) if isinstance(place, dict) else None
+            name = (
+                random.choice([*place, "headers", "body", "elb", "http", "path"])
+                if isinstance(place, dict)
+                else None
+            )
             if isinstance(place.get(name), dict) and place[name] and random.random() < 0.6:
                 place = place[name]
                 continue

@@ -1,4 +1,6 @@
-"""Good and hostile requests in AWS's runtime client for some minutes: nothing but expected answers, and memory that stays. Run by: make soak"""
+"""Good and hostile requests in AWS's runtime client for some minutes: nothing but expected answers,
+and memory that stays. Run by: make soak
+"""
 
 import argparse
 import collections
@@ -27,9 +29,15 @@ def new_labels(random: Random) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--known-labels", action="store_true", help="send no new labels, so that nothing new is remembered")
+    parser.add_argument(
+        "--known-labels",
+        action="store_true",
+        help="send no new labels, so that nothing new is remembered",
+    )
     arguments = parser.parse_args()
-    random, counts, levels = Random(0), collections.Counter[str](), list[float]()
+    random = Random(0)
+    counts = collections.Counter[str]()
+    levels = list[float]()
     makers: dict[str, Callable[[Random], Any]] = {
         "mutated": MAKERS["mutated"],
         "raw": MAKERS["raw"],
@@ -38,8 +46,14 @@ def main() -> None:
     }
     if not arguments.known_labels:
         makers["new labels"] = new_labels
-    with environment(emulator_path(platform.machine()), "tests.robustness.soak_app.handler", CLIP_BUNDLE=str(DEMO)) as invoke:
-        good, calls, report = invoke(REST)["body"], 0, 0.0
+    with environment(
+        emulator_path(platform.machine()),
+        "tests.robustness.soak_app.handler",
+        CLIP_BUNDLE=str(DEMO),
+    ) as invoke:
+        good = invoke(REST)["body"]
+        calls = 0
+        report = 0.0
         end = time.monotonic() + 60 * arguments.minutes
         while time.monotonic() < end:
             kind = random.choice([*makers])

@@ -1,4 +1,6 @@
-"""Generated files against the whole handler: ROBUSTNESS_SECONDS and ROBUSTNESS_SEED in the environment; the summary goes to standard output."""
+"""Generated files against the whole handler: ROBUSTNESS_SECONDS and ROBUSTNESS_SEED in the
+environment; the summary goes to standard output.
+"""
 
 import json
 import os
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from classifier.images.decoder import MAX_SECONDS, shared
 from classifier.api.handler import Handler
+from classifier.images.decoder import MAX_SECONDS, default_decoder
 from tests.robustness.files import CHEAP, KINDS
 from tests.support.pictures import encoded, picture
 from tests.support.requests import Context, ask, base64_of, event
@@ -27,27 +29,34 @@ MAX_GROWTH_MB = 100
 def resident(number: int | str = "self") -> float:
     """MB; 0 where there is no /proc."""
     status = Path(f"/proc/{number}/status")
-    return int(status.read_text().partition("VmRSS:")[2].split()[0]) / 1024 if status.exists() else 0
+    return (
+        int(status.read_text().partition("VmRSS:")[2].split()[0]) / 1024 if status.exists() else 0
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_file_of_this_kind_harms_the_handler(handler: Handler, kind: str) -> None:
     known = event({"image_data": base64_of(encoded(picture(90, 70))), "labels": LABELS})
     expected = handler(known, Context())["body"]
-    before, answers, slowest = resident(), Counter[int](), 0.0
+    before = resident()
+    answers = Counter[int]()
+    slowest = 0.0
     share = SECONDS * (1.5 if kind in CHEAP else 0.5) / len(KINDS)
-    deadline, number = time.monotonic() + share, 0
+    deadline = time.monotonic() + share
+    number = 0
     while time.monotonic() < deadline:
         case = f"{SEED}/{kind}/{number}"
         file = KINDS[kind](random.Random(case))
-        used, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.monotonic()
         status, body, _ = ask(handler, event({"image_data": base64_of(file), "labels": LABELS}))
         after = resource.getrusage(resource.RUSAGE_SELF)
         spent = time.monotonic() - began
         own = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
         assert status in (200, 400, 413, 415), (case, body)
         assert len(json.dumps(body)) < 2000, case
-        # The handler's own part; the decoder's process has MAX_SECONDS of its own, on a busy machine twice as long by the clock.
+        # The handler's own part; the decoder's process has MAX_SECONDS of its own, on a busy
+        # machine twice as long by the clock.
         assert own < 2, (case, own)
         assert spent < 2 * MAX_SECONDS + 2 + own, (case, spent)
         if number % 20 == 0 or status == 400:
@@ -57,5 +66,9 @@ def test_no_file_of_this_kind_harms_the_handler(handler: Handler, kind: str) -> 
         number += 1
     assert handler(known, Context())["body"] == expected
     assert resident() - before < MAX_GROWTH_MB
-    assert resident(shared.worker_id) < 300
-    print(f"\n{kind}: {number} files, {dict(answers)}, slowest {slowest:.2f} s", file=sys.__stdout__, flush=True)
+    assert resident(default_decoder.worker_id) < 300
+    print(
+        f"\n{kind}: {number} files, {dict(answers)}, slowest {slowest:.2f} s",
+        file=sys.__stdout__,
+        flush=True,
+    )

@@ -1,4 +1,5 @@
-"""Whatever a request or an event holds: no failure, bounded time and memory, and the next one is served as before.
+"""Whatever a request or an event holds: no failure, bounded time and memory, and the next one is
+served as before.
 
 ROBUSTNESS_SECONDS says for how long to draw (10 without it), ROBUSTNESS_SEED where to begin.
 """
@@ -27,12 +28,16 @@ MAX_ANSWER = 6_000_000
 # Bytes of an event from which on its peak is worth a look.
 LARGE = 100_000
 LIMIT_S = 28.0
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the peak of a process's memory is read from /proc"
+)
 
 
 def memory_mb(name: str) -> float:
     """VmRSS, what the process holds, or VmHWM, the most since `forget_peak`."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -70,9 +75,13 @@ def test_no_request_or_event_takes_more_than_its_share(deployed: Handler) -> Non
             gc.collect()
             trim(0)
         forget_peak()
-        before, cpu, wall = memory_mb("VmRSS"), time.process_time(), time.monotonic()
+        before = memory_mb("VmRSS")
+        cpu = time.process_time()
+        wall = time.monotonic()
         answer: Any = deployed(event, Running())
-        cpu, wall, taken = time.process_time() - cpu, time.monotonic() - wall, memory_mb("VmHWM") - before
+        cpu = time.process_time() - cpu
+        wall = time.monotonic() - wall
+        taken = memory_mb("VmHWM") - before
         status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200
         size = len(json.dumps(answer))
         counts[f"{kind} {status}"] += 1
@@ -81,7 +90,10 @@ def test_no_request_or_event_takes_more_than_its_share(deployed: Handler) -> Non
             for name, figure in (("CPU seconds", cpu), ("MB", taken), ("bytes", float(size))):
                 worst[name] = max(worst.get(name, (0, 0)), (figure, seed))
         wrong = (
-            (status >= 500 and (status != 503 or wall < LIMIT_S - 3), f"status {status} after {wall:.1f} s"),
+            (
+                status >= 500 and (status != 503 or wall < LIMIT_S - 3),
+                f"status {status} after {wall:.1f} s",
+            ),
             (refused and cpu > MAX_SECONDS, f"{cpu:.1f} s of CPU"),
             (refused and taken > MAX_MEMORY_MB, f"{taken:.0f} MB"),
             (refused and size > 5_000, f"a refusal of {size} bytes"),
@@ -93,6 +105,9 @@ def test_no_request_or_event_takes_more_than_its_share(deployed: Handler) -> Non
             assert deployed(REST, Context())["body"] == good, f"another answer after seed {seed}"
         seed += 1
     trim(0)
-    print(f"\n{seed - first} requests and events: {dict(sorted(counts.items()))}; worst of the refused (figure, seed): {worst}")
+    print(
+        f"\n{seed - first} requests and events: {dict(sorted(counts.items()))}; worst of the"
+        f" refused (figure, seed): {worst}"
+    )
     assert failures == []
     assert memory_mb("VmRSS") < level + 100

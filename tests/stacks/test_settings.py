@@ -15,7 +15,9 @@ from tests.support.requests import DEMO, ROOT
 
 # The only setting without a default.
 BUNDLE = {"bundle": "models/demo"}
-CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d-0000-4444-8888-aabbccddeeff"
+CERTIFICATE = (
+    "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d-0000-4444-8888-aabbccddeeff"
+)
 DOMAIN = {"domain": "clip.example.org", "certificate": CERTIFICATE, "hosted_zone": "Z0123456789ABC"}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 # Key, the value in cdk.json or on the command line, the setting.
@@ -41,7 +43,11 @@ ACCEPTED = [
     ("playground", False, False),
     ("memory", None, 3008),
     ("authentication", "iam", "iam"),
-    ("base_image", f"public.ecr.aws/lambda/python:3.13@{DIGEST}", f"public.ecr.aws/lambda/python:3.13@{DIGEST}"),
+    (
+        "base_image",
+        f"public.ecr.aws/lambda/python:3.13@{DIGEST}",
+        f"public.ecr.aws/lambda/python:3.13@{DIGEST}",
+    ),
     (
         "base_image",
         "123456789012.dkr.ecr.eu-central-1.amazonaws.com/python:3.13",
@@ -95,8 +101,14 @@ REFUSED = [
     ("hosted_zone", "example.org"),
 ]
 IMPOSSIBLE = [
-    ({"quota": 5, "authentication": "none"}, "quota=5 counts the calls of an API key, and authentication=none has none."),
-    ({"quota": 5, "authentication": "iam"}, "quota=5 counts the calls of an API key, and authentication=iam has none."),
+    (
+        {"quota": 5, "authentication": "none"},
+        "quota=5 counts the calls of an API key, and authentication=none has none.",
+    ),
+    (
+        {"quota": 5, "authentication": "iam"},
+        "quota=5 counts the calls of an API key, and authentication=iam has none.",
+    ),
     (
         {**DOMAIN, "vpc_endpoint": "vpce-01234567"},
         "vpc_endpoint=vpce-01234567 makes the API private, and domain=clip.example.org is",
@@ -105,7 +117,10 @@ IMPOSSIBLE = [
         {"allowed_ips": "10.0.0.0/8", "vpc_endpoint": "vpce-01234567"},
         "vpc_endpoint=vpce-01234567 makes the API private: callers then",
     ),
-    ({"playground": True, "authentication": "iam"}, "playground=true is a page for browsers, which can't sign requests"),
+    (
+        {"playground": True, "authentication": "iam"},
+        "playground=true is a page for browsers, which can't sign requests",
+    ),
     *(
         (
             {key: value for key, value in DOMAIN.items() if key in names},
@@ -133,24 +148,40 @@ def refused(values: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize(("key", "value", "expected"), ACCEPTED)
-def test_a_setting_is_read_from_text_and_from_json(key: str, value: object, expected: object) -> None:
+def test_a_setting_is_read_from_text_and_from_json(
+    key: str, value: object, expected: object
+) -> None:
     assert getattr(settings(**{key: value}), key) == expected
 
 
 @pytest.mark.parametrize(("key", "value"), REFUSED)
-def test_a_wrong_setting_is_refused_with_its_key_its_value_and_what_is_allowed(key: str, value: object) -> None:
-    assert refused({key: value}) == f"{key}={value} is not allowed. Allowed: {Settings.model_fields[key].description}."
+def test_a_wrong_setting_is_refused_with_its_key_its_value_and_what_is_allowed(
+    key: str, value: object
+) -> None:
+    assert (
+        refused({key: value})
+        == f"{key}={value} is not allowed. Allowed: {Settings.model_fields[key].description}."
+    )
 
 
-@pytest.mark.parametrize(("values", "reason"), IMPOSSIBLE, ids=lambda value: None if isinstance(value, dict) else value[:40])
-def test_settings_that_contradict_each_other_are_refused_with_the_reason(values: dict[str, object], reason: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    IMPOSSIBLE,
+    ids=lambda value: None if isinstance(value, dict) else value[:40],
+)
+def test_settings_that_contradict_each_other_are_refused_with_the_reason(
+    values: dict[str, object], reason: str
+) -> None:
     assert refused(values).startswith(reason)
 
 
 def test_a_certificate_of_another_region_is_refused_with_both_regions() -> None:
     settings(**DOMAIN).check_region("eu-central-1")
     with pytest.raises(
-        SettingsError, match=r"is in eu-central-1, and the deployment goes to us-east-1\..*AWS_REGION=eu-central-1"
+        SettingsError,
+        match=(
+            r"is in eu-central-1, and the deployment goes to us-east-1\..*AWS_REGION=eu-central-1"
+        ),
     ):
         settings(**DOMAIN).check_region("us-east-1")
     settings().check_region("us-east-1")
@@ -162,10 +193,16 @@ def test_the_bundle_has_no_default() -> None:
 
 
 @given(name=st.sampled_from([*Settings.model_fields]), data=st.data())
-def test_a_setting_with_one_wrong_letter_is_refused_with_the_right_spelling(name: str, data: st.DataObject) -> None:
+def test_a_setting_with_one_wrong_letter_is_refused_with_the_right_spelling(
+    name: str, data: st.DataObject
+) -> None:
     place = data.draw(st.integers(0, len(name) - 1))
     letters = "abcdefghijklmnopqrstuvwxyz" if len(name) > 5 else ""
-    misspelt = name[:place] + data.draw(st.sampled_from(["", name[place] * 2, name[place].upper(), *letters])) + name[place + 1 :]
+    misspelt = (
+        name[:place]
+        + data.draw(st.sampled_from(["", name[place] * 2, name[place].upper(), *letters]))
+        + name[place + 1 :]
+    )
     assume(misspelt not in Settings.model_fields)
     assume(difflib.SequenceMatcher(None, misspelt, name).ratio() >= 0.8)
     assert refused({misspelt: 1}).startswith(f"{misspelt}=1 is no setting. Did you mean ")
@@ -176,22 +213,36 @@ def test_misspelt_settings_are_refused_with_the_right_spelling() -> None:
     assert refused({"reserved-concurrency": 1}).endswith("Did you mean reserved_concurrency?")
 
 
-def test_context_of_others_gets_a_warning_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_context_of_others_gets_a_warning_and_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert settings(vpcId="vpc-1", team="search", colour="red") == settings()
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["vpcId", "team", "colour"]
+    assert [record.getMessage().split()[0] for record in caplog.records] == [
+        "vpcId",
+        "team",
+        "colour",
+    ]
 
 
 def test_keys_of_the_cdk_itself_pass_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     # The last one is what `cdk acknowledge 30000` writes.
-    keys = {"@aws-cdk/aws-iam:minimizePolicies": True, "aws:cdk:enable-asset-metadata": True, "cli-telemetry": False}
+    keys = {
+        "@aws-cdk/aws-iam:minimizePolicies": True,
+        "aws:cdk:enable-asset-metadata": True,
+        "cli-telemetry": False,
+    }
     assert settings(**keys, **{"acknowledged-issue-numbers": [30000]}) == settings()
     assert not caplog.records
 
 
 def test_no_more_environments_are_kept_warm_than_are_reserved() -> None:
-    assert settings(reserved_concurrency=2, provisioned_concurrency="2").provisioned_concurrency == 2
+    assert (
+        settings(reserved_concurrency=2, provisioned_concurrency="2").provisioned_concurrency == 2
+    )
     message = refused({"reserved_concurrency": 2, "provisioned_concurrency": "3"})
-    assert message.startswith("provisioned_concurrency=3 is more than reserved_concurrency=2; at most")
+    assert message.startswith(
+        "provisioned_concurrency=3 is more than reserved_concurrency=2; at most"
+    )
 
 
 def test_cdk_json_holds_the_cdks_own_keys_and_what_has_no_default() -> None:
@@ -209,7 +260,9 @@ def test_the_deployment_guide_has_every_setting_with_its_default_and_what_is_all
         key: "" if field.is_required() else str(texts.get(field.default, field.default))
         for key, field in Settings.model_fields.items()
     }
-    assert rows == [(key, defaults[key], field.description) for key, field in Settings.model_fields.items()]
+    assert rows == [
+        (key, defaults[key], field.description) for key, field in Settings.model_fields.items()
+    ]
 
 
 @pytest.fixture
@@ -222,7 +275,9 @@ def root(tmp_path: Path) -> Path:
 
 def described(root: Path, **changes: object) -> None:
     path = root / "models" / "real" / "bundle.json"
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8"
+    )
 
 
 def read(root: Path, path: str = "models/real", **values: object) -> Bundle:
@@ -256,7 +311,9 @@ def test_a_bundle_that_is_not_there_is_refused_with_what_to_run(root: Path) -> N
 
 
 @pytest.mark.parametrize("path", ["..", "/tmp", "models/real*", "models/real\nx", ""])
-def test_a_bundle_outside_the_repository_or_with_a_pattern_for_a_name_is_refused(root: Path, path: str) -> None:
+def test_a_bundle_outside_the_repository_or_with_a_pattern_for_a_name_is_refused(
+    root: Path, path: str
+) -> None:
     assert "a folder in this repository" in refusal(root, path)
 
 
@@ -267,7 +324,8 @@ def test_a_bundle_with_changed_bytes_of_the_same_length_is_refused(root: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "can't be read"), ("[]", "can't be read"), (f'{{"format": {FORMAT}}}', "can't be read")]
+    ("text", "message"),
+    [("{", "can't be read"), ("[]", "can't be read"), (f'{{"format": {FORMAT}}}', "can't be read")],
 )
 def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, message: str) -> None:
     (root / "models" / "real" / "bundle.json").write_text(text, encoding="utf-8")
@@ -286,13 +344,22 @@ def classifiers(root: Path) -> Path:
     folder.mkdir()
     (folder / "pets.json").write_text('{"labels": ["a cat", "a dog"]}', encoding="utf-8")
     stale = {"model": "other", "fingerprint": "0" * 64, "question": "0" * 64}
-    (folder / "stale.json").write_text(json.dumps({"labels": ["a cat", "a dog"], "fitted_on": stale}), encoding="utf-8")
+    (folder / "stale.json").write_text(
+        json.dumps({"labels": ["a cat", "a dog"], "fitted_on": stale}), encoding="utf-8"
+    )
     return folder
 
 
 @pytest.mark.parametrize(
     ("given", "names"),
-    [("pets", ("pets",)), ("pets, pets2", ("pets", "pets2")), ("none", ()), ("", ()), (["pets"], ("pets",)), ("all", "all")],
+    [
+        ("pets", ("pets",)),
+        ("pets, pets2", ("pets", "pets2")),
+        ("none", ()),
+        ("", ()),
+        (["pets"], ("pets",)),
+        ("all", "all"),
+    ],
 )
 def test_classifiers_are_named_with_commas_or_all_or_none(given: object, names: object) -> None:
     assert Settings.read({"bundle": "models/real", "classifiers": given}).classifiers == names
@@ -304,7 +371,9 @@ def test_what_is_no_classifiers_name_is_refused(given: str) -> None:
         Settings.read({"bundle": "models/real", "classifiers": given})
 
 
-def test_the_classifiers_that_the_setting_names_are_checked_and_deployed(root: Path, classifiers: Path) -> None:
+def test_the_classifiers_that_the_setting_names_are_checked_and_deployed(
+    root: Path, classifiers: Path
+) -> None:
     assert read(root, classifiers="pets").classifiers == ("classifiers/pets.json",)
     assert read(root, classifiers="none").classifiers == ()
     for asked, message in (
@@ -330,5 +399,7 @@ def test_a_label_that_the_model_cannot_read_is_found_before_anything_is_built(
     root: Path, classifiers: Path, labels: list[str], message: str
 ) -> None:
     (classifiers / "long.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
-    with pytest.raises(SettingsError, match=f"^classifiers=long: classifiers/long.json: .*({message})"):
+    with pytest.raises(
+        SettingsError, match=f"^classifiers=long: classifiers/long.json: .*({message})"
+    ):
         read(root, classifiers="long")

@@ -16,8 +16,8 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
-from classifier.contract.bundle import FILES, MANIFEST
 from classifier.api.handler import Handler
+from classifier.contract.bundle import FILES, MANIFEST
 from classifier.contract.schema import BINARY_TYPES
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
@@ -31,7 +31,9 @@ from tools.local import gateway
 
 DOMAIN = {
     "domain": "clip.example.org",
-    "certificate": "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d-0000-4444-8888-aabbccddeeff",
+    "certificate": (
+        "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d-0000-4444-8888-aabbccddeeff"
+    ),
     "hosted_zone": "Z0123456789ABC",
 }
 NETWORKS = "203.0.113.0/24,2001:db8::/32"
@@ -72,7 +74,9 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "bulk on a bucket that exists": {
         "bulk_bucket": "our-pictures",
         "bulk_prefix": "none",
-        "bulk_key": "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4444-8888-aabbccddeeff",
+        "bulk_key": (
+            "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4444-8888-aabbccddeeff"
+        ),
     },
     "uploads": UPLOADS,
     "uploads with everything": {
@@ -118,13 +122,17 @@ class Synthesized:
             return f"{path(part['ParentId'])}/{part['PathPart']}"
 
         return {
-            f"{method['HttpMethod']} {path(method['ResourceId']) or '/'}": method for method in self.all("ApiGateway::Method")
+            f"{method['HttpMethod']} {path(method['ResourceId']) or '/'}": method
+            for method in self.all("ApiGateway::Method")
         }
 
     def throttles(self) -> dict[str, tuple[float, int]]:
         """Rate and burst by path and method, as the stage has them."""
         return {
-            f"{method['ResourcePath']} {method['HttpMethod']}": (method["ThrottlingRateLimit"], method["ThrottlingBurstLimit"])
+            f"{method['ResourcePath']} {method['HttpMethod']}": (
+                method["ThrottlingRateLimit"],
+                method["ThrottlingBurstLimit"],
+            )
             for method in self.one("ApiGateway::Stage")["MethodSettings"]
         }
 
@@ -150,8 +158,12 @@ def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
             cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
             cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
             app.synth()
-            template = json.loads((folder / f"{settings.name}.template.json").read_text(encoding="utf-8"))
-            report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))["pluginReports"]
+            template = json.loads(
+                (folder / f"{settings.name}.template.json").read_text(encoding="utf-8")
+            )
+            report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))[
+                "pluginReports"
+            ]
             done[key] = Synthesized(template, report, folder)
         return done[key]
 
@@ -161,7 +173,11 @@ def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
 def test_the_function_is_the_image_with_its_settings(synth: Synth) -> None:
     function = synth().one("Lambda::Function")
     assert function["PackageType"] == "Image"
-    assert (function["MemorySize"], function["Timeout"], function["Architectures"]) == (3008, 28, ["arm64"])
+    assert (function["MemorySize"], function["Timeout"], function["Architectures"]) == (
+        3008,
+        28,
+        ["arm64"],
+    )
     assert function["Environment"]["Variables"] == {"CORS_ORIGIN": "*"}
     assert function["LoggingConfig"]["LogFormat"] == "JSON"
     assert function["TracingConfig"] == {"Mode": "Active"}
@@ -172,32 +188,58 @@ def test_the_function_is_the_image_with_its_settings(synth: Synth) -> None:
 def test_memory_timeout_and_reserved_concurrency_reach_the_function(synth: Synth) -> None:
     made = synth(memory="1769", timeout=10, reserved_concurrency="3")
     function = made.one("Lambda::Function")
-    assert (function["MemorySize"], function["Timeout"], function["ReservedConcurrentExecutions"]) == (1769, 10, 3)
+    assert (
+        function["MemorySize"],
+        function["Timeout"],
+        function["ReservedConcurrentExecutions"],
+    ) == (1769, 10, 3)
 
 
-@pytest.mark.parametrize(("architecture", "platform"), [("arm64", "linux/arm64"), ("x86_64", "linux/amd64")])
-def test_the_architecture_is_the_function_s_and_the_image_s(synth: Synth, architecture: str, platform: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "platform"), [("arm64", "linux/arm64"), ("x86_64", "linux/amd64")]
+)
+def test_the_architecture_is_the_function_s_and_the_image_s(
+    synth: Synth, architecture: str, platform: str
+) -> None:
     made = synth(architecture=architecture)
     assert made.one("Lambda::Function")["Architectures"] == [architecture]
-    (image,) = json.loads((made.folder / "clip-classifier.assets.json").read_text(encoding="utf-8"))["dockerImages"].values()
+    (image,) = json.loads(
+        (made.folder / "clip-classifier.assets.json").read_text(encoding="utf-8")
+    )["dockerImages"].values()
     assert image["source"]["platform"] == platform
-    assert image["source"]["dockerBuildArgs"] == {"BUNDLE": "models/demo", "BASE_IMAGE": "public.ecr.aws/lambda/python:3.13"}
+    assert image["source"]["dockerBuildArgs"] == {
+        "BUNDLE": "models/demo",
+        "BASE_IMAGE": "public.ecr.aws/lambda/python:3.13",
+    }
     assert image["source"]["dockerFile"] == "lambdas/classifier/Dockerfile"
 
 
 def test_kept_warm_environments_stand_behind_an_alias_that_the_api_calls(synth: Synth) -> None:
     made = synth(provisioned_concurrency=2)
-    (alias,) = [name for name, one in made.template["Resources"].items() if one["Type"] == "AWS::Lambda::Alias"]
-    assert made.one("Lambda::Alias")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
+    (alias,) = [
+        name
+        for name, one in made.template["Resources"].items()
+        if one["Type"] == "AWS::Lambda::Alias"
+    ]
+    assert made.one("Lambda::Alias")["ProvisionedConcurrencyConfig"] == {
+        "ProvisionedConcurrentExecutions": 2
+    }
     uris = {name: method["Integration"].get("Uri") for name, method in made.methods().items()}
     assert {name for name, uri in uris.items() if alias in json.dumps(uri)} == KEYED
-    assert all(alias in json.dumps(permission["FunctionName"]) for permission in made.all("Lambda::Permission"))
+    assert all(
+        alias in json.dumps(permission["FunctionName"])
+        for permission in made.all("Lambda::Permission")
+    )
 
 
 def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth) -> None:
-    role, policy = synth().one("IAM::Role"), synth().one("IAM::Policy")
+    role = synth().one("IAM::Role")
+    policy = synth().one("IAM::Policy")
     assert "ManagedPolicyArns" not in role
-    granted = {tuple(sorted(statement["Action"])): statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]}
+    granted = {
+        tuple(sorted(statement["Action"])): statement["Resource"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    }
     log = synth().one("Lambda::Function")["LoggingConfig"]["LogGroup"]["Ref"]
     assert granted == {
         ("logs:CreateLogStream", "logs:PutLogEvents"): {"Fn::GetAtt": [log, "Arn"]},
@@ -225,7 +267,8 @@ def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
         **dict.fromkeys(PREFLIGHTS, False),
     }
     assert (
-        made.one("ApiGateway::UsagePlan")["ApiStages"][0]["Stage"] == made.one("ApiGateway::ApiKey")["StageKeys"][0]["StageName"]
+        made.one("ApiGateway::UsagePlan")["ApiStages"][0]["Stage"]
+        == made.one("ApiGateway::ApiKey")["StageKeys"][0]["StageName"]
     )
     assert made.one("ApiGateway::UsagePlanKey")["KeyType"] == "API_KEY"
     assert made.outputs() == {"Url", "FunctionName", "ApiKeyCommand", "Dashboard"}
@@ -240,7 +283,9 @@ def test_without_authentication_there_is_no_key(synth: Synth) -> None:
 
 def test_the_function_s_time_ends_before_the_api_s(synth: Synth) -> None:
     assert (
-        synth().one("Lambda::Function")["Timeout"] * 1000 < synth().methods()["POST /"]["Integration"]["TimeoutInMillis"] <= 29000
+        synth().one("Lambda::Function")["Timeout"] * 1000
+        < synth().methods()["POST /"]["Integration"]["TimeoutInMillis"]
+        <= 29000
     )
     assert Settings.model_fields["timeout"].metadata[-1].le < gateway.TIMEOUT_S
 
@@ -265,7 +310,9 @@ def test_one_origin_is_everywhere_the_same(synth: Synth, origin: str) -> None:
     made = synth(cors_origin=origin)
     assert made.one("Lambda::Function")["Environment"]["Variables"]["CORS_ORIGIN"] == origin
     headers = [answer["ResponseParameters"] for answer in made.all("ApiGateway::GatewayResponse")]
-    assert headers == [{"gatewayresponse.header.Access-Control-Allow-Origin": f"'{origin}'"}] * len(headers)
+    assert headers == [{"gatewayresponse.header.Access-Control-Allow-Origin": f"'{origin}'"}] * len(
+        headers
+    )
     assert preflight(made)[1]["access-control-allow-origin"] == origin
 
 
@@ -275,11 +322,16 @@ def preflight(made: Synthesized) -> tuple[int, dict[str, str]]:
     assert integration["Type"] == "MOCK"
     (response,) = integration["IntegrationResponses"]
     prefix = "method.response.header."
-    headers = {name.removeprefix(prefix).lower(): value.strip("'") for name, value in response["ResponseParameters"].items()}
+    headers = {
+        name.removeprefix(prefix).lower(): value.strip("'")
+        for name, value in response["ResponseParameters"].items()
+    }
     return int(response["StatusCode"]), headers
 
 
-def test_the_gateway_answers_a_preflight_as_the_handler_would(synth: Synth, handler: Handler) -> None:
+def test_the_gateway_answers_a_preflight_as_the_handler_would(
+    synth: Synth, handler: Handler
+) -> None:
     status, headers = preflight(synth())
     answer = handler({"httpMethod": "OPTIONS", "resource": "/", "headers": {}}, Context())
     theirs = {name.lower(): value for name, value in answer["headers"].items()}
@@ -287,9 +339,9 @@ def test_the_gateway_answers_a_preflight_as_the_handler_would(synth: Synth, hand
     for name in ("access-control-allow-origin", "access-control-allow-headers"):
         assert headers[name].replace(",", ", ") == theirs[name], name
     # What can be read with GET needs no preflight, and is on AWS with the playground alone.
-    assert set(headers["access-control-allow-methods"].split(",")) == set(theirs["access-control-allow-methods"].split(", ")) - {
-        "GET"
-    }
+    assert set(headers["access-control-allow-methods"].split(",")) == set(
+        theirs["access-control-allow-methods"].split(", ")
+    ) - {"GET"}
     assert "X-Api-Key" in headers["access-control-allow-headers"]
 
 
@@ -297,9 +349,17 @@ def responses(made: Synthesized) -> dict[str, tuple[str | None, str, str]]:
     """Status, message (… for API Gateway's own) and code by response type."""
     answers = {}
     for response in made.all("ApiGateway::GatewayResponse"):
-        body = json.loads(response["ResponseTemplates"]["application/json"].replace("$context.error.messageString", '"…"'))
+        body = json.loads(
+            response["ResponseTemplates"]["application/json"].replace(
+                "$context.error.messageString", '"…"'
+            )
+        )
         assert set(body) == {"message", "code"}
-        answers[response["ResponseType"]] = (response.get("StatusCode"), body["message"], body["code"])
+        answers[response["ResponseType"]] = (
+            response.get("StatusCode"),
+            body["message"],
+            body["code"],
+        )
     return answers
 
 
@@ -312,9 +372,13 @@ def test_error_responses_of_the_gateway_are_those_of_the_local_server(synth: Syn
 
 
 def test_the_local_server_has_the_gateways_routes_and_keys(synth: Synth) -> None:
-    methods = {tuple(name.split()): method for name, method in synth(playground="true").methods().items()}
+    methods = {
+        tuple(name.split()): method for name, method in synth(playground="true").methods().items()
+    }
     assert {path for _, path in methods} == set(gateway.PATHS)
-    assert {route for route, method in methods.items() if method.get("ApiKeyRequired")} == gateway.KEYED
+    assert {
+        route for route, method in methods.items() if method.get("ApiKeyRequired")
+    } == gateway.KEYED
 
 
 def statements(made: Synthesized) -> list[tuple[str, object, object, object]]:
@@ -322,16 +386,32 @@ def statements(made: Synthesized) -> list[tuple[str, object, object, object]]:
     policy = made.one("ApiGateway::RestApi").get("Policy", {"Statement": []})
     assert {entry["Action"] for entry in policy["Statement"]} <= {"execute-api:Invoke"}
     return [
-        (entry["Effect"], entry["Principal"]["AWS"], entry["Resource"], entry.get("Condition")) for entry in policy["Statement"]
+        (entry["Effect"], entry["Principal"]["AWS"], entry["Resource"], entry.get("Condition"))
+        for entry in policy["Statement"]
     ]
 
 
-ROOT_OF_ACCOUNT = {"Fn::Join": ["", ["arn:", {"Ref": "AWS::Partition"}, ":iam::", {"Ref": "AWS::AccountId"}, ":root"]]}
-OTHER_NETWORKS = ("Deny", "*", "execute-api:/*", {"NotIpAddress": {"aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"]}})
+ROOT_OF_ACCOUNT = {
+    "Fn::Join": [
+        "",
+        ["arn:", {"Ref": "AWS::Partition"}, ":iam::", {"Ref": "AWS::AccountId"}, ":root"],
+    ]
+}
+OTHER_NETWORKS = (
+    "Deny",
+    "*",
+    "execute-api:/*",
+    {"NotIpAddress": {"aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"]}},
+)
 OTHER_ENDPOINTS = ("Deny", "*", "execute-api:/*", {"StringNotEquals": {"aws:SourceVpce": ENDPOINT}})
 ANYONE = ("Allow", "*", "execute-api:/*", None)
 THIS_ACCOUNT = [
-    ("Allow", ROOT_OF_ACCOUNT, [f"execute-api:/*/{name.replace(' ', '')}" for name in sorted(KEYED)], None),
+    (
+        "Allow",
+        ROOT_OF_ACCOUNT,
+        [f"execute-api:/*/{name.replace(' ', '')}" for name in sorted(KEYED)],
+        None,
+    ),
     ("Allow", "*", [f"execute-api:/*/{name.replace(' ', '')}" for name in PREFLIGHTS], None),
 ]
 
@@ -350,7 +430,9 @@ THIS_ACCOUNT = [
         ("iam with vpc_endpoint", [*THIS_ACCOUNT, OTHER_ENDPOINTS]),
     ],
 )
-def test_the_resource_policy_lets_in_whom_the_settings_name(synth: Synth, settings: str, expected: list[object]) -> None:
+def test_the_resource_policy_lets_in_whom_the_settings_name(
+    synth: Synth, settings: str, expected: list[object]
+) -> None:
     assert statements(synth(**COMBINATIONS[settings])) == expected
 
 
@@ -370,10 +452,19 @@ def test_a_new_resource_policy_gets_a_new_deployment_of_the_api(synth: Synth) ->
 def test_with_iam_post_wants_a_signature_and_a_browser_may_send_one(synth: Synth) -> None:
     made = synth(authentication="iam")
     methods = made.methods()
-    assert (methods["POST /"]["AuthorizationType"], methods["POST /"]["ApiKeyRequired"]) == ("AWS_IAM", False)
+    assert (methods["POST /"]["AuthorizationType"], methods["POST /"]["ApiKeyRequired"]) == (
+        "AWS_IAM",
+        False,
+    )
     assert methods["OPTIONS /"]["AuthorizationType"] == "NONE"
     allowed = set(preflight(made)[1]["access-control-allow-headers"].split(","))
-    assert allowed == {"Content-Type", "Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"}
+    assert allowed == {
+        "Content-Type",
+        "Authorization",
+        "X-Amz-Date",
+        "X-Amz-Security-Token",
+        "X-Amz-Content-Sha256",
+    }
     assert not made.all("ApiGateway::ApiKey") + made.all("ApiGateway::UsagePlan")
     assert made.outputs() == {"Url", "FunctionName", "Authentication", "Dashboard"}
 
@@ -382,7 +473,9 @@ def test_with_iam_an_unsigned_request_is_forbidden_and_not_unknown(synth: Synth)
     answers = responses(synth(authentication="iam"))
     status, message, code = answers["MISSING_AUTHENTICATION_TOKEN"]
     assert (status, code, message.startswith("Sign the request")) == ("403", "forbidden", True)
-    assert {answers[name][::2] for name in ("ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN")} == {("403", "forbidden")}
+    assert {
+        answers[name][::2] for name in ("ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN")
+    } == {("403", "forbidden")}
 
 
 @pytest.mark.parametrize("settings", ["allowed_ips", "vpc_endpoint"])
@@ -395,34 +488,67 @@ def url(made: Synthesized) -> str:
     value = made.template["Outputs"]["Url"]["Value"]
     if isinstance(value, str):
         return value
-    return "".join(part if isinstance(part, str) else f"<{part['Ref'].rpartition('::')[2][:7]}>" for part in value["Fn::Join"][1])
+    return "".join(
+        part if isinstance(part, str) else f"<{part['Ref'].rpartition('::')[2][:7]}>"
+        for part in value["Fn::Join"][1]
+    )
 
 
-@pytest.mark.parametrize("settings", ["vpc_endpoint", "iam with vpc_endpoint", "vpc_endpoint with quota"])
+@pytest.mark.parametrize(
+    "settings", ["vpc_endpoint", "iam with vpc_endpoint", "vpc_endpoint with quota"]
+)
 def test_a_private_api_is_reached_through_its_endpoint_alone(synth: Synth, settings: str) -> None:
     made = synth(**COMBINATIONS[settings])
-    assert made.one("ApiGateway::RestApi")["EndpointConfiguration"] == {"Types": ["PRIVATE"], "VpcEndpointIds": [ENDPOINT]}
+    assert made.one("ApiGateway::RestApi")["EndpointConfiguration"] == {
+        "Types": ["PRIVATE"],
+        "VpcEndpointIds": [ENDPOINT],
+    }
     assert url(made) == f"https://<ApiRest>-{ENDPOINT}.execute-api.<Region>.<URLSuff>/<ApiRest>/"
     assert made.template["Outputs"]["VpcEndpoint"]["Value"] == ENDPOINT
     assert OTHER_ENDPOINTS in statements(made)
 
 
-@pytest.mark.parametrize("settings", ["domain", "iam with domain", "quota with domain", "allowed_ips with domain"])
+@pytest.mark.parametrize(
+    "settings", ["domain", "iam with domain", "quota with domain", "allowed_ips with domain"]
+)
 def test_a_domain_has_its_certificate_its_records_and_the_api(synth: Synth, settings: str) -> None:
     made = synth(**COMBINATIONS[settings])
     domain = made.one("ApiGateway::DomainName")
-    assert (domain["DomainName"], domain["RegionalCertificateArn"]) == (DOMAIN["domain"], DOMAIN["certificate"])
-    assert (domain["EndpointConfiguration"], domain["SecurityPolicy"]) == ({"Types": ["REGIONAL"]}, "TLS_1_2")
-    (name,) = [name for name, part in made.template["Resources"].items() if part["Type"] == "AWS::ApiGateway::DomainName"]
-    (stage,) = [name for name, part in made.template["Resources"].items() if part["Type"] == "AWS::ApiGateway::Stage"]
+    assert (domain["DomainName"], domain["RegionalCertificateArn"]) == (
+        DOMAIN["domain"],
+        DOMAIN["certificate"],
+    )
+    assert (domain["EndpointConfiguration"], domain["SecurityPolicy"]) == (
+        {"Types": ["REGIONAL"]},
+        "TLS_1_2",
+    )
+    (name,) = [
+        name
+        for name, part in made.template["Resources"].items()
+        if part["Type"] == "AWS::ApiGateway::DomainName"
+    ]
+    (stage,) = [
+        name
+        for name, part in made.template["Resources"].items()
+        if part["Type"] == "AWS::ApiGateway::Stage"
+    ]
     mapping = made.one("ApiGateway::BasePathMapping")
-    assert (mapping["DomainName"], mapping["Stage"], mapping.get("BasePath")) == ({"Ref": name}, {"Ref": stage}, None)
+    assert (mapping["DomainName"], mapping["Stage"], mapping.get("BasePath")) == (
+        {"Ref": name},
+        {"Ref": stage},
+        None,
+    )
     target = {
         "DNSName": {"Fn::GetAtt": [name, "RegionalDomainName"]},
         "HostedZoneId": {"Fn::GetAtt": [name, "RegionalHostedZoneId"]},
     }
     assert made.all("Route53::RecordSet") == [
-        {"AliasTarget": target, "HostedZoneId": DOMAIN["hosted_zone"], "Name": DOMAIN["domain"], "Type": kind}
+        {
+            "AliasTarget": target,
+            "HostedZoneId": DOMAIN["hosted_zone"],
+            "Name": DOMAIN["domain"],
+            "Type": kind,
+        }
         for kind in ("A", "AAAA")
     ]
     assert url(made) == "https://clip.example.org/"
@@ -465,13 +591,21 @@ def test_no_log_of_the_gateway_can_hold_a_label(synth: Synth) -> None:
 @pytest.mark.parametrize("days", [30, 365])
 def test_both_logs_are_kept_as_long_as_asked_and_go_with_the_stack(synth: Synth, days: int) -> None:
     made = synth(log_retention=str(days))
-    groups = [resource for resource in made.template["Resources"].values() if resource["Type"] == "AWS::Logs::LogGroup"]
-    assert [(group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups] == [(days, "Delete")] * 2
+    groups = [
+        resource
+        for resource in made.template["Resources"].values()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+    ]
+    assert [
+        (group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups
+    ] == [(days, "Delete")] * 2
 
 
 def test_alarms_are_on_errors_throttles_and_lasting_slowness(synth: Synth) -> None:
     alarms = {alarm["MetricName"]: alarm for alarm in synth().all("CloudWatch::Alarm")}
-    assert {name: (one["DatapointsToAlarm"], one["EvaluationPeriods"]) for name, one in alarms.items()} == {
+    assert {
+        name: (one["DatapointsToAlarm"], one["EvaluationPeriods"]) for name, one in alarms.items()
+    } == {
         "5XXError": (2, 3),
         "Throttles": (1, 1),
         "Latency": (3, 3),
@@ -479,7 +613,11 @@ def test_alarms_are_on_errors_throttles_and_lasting_slowness(synth: Synth) -> No
     assert alarms["Latency"]["ExtendedStatistic"] == "p99"
     # Above a cold start of a few seconds, and a hundred times a usual answer.
     assert alarms["Latency"]["Threshold"] == 5000
-    (slow,) = [alarm for alarm in synth(slow_ms="1000").all("CloudWatch::Alarm") if alarm["MetricName"] == "Latency"]
+    (slow,) = [
+        alarm
+        for alarm in synth(slow_ms="1000").all("CloudWatch::Alarm")
+        if alarm["MetricName"] == "Latency"
+    ]
     assert (slow["Threshold"], "1000 ms" in slow["AlarmDescription"]) == (1000, True)
     assert {alarm["TreatMissingData"] for alarm in alarms.values()} == {"notBreaching"}
     assert not any("AlarmActions" in alarm for alarm in alarms.values())
@@ -490,14 +628,23 @@ def test_an_address_hears_of_every_alarm(synth: Synth) -> None:
     made = synth(alarm_email="ops@example.org")
     subscription = made.one("SNS::Subscription")
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ops@example.org")
-    assert [alarm["AlarmActions"] for alarm in made.all("CloudWatch::Alarm")] == [[subscription["TopicArn"]]] * 3
+    assert [alarm["AlarmActions"] for alarm in made.all("CloudWatch::Alarm")] == [
+        [subscription["TopicArn"]]
+    ] * 3
     statements = made.one("SNS::TopicPolicy")["PolicyDocument"]["Statement"]
     (publish,) = [statement for statement in statements if statement["Effect"] == "Allow"]
-    assert (publish["Action"], publish["Principal"]) == ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
-    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert (publish["Action"], publish["Principal"]) == (
+        "sns:Publish",
+        {"Service": "cloudwatch.amazonaws.com"},
+    )
+    assert publish["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    }
 
 
-def test_the_dashboard_asks_for_what_the_handler_logs(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_dashboard_asks_for_what_the_handler_logs(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     picture = b64encode((ROOT / "examples" / "images" / "dog.jpg").read_bytes()).decode()
     for body in (json.dumps({"image_data": picture, "labels": ["a dog", "a cat"]}), "{"):
@@ -505,7 +652,11 @@ def test_the_dashboard_asks_for_what_the_handler_logs(handler: Handler, caplog: 
     lines = [record for record in caplog.records if record.getMessage() == "request"]
     logged = {key for record in lines for key in vars(record)}
     for _, _, queries in QUERIES:
-        words = set(re.findall(r"\b[a-z]+_ms\b|\b(?:start|status|code|cache_hits|labels)\b", " ".join(queries)))
+        words = set(
+            re.findall(
+                r"\b[a-z]+_ms\b|\b(?:start|status|code|cache_hits|labels)\b", " ".join(queries)
+            )
+        )
         assert words, queries
         assert words <= logged
     assert {vars(record)["start"] for record in lines} == {"cold", "warm"}
@@ -513,11 +664,15 @@ def test_the_dashboard_asks_for_what_the_handler_logs(handler: Handler, caplog: 
 
 def test_the_dashboard_shows_every_query_on_the_function_s_log(synth: Synth) -> None:
     body = "".join(
-        part if isinstance(part, str) else "…" for part in synth().one("CloudWatch::Dashboard")["DashboardBody"]["Fn::Join"][1]
+        part if isinstance(part, str) else "…"
+        for part in synth().one("CloudWatch::Dashboard")["DashboardBody"]["Fn::Join"][1]
     )
     widgets = json.loads(body)["widgets"]
     queries = [widget["properties"]["query"] for widget in widgets if widget["type"] == "log"]
-    assert queries == ["SOURCE '…' | " + "\n| ".join(['filter message = "request"', *lines]) for _, _, lines in QUERIES]
+    assert queries == [
+        "SOURCE '…' | " + "\n| ".join(['filter message = "request"', *lines])
+        for _, _, lines in QUERIES
+    ]
 
 
 def test_two_deployments_differ_in_their_names_and_share_nothing(synth: Synth) -> None:
@@ -528,11 +683,15 @@ def test_two_deployments_differ_in_their_names_and_share_nothing(synth: Synth) -
     fixed = re.compile(r"^(Function|Role|LogGroup|Dashboard|Alarm|Topic|UsagePlan)Name$")
     for resource in synth(**EVERYTHING).template["Resources"].values():
         properties = resource.get("Properties", {})
-        assert not [key for key, value in properties.items() if fixed.match(key) and isinstance(value, str)], resource
+        assert not [
+            key for key, value in properties.items() if fixed.match(key) and isinstance(value, str)
+        ], resource
 
 
 @pytest.mark.parametrize("settings", COMBINATIONS.values(), ids=COMBINATIONS)
-def test_cdk_nag_finds_nothing_that_is_not_explained(synth: Synth, settings: dict[str, str]) -> None:
+def test_cdk_nag_finds_nothing_that_is_not_explained(
+    synth: Synth, settings: dict[str, str]
+) -> None:
     report = synth(**settings).report
     assert {plugin["pluginName"] for plugin in report} == {"AwsSolutions", "Serverless"}
     for plugin in report:
@@ -544,7 +703,9 @@ def test_cdk_nag_finds_nothing_that_is_not_explained(synth: Synth, settings: dic
 def lint(template: Path) -> str:
     """cfn-lint's errors and warnings; W3005 is about a dependency that CDK itself writes twice."""
     program = Path(sys.executable).parent / "cfn-lint"
-    done = subprocess.run([program, "-i", "W3005", "--", template], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, "-i", "W3005", "--", template], capture_output=True, text=True, check=False
+    )
     return done.stdout + done.stderr
 
 
@@ -562,10 +723,21 @@ def test_the_account_s_role_for_logs_outlives_every_stack_and_is_in_none(synth: 
 
 def test_every_run_time_requirement_has_an_arm64_wheel(tmp_path: Path) -> None:
     platforms = [f"--platform={name}_aarch64" for name in ("manylinux_2_28", "manylinux2014")]
-    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--no-deps",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     wanted = ["--only-binary=:all:", "--python-version=3.13", *platforms, f"--target={tmp_path}"]
     requirements = ROOT / "lambdas" / "classifier" / "requirements.txt"
-    done = subprocess.run([*pip, *wanted, "-r", requirements], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*pip, *wanted, "-r", requirements], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -583,28 +755,49 @@ def app(folder: Path, context: dict[str, object]) -> subprocess.CompletedProcess
         "CDK_OUTDIR": str(folder / "out"),
         "CDK_CONTEXT_JSON": json.dumps(context),
     }
-    return subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_synthesis_needs_neither_docker_nor_credentials(tmp_path: Path) -> None:
     context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
-    done = app(tmp_path, context | {"bundle": "models/demo", "synth_only": "true", "memory": "1769"})
+    done = app(
+        tmp_path, context | {"bundle": "models/demo", "synth_only": "true", "memory": "1769"}
+    )
     assert done.returncode == 0, done.stderr
-    template = json.loads((tmp_path / "out" / "clip-classifier.template.json").read_text(encoding="utf-8"))
-    (function,) = [resource for resource in template["Resources"].values() if resource["Type"] == "AWS::Lambda::Function"]
+    template = json.loads(
+        (tmp_path / "out" / "clip-classifier.template.json").read_text(encoding="utf-8")
+    )
+    (function,) = [
+        resource
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    ]
     assert function["Properties"]["MemorySize"] == 1769
 
 
 def test_a_refused_setting_ends_synthesis_with_its_message(tmp_path: Path) -> None:
     done = app(tmp_path, {"bundle": "models/demo"})
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("error: bundle=models/demo is the demo model")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("error: bundle=models/demo is the demo model")
+    )
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """What an image could be made of, and much that must not matter."""
-    shutil.copytree(ROOT / "lambdas", tmp_path / "lambdas", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "lambdas", tmp_path / "lambdas", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copytree(DEMO, tmp_path / "models" / "demo")
     return tmp_path
 
@@ -619,11 +812,17 @@ def image(root: Path, outdir: Path | None = None) -> str:
     stack = cdk.Stack(app, "stack")
     Function(stack, "Function", settings=settings, bundle=bundle, root=root)
     template = app.synth().get_stack_by_name("stack").template
-    (function,) = [resource for resource in template["Resources"].values() if resource["Type"] == "AWS::Lambda::Function"]
+    (function,) = [
+        resource
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    ]
     return str(function["Properties"]["Code"]["ImageUri"]["Fn::Sub"].rpartition(":")[2])
 
 
-def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(repository: Path) -> None:
+def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(
+    repository: Path,
+) -> None:
     def touched(path: str) -> str:
         file = repository / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -638,7 +837,10 @@ def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(re
 
     tag = image(repository)
     package = "lambdas/classifier"
-    matters = [f"{package}/{name}" for name in ("handler.py", "playground.html", "new.py", "requirements.txt", "Dockerfile")]
+    matters = [
+        f"{package}/{name}"
+        for name in ("handler.py", "playground.html", "new.py", "requirements.txt", "Dockerfile")
+    ]
     for path in [*matters, *(f"models/demo/{name}" for name in (MANIFEST, *FILES))]:
         assert touched(path) != tag, path
     for path in (
@@ -676,7 +878,9 @@ def test_the_image_s_context_is_the_package_and_one_bundle(repository: Path) -> 
 
 
 EXTENSIONS = re.findall(
-    r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").partition("## Extend the stack")[2], re.S
+    r"```python\n(.*?)```",
+    (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").partition("## Extend the stack")[2],
+    re.S,
 )
 
 
@@ -685,22 +889,34 @@ def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path
     source = (ROOT / "stacks" / "classifier_stack.py").read_text(encoding="utf-8").rstrip()
     module: dict[str, Any] = {"__name__": "extended"}
     exec(compile(f"{source}\n{textwrap.indent(code, ' ' * 8)}", "extended", "exec"), module)
-    settings = Settings.read({"bundle": "models/demo", "synth_only": True, "provisioned_concurrency": 1})
+    settings = Settings.read(
+        {"bundle": "models/demo", "synth_only": True, "provisioned_concurrency": 1}
+    )
     app = cdk.App(outdir=str(tmp_path))
     module["ClassifierStack"](app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
     app.synth()
-    expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[EXTENSIONS.index(code)]
+    expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[
+        EXTENSIONS.index(code)
+    ]
     assert expected in (tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8")
 
 
-def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_and_resource(tmp_path: Path) -> None:
+def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_and_resource(
+    tmp_path: Path,
+) -> None:
     settings = Settings.read({"bundle": "models/demo", "synth_only": True})
-    app = cdk.App(outdir=str(tmp_path), context={"@aws-cdk/core:permissionsBoundary": {"name": "boundary"}})
+    app = cdk.App(
+        outdir=str(tmp_path), context={"@aws-cdk/core:permissionsBoundary": {"name": "boundary"}}
+    )
     stack = ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
     cdk.Tags.of(stack).add("team", "images")
     app.synth()
     template = json.loads((tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8"))
-    roles = [resource["Properties"] for resource in template["Resources"].values() if resource["Type"] == "AWS::IAM::Role"]
+    roles = [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::IAM::Role"
+    ]
     assert roles
     assert all("policy/boundary" in json.dumps(role["PermissionsBoundary"]) for role in roles)
     assert all({"Key": "team", "Value": "images"} in role["Tags"] for role in roles)

@@ -2,21 +2,21 @@
 
 import threading
 
-from classifier.storage.batches import MAX_HELD_BYTES, Item, batch_name, classify_batch, skip_reason
-from classifier.engine.engine import Classifier
-from classifier.model.encoders import Encoders
 from classifier.contract.parsing import parse_options
+from classifier.engine.engine import Engine
+from classifier.model.encoders import Encoders
+from classifier.storage.batches import MAX_HELD_BYTES, Item, batch_name, classify_batch, skip_reason
 from tests.support.pictures import encoded, picture
 
 
-class Counted(bytes):
+class MatchedLabel(bytes):
     """A file in memory."""
 
     live = peak = 0
     lock = threading.Lock()
 
     @classmethod
-    def of(cls, data: bytes) -> "Counted":
+    def of(cls, data: bytes) -> "MatchedLabel":
         file = cls(data)
         with cls.lock:
             cls.live += len(data)
@@ -24,47 +24,68 @@ class Counted(bytes):
         return file
 
     def __del__(self) -> None:
-        with Counted.lock:
-            Counted.live -= len(self)
+        with MatchedLabel.lock:
+            MatchedLabel.live -= len(self)
 
 
 class Memory:
     """A store of the same file under every key."""
 
     def __init__(self, data: bytes, *, knows_sizes: bool) -> None:
-        self.data, self.knows_sizes = data, knows_sizes
+        self.data = data
+        self.knows_sizes = knows_sizes
 
     def stat(self, item: Item) -> Item:
         return Item(item.key, "e", len(self.data))
 
     def read(self, item: Item) -> tuple[Item, bytes]:
-        return self.stat(item), Counted.of(self.data)
+        return self.stat(item), MatchedLabel.of(self.data)
 
 
 def test_a_batch_of_the_largest_pictures_stays_within_its_memory(encoders: Encoders) -> None:
     large = encoded(picture(3000, 1600), "BMP")
     assert 12 * len(large) > 2 * MAX_HELD_BYTES
     for size in (len(large), None):
-        Counted.peak = Counted.live = 0
+        MatchedLabel.peak = MatchedLabel.live = 0
         items = [Item(f"{i}.bmp", "e", size) for i in range(12)]
         found = classify_batch(
-            Classifier(encoders), "m", parse_options({"labels": ["a", "b"]}), items, Memory(large, knows_sizes=size is not None),
+            Engine(encoders),
+            "m",
+            parse_options({"labels": ["a", "b"]}),
+            items,
+            Memory(large, knows_sizes=size is not None),
             remaining_ms=lambda: 10**9,
-        )  # fmt: skip
+        )
         assert [isinstance(line, dict) and "result" in line for _, line in found] == [True] * 12
-        assert len(large) < Counted.peak <= MAX_HELD_BYTES
-    assert Counted.live == 0
+        assert len(large) < MatchedLabel.peak <= MAX_HELD_BYTES
+    assert MatchedLabel.live == 0
 
 
 def test_what_is_no_picture_is_told_by_name_and_size() -> None:
-    skipped = {"a/": "folder", "a.txt": "suffix .txt", "a.tar.gz": "suffix .gz", "a.HEIC": "suffix .heic"}
+    skipped = {
+        "a/": "folder",
+        "a.txt": "suffix .txt",
+        "a.tar.gz": "suffix .gz",
+        "a.HEIC": "suffix .heic",
+    }
     assert {key: skip_reason(Item(key, "e", 5)) for key in skipped} == skipped
     assert skip_reason(Item("a.jpg", "e", 0)) == "empty"
     assert skip_reason(Item("a.jpg", "e", 50_000_001)) == "more than 50 MB"
-    assert [key for key in ("a.JPG", "a", "a.b/c", ".jpg", "a.avif") if skip_reason(Item(key))] == []
+    assert [
+        key for key in ("a.JPG", "a", "a.b/c", ".jpg", "a.avif") if skip_reason(Item(key))
+    ] == []
 
 
 def test_a_batchs_name_depends_on_its_keys_and_etags_and_not_on_their_order() -> None:
-    one, two = Item("a", "1"), Item("b", "2")
+    one = Item("a", "1")
+    two = Item("b", "2")
     assert batch_name([one, two]) == batch_name([two, one]) != batch_name([one])
-    assert len({batch_name([item]) for item in (one, Item("a", "2"), Item("a", "1", version="v"), Item("a1", ""), two)}) == 5
+    assert (
+        len(
+            {
+                batch_name([item])
+                for item in (one, Item("a", "2"), Item("a", "1", version="v"), Item("a1", ""), two)
+            }
+        )
+        == 5
+    )

@@ -22,7 +22,10 @@ def cost(images: int) -> float:
     return compute + batches * each + images * bulk.GET + images / 1000 * bulk.PUT
 
 
-@pytest.mark.parametrize(("images", "shown", "within"), [(1000, "$0.0031", 5e-5), (10**6, "$3.13", 5e-3), (10**8, "$313", 0.5)])
+@pytest.mark.parametrize(
+    ("images", "shown", "within"),
+    [(1000, "$0.0031", 5e-5), (10**6, "$3.13", 5e-3), (10**8, "$313", 0.5)],
+)
 def test_the_costs_are_what_the_formulas_say(images: int, shown: str, within: float) -> None:
     assert f"| {images:,} | {shown} |" in PAGE
     assert cost(images) == pytest.approx(float(shown[1:]), abs=within)
@@ -38,11 +41,25 @@ def test_the_parts_add_up() -> None:
     ("detail", "matching"),
     [
         ({"result": {"food": 0.9, "dog": 0.1}}, [0, 2]),
-        ({"result": {"food": 0.5, "explicit": 0.95}, "decision": {"labels": [], "action": "block"}}, [1, 2]),
+        (
+            {
+                "result": {"food": 0.5, "explicit": 0.95},
+                "decision": {"labels": [], "action": "block"},
+            },
+            [1, 2],
+        ),
         ({"error": {"message": "…", "code": "invalid_image"}}, [2]),
     ],
 )
 def test_the_rules_match_what_they_say(detail: dict[str, Any], matching: list[int]) -> None:
-    event: Any = {"source": "clip-classifier", "detail-type": "Image Classified", "detail": {"key": "a", **detail}}
-    found = [i for i, pattern in enumerate(PATTERNS) if EventPattern.load(json.dumps(pattern)).matches_event(event)]
+    event: Any = {
+        "source": "clip-classifier",
+        "detail-type": "Image Classified",
+        "detail": {"key": "a", **detail},
+    }
+    found = [
+        i
+        for i, pattern in enumerate(PATTERNS)
+        if EventPattern.load(json.dumps(pattern)).matches_event(event)
+    ]
     assert (found, len(PATTERNS)) == (matching, 3)

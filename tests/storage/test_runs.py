@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from classifier.storage.batches import classify_batch
 from classifier.bulk import BulkHandler
 from classifier.contract.classifier_file import read_classifiers
 from classifier.model.encoders import Encoders
+from classifier.storage.batches import classify_batch
 from classifier.storage.bucket import Bucket
 from tests.support.encoders import CountingEncoders
 from tests.support.pictures import encoded, picture
@@ -39,69 +39,124 @@ def fill(count: int) -> dict[str, str]:
     for i in range(count):
         kind = {3: "error", 7: "skipped", 11: "folder", 13: "empty"}.get(i % 50, "result")
         key = f"images/{i:05}" + {"skipped": ".txt", "folder": "/"}.get(kind, ".jpg")
-        body = {"error": b"no picture", "folder": b"", "empty": b""}.get(kind, SMALL[i % len(SMALL)] + str(i).encode())
+        body = {"error": b"no picture", "folder": b"", "empty": b""}.get(
+            kind, SMALL[i % len(SMALL)] + str(i).encode()
+        )
         put(key, body)
         expected[key] = kind if kind in ("error", "result") else "skipped"
     return expected
 
 
-def test_a_start_leaves_prompts_that_it_has_no_time_for_to_the_first_batch(s3: Any, encoders: Encoders) -> None:
+def test_a_start_leaves_prompts_that_it_has_no_time_for_to_the_first_batch(
+    s3: Any, encoders: Encoders
+) -> None:
     counting = CountingEncoders(encoders)
     classifiers = read_classifiers(ROOT / "classifiers", encoders.manifest)
-    handler = BulkHandler(counting, Bucket(BUCKET, "images/"), None, classifiers, start_ms=lambda: 0)  # type: ignore[arg-type]
+    handler = BulkHandler(
+        counting,  # type: ignore[arg-type]
+        Bucket(BUCKET, "images/"),
+        None,
+        classifiers,
+        start_ms=lambda: 0,
+    )
     assert not counting.lengths
     put("images/dog.jpg", PICTURES[0])
-    assert Machine(s3, handler).run("r", {"prefix": "images/", "classifier": "drawings"})["status"] == "SUCCEEDED"
+    assert (
+        Machine(s3, handler).run("r", {"prefix": "images/", "classifier": "drawings"})["status"]
+        == "SUCCEEDED"
+    )
     assert [entry["name"] for entry in lines(s3, "r")[0]["decision"]["labels"]] == ["a dog"]
 
 
 def outcomes(found: list[dict[str, Any]]) -> dict[str, str]:
     """By key; every key once."""
     assert max(Counter(line["key"] for line in found).values(), default=1) == 1
-    return {line["key"]: next(kind for kind in ("result", "error", "skipped") if kind in line) for line in found}
+    return {
+        line["key"]: next(kind for kind in ("result", "error", "skipped") if kind in line)
+        for line in found
+    }
 
 
-def test_five_thousand_objects_with_bad_ones_are_each_in_the_results_once(s3: Any, handler: BulkHandler) -> None:
+def test_five_thousand_objects_with_bad_ones_are_each_in_the_results_once(
+    s3: Any, handler: BulkHandler
+) -> None:
     expected = fill(5_000)
-    state = Machine(s3, handler).run("all", {"prefix": "images/", "labels": LABELS, "max_concurrency": 4})
+    state = Machine(s3, handler).run(
+        "all", {"prefix": "images/", "labels": LABELS, "max_concurrency": 4}
+    )
     assert state["status"] == "SUCCEEDED", state
     found = lines(s3, "all")
     assert outcomes(found) == expected
     assert Counter(expected.values())["error"] == 100
-    assert len([entry for entry in keys(s3, "results/all/") if entry["Key"].endswith(".jsonl")]) == 50
+    assert (
+        len([entry for entry in keys(s3, "results/all/") if entry["Key"].endswith(".jsonl")]) == 50
+    )
     assert {line["model"] for line in found} == {"demo"}
-    listed = {entry["Key"]: (entry["ETag"].strip('"'), entry["Size"]) for entry in keys(s3, "images/")}
+    listed = {
+        entry["Key"]: (entry["ETag"].strip('"'), entry["Size"]) for entry in keys(s3, "images/")
+    }
     assert {line["key"]: (line["etag"], line["size"]) for line in found} == listed
 
 
-def test_a_manifest_names_the_objects_and_a_line_that_is_no_key_is_an_error_of_its_own(s3: Any, handler: BulkHandler) -> None:
+def test_a_manifest_names_the_objects_and_a_line_that_is_no_key_is_an_error_of_its_own(
+    s3: Any, handler: BulkHandler
+) -> None:
     expected = fill(120)
     entries: list[Any] = [{"key": key} for key in list(expected)[:60]]
-    entries += [{"key": "images/none.jpg"}, {"key": "secret/a.jpg"}, {"name": "x"}, 5, "images/00000.jpg"]
-    s3.put_object(Bucket=BUCKET, Key="manifests/m.jsonl", Body="\n".join(map(json.dumps, entries[:-1])).encode())
-    state = Machine(s3, handler).run("some", {"manifest": "manifests/m.jsonl", "labels": LABELS, "batch_size": 25})
+    entries += [
+        {"key": "images/none.jpg"},
+        {"key": "secret/a.jpg"},
+        {"name": "x"},
+        5,
+        "images/00000.jpg",
+    ]
+    s3.put_object(
+        Bucket=BUCKET,
+        Key="manifests/m.jsonl",
+        Body="\n".join(map(json.dumps, entries[:-1])).encode(),
+    )
+    state = Machine(s3, handler).run(
+        "some", {"manifest": "manifests/m.jsonl", "labels": LABELS, "batch_size": 25}
+    )
     assert state["status"] == "SUCCEEDED", state
     found = lines(s3, "some")
     assert len(found) == 64
     codes = {line["key"]: line["error"]["code"] for line in found if "error" in line}
     assert (codes["images/none.jpg"], codes["secret/a.jpg"]) == ("not_found", "forbidden")
-    assert [line["error"]["code"] for line in found if line["key"] is None] == ["invalid_request"] * 2
+    assert [line["error"]["code"] for line in found if line["key"] is None] == [
+        "invalid_request"
+    ] * 2
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"prefix": "images/", "labels": ["a dog", "A dog"]}, "are the same to the model"),
-        ({"prefix": "images/", "lables": ["a dog"]}, 'The field "lables" is unknown. Did you mean labels?'),
+        (
+            {"prefix": "images/", "lables": ["a dog"]},
+            'The field "lables" is unknown. Did you mean labels?',
+        ),
         ({"prefix": "images/"}, "labels is missing"),
         ({"prefix": "images/", "labels": ["a"], "image_data": "AAAA"}, "image_data can't be here"),
-        ({"prefix": "other/", "labels": ["a"]}, 'prefix must be a string that begins with "images/"'),
-        ({"prefix": "images/", "manifest": "manifests/m.jsonl", "labels": ["a"]}, "Send either prefix or manifest"),
+        (
+            {"prefix": "other/", "labels": ["a"]},
+            'prefix must be a string that begins with "images/"',
+        ),
+        (
+            {"prefix": "images/", "manifest": "manifests/m.jsonl", "labels": ["a"]},
+            "Send either prefix or manifest",
+        ),
         ({"labels": ["a"]}, "Send either prefix or manifest"),
         ({"prefix": "images/none/", "labels": ["a"]}, "There is no object under"),
         ({"manifest": "manifests/none.jsonl", "labels": ["a"]}, "There is no manifest"),
-        ({"prefix": "images/", "labels": ["a"], "max_concurrency": 0}, "max_concurrency must be a whole number from 1 to 10,000"),
-        ({"prefix": "images/", "labels": ["a"], "batch_size": 2.5}, "batch_size must be a whole number"),
+        (
+            {"prefix": "images/", "labels": ["a"], "max_concurrency": 0},
+            "max_concurrency must be a whole number from 1 to 10,000",
+        ),
+        (
+            {"prefix": "images/", "labels": ["a"], "batch_size": 2.5},
+            "batch_size must be a whole number",
+        ),
         ({"prefix": "images/", "labels": ["dog " * 200]}, "reads at most 75"),
     ],
 )
@@ -112,22 +167,33 @@ def test_a_wrong_input_fails_before_any_picture_is_read_and_is_not_tried_again(
     machine = Machine(s3, handler)
     machine._cut = lambda given: []  # type: ignore[method-assign]
     state = machine.run("wrong", given)
-    assert (state["status"], state["error"], sum(machine.calls.values())) == ("FAILED", "RunRefused", 1)
+    assert (state["status"], state["error"], sum(machine.calls.values())) == (
+        "FAILED",
+        "RunRefused",
+        1,
+    )
     assert message in json.loads(state["cause"])["errorMessage"]
     assert keys(s3, "results/") == []
 
 
-def test_a_thousand_labels_go_by_the_requests_key_and_not_in_the_batches(s3: Any, handler: BulkHandler) -> None:
+def test_a_thousand_labels_go_by_the_requests_key_and_not_in_the_batches(
+    s3: Any, handler: BulkHandler
+) -> None:
     fill(2)
     machine = Machine(s3, handler)
     labels = [f"label {i}" for i in range(1000)]
-    assert machine.run("labels", {"prefix": "images/", "labels": labels, "top_k": 2})["status"] == "SUCCEEDED"
+    assert (
+        machine.run("labels", {"prefix": "images/", "labels": labels, "top_k": 2})["status"]
+        == "SUCCEEDED"
+    )
     assert max(len(call) for call in machine.calls if "Items" in json.loads(call)) < 1000
     assert {len(line["result"]) for line in lines(s3, "labels") if "result" in line} == {2}
 
 
 def every_third(kind: str) -> Callable[[dict[str, Any], Callable[[], Any]], Any]:
-    """A fault in each third invocation for a batch: before the work, in the middle of it, or once it is done."""
+    """A fault in each third invocation for a batch: before the work, in the middle of it, or once
+    it is done.
+    """
     count = 0
 
     def fault(event: dict[str, Any], call: Callable[[], Any]) -> Any:
@@ -139,13 +205,21 @@ def every_third(kind: str) -> Callable[[dict[str, Any], Callable[[], Any]], Any]
             return call()
         if kind == "answer lost":
             call()
-        raise FunctionError({"throttled": "Lambda.TooManyRequestsException", "timeout": "Sandbox.Timedout"}.get(kind, kind))
+        raise FunctionError(
+            {"throttled": "Lambda.TooManyRequestsException", "timeout": "Sandbox.Timedout"}.get(
+                kind, kind
+            )
+        )
 
     return fault
 
 
-@pytest.mark.parametrize("kind", ["Error", "timeout", "throttled", "Runtime.ExitError", "answer lost"])
-def test_nothing_is_lost_or_doubled_where_the_function_fails(s3: Any, handler: BulkHandler, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["Error", "timeout", "throttled", "Runtime.ExitError", "answer lost"]
+)
+def test_nothing_is_lost_or_doubled_where_the_function_fails(
+    s3: Any, handler: BulkHandler, kind: str
+) -> None:
     expected = fill(120)
     machine = Machine(s3, handler, every_third(kind))
     given = {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 1}
@@ -156,9 +230,12 @@ def test_nothing_is_lost_or_doubled_where_the_function_fails(s3: Any, handler: B
 
 
 class Dying(Bucket):
-    """Ends the function in the middle of its first batches: after so many reads, before anything is written."""
+    """Ends the function in the middle of its first batches: after so many reads, before anything is
+    written.
+    """
 
-    reads, dies_at = 0, frozenset({15, 42})
+    reads = 0
+    dies_at = frozenset({15, 42})
 
     def read(self, item: Any) -> Any:
         Dying.reads += 1
@@ -167,7 +244,9 @@ class Dying(Bucket):
         return super().read(item)
 
 
-def test_a_function_that_is_killed_in_the_middle_of_a_batch_leaves_no_part_of_it(s3: Any, encoders: Encoders) -> None:
+def test_a_function_that_is_killed_in_the_middle_of_a_batch_leaves_no_part_of_it(
+    s3: Any, encoders: Encoders
+) -> None:
     expected = fill(120)
     machine = Machine(s3, BulkHandler(encoders, Dying(BUCKET, "images/")))
     given = {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 1}
@@ -176,7 +255,9 @@ def test_a_function_that_is_killed_in_the_middle_of_a_batch_leaves_no_part_of_it
     assert outcomes(lines(s3, "killed")) == expected
 
 
-def test_batches_that_failed_for_good_are_run_again_by_a_redrive_alone(s3: Any, handler: BulkHandler) -> None:
+def test_batches_that_failed_for_good_are_run_again_by_a_redrive_alone(
+    s3: Any, handler: BulkHandler
+) -> None:
     expected = fill(120)
     broken = True
 
@@ -184,17 +265,24 @@ def test_batches_that_failed_for_good_are_run_again_by_a_redrive_alone(s3: Any, 
         if (
             broken
             and "Items" in event
-            and any(item["Key"] in ("images/00030.jpg", "images/00090.jpg") for item in event["Items"])
+            and any(
+                item["Key"] in ("images/00030.jpg", "images/00090.jpg") for item in event["Items"]
+            )
         ):
             raise FunctionError("Error")
         return call()
 
     machine = Machine(s3, handler, fault)
-    machine.run("broken", {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 2})
+    machine.run(
+        "broken", {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 2}
+    )
     assert (len(machine.failed()), len(machine.batches)) == (2, 6)
     assert len(outcomes(lines(s3, "broken"))) == 80
     # Two retries, as the definition says.
-    assert sorted(machine.calls[call] for call in machine.calls if call not in machine.done) == [3, 3]
+    assert sorted(machine.calls[call] for call in machine.calls if call not in machine.done) == [
+        3,
+        3,
+    ]
     broken = False
     before = sum(machine.calls.values())
     assert machine.redrive()["status"] == "SUCCEEDED"
@@ -218,7 +306,10 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(s3: Any, handler: BulkHandl
 
     machine.fault = fault
     assert (
-        machine.run("stopped", {"prefix": "images/", "labels": LABELS, "batch_size": 10, "max_concurrency": 1})["status"]
+        machine.run(
+            "stopped",
+            {"prefix": "images/", "labels": LABELS, "batch_size": 10, "max_concurrency": 1},
+        )["status"]
         == "ABORTED"
     )
     import time
@@ -232,9 +323,15 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(s3: Any, handler: BulkHandl
     assert outcomes(lines(s3, "stopped")) == expected
 
 
-def test_a_run_under_a_name_that_has_results_is_refused_and_the_same_run_is_not(s3: Any, handler: BulkHandler) -> None:
+def test_a_run_under_a_name_that_has_results_is_refused_and_the_same_run_is_not(
+    s3: Any, handler: BulkHandler
+) -> None:
     fill(5)
-    event = {"check": {"prefix": "images/", "labels": LABELS}, "run": "twice", "started": "2026-11-25T10:00:00Z"}
+    event = {
+        "check": {"prefix": "images/", "labels": LABELS},
+        "run": "twice",
+        "started": "2026-11-25T10:00:00Z",
+    }
     from classifier.bulk import RunRefused
     from tests.support.requests import Context
 
@@ -243,7 +340,9 @@ def test_a_run_under_a_name_that_has_results_is_refused_and_the_same_run_is_not(
         handler(event | {"started": "2027-11-25T10:00:00Z"}, Context())
 
 
-def test_the_same_batch_twice_is_one_file_and_another_run_is_another_folder(s3: Any, handler: BulkHandler) -> None:
+def test_the_same_batch_twice_is_one_file_and_another_run_is_another_folder(
+    s3: Any, handler: BulkHandler
+) -> None:
     fill(30)
     given = {"prefix": "images/", "labels": LABELS, "batch_size": 10}
     for run in ("one", "two"):
@@ -256,7 +355,9 @@ def test_the_same_batch_twice_is_one_file_and_another_run_is_another_folder(s3: 
     assert len(before) == 2 * (3 + 1)
 
 
-def test_lines_are_what_single_calls_answer(s3: Any, handler: BulkHandler, encoders: Encoders) -> None:
+def test_lines_are_what_single_calls_answer(
+    s3: Any, handler: BulkHandler, encoders: Encoders
+) -> None:
     from classifier.api.handler import Handler
     from tests.support.requests import ask, base64_of, event
 
@@ -265,7 +366,9 @@ def test_lines_are_what_single_calls_answer(s3: Any, handler: BulkHandler, encod
     files = {f"images/{i}.jpg": data for i, data in enumerate([*PICTURES, *SMALL])}
     for key, data in files.items():
         s3.put_object(Bucket=BUCKET, Key=key, Body=data)
-    assert Machine(s3, handler).run("same", {"prefix": "images/", **options})["status"] == "SUCCEEDED"
+    assert (
+        Machine(s3, handler).run("same", {"prefix": "images/", **options})["status"] == "SUCCEEDED"
+    )
     for line in lines(s3, "same"):
         answer = ask(single, event({"image_data": base64_of(files[line["key"]]), **options}))[1]
         answer["model_details"] = answer.pop("model")
@@ -281,7 +384,10 @@ def test_the_definition_leaves_an_express_child_time_for_every_attempt(s3: Any) 
         attempts = 1
         for retry in task["Retry"]:
             waits = [
-                min(retry["IntervalSeconds"] * retry["BackoffRate"] ** i, retry.get("MaxDelaySeconds", 1e9))
+                min(
+                    retry["IntervalSeconds"] * retry["BackoffRate"] ** i,
+                    retry.get("MaxDelaySeconds", 1e9),
+                )
                 for i in range(retry["MaxAttempts"])
             ]
             pauses += sum(waits)
@@ -292,14 +398,20 @@ def test_the_definition_leaves_an_express_child_time_for_every_attempt(s3: Any) 
 
 
 def test_out_of_time_is_a_line_for_each_picture_that_is_left(s3: Any, encoders: Encoders) -> None:
-    from classifier.storage.batches import Item
-    from classifier.engine.engine import Classifier
     from classifier.contract.parsing import parse_options
+    from classifier.engine.engine import Engine
+    from classifier.storage.batches import Item
 
     fill(3)
     bucket = Bucket(BUCKET, "images/")
     found = classify_batch(
-        Classifier(encoders), "demo", parse_options({"labels": LABELS}), [Item("images/00000.jpg"), Item("images/00001.jpg")],
-        bucket, remaining_ms=lambda: 900,
-    )  # fmt: skip
-    assert [outcome["error"]["code"] for _, outcome in found if isinstance(outcome, dict)] == ["out_of_time"] * 2
+        Engine(encoders),
+        "demo",
+        parse_options({"labels": LABELS}),
+        [Item("images/00000.jpg"), Item("images/00001.jpg")],
+        bucket,
+        remaining_ms=lambda: 900,
+    )
+    assert [outcome["error"]["code"] for _, outcome in found if isinstance(outcome, dict)] == [
+        "out_of_time"
+    ] * 2

@@ -22,11 +22,14 @@ REQUEST = {"labels": ["a dog", "a (cat)*"], "multi_label": True}
 
 
 class Bus:
-    """Records events; refuses as many as told, as EventBridge does: with 200 and an error in the entry."""
+    """Records events; refuses as many as told, as EventBridge does: with 200 and an error in the
+    entry.
+    """
 
     def __init__(self, refused: int = 0) -> None:
         self.details: list[dict[str, Any]] = []
-        self.refused, self.sizes = refused, [0]
+        self.refused = refused
+        self.sizes = [0]
 
     def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         answers = []
@@ -46,7 +49,9 @@ class Bus:
 @pytest.fixture
 def s3() -> Iterator[Any]:
     with aws() as client:
-        client.put_object(Bucket=BUCKET, Key="assets/request.json", Body=json.dumps(REQUEST).encode())
+        client.put_object(
+            Bucket=BUCKET, Key="assets/request.json", Body=json.dumps(REQUEST).encode()
+        )
         yield client
 
 
@@ -55,12 +60,17 @@ def bus() -> Bus:
     return Bus()
 
 
-def handler_of(encoders: Encoders, bus: Bus, bucket: Bucket | None = None, *, tags: bool = True) -> BulkHandler:
+def handler_of(
+    encoders: Encoders, bus: Bus, bucket: Bucket | None = None, *, tags: bool = True
+) -> BulkHandler:
     bucket = bucket or Bucket(BUCKET, "images/")
     assets = Bucket(BUCKET, "")
     classifiers = read_classifiers(ROOT / "classifiers", encoders.manifest)
     return BulkHandler(
-        encoders, bucket, lambda own: Uploads(own, "demo", bucket, assets, "assets/request.json", tags, bus), classifiers
+        encoders,
+        bucket,
+        lambda own: Uploads(own, "demo", bucket, assets, "assets/request.json", tags, bus),
+        classifiers,
     )
 
 
@@ -70,9 +80,16 @@ def handler(s3: Any, encoders: Encoders, bus: Bus) -> BulkHandler:
 
 
 def upload(s3: Any, key: str, body: bytes, identity: str = "", **more: Any) -> dict[str, Any]:
-    """Uploads, and the message that EventBridge then puts into the queue, as AWS documents and as was recorded."""
+    """Uploads, and the message that EventBridge then puts into the queue, as AWS documents and as
+    was recorded.
+    """
     answer = s3.put_object(Bucket=BUCKET, Key=key, Body=body, **more)
-    found = {"key": key, "size": len(body), "etag": answer["ETag"].strip('"'), "sequencer": "617f08299329d189"}
+    found = {
+        "key": key,
+        "size": len(body),
+        "etag": answer["ETag"].strip('"'),
+        "sequencer": "617f08299329d189",
+    }
     found |= {"version-id": answer["VersionId"]} if "VersionId" in answer else {}
     event = {
         "version": "0",
@@ -84,10 +101,15 @@ def upload(s3: Any, key: str, body: bytes, identity: str = "", **more: Any) -> d
         "region": REGION,
         "resources": [f"arn:aws:s3:::{BUCKET}"],
         "detail": {
-            "version": "0", "bucket": {"name": BUCKET}, "object": found, "request-id": "N4N7GDK58NMKJ12R", "requester": "123456789012",
-            "source-ip-address": "1.2.3.4", "reason": "PutObject",
+            "version": "0",
+            "bucket": {"name": BUCKET},
+            "object": found,
+            "request-id": "N4N7GDK58NMKJ12R",
+            "requester": "123456789012",
+            "source-ip-address": "1.2.3.4",
+            "reason": "PutObject",
         },
-    }  # fmt: skip
+    }
     return {"messageId": identity or key, "body": json.dumps(event), "eventSource": "aws:sqs"}
 
 
@@ -98,20 +120,36 @@ def send(handler: BulkHandler, *records: dict[str, Any], left: int = 60_000) -> 
 
 
 def lines(s3: Any) -> list[dict[str, Any]]:
-    bodies = [s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in keys(s3, "results/")]
+    bodies = [
+        s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
+        for entry in keys(s3, "results/")
+    ]
     return [json.loads(line) for body in bodies for line in body.decode().splitlines()]
 
 
 def tags(s3: Any, key: str, **more: Any) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in s3.get_object_tagging(Bucket=BUCKET, Key=key, **more)["TagSet"]}
+    return {
+        tag["Key"]: tag["Value"]
+        for tag in s3.get_object_tagging(Bucket=BUCKET, Key=key, **more)["TagSet"]
+    }
 
 
-def test_an_upload_becomes_a_line_tags_and_an_event(s3: Any, handler: BulkHandler, bus: Bus) -> None:
+def test_an_upload_becomes_a_line_tags_and_an_event(
+    s3: Any, handler: BulkHandler, bus: Bus
+) -> None:
     assert send(handler, upload(s3, "images/a b+ü.jpg", DOG)) == []
-    (line,), (detail,) = lines(s3), bus.details
-    assert (line["key"], line["size"], max(line["result"], key=line["result"].get)) == ("images/a b+ü.jpg", len(DOG), "a dog")
+    (line,) = lines(s3)
+    (detail,) = bus.details
+    assert (line["key"], line["size"], max(line["result"], key=line["result"].get)) == (
+        "images/a b+ü.jpg",
+        len(DOG),
+        "a dog",
+    )
     assert {**detail, "id": "…"} == {"id": "…", "bucket": BUCKET, **line}
-    assert tags(s3, "images/a b+ü.jpg") == {"clip-label": "a dog", "clip-probability": f"{line['result']['a dog']:.4f}"}
+    assert tags(s3, "images/a b+ü.jpg") == {
+        "clip-label": "a dog",
+        "clip-probability": f"{line['result']['a dog']:.4f}",
+    }
     assert keys(s3, "results/")[0]["Key"].startswith("results/uploads-2026-11-25/")
 
 
@@ -120,10 +158,17 @@ def test_an_upload_becomes_a_line_tags_and_an_event(s3: Any, handler: BulkHandle
     [
         ({"classifier": "drawings"}, "a dog"),
         (
-            {"labels": ["a dog", "a cat"], "actions": ["look", "hide"], "thresholds": {"a dog": {"look": 0.1, "hide": 0.2}}},
+            {
+                "labels": ["a dog", "a cat"],
+                "actions": ["look", "hide"],
+                "thresholds": {"a dog": {"look": 0.1, "hide": 0.2}},
+            },
             "hide",
         ),
-        ({"labels": ["a dog", "a cat"], "thresholds": {"a cat": 0.9}, "min_probability": 1.0}, "none"),
+        (
+            {"labels": ["a dog", "a cat"], "thresholds": {"a cat": 0.9}, "min_probability": 1.0},
+            "none",
+        ),
     ],
 )
 def test_a_decision_is_in_the_line_the_event_and_a_tag(
@@ -131,12 +176,15 @@ def test_a_decision_is_in_the_line_the_event_and_a_tag(
 ) -> None:
     s3.put_object(Bucket=BUCKET, Key="assets/request.json", Body=json.dumps(request_).encode())
     assert send(handler, upload(s3, "images/a.jpg", DOG)) == []
-    (line,), (detail,) = lines(s3), bus.details
+    (line,) = lines(s3)
+    (detail,) = bus.details
     assert detail["decision"] == line["decision"]
     assert tags(s3, "images/a.jpg")["clip-decision"] == decision
 
 
-def test_an_upload_delivered_twice_is_written_once_and_its_events_have_one_id(s3: Any, handler: BulkHandler, bus: Bus) -> None:
+def test_an_upload_delivered_twice_is_written_once_and_its_events_have_one_id(
+    s3: Any, handler: BulkHandler, bus: Bus
+) -> None:
     record = upload(s3, "images/a.jpg", DOG)
     assert send(handler, record, record | {"messageId": "copy"}) == []
     assert len(bus.details) == 1
@@ -145,31 +193,41 @@ def test_an_upload_delivered_twice_is_written_once_and_its_events_have_one_id(s3
     assert len({detail["id"] for detail in bus.details}) == 1
 
 
-def test_events_out_of_order_leave_the_newest_objects_result_and_tags(s3: Any, handler: BulkHandler, bus: Bus) -> None:
-    old, new = upload(s3, "images/a.jpg", encoded(picture(60, 40), "JPEG"), "old"), upload(s3, "images/a.jpg", DOG, "new")
+def test_events_out_of_order_leave_the_newest_objects_result_and_tags(
+    s3: Any, handler: BulkHandler, bus: Bus
+) -> None:
+    old = upload(s3, "images/a.jpg", encoded(picture(60, 40), "JPEG"), "old")
+    new = upload(s3, "images/a.jpg", DOG, "new")
     assert send(handler, new) == []
     before = tags(s3, "images/a.jpg")
     assert send(handler, old) == []
     assert send(handler, new, old) == []
     assert tags(s3, "images/a.jpg") == before
     # What was replaced before it was read is not classified.
-    assert [line["etag"] for line in lines(s3)] == [json.loads(new["body"])["detail"]["object"]["etag"]]
+    assert [line["etag"] for line in lines(s3)] == [
+        json.loads(new["body"])["detail"]["object"]["etag"]
+    ]
 
 
-def test_with_versions_each_version_has_its_own_line_and_tags(s3: Any, handler: BulkHandler) -> None:
+def test_with_versions_each_version_has_its_own_line_and_tags(
+    s3: Any, handler: BulkHandler
+) -> None:
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     other = encoded(picture(60, 40), "JPEG")
-    old, new = upload(s3, "images/a.jpg", other, "old"), upload(s3, "images/a.jpg", DOG, "new")
+    old = upload(s3, "images/a.jpg", other, "old")
+    new = upload(s3, "images/a.jpg", DOG, "new")
     assert send(handler, new, old) == []
     found = {line["version_id"]: line for line in lines(s3)}
     assert len(found) == 2
     for version, line in found.items():
-        assert tags(s3, "images/a.jpg", VersionId=version)["clip-label"] == max(line["result"], key=line["result"].get).translate(
-            str.maketrans("()*", "___")
-        )
+        assert tags(s3, "images/a.jpg", VersionId=version)["clip-label"] == max(
+            line["result"], key=line["result"].get
+        ).translate(str.maketrans("()*", "___"))
 
 
-def test_tags_of_others_stay_and_ours_take_what_is_left_of_ten(s3: Any, handler: BulkHandler) -> None:
+def test_tags_of_others_stay_and_ours_take_what_is_left_of_ten(
+    s3: Any, handler: BulkHandler
+) -> None:
     tagging = "&".join(f"own{i}=x" for i in range(9))
     assert send(handler, upload(s3, "images/a.jpg", DOG, Tagging=tagging)) == []
     found = tags(s3, "images/a.jpg")
@@ -181,15 +239,28 @@ def test_tags_of_others_stay_and_ours_take_what_is_left_of_ten(s3: Any, handler:
     assert len(tags(s3, "images/b.jpg")) == 10
 
 
-def test_tags_are_written_only_where_they_are_asked_for(s3: Any, encoders: Encoders, bus: Bus) -> None:
+def test_tags_are_written_only_where_they_are_asked_for(
+    s3: Any, encoders: Encoders, bus: Bus
+) -> None:
     assert send(handler_of(encoders, bus, tags=False), upload(s3, "images/a.jpg", DOG)) == []
     assert (tags(s3, "images/a.jpg"), len(bus.details)) == ({}, 1)
 
 
-def test_a_damaged_upload_is_a_line_and_an_event_with_its_error_and_no_failure(s3: Any, handler: BulkHandler, bus: Bus) -> None:
-    assert send(handler, upload(s3, "images/a.jpg", b"no picture"), upload(s3, "images/notes.txt", b"text")) == []
+def test_a_damaged_upload_is_a_line_and_an_event_with_its_error_and_no_failure(
+    s3: Any, handler: BulkHandler, bus: Bus
+) -> None:
+    assert (
+        send(
+            handler,
+            upload(s3, "images/a.jpg", b"no picture"),
+            upload(s3, "images/notes.txt", b"text"),
+        )
+        == []
+    )
     (line,) = lines(s3)
-    assert (line["error"]["code"], bus.details[0]["error"]["code"]) == ("unsupported_media_type",) * 2
+    assert (line["error"]["code"], bus.details[0]["error"]["code"]) == (
+        "unsupported_media_type",
+    ) * 2
     assert tags(s3, "images/a.jpg") == {}
 
 
@@ -200,8 +271,12 @@ def test_a_deleted_upload_is_done(s3: Any, handler: BulkHandler, bus: Bus) -> No
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"detail": {"object": {"key": 1}}}'])
-def test_a_message_that_is_no_event_goes_back_alone(s3: Any, handler: BulkHandler, body: str) -> None:
-    assert send(handler, {"messageId": "odd", "body": body}, upload(s3, "images/a.jpg", DOG)) == ["odd"]
+def test_a_message_that_is_no_event_goes_back_alone(
+    s3: Any, handler: BulkHandler, body: str
+) -> None:
+    assert send(handler, {"messageId": "odd", "body": body}, upload(s3, "images/a.jpg", DOG)) == [
+        "odd"
+    ]
     assert len(lines(s3)) == 1
 
 
@@ -227,16 +302,27 @@ class Failing(Bucket):
 
 
 @pytest.mark.parametrize("broken", ["read", "put", "tag"])
-def test_what_failed_goes_back_alone_and_succeeds_later(s3: Any, encoders: Encoders, bus: Bus, broken: str) -> None:
+def test_what_failed_goes_back_alone_and_succeeds_later(
+    s3: Any, encoders: Encoders, bus: Bus, broken: str
+) -> None:
     bucket = Failing(BUCKET, "images/")
     bucket.broken = broken
     handler = handler_of(encoders, bus, bucket)
-    records = [upload(s3, f"images/{name}.jpg", DOG + name.encode()) for name in ("good", "bad", "other")]
+    records = [
+        upload(s3, f"images/{name}.jpg", DOG + name.encode()) for name in ("good", "bad", "other")
+    ]
     assert send(handler, *records) == ["images/bad.jpg"]
-    assert sorted(detail["key"] for detail in bus.details) == ["images/good.jpg", "images/other.jpg"]
+    assert sorted(detail["key"] for detail in bus.details) == [
+        "images/good.jpg",
+        "images/other.jpg",
+    ]
     bucket.broken = "nothing"
     assert send(handler, records[1]) == []
-    assert sorted(line["key"] for line in lines(s3)) == ["images/bad.jpg", "images/good.jpg", "images/other.jpg"]
+    assert sorted(line["key"] for line in lines(s3)) == [
+        "images/bad.jpg",
+        "images/good.jpg",
+        "images/other.jpg",
+    ]
     assert len(bus.details) == 3
 
 
@@ -246,26 +332,34 @@ def test_events_that_the_bus_refuses_bring_their_messages_back(s3: Any, encoders
     records = [upload(s3, f"images/{i:02}.jpg", DOG + bytes([i])) for i in range(14)]
     assert send(handler, *records) == ["images/00.jpg", "images/01.jpg"]
     assert send(handler, *records[:2]) == []
-    assert sorted(detail["key"] for detail in bus.details) == [f"images/{i:02}.jpg" for i in range(14)]
+    assert sorted(detail["key"] for detail in bus.details) == [
+        f"images/{i:02}.jpg" for i in range(14)
+    ]
     assert len(lines(s3)) == 14
 
 
-def test_an_event_that_is_too_large_keeps_the_best_names_and_says_so(s3: Any, encoders: Encoders, bus: Bus) -> None:
+def test_an_event_that_is_too_large_keeps_the_best_names_and_says_so(
+    s3: Any, encoders: Encoders, bus: Bus
+) -> None:
     labels = [f"label {i} {'и' * 40}" for i in range(900)]
     thresholds = {"actions": ["hide"], "thresholds": {label: {"hide": 0.0} for label in labels}}
     request = {"labels": labels, "details": True, "embedding": True, **thresholds}
     s3.put_object(Bucket=BUCKET, Key="assets/request.json", Body=json.dumps(request).encode())
     assert send(handler_of(encoders, bus), upload(s3, "images/a.jpg", DOG)) == []
-    (detail,), (line,) = bus.details, lines(s3)
+    (detail,) = bus.details
+    (line,) = lines(s3)
     assert (detail["truncated"], len(detail["result"]), len(line["result"])) == (True, 100, 900)
     assert detail["result"] == {
-        name: line["result"][name] for name in sorted(line["result"], key=line["result"].get, reverse=True)[:100]
+        name: line["result"][name]
+        for name in sorted(line["result"], key=line["result"].get, reverse=True)[:100]
     }
     assert (detail["decision"]["action"], len(detail["decision"]["labels"])) == ("hide", 100)
     assert max(bus.sizes) < 200_000
 
 
-def test_uploads_for_which_there_is_no_time_go_back(s3: Any, handler: BulkHandler, bus: Bus) -> None:
+def test_uploads_for_which_there_is_no_time_go_back(
+    s3: Any, handler: BulkHandler, bus: Bus
+) -> None:
     assert send(handler, upload(s3, "images/a.jpg", DOG), left=6_000) == ["images/a.jpg"]
     assert (lines(s3), bus.details) == ([], [])
 
@@ -276,9 +370,15 @@ def test_the_event_goes_to_the_default_bus_of_eventbridge(s3: Any, encoders: Enc
     events.put_rule(Name="all", EventPattern=json.dumps({"source": ["clip-classifier"]}))
     sqs = boto3.client("sqs", region_name=REGION)
     queue = sqs.create_queue(QueueName="seen")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
     events.put_targets(Rule="all", Targets=[{"Id": "1", "Arn": arn}])
-    handler = BulkHandler(encoders, bucket, lambda own: Uploads(own, "demo", bucket, Bucket(BUCKET, ""), "assets/request.json"))
+    handler = BulkHandler(
+        encoders,
+        bucket,
+        lambda own: Uploads(own, "demo", bucket, Bucket(BUCKET, ""), "assets/request.json"),
+    )
     assert send(handler, upload(s3, "images/a.jpg", DOG)) == []
     (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
     seen = json.loads(message["Body"])

@@ -17,27 +17,42 @@ def launched() -> Iterator[Browser]:
         needs(chromium="chromium")
     with sync_playwright() as playwright:
         # Chromium's sandbox doesn't work for root, whom installing it takes.
-        options = ["--disable-background-networking", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        options = [
+            "--disable-background-networking",
+            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+        ]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
         yield browser
         browser.close()
 
 
 @contextmanager
-def opened(browser: Browser, width: int = 1280, scheme: Any = "light", address: str = "http://127.0.0.1") -> Iterator[Page]:
+def opened(
+    browser: Browser, width: int = 1280, scheme: Any = "light", address: str = "http://127.0.0.1"
+) -> Iterator[Page]:
     """A page where nothing may fail, and which may ask nobody but the address that it came from."""
     context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, permissions=["clipboard-read", "clipboard-write"]
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+        permissions=["clipboard-read", "clipboard-write"],
     )
-    page, problems = context.new_page(), list[str]()
+    page = context.new_page()
+    problems = list[str]()
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on(
         "console",
         # A refused request is no fault of the page; the browser reports it all the same.
-        lambda line: problems.append(line.text) if line.type == "error" and "Failed to load resource" not in line.text else None,
+        lambda line: (
+            problems.append(line.text)
+            if line.type == "error" and "Failed to load resource" not in line.text
+            else None
+        ),
     )
     own = (address, "blob:", "data:")
-    page.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(own) else problems.append(request.url),
+    )
     yield page
     context.close()
     assert problems == []

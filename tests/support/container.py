@@ -1,4 +1,6 @@
-"""The real image without Docker and without AWS's registry: buildah, and a Debian that stands in for AWS's base image."""
+"""The real image without Docker and without AWS's registry: buildah, and a Debian that stands in
+for AWS's base image.
+"""
 
 import atexit
 import os
@@ -22,10 +24,11 @@ from tests.support.synthesis import image_source, synthesize
 
 DEBIAN = ROOT / "build" / "debian"
 STAND_IN = "localhost/stand-in"
-# Runs here, but says that it is for the target: that is how buildah before 1.30, whose FROM --platform goes on to the last stage,
-# can have two bases.
+# Runs here, but says that it is for the target: that is how buildah before 1.30, whose FROM
+# --platform goes on to the last stage, can have two bases.
 BUILDER = "localhost/builder"
-# Not in the repository: CDK walks all of that when it synthesizes, and follows links in a root file system to the end.
+# Not in the repository: CDK walks all of that when it synthesizes, and follows links in a root file
+# system to the end.
 HOME = Path(tempfile.mkdtemp(prefix="classifier-images-", dir="/var/tmp"))
 STORE = ("--root", f"{HOME}/store", "--runroot", f"{HOME}/run", "--storage-driver", "overlay")
 # What a failed build leaves goes with the rest.
@@ -38,23 +41,35 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 def run(*command: str | Path, **options: object) -> str:
     """What the command prints. Fails the test with all it said."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, **options
+    )  # type: ignore[call-overload]
     if done.returncode:
-        pytest.fail(f"{' '.join(map(str, command))} failed with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-5000:]}")
+        pytest.fail(
+            f"{' '.join(map(str, command))} failed with"
+            f" {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-5000:]}"
+        )
     return str(done.stdout).strip()
 
 
 @atexit.register
 def _remove_store() -> None:
     if shutil.which("buildah"):
-        for command in ([*BUILDAH, "rm", "--all"], [*BUILDAH, "rmi", "--all", "--force"], ["umount", f"{HOME}/store/overlay"]):
+        for command in (
+            [*BUILDAH, "rm", "--all"],
+            [*BUILDAH, "rmi", "--all", "--force"],
+            ["umount", f"{HOME}/store/overlay"],
+        ):
             subprocess.run(command, check=False, capture_output=True)
     shutil.rmtree(HOME)
 
 
 def emulate_arm64() -> None:
-    """Tells the kernel to run ARM64 programs in QEMU, as Debian's qemu-user-static does where systemd runs."""
-    formats, rule = Path("/proc/sys/fs/binfmt_misc"), Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
+    """Tells the kernel to run ARM64 programs in QEMU, as Debian's qemu-user-static does where
+    systemd runs.
+    """
+    formats = Path("/proc/sys/fs/binfmt_misc")
+    rule = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
     if not (formats / "register").exists():
         run("mount", "-t", "binfmt_misc", "binfmt_misc", formats)
     if not (formats / "qemu-aarch64").exists():
@@ -62,11 +77,20 @@ def emulate_arm64() -> None:
 
 
 def needs(**packages: str) -> None:
-    """Installs the Debian packages of commands that are missing. Ends the whole run where it cannot: skipping would look green."""
+    """Installs the Debian packages of commands that are missing. Ends the whole run where it
+    cannot: skipping would look green.
+    """
     if os.geteuid() or platform.machine() != "x86_64" or not shutil.which("apt-get"):
-        pytest.exit("This needs root on an x86_64 Debian or Ubuntu: it builds and mounts container images.", returncode=1)
+        pytest.exit(
+            "This needs root on an x86_64 Debian or Ubuntu: it builds and mounts container images.",
+            returncode=1,
+        )
     path = f"{os.environ['PATH']}:/usr/lib/podman"
-    missing = [package for command, package in packages.items() if not shutil.which(command.replace("_", "-"), path=path)]
+    missing = [
+        package
+        for command, package in packages.items()
+        if not shutil.which(command.replace("_", "-"), path=path)
+    ]
     if missing:
         quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "update")
@@ -75,14 +99,18 @@ def needs(**packages: str) -> None:
 
 @cache
 def stand_in() -> None:
-    """Makes the store, and in it what stands in for AWS's base image: one that runs on x86_64, and one for ARM64."""
+    """Makes the store, and in it what stands in for AWS's base image: one that runs on x86_64, and
+    one for ARM64.
+    """
     needs(buildah="buildah", debootstrap="debootstrap")
     for architecture in NAMES:
         _base(architecture)
 
 
 def _base(architecture: str) -> None:
-    """Debian 13 has the Python that AWS's image has. Its packages are only unpacked, then reduced to what AWS's image holds."""
+    """Debian 13 has the Python that AWS's image has. Its packages are only unpacked, then reduced
+    to what AWS's image holds.
+    """
     debian, cpu = NAMES[architecture]
     archive = DEBIAN / f"{debian}.tar"
     container = run(*BUILDAH, "from", "--arch", debian, "scratch")
@@ -91,7 +119,15 @@ def _base(architecture: str) -> None:
         run("tar", "-xf", archive, "-C", root)
     else:
         include = "--include=ca-certificates,python3,python3-pip"
-        run("debootstrap", "--download-only", "--variant=minbase", include, f"--arch={debian}", "trixie", root)
+        run(
+            "debootstrap",
+            "--download-only",
+            "--variant=minbase",
+            include,
+            f"--arch={debian}",
+            "trixie",
+            root,
+        )
         for package in (root / "var/cache/apt/archives").glob("*.deb"):
             run("dpkg-deb", "--extract", package, root)
             package.unlink()
@@ -113,7 +149,11 @@ def _base(architecture: str) -> None:
 def image(architecture: str, bundle: Path) -> str:
     """Builds from what `cdk synth` stages, the Dockerfile as it is; the image's name."""
     stand_in()
-    template = synthesize(Path(tempfile.mkdtemp(dir=HOME)), bundle=bundle.relative_to(ROOT).as_posix(), architecture=architecture)
+    template = synthesize(
+        Path(tempfile.mkdtemp(dir=HOME)),
+        bundle=bundle.relative_to(ROOT).as_posix(),
+        architecture=architecture,
+    )
     source = image_source(template)
     context = Path(source["directory"])
     # As some check files out: for their owner alone.
@@ -130,13 +170,32 @@ def image(architecture: str, bundle: Path) -> str:
 def build(
     name: str, dockerfile: Path, context: Path, architecture: str, arguments: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """The first stage's base runs here; the last one's, the argument BASE_IMAGE, is the target's, where a RUN would fail."""
+    """The first stage's base runs here; the last one's, the argument BASE_IMAGE, is the target's,
+    where a RUN would fail.
+    """
     # pip runs inside and trusts what this machine trusts.
     trusted = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
-    command = [*BUILDAH, "build", "--isolation", "chroot", "--network", "host", *trusted, "--layers", "--pull=never",
-               "--from", f"{BUILDER}:{architecture}", "--platform", f"linux/{NAMES[architecture][0]}",
-               *(f"--build-arg={key}={value}" for key, value in arguments.items()),
-               "--file", str(dockerfile), "--tag", name, str(context)]  # fmt: skip
+    command = [
+        *BUILDAH,
+        "build",
+        "--isolation",
+        "chroot",
+        "--network",
+        "host",
+        *trusted,
+        "--layers",
+        "--pull=never",
+        "--from",
+        f"{BUILDER}:{architecture}",
+        "--platform",
+        f"linux/{NAMES[architecture][0]}",
+        *(f"--build-arg={key}={value}" for key, value in arguments.items()),
+        "--file",
+        str(dockerfile),
+        "--tag",
+        name,
+        str(context),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -151,22 +210,58 @@ def mounted(name: str) -> Iterator[Path]:
 
 
 def _needs_podman() -> None:
-    """With its networks from the first call on: podman keeps the kind of network that it finds then."""
-    needs(podman="podman", runc="runc", netavark="netavark", aardvark_dns="aardvark-dns", iptables="iptables")
+    """With its networks from the first call on: podman keeps the kind of network that it finds
+    then.
+    """
+    needs(
+        podman="podman",
+        runc="runc",
+        netavark="netavark",
+        aardvark_dns="aardvark-dns",
+        iptables="iptables",
+    )
 
 
 @contextmanager
 def running(name: str) -> Iterator[str]:
     """A container in a sandbox like Lambda's, without a network.
 
-    Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes; a user without rights; 2 GB.
+    Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes;
+    a user without rights; 2 GB.
     """
     _needs_podman()
     container = f"classifier-{uuid.uuid4()}"
-    run(*PODMAN, "run", "--detach", "--name", container, "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--ipc", "none",
-        "--security-opt", "mask=/sys/devices/system/cpu", "--cap-drop", "all", "--security-opt", "no-new-privileges",
-        "--user", "993:990", "--memory", "2g", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
-        *(f"--env={key}={value}" for key, value in LAMBDA.items()), name)  # fmt: skip
+    run(
+        *PODMAN,
+        "run",
+        "--detach",
+        "--name",
+        container,
+        "--read-only",
+        "--read-only-tmpfs=false",
+        "--tmpfs",
+        "/tmp",
+        "--ipc",
+        "none",
+        "--security-opt",
+        "mask=/sys/devices/system/cpu",
+        "--cap-drop",
+        "all",
+        "--security-opt",
+        "no-new-privileges",
+        "--user",
+        "993:990",
+        "--memory",
+        "2g",
+        "--network",
+        "none",
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1024:1024",
+        *(f"--env={key}={value}" for key, value in LAMBDA.items()),
+        name,
+    )
     try:
         yield container
     finally:
@@ -179,12 +274,24 @@ def composed(name: str, **variables: str) -> Iterator[str]:
     _needs_podman()
     project = f"classifier-{uuid.uuid4()}"
     run(*BUILDAH, "tag", name, f"localhost/{project}_classifier")
-    # runc may not raise this machine's limits. Debian's pip, unlike AWS's, reads the certificates of its system.
+    # runc may not raise this machine's limits. Debian's pip, unlike AWS's, reads the certificates
+    # of its system.
     options = "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
     if CERTIFICATES.exists():
         options += f" --volume {CERTIFICATES}:{CERTIFICATES}:ro"
-    compose = (sys.executable, "-m", "podman_compose", "--project-name", project, "--file", ROOT / "compose.yaml",
-               "--podman-args", " ".join([*STORE, "--runtime", "runc"]), "--podman-run-args", options)  # fmt: skip
+    compose = (
+        sys.executable,
+        "-m",
+        "podman_compose",
+        "--project-name",
+        project,
+        "--file",
+        ROOT / "compose.yaml",
+        "--podman-args",
+        " ".join([*STORE, "--runtime", "runc"]),
+        "--podman-run-args",
+        options,
+    )
     try:
         run(*compose, "up", "--no-build", "--detach", env=os.environ | variables)
         yield f"{project}_classifier_1"

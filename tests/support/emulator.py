@@ -1,4 +1,6 @@
-"""AWS's Runtime Interface Emulator, out of the wheel of aws-sam-cli, a port to run it on, and the variables that Lambda sets."""
+"""AWS's Runtime Interface Emulator, out of the wheel of aws-sam-cli, a port to run it on, and the
+variables that Lambda sets.
+"""
 
 import socket
 import subprocess
@@ -9,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 NAMES = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
 
-# What Lambda sets: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html. The keys are AWS's own examples.
+# What Lambda sets: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html. The
+# keys are AWS's own examples.
 LAMBDA = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -37,7 +40,17 @@ def emulator_path(machine: str) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         requirements = ["-r", str(ROOT / "tests" / "integration" / "sam-requirements.txt")]
-        download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(path.parent), *requirements]
+        download = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            str(path.parent),
+            *requirements,
+        ]
         subprocess.run(download, check=True, capture_output=True)
         with zipfile.ZipFile(next(path.parent.glob("*.whl"))) as wheel:
             path.write_bytes(wheel.read(f"samcli/local/rapid/{path.name}"))

@@ -12,12 +12,13 @@ from classifier.model.encoders import Encoders
 class CountingEncoders:
     """Encodes with the real encoders, under a manifest that may differ in some fields.
 
-    `images`: how many squares each call encoded; `lengths`: how many tokens each encoded prompt had; `prepared`: how often the text
-    encoder was asked to load.
+    `images`: how many squares each call encoded; `lengths`: how many tokens each encoded prompt
+    had; `prepared`: how often the text encoder was asked to load.
     """
 
     def __init__(self, real: Encoders, **manifest_fields: Any) -> None:
-        self.folder, self.manifest = real.folder, real.manifest.model_copy(update=manifest_fields)
+        self.folder = real.folder
+        self.manifest = real.manifest.model_copy(update=manifest_fields)
         self.real = real
         self.images: list[int] = []
         self.lengths: list[int] = []

@@ -11,7 +11,11 @@ from PIL import Image
 from dev.demo_model.world import Shapes, draw_shapes
 
 LABELS = ("a red star", "a blue circle", "a green square")
-MEANT = {"a red star": ("red", "star"), "a blue circle": ("blue", "circle"), "a green square": ("green", "square")}
+MEANT = {
+    "a red star": ("red", "star"),
+    "a blue circle": ("blue", "circle"),
+    "a green square": ("green", "square"),
+}
 OTHERS = (("yellow", "triangle"), ("purple", "cross"), ("orange", "ring"))
 
 
@@ -23,7 +27,9 @@ def draw(folder: Path, each: int, others: int = 0, seed: int = 0) -> None:
     for number, (label, (colour, shape)) in enumerate(entries):
         path = folder / label / f"{number:04}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.asarray(draw_shapes(rng, Shapes(int(rng.integers(1, 4)), colour, shape, "white")))).save(path)
+        Image.fromarray(
+            np.asarray(draw_shapes(rng, Shapes(int(rng.integers(1, 4)), colour, shape, "white")))
+        ).save(path)
 
 
 def report_data(folder: Path) -> Any:

@@ -11,9 +11,13 @@ from tests.support.requests import ROOT
 
 
 def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python with these arguments in the repository's root, with no other environment variables."""
+    """Runs Python with these arguments in the repository's root, with no other environment
+    variables.
+    """
     env = {"PYTHONPATH": "lambdas", **variables}
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
 
 
 def exit_status(main: Callable[..., None], *arguments: object, **injected: Any) -> Any:
@@ -27,15 +31,22 @@ def exit_status(main: Callable[..., None], *arguments: object, **injected: Any) 
 
 def response(status: int, body: str = '{"message": "No."}', **headers: str) -> dict[str, Any]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return {"statusCode": status, "headers": {"Content-Type": "application/json"} | named, "body": body}
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json"} | named,
+        "body": body,
+    }
 
 
 class RecordingHandler:
-    """Records its events. Gives these responses in turn, then the answers of `handler`, or without one the last response again."""
+    """Records its events. Gives these responses in turn, then the answers of `handler`, or without
+    one the last response again.
+    """
 
     def __init__(self, *responses: dict[str, Any], handler: Handler | None = None) -> None:
         self.events: list[dict[str, Any]] = []
-        self._responses, self._handler = responses, handler
+        self._responses = responses
+        self._handler = handler
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         self.events.append(event)

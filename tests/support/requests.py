@@ -26,10 +26,19 @@ class Context:
 def event(body: object, method: str = "POST", resource: str = "/", **more: Any) -> dict[str, Any]:
     text = body if isinstance(body, str) or body is None else json.dumps(body)
     headers = more.pop("headers", {"Content-Type": "application/json"})
-    return {"httpMethod": method, "resource": resource, "headers": headers, "body": text, "isBase64Encoded": False, **more}
+    return {
+        "httpMethod": method,
+        "resource": resource,
+        "headers": headers,
+        "body": text,
+        "isBase64Encoded": False,
+        **more,
+    }
 
 
-def ask(handler: Handler, event: dict[str, Any], left: int = 29_000) -> tuple[int, Any, dict[str, str]]:
+def ask(
+    handler: Handler, event: dict[str, Any], left: int = 29_000
+) -> tuple[int, Any, dict[str, str]]:
     answer = handler(event, Context(left))
     assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
     return answer["statusCode"], json.loads(answer["body"] or "null"), answer["headers"]

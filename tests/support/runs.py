@@ -1,7 +1,8 @@
 """Runs of the state machine on moto: its interpreter, its S3, and our function as the Lambda.
 
-moto lacks ItemBatcher, Express children, JSON Lines, pages of a listing, tolerated failures and redrive. Here the harness lists, cuts the batches as
-the definition says, gives them to moto's own reader, and runs the failed ones again. What of that AWS alone can show is in docs/bulk.md.
+moto lacks ItemBatcher, Express children, JSON Lines, pages of a listing, tolerated failures and
+redrive. Here the harness lists, cuts the batches as the definition says, gives them to moto's own
+reader, and runs the failed ones again. What of that AWS alone can show is in docs/bulk.md.
 """
 
 import json
@@ -24,7 +25,9 @@ from classifier.contract.schema import MANIFESTS
 from stacks.state_machine import Definition, definition
 from tests.support.requests import Context
 
-REGION, ACCOUNT, BUCKET = "eu-central-1", "123456789012", "pictures"
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+BUCKET = "pictures"
 FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:bulk"
 Fault = Callable[[dict[str, Any], Callable[[], Any]], Any]
 
@@ -35,12 +38,17 @@ class FunctionError(Exception):
 
 @contextmanager
 def aws(**settings: object) -> Iterator[Any]:
-    """moto with one bucket, and the environment of a function in its region; gives its S3 client."""
-    config: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
+    """moto with one bucket and a function's environment in its region; gives its S3 client."""
+    config: Any = {
+        "stepfunctions": {"execute_state_machine": True},
+        "lambda": {"use_docker": False},
+    }
     account = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
     with patch.dict(os.environ, account), mock_aws(config=config):
         s3 = boto3.client("s3", region_name=REGION)
-        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}, **settings)
+        s3.create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}, **settings
+        )
         yield s3
 
 
@@ -66,7 +74,9 @@ def lines(s3: Any, run: str) -> list[dict[str, Any]]:
 
 @dataclass
 class Machine:
-    """One state machine with `handler` as its function. `faults`: by the number of a batch's first invocation, from 0."""
+    """One state machine with `handler` as its function. `faults`: by the number of a batch's first
+    invocation, from 0.
+    """
 
     s3: Any
     handler: Callable[[dict[str, Any], Any], Any]
@@ -76,12 +86,20 @@ class Machine:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._lock, self._number = threading.Lock(), 0
+        self._lock = threading.Lock()
+        self._number = 0
         # moto gives each Lambda backend a queue of answers alone; ours asks the handler.
         vars(lambda_simple_backends[ACCOUNT][REGION])["invoke"] = self._invoke
         self.client = boto3.client("stepfunctions", region_name=REGION)
 
-    def _invoke(self, name: str, qualifier: str | None, body: Any, headers: Any, response_headers: dict[str, str]) -> bytes:
+    def _invoke(
+        self,
+        name: str,
+        qualifier: str | None,
+        body: Any,
+        headers: Any,
+        response_headers: dict[str, str],
+    ) -> bytes:
         event = json.loads(body)
         # An environment serves one event at a time.
         with self._lock:
@@ -101,19 +119,25 @@ class Machine:
                 return json.dumps({"errorType": kind, "errorMessage": str(err)}).encode()
 
     def run(self, name: str, given: dict[str, Any], *, check: bool = True) -> dict[str, Any]:
-        """The execution as described at its end. Batches that failed are in `failed`; `redrive` runs them again."""
-        self.name, self.given = name, given
+        """The execution as described at its end. Batches that failed are in `failed`; `redrive`
+        runs them again.
+        """
+        self.name = name
+        self.given = given
         self.batches = [] if check and not self._accepted(given) else self._cut(given)
         return self._execute(name, _runnable(self.batches), json.dumps(given))
 
     def redrive(self) -> dict[str, Any]:
         """The batches that didn't succeed, again, with what the first state gave."""
         self.stopping.clear()
-        self.batches, output = self.failed(), self._checked
+        self.batches = self.failed()
+        output = self._checked
         self._number += 1
         machine = _runnable(self.batches)
         machine["StartAt"] = "Manifest" if "manifest" in self.given else "Prefix"
-        return self._execute(f"{self.name}-redriven-{self._number}", machine, json.dumps({"run": output}))
+        return self._execute(
+            f"{self.name}-redriven-{self._number}", machine, json.dumps({"run": output})
+        )
 
     def failed(self) -> list[list[Any]]:
         succeeded = [json.loads(identity) for identity in self.done]
@@ -122,18 +146,29 @@ class Machine:
 
     def _execute(self, name: str, machine: Definition, given: str) -> dict[str, Any]:
         for label in ("prefix", "manifest"):
-            self.s3.put_object(Bucket=BUCKET, Key=f"harness/{label}.json", Body=json.dumps(self.batches).encode())
+            self.s3.put_object(
+                Bucket=BUCKET, Key=f"harness/{label}.json", Body=json.dumps(self.batches).encode()
+            )
         role = f"arn:aws:iam::{ACCOUNT}:role/run"
-        arn = self.client.create_state_machine(name=f"m-{name}", definition=json.dumps(machine), roleArn=role)["stateMachineArn"]
-        execution = self.client.start_execution(stateMachineArn=arn, name=name, input=given)["executionArn"]
+        arn = self.client.create_state_machine(
+            name=f"m-{name}", definition=json.dumps(machine), roleArn=role
+        )["stateMachineArn"]
+        execution = self.client.start_execution(stateMachineArn=arn, name=name, input=given)[
+            "executionArn"
+        ]
         deadline = time.monotonic() + 240
-        while (state := self.client.describe_execution(executionArn=execution))["status"] == "RUNNING":
+        while (state := self.client.describe_execution(executionArn=execution))[
+            "status"
+        ] == "RUNNING":
             assert time.monotonic() < deadline
             if self.stopping.is_set():
                 self.client.stop_execution(executionArn=execution)
             time.sleep(0.05)
         for event in self.client.get_execution_history(executionArn=execution)["events"]:
-            if event["type"] == "TaskStateExited" and event["stateExitedEventDetails"]["name"] == "Check":
+            if (
+                event["type"] == "TaskStateExited"
+                and event["stateExitedEventDetails"]["name"] == "Check"
+            ):
                 self._checked = json.loads(event["stateExitedEventDetails"]["output"])["run"]
         described: dict[str, Any] = state
         return described
@@ -152,7 +187,10 @@ class Machine:
         else:
             # AWS keeps the quotation marks and writes Etag.
             found = keys(self.s3, given["prefix"])
-            items = [{"Key": entry["Key"], "Etag": entry["ETag"], "Size": entry["Size"]} for entry in found]
+            items = [
+                {"Key": entry["Key"], "Etag": entry["ETag"], "Size": entry["Size"]}
+                for entry in found
+            ]
         return [items[start : start + size] for start in range(0, len(items), size)]
 
 
@@ -176,8 +214,13 @@ def _runnable(batches: list[list[Any]]) -> Definition:
             "ReaderConfig": {"InputType": "JSON"},
             "Parameters": {"Bucket": BUCKET, "Key": f"harness/{label.lower()}.json"},
         }
-        state["ItemSelector"] = {"Items.$": "$$.Map.Item.Value", "BatchInput": batcher["BatchInput"]}
+        state["ItemSelector"] = {
+            "Items.$": "$$.Map.Item.Value",
+            "BatchInput": batcher["BatchInput"],
+        }
         states = [machine["States"]["Check"], *state["ItemProcessor"]["States"].values()]
-        for retry in (retry for task in states for retry in task["Retry"] if "IntervalSeconds" in retry):
+        for retry in (
+            retry for task in states for retry in task["Retry"] if "IntervalSeconds" in retry
+        ):
             retry |= {"MaxDelaySeconds": 2, "IntervalSeconds": 1, "BackoffRate": 1.0}
     return machine

@@ -11,21 +11,31 @@ from hypothesis import strategies as st
 from classifier.contract.schema import IMAGE_TYPES
 from tests.support.pictures import encoded, picture
 
-DIMENSION = json.loads((Path(__file__).parent.parent.parent / "models" / "demo" / "bundle.json").read_text(encoding="utf-8"))[
-    "dimension"
-]
+DIMENSION = json.loads(
+    (Path(__file__).parent.parent.parent / "models" / "demo" / "bundle.json").read_text(
+        encoding="utf-8"
+    )
+)["dimension"]
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 IMAGES = st.builds(
-    lambda w, h, kind: encoded(picture(w, h), kind), st.integers(1, 40), st.integers(1, 40), st.sampled_from(KINDS)
+    lambda w, h, kind: encoded(picture(w, h), kind),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(KINDS),
 )
 FILE = base64.b64encode(encoded(picture(9, 7), "PNG")).decode()
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 
 schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))
 schemathesis.openapi.format("label", WORDS)
-schemathesis.openapi.format("data uri", IMAGES.map(lambda data: f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"))
-schemathesis.openapi.format("template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just("")))
-# With a blank, which no label and no template drawn here has: what stands for absence must differ from each label, which no schema can say.
+schemathesis.openapi.format(
+    "data uri", IMAGES.map(lambda data: f"data:image/jpeg;base64,{base64.b64encode(data).decode()}")
+)
+schemathesis.openapi.format(
+    "template", st.builds("{}{{}}{}".format, WORDS | st.just(""), WORDS | st.just(""))
+)
+# With a blank, which no label and no template drawn here has: what stands for absence must differ
+# from each label, which no schema can say.
 schemathesis.openapi.format("negative template", WORDS.map("no {}".format))
 for kind in IMAGE_TYPES:
     schemathesis.openapi.media_type(kind, IMAGES)
@@ -33,8 +43,9 @@ for kind in IMAGE_TYPES:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """A query belongs to a body that is an image, needs labels there, and a negative template or the best region only beside
-    multi_label."""
+    """A query belongs to a body that is an image, needs labels there, and a negative template or
+    the best region only beside multi_label.
+    """
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
     if case.path == "/v1/moderations":
@@ -52,16 +63,22 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             if isinstance(case.body.get("categories"), dict):
                 # A prompt stands in one category only, which no schema can say.
                 categories = enumerate(case.body["categories"].items())
-                case.body["categories"] = {name: [f"{i} {prompt}" for prompt in prompts] for i, (name, prompts) in categories}
+                case.body["categories"] = {
+                    name: [f"{i} {prompt}" for prompt in prompts]
+                    for i, (name, prompts) in categories
+                }
             if isinstance(case.body.get("images"), list):
-                case.body["images"] = [FILE if isinstance(file, dict) else file for file in case.body["images"]]
+                case.body["images"] = [
+                    FILE if isinstance(file, dict) else file for file in case.body["images"]
+                ]
         if isinstance(case.body, dict) and "image_embedding" in case.body:
             # Of the model's own dimension and of length 1, which no schema can say.
             case.body["image_embedding"] = [1.0] + [0.0] * (DIMENSION - 1)
         if isinstance(case.body, dict) and "classifier" in case.body:
             case.body["classifier"] = "drawings"
         if isinstance(case.body, dict) and "thresholds" in case.body:
-            # For names that are there, an action each, and of two names at least or with multi_label, which no schema can say.
+            # For names that are there, an action each, and of two names at least or with
+            # multi_label, which no schema can say.
             names = list(case.body.get("labels") or case.body["categories"])
             action = next(iter(case.body.get("actions", ())), None)
             case.body["thresholds"] = {names[0]: {action: 0.5} if action else 0.5}

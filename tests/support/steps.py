@@ -1,4 +1,6 @@
-"""Writes a small CLIP's encoders in every precision, and what to encode: python -m tests.support.steps FOLDER."""
+"""Writes a small CLIP's encoders in every precision, and what to encode: python -m
+tests.support.steps FOLDER.
+"""
 
 import sys
 import tempfile
@@ -6,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dev.benchmark.ladder import small_ladder
 from export.graph import STEPS
 from export.towers import write_encoder
 from tests.support.weights import small_architecture, unfriendly
-from dev.benchmark.ladder import small_ladder
 
 
 def main(folder: Path) -> None:

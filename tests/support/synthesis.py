@@ -13,7 +13,9 @@ from tests.support.requests import ROOT
 
 
 def synthesize(folder: Path, **context: object) -> Path:
-    """Writes template and assets into the folder, for the demo bundle unless `bundle` names another; returns the template's path."""
+    """Writes template and assets into the folder, for the demo bundle unless `bundle` names
+    another; returns the template's path.
+    """
     settings = Settings.read({"bundle": "models/demo", "synth_only": True, **context})
     app = cdk.App(outdir=str(folder))
     ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
@@ -23,8 +25,8 @@ def synthesize(folder: Path, **context: object) -> Path:
 
 def image_source(template: Path) -> dict[str, Any]:
     """What the image is built from: directory (absolute), dockerFile, dockerBuildArgs, platform."""
-    (image,) = json.loads(template.with_name(template.name.replace(".template.", ".assets.")).read_bytes())[
-        "dockerImages"
-    ].values()
+    (image,) = json.loads(
+        template.with_name(template.name.replace(".template.", ".assets.")).read_bytes()
+    )["dockerImages"].values()
     source: dict[str, Any] = image["source"]
     return source | {"directory": str(template.parent / source["directory"])}

@@ -1,4 +1,6 @@
-"""Random weights by open_clip's names: as a new model is initialised, and with what makes trained ones hard to quantise."""
+"""Random weights by open_clip's names: as a new model is initialised, and with what makes trained
+ones hard to quantise.
+"""
 
 from collections.abc import Iterator
 
@@ -14,15 +16,36 @@ SCALE = np.float32(np.log(100))
 
 def small_architecture(*, quick_gelu: bool = True) -> Architecture:
     """CLIP in all but its size; the vocabulary is CLIP's, so that its tokenizer fits."""
-    image = ImageTower(layers=4, width=192, heads=3, hidden=768, quick_gelu=quick_gelu, layer_scale=False, epsilon=1e-5,
-                       image_size=64, patch_size=16, ln_pre=True)  # fmt: skip
-    text = TextTower(layers=4, width=128, heads=2, hidden=512, quick_gelu=quick_gelu, layer_scale=False, epsilon=1e-5,
-                     context_length=77, vocabulary=49408)  # fmt: skip
+    image = ImageTower(
+        layers=4,
+        width=192,
+        heads=3,
+        hidden=768,
+        quick_gelu=quick_gelu,
+        layer_scale=False,
+        epsilon=1e-5,
+        image_size=64,
+        patch_size=16,
+        ln_pre=True,
+    )
+    text = TextTower(
+        layers=4,
+        width=128,
+        heads=2,
+        hidden=512,
+        quick_gelu=quick_gelu,
+        layer_scale=False,
+        epsilon=1e-5,
+        context_length=77,
+        vocabulary=49408,
+    )
     return Architecture(image=image, text=text, dimension=128)
 
 
 def plain(architecture: Architecture, seed: int = 0) -> Arrays:
-    """Normally distributed, with openai/CLIP's own deviations (clip/model.py, initialize_parameters)."""
+    """Normally distributed, with openai/CLIP's own deviations (clip/model.py,
+    initialize_parameters).
+    """
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
     for name, shape in architecture.shapes().items():
@@ -42,17 +65,23 @@ def plain(architecture: Architecture, seed: int = 0) -> Arrays:
 def unfriendly(architecture: Architecture, seed: int = 0) -> Arrays:
     """Plain weights made as hard to quantise as trained ones are known to be.
 
-    - Weights follow Student's t distribution with 4 degrees of freedom, at the deviation that they had.
-    - Some channels of every LayerNorm before a product are 15 times the others; the product takes that back.
-    - Single tokens have a norm far above the others', in two channels of the residual: the start token of texts, and in images the
-      patches that are bright in the middle of the net ("Massive Activations in Large Language Models", arXiv 2402.17762, section 5
-      for CLIP ViT-L; "Vision Transformers Need Registers", arXiv 2309.16588, for the tokens of OpenCLIP).
+    - Weights follow Student's t distribution with 4 degrees of freedom, at the deviation that they
+      had.
+    - Some channels of every LayerNorm before a product are 15 times the others; the product takes
+      that back.
+    - Single tokens have a norm far above the others', in two channels of the residual: the start
+      token of texts, and in images the patches that are bright in the middle of the net ("Massive
+      Activations in Large Language Models", arXiv 2402.17762, section 5 for CLIP ViT-L; "Vision
+      Transformers Need Registers", arXiv 2309.16588, for the tokens of OpenCLIP).
     """
-    rng, arrays = np.random.default_rng([seed, 1]), plain(architecture, seed)
+    rng = np.random.default_rng([seed, 1])
+    arrays = plain(architecture, seed)
     for name, values in arrays.items():
         if values.ndim > 1 and name != "token_embedding.weight":
             # The variance of Student's t with 4 degrees of freedom is 2.
-            arrays[name] = (rng.standard_t(4, values.shape) * (values.std() / np.sqrt(2))).astype(np.float32)
+            arrays[name] = (rng.standard_t(4, values.shape) * (values.std() / np.sqrt(2))).astype(
+                np.float32
+            )
     for prefix, tower in _towers(architecture):
         for i in range(tower.layers):
             block = f"{prefix}.resblocks.{i}"
@@ -62,8 +91,11 @@ def unfriendly(architecture: Architecture, seed: int = 0) -> Arrays:
                 arrays[f"{block}.{norm}.bias"][channels] *= 15
                 arrays[f"{block}.{product}"][:, channels] /= 15
     massive = rng.choice(min(tower.width for _, tower in _towers(architecture)), 2, replace=False)
-    arrays["positional_embedding"][0, massive] += np.array([60, -30], np.float32) * arrays["token_embedding.weight"].std() * 10
-    # A patch's brightness decides: far above the other channels where all pixels are bright, like them elsewhere.
+    arrays["positional_embedding"][0, massive] += (
+        np.array([60, -30], np.float32) * arrays["token_embedding.weight"].std() * 10
+    )
+    # A patch's brightness decides: far above the other channels where all pixels are bright, like
+    # them elsewhere.
     kernel = arrays["visual.conv1.weight"]
     kernel[massive] += 40 * kernel.std() / np.sqrt(kernel[0].size)
     arrays["visual.ln_pre.weight"][massive] *= 8
@@ -92,7 +124,8 @@ def _deviation(name: str, tower: ImageTower | TextTower) -> float:
 
 
 if __name__ == "__main__":
-    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL PATH [unfriendly]
+    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL
+    # PATH [unfriendly]
     import sys
 
     from safetensors.numpy import save_file

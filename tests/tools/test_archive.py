@@ -31,9 +31,13 @@ def write(path: Path, members: Members, mode: str = "w") -> str:
     return sha256(path)
 
 
-def member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[tarfile.TarInfo, bytes]:
+def member(
+    name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
-    info.size, info.type, info.linkname = len(content), kind, link
+    info.size = len(content)
+    info.type = kind
+    info.linkname = link
     return info, content
 
 
@@ -51,16 +55,17 @@ def test_the_archive_depends_on_the_bundle_alone(tmp_path: Path) -> None:
         os.utime(copy / name, (1, 1))
         (copy / name).chmod(0o600)
     (copy / "notes.txt").write_text("not part of the bundle")
-    first, second = tmp_path / "first.tar", tmp_path / "second.tar"
+    first = tmp_path / "first.tar"
+    second = tmp_path / "second.tar"
     digest = pack(DEMO, first)
     assert pack(copy, second) == digest == hashlib.sha256(first.read_bytes()).hexdigest()
     assert first.read_bytes() == second.read_bytes()
     assert (tmp_path / "first.tar.sha256").read_text() == f"{digest}  first.tar\n"
     with tarfile.open(first, "r:") as archive:
         assert archive.getnames() == [MANIFEST, *sorted(FILES)]
-        assert {(info.mtime, info.uid, info.gid, info.uname, info.gname, info.mode) for info in archive} == {
-            (0, 0, 0, "", "", 0o644)
-        }
+        assert {
+            (info.mtime, info.uid, info.gid, info.uname, info.gname, info.mode) for info in archive
+        } == {(0, 0, 0, "", "", 0o644)}
 
 
 def test_a_damaged_bundle_is_not_packed(tmp_path: Path) -> None:
@@ -73,7 +78,8 @@ def test_a_damaged_bundle_is_not_packed(tmp_path: Path) -> None:
 
 
 def test_what_was_packed_is_fetched_as_it_was_and_only_once(tmp_path: Path) -> None:
-    archive, models = tmp_path / "demo.tar", tmp_path / "models"
+    archive = tmp_path / "demo.tar"
+    models = tmp_path / "models"
     digest = pack(DEMO, archive)
     folder = fetch(str(archive), digest, models)
     manifest = read_manifest(folder, verify_hashes=True)
@@ -87,7 +93,8 @@ def test_what_was_packed_is_fetched_as_it_was_and_only_once(tmp_path: Path) -> N
 
 
 def test_a_bundle_of_that_name_is_replaced_whole(tmp_path: Path) -> None:
-    archive, models = tmp_path / "demo.tar", tmp_path / "models"
+    archive = tmp_path / "demo.tar"
+    models = tmp_path / "models"
     digest = pack(DEMO, archive)
     old = models / "mine"
     old.mkdir(parents=True)
@@ -102,18 +109,25 @@ def without(name: str) -> Callable[[Members], Members]:
 
 
 def replaced(name: str, pair: tuple[tarfile.TarInfo, bytes]) -> Callable[[Members], Members]:
-    return lambda members: [pair if info.name == name else (info, content) for info, content in members]
+    return lambda members: [
+        pair if info.name == name else (info, content) for info, content in members
+    ]
 
 
 def manifest_with(**changes: object) -> Callable[[Members], Members]:
-    return lambda members: [member(MANIFEST, json.dumps(json.loads(members[0][1]) | changes).encode()), *members[1:]]
+    return lambda members: [
+        member(MANIFEST, json.dumps(json.loads(members[0][1]) | changes).encode()),
+        *members[1:],
+    ]
 
 
 def files_with(name: str, **fields: object) -> Callable[[Members], Members]:
     """The manifest names one more file."""
 
     def change(members: Members) -> Members:
-        files = json.loads(members[0][1])["files"] | {name: {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()} | fields}
+        files = json.loads(members[0][1])["files"] | {
+            name: {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()} | fields
+        }
         return [manifest_with(files=files)(members)[0], member(name, b"x"), *members[1:]]
 
     return change
@@ -122,14 +136,26 @@ def files_with(name: str, **fields: object) -> Callable[[Members], Members]:
 BAD: dict[str, tuple[Callable[[Members], Members], str]] = {
     "nothing": (lambda _: [], "bundle.json is missing"),
     "no manifest": (without(MANIFEST), "where bundle.json belongs"),
-    "a manifest that comes last": (lambda members: [*members[1:], members[0]], "where bundle.json belongs"),
+    "a manifest that comes last": (
+        lambda members: [*members[1:], members[0]],
+        "where bundle.json belongs",
+    ),
     "a manifest that is no JSON": (replaced(MANIFEST, member(MANIFEST, b"{")), "JSON"),
     "a manifest of another format": (manifest_with(format=1), "format"),
     "a huge manifest": (replaced(MANIFEST, member(MANIFEST, b" " * (2**20 + 1))), "more than"),
     **{f"no {name}": (without(name), f"{name}") for name in FILES},
-    **{f"{name} a byte longer": (replaced(name, member(name, (DEMO / name).read_bytes() + b"x")), "more than") for name in FILES},
     **{
-        f"{name} a byte shorter": (replaced(name, member(name, (DEMO / name).read_bytes()[1:])), "bytes instead of")
+        f"{name} a byte longer": (
+            replaced(name, member(name, (DEMO / name).read_bytes() + b"x")),
+            "more than",
+        )
+        for name in FILES
+    },
+    **{
+        f"{name} a byte shorter": (
+            replaced(name, member(name, (DEMO / name).read_bytes()[1:])),
+            "bytes instead of",
+        )
         for name in FILES
     },
     **{
@@ -146,9 +172,15 @@ BAD: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a manifest that names an absolute file": (files_with("/tmp/outside"), "names the file"),
     "a manifest that names a hidden file": (files_with(".hidden"), "names the file"),
     "a manifest that names a negative size": (files_with("extra.bin", bytes=-1), "more than"),
-    "a model whose name leaves the folder": (manifest_with(model="..", pretrained=None), "can't name a folder"),
+    "a model whose name leaves the folder": (
+        manifest_with(model="..", pretrained=None),
+        "can't name a folder",
+    ),
     **{
-        f"{name} as {kind!r}": (replaced(name, member(name, kind=kind, link="/etc/passwd")), "not an ordinary file")
+        f"{name} as {kind!r}": (
+            replaced(name, member(name, kind=kind, link="/etc/passwd")),
+            "not an ordinary file",
+        )
         for name in (MANIFEST, "image.onnx")
         for kind in (
             tarfile.SYMTYPE,
@@ -165,7 +197,9 @@ BAD: dict[str, tuple[Callable[[Members], Members], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_an_archive_of_another_content_is_refused_and_changes_nothing(tmp_path: Path, members: Members, case: str) -> None:
+def test_an_archive_of_another_content_is_refused_and_changes_nothing(
+    tmp_path: Path, members: Members, case: str
+) -> None:
     change, message = BAD[case]
     models = tmp_path / "models"
     (models / "demo").mkdir(parents=True)
@@ -174,24 +208,35 @@ def test_an_archive_of_another_content_is_refused_and_changes_nothing(tmp_path: 
     digest = write(archive, change(members))
     with pytest.raises(ArchiveError, match=message):
         fetch(str(archive), digest, models)
-    assert [path.relative_to(models).as_posix() for path in models.rglob("*")] == ["demo", "demo/mine"]
+    assert [path.relative_to(models).as_posix() for path in models.rglob("*")] == [
+        "demo",
+        "demo/mine",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tar", "models"]
 
 
 @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
-def test_a_compressed_archive_is_refused(tmp_path: Path, members: Members, compression: str) -> None:
+def test_a_compressed_archive_is_refused(
+    tmp_path: Path, members: Members, compression: str
+) -> None:
     digest = write(tmp_path / "demo.tar", members, f"w:{compression}")
     with pytest.raises(ArchiveError, match="not an archive"):
         fetch(str(tmp_path / "demo.tar"), digest, tmp_path / "models")
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_an_archive_that_is_cut_short_or_altered_is_refused_before_it_is_unpacked(tmp_path: Path, part: int) -> None:
-    archive, models = tmp_path / "demo.tar", tmp_path / "models"
+def test_an_archive_that_is_cut_short_or_altered_is_refused_before_it_is_unpacked(
+    tmp_path: Path, part: int
+) -> None:
+    archive = tmp_path / "demo.tar"
+    models = tmp_path / "models"
     digest = pack(DEMO, archive)
     data = bytearray(archive.read_bytes())
     place = part * len(data) // 8
-    for altered in (bytes(data[:place]), bytes(data[:place]) + bytes([data[place] ^ 1]) + bytes(data[place + 1 :])):
+    for altered in (
+        bytes(data[:place]),
+        bytes(data[:place]) + bytes([data[place] ^ 1]) + bytes(data[place + 1 :]),
+    ):
         archive.write_bytes(altered)
         with pytest.raises(ArchiveError, match="nothing was unpacked"):
             fetch(str(archive), digest, models)
@@ -209,7 +254,9 @@ def test_without_a_sha256_nothing_is_fetched(tmp_path: Path, digest: str) -> Non
         fetch("missing.tar", digest, tmp_path)
 
 
-@pytest.mark.parametrize("source", ["http://127.0.0.1:1/demo.tar", "ftp://127.0.0.1/demo.tar", "file:///demo.tar"])
+@pytest.mark.parametrize(
+    "source", ["http://127.0.0.1:1/demo.tar", "ftp://127.0.0.1/demo.tar", "file:///demo.tar"]
+)
 def test_other_schemes_are_refused_by_name(tmp_path: Path, source: str) -> None:
     with pytest.raises(ArchiveError, match="allowed: s3://…, https://… or a path"):
         fetch(source, "0" * 64, tmp_path)
@@ -221,7 +268,18 @@ def https(folder: Path, certificate: Path) -> Iterator[str]:
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     files = ["-keyout", str(certificate.with_suffix(".key")), "-out", str(certificate)]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *files, *subject],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            *files,
+            *subject,
+        ],
         check=True,
         capture_output=True,
     )
@@ -254,7 +312,9 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_https_is_fetched_with_its_certificate_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_is_fetched_with_its_certificate_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificate = tmp_path / "certificate.pem"
     digest = pack(DEMO, tmp_path / "demo.tar")
     with https(tmp_path, certificate) as address:
@@ -274,9 +334,11 @@ def test_s3_is_fetched_by_the_aws_command(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ArchiveError, match="install the AWS CLI"):
         fetch("s3://bucket/demo.tar", digest, tmp_path / "models")
     aws = tools / "aws"
-    aws.write_text(f"#!{sys.executable}\nimport shutil, sys\n"
-                   "assert sys.argv[1:4] == ['s3', 'cp', '--only-show-errors']\n"
-                   f"sys.exit(254) if 'denied' in sys.argv[4] else shutil.copy({str(tmp_path / 'demo.tar')!r}, sys.argv[5])\n")  # fmt: skip
+    aws.write_text(
+        f"#!{sys.executable}\nimport shutil, sys\nassert sys.argv[1:4] == ['s3', 'cp',"
+        " '--only-show-errors']\nsys.exit(254) if 'denied' in sys.argv[4] else"
+        f" shutil.copy({str(tmp_path / 'demo.tar')!r}, sys.argv[5])\n"
+    )
     aws.chmod(0o755)
     with pytest.raises(ArchiveError, match=r"aws s3 cp could not copy s3://bucket/denied\.tar"):
         fetch("s3://bucket/denied.tar", digest, tmp_path / "models")

@@ -42,7 +42,9 @@ def lines(path: Path) -> dict[str, Any]:
     return {line["key"]: line for line in found}
 
 
-def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(folder: Path, tmp_path: Path, handler: Handler) -> None:
+def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(
+    folder: Path, tmp_path: Path, handler: Handler
+) -> None:
     output = tmp_path / "results.jsonl"
     assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
     found = lines(output)
@@ -50,26 +52,38 @@ def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(folder: Pa
     assert found["notes.txt"]["skipped"] == "suffix .txt"
     assert ".hidden.jpg" not in found
     for path in (ROOT / "examples" / "images").iterdir():
-        answer = ask(handler, event({"image_data": base64_of(path.read_bytes()), "labels": LABELS}))[1]
+        answer = ask(
+            handler, event({"image_data": base64_of(path.read_bytes()), "labels": LABELS})
+        )[1]
         assert found[f"inner/{path.name}"]["result"] == answer["result"]
 
 
-def test_two_thousand_pictures_get_the_results_of_two_thousand_calls(tmp_path: Path, handler: Handler) -> None:
-    folder, output = tmp_path / "pictures", tmp_path / "results.jsonl"
+def test_two_thousand_pictures_get_the_results_of_two_thousand_calls(
+    tmp_path: Path, handler: Handler
+) -> None:
+    folder = tmp_path / "pictures"
+    output = tmp_path / "results.jsonl"
     folder.mkdir()
     kinds = ("JPEG", "PNG", "WEBP")
     for seed in range(2000):
         width, height = SIZES[seed % 6]
-        (folder / f"{seed}.{kinds[seed % 3].lower()}").write_bytes(encoded(picture(width, height, seed=seed), kinds[seed % 3]))
+        (folder / f"{seed}.{kinds[seed % 3].lower()}").write_bytes(
+            encoded(picture(width, height, seed=seed), kinds[seed % 3])
+        )
     assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
     found = lines(output)
     assert len(found) == 2000
     for name, line in found.items():
-        answer = ask(handler, event({"image_data": base64_of((folder / name).read_bytes()), "labels": LABELS}))[1]
+        answer = ask(
+            handler,
+            event({"image_data": base64_of((folder / name).read_bytes()), "labels": LABELS}),
+        )[1]
         assert line["result"] == answer["result"], name
 
 
-def test_a_run_that_was_cut_off_goes_on_where_it_was(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_was_cut_off_goes_on_where_it_was(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "results.jsonl"
     options = [folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1]
     run(*options)
@@ -85,12 +99,22 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(folder: Path, tmp_path: Pat
 def test_any_option_of_the_api_may_be_asked_for(folder: Path, tmp_path: Path) -> None:
     request = tmp_path / "request.json"
     request.write_text(
-        json.dumps({"categories": {"pets": ["a dog", "a cat"], "food": ["a pizza"]}, "details": True, "fit": "tiles"})
+        json.dumps(
+            {
+                "categories": {"pets": ["a dog", "a cat"], "food": ["a pizza"]},
+                "details": True,
+                "fit": "tiles",
+            }
+        )
     )
     output = tmp_path / "results.jsonl"
     assert run(folder, "--request", request, "--output", output, "--processes", 1) is None
     line = lines(output)["inner/dog.jpg"]
-    assert (max(line["result"], key=line["result"].get), line["model"], line["model_details"]["name"]) == ("pets", "demo", "demo")
+    assert (
+        max(line["result"], key=line["result"].get),
+        line["model"],
+        line["model_details"]["name"],
+    ) == ("pets", "demo", "demo")
 
 
 def test_parquet_has_the_same_results(folder: Path, tmp_path: Path) -> None:
@@ -115,7 +139,10 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--classifier", "drawing"], "classifiers/drawing.json is missing. In this folder: drawings"),
+        (
+            ["--classifier", "drawing"],
+            "classifiers/drawing.json is missing. In this folder: drawings",
+        ),
         (["--classifier", "drawings", "--labels", "a,b"], "Say what to look for"),
         (["--labels", "a dog,A dog"], "are the same to the model"),
         ([], "Say what to look for"),
@@ -124,12 +151,16 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
         (["--request", "none.json"], "none.json"),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_picture_is_read(folder: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_work_is_refused_before_any_picture_is_read(
+    folder: Path, arguments: list[str], message: str
+) -> None:
     assert message in str(run(folder, *arguments))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    assert "There is no picture" in str(run(tmp_path, "--labels", "a", "--output", tmp_path / "r.jsonl"))
+    assert "There is no picture" in str(
+        run(tmp_path, "--labels", "a", "--output", tmp_path / "r.jsonl")
+    )
     assert "is no folder" in str(run(tmp_path / "none", "--labels", "a"))
 
 
@@ -137,7 +168,9 @@ def test_results_of_two_requests_never_share_a_file(folder: Path, tmp_path: Path
     output = tmp_path / "results.jsonl"
     run(folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1)
     before = output.read_bytes()
-    assert "has results of other labels" in str(run(folder, "--labels", "a dog,food", "--output", output))
+    assert "has results of other labels" in str(
+        run(folder, "--labels", "a dog,food", "--output", output)
+    )
     assert output.read_bytes() == before
 
 
@@ -156,23 +189,42 @@ class Notifications:
     """S3's two calls, with what is stored."""
 
     def __init__(self, **stored: Any) -> None:
-        self.stored, self.writes, self.on_read = stored, 0, lambda: None
+        self.stored = stored
+        self.writes = 0
+        self.on_read = lambda: None
 
     def get_bucket_notification_configuration(self, Bucket: str) -> dict[str, Any]:  # noqa: N803
-        answer = {"ResponseMetadata": {"HTTPStatusCode": 200}, **json.loads(json.dumps(self.stored))}
+        answer = {
+            "ResponseMetadata": {"HTTPStatusCode": 200},
+            **json.loads(json.dumps(self.stored)),
+        }
         return answer
 
     def put_bucket_notification_configuration(self, **given: Any) -> None:
         assert given["SkipDestinationValidation"] is True
-        self.stored, self.writes = given["NotificationConfiguration"], self.writes + 1
+        self.stored = given["NotificationConfiguration"]
+        self.writes = self.writes + 1
 
 
-QUEUE = {"QueueConfigurations": [{"Id": "thumbnails", "QueueArn": "arn:aws:sqs:eu-west-1:1:q", "Events": ["s3:ObjectCreated:*"]}]}
+QUEUE = {
+    "QueueConfigurations": [
+        {
+            "Id": "thumbnails",
+            "QueueArn": "arn:aws:sqs:eu-west-1:1:q",
+            "Events": ["s3:ObjectCreated:*"],
+        }
+    ]
+}
 
 
 @pytest.mark.parametrize(
     ("before", "answer", "writes"),
-    [(QUEUE, "y", 1), (QUEUE, "", 0), ({}, "yes", 1), (QUEUE | {"EventBridgeConfiguration": {}}, "y", 0)],
+    [
+        (QUEUE, "y", 1),
+        (QUEUE, "", 0),
+        ({}, "yes", 1),
+        (QUEUE | {"EventBridgeConfiguration": {}}, "y", 0),
+    ],
 )
 def test_a_buckets_other_notifications_are_kept_and_nothing_is_written_unasked(
     before: dict[str, Any], answer: str, writes: int, capsys: pytest.CaptureFixture[str]
@@ -181,9 +233,9 @@ def test_a_buckets_other_notifications_are_kept_and_nothing_is_written_unasked(
     switch_on(s3, "pictures", lambda _: answer)
     assert s3.writes == writes
     assert s3.stored == (before | {"EventBridgeConfiguration": {}} if writes else before)
-    assert ('+  "EventBridgeConfiguration": {}' in capsys.readouterr().out.replace("{},", "{}")) == (
-        "EventBridgeConfiguration" not in before
-    )
+    assert (
+        '+  "EventBridgeConfiguration": {}' in capsys.readouterr().out.replace("{},", "{}")
+    ) == ("EventBridgeConfiguration" not in before)
 
 
 def test_notifications_that_changed_meanwhile_are_not_overwritten() -> None:

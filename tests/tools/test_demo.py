@@ -11,7 +11,14 @@ def test_the_demo_names_the_right_label_for_each_sample() -> None:
 
 
 def test_the_demo_classifies_an_image_of_your_own_after_a_warning() -> None:
-    done = run_python("-m", "tools.local.demo", "--image", "examples/images/dog.jpg", "--labels", "a dog, a teapot")
+    done = run_python(
+        "-m",
+        "tools.local.demo",
+        "--image",
+        "examples/images/dog.jpg",
+        "--labels",
+        "a dog, a teapot",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("nothing about photographs") < done.stdout.index("a teapot")
 

@@ -31,9 +31,12 @@ JSON = {"Content-Type": "application/json"}
 class Recorder:
     """Records its events, waits, and gives the answer or raises it."""
 
-    def __init__(self, answer: dict[str, Any] | Exception | None = None, seconds: float = 0) -> None:
+    def __init__(
+        self, answer: dict[str, Any] | Exception | None = None, seconds: float = 0
+    ) -> None:
         self.events: list[dict[str, Any]] = []
-        self.answer, self.seconds = answer or ok("{}"), seconds
+        self.answer = answer or ok("{}")
+        self.seconds = seconds
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         self.events.append(event)
@@ -54,11 +57,20 @@ def post(
     method = method or ("GET" if body is None else "POST")
     response = requests.request(method, url, data=body, headers=headers, timeout=30)
     answer = response.json() if response.text.startswith("{") else response.text
-    return response.status_code, answer, {name.title(): value for name, value in response.headers.items()}
+    return (
+        response.status_code,
+        answer,
+        {name.title(): value for name, value in response.headers.items()},
+    )
 
 
 def test_a_request_is_answered_over_http(handler: Handler) -> None:
-    body = json.dumps({"image_data": base64.b64encode(encoded(picture(80, 60))).decode(), "labels": ["собака", "cat"]})
+    body = json.dumps(
+        {
+            "image_data": base64.b64encode(encoded(picture(80, 60))).decode(),
+            "labels": ["собака", "cat"],
+        }
+    )
     with running(handler) as url:
         status, answer, headers = post(url, body.encode())
         assert (status, list(answer["result"])) == (200, ["собака", "cat"])
@@ -67,7 +79,10 @@ def test_a_request_is_answered_over_http(handler: Handler) -> None:
         status, _, headers = post(url, body.encode(), method="PUT")
         assert (status, "POST" in headers["Allow"]) == (405, True)
         assert post(url, body.encode(), {"Content-Type": ""})[0] == 200
-        assert post(url, body.encode(), {"Content-Type": "text/plain"})[1]["code"] == "unsupported_media_type"
+        assert (
+            post(url, body.encode(), {"Content-Type": "text/plain"})[1]["code"]
+            == "unsupported_media_type"
+        )
 
 
 def test_http_becomes_a_rest_event() -> None:
@@ -77,12 +92,24 @@ def test_http_becomes_a_rest_event() -> None:
         post(url, b"\xff\xd8", {"Content-Type": "image/jpeg"})
         post(url, None, {})
     first, binary, empty = recorder.events
-    assert (first["httpMethod"], first["resource"], first["body"], first["isBase64Encoded"]) == ("POST", "/", '{"a": 1}', False)
+    assert (first["httpMethod"], first["resource"], first["body"], first["isBase64Encoded"]) == (
+        "POST",
+        "/",
+        '{"a": 1}',
+        False,
+    )
     assert first["multiValueQueryStringParameters"] == {"labels": ["a cat", "a dog"], "empty": [""]}
     assert first["queryStringParameters"] == {"labels": "a dog", "empty": ""}
     assert first["headers"]["x-odd"] == "1"
-    assert (binary["body"], binary["isBase64Encoded"]) == (base64.b64encode(b"\xff\xd8").decode(), True)
-    assert (empty["httpMethod"], empty["body"], empty["multiValueQueryStringParameters"]) == ("GET", None, None)
+    assert (binary["body"], binary["isBase64Encoded"]) == (
+        base64.b64encode(b"\xff\xd8").decode(),
+        True,
+    )
+    assert (empty["httpMethod"], empty["body"], empty["multiValueQueryStringParameters"]) == (
+        "GET",
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +120,13 @@ def test_http_becomes_a_rest_event() -> None:
         (Recorder(), "", b" " * (6 * 2**20), 413, "Request Too Long"),
         (Recorder(seconds=0.5), "", b"{}", 504, "out_of_time"),
         (Recorder(RuntimeError("crash")), "", b"{}", 502, "unavailable"),
-        (Recorder(TimeoutError("a service behind the handler was late")), "", b"{}", 502, "unavailable"),
+        (
+            Recorder(TimeoutError("a service behind the handler was late")),
+            "",
+            b"{}",
+            502,
+            "unavailable",
+        ),
         (Recorder({"body": "no status"}), "", b"{}", 502, "unavailable"),
         (Recorder(ok("x" * 6 * 2**20)), "", b"{}", 502, "unavailable"),
     ],
@@ -107,14 +140,18 @@ def test_the_gateways_limits_and_errors_are_those_of_aws(
         assert (result, answer["code"] if isinstance(answer, dict) else answer) == (status, code)
         assert ("Access-Control-Allow-Origin" in headers) == isinstance(answer, dict)
         time.sleep(recorder.seconds)
-        recorder.answer, recorder.seconds = ok("{}"), 0
+        recorder.answer = ok("{}")
+        recorder.seconds = 0
         assert post(url, b"{}")[0] == 200
     assert (status < 500) == (len(recorder.events) == 1)
 
 
 def test_a_query_with_unescaped_braces_is_refused_as_api_gateway_does() -> None:
     recorder = Recorder()
-    with running(recorder) as url, closing(HTTPConnection(urlsplit(url).netloc, timeout=30)) as connection:
+    with (
+        running(recorder) as url,
+        closing(HTTPConnection(urlsplit(url).netloc, timeout=30)) as connection,
+    ):
         connection.request("POST", "/?templates={}", b"{}", JSON)
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (400, b"Bad Request")
@@ -124,7 +161,10 @@ def test_a_query_with_unescaped_braces_is_refused_as_api_gateway_does() -> None:
 def test_the_demo_shows_lambdas_message_for_an_image_over_six_megabytes(tmp_path: Path) -> None:
     picture = tmp_path / "large.jpg"
     picture.write_bytes(bytes(5 * 2**20))
-    with running(Recorder()) as url, pytest.raises(SystemExit, match=r"large\.jpg: Request Too Long"):
+    with (
+        running(Recorder()) as url,
+        pytest.raises(SystemExit, match=r"large\.jpg: Request Too Long"),
+    ):
         classify(url, picture, ["a"])
 
 
@@ -171,7 +211,8 @@ def test_a_request_is_refused_at_once_if_no_environment_is_free() -> None:
 
 
 def test_one_request_at_a_time_reaches_the_handler() -> None:
-    running_now, maximum = 0, 0
+    running_now = 0
+    maximum = 0
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         nonlocal running_now, maximum
@@ -190,7 +231,9 @@ def test_one_request_at_a_time_reaches_the_handler() -> None:
     assert maximum == 1
 
 
-def test_the_only_real_bundle_is_chosen_and_several_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_only_real_bundle_is_chosen_and_several_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert choose(tmp_path, None) == tmp_path / "demo"
     for name in ("demo", "one"):
         (tmp_path / name).mkdir()
@@ -206,24 +249,38 @@ def test_the_only_real_bundle_is_chosen_and_several_are_listed(tmp_path: Path, c
 
 
 def test_bytes_that_are_no_utf_8_are_lost_without_a_binary_content_type() -> None:
-    recorder, sent = Recorder(), b"\xff\xd8\xff\xe0"
+    recorder = Recorder()
+    sent = b"\xff\xd8\xff\xe0"
     with running(recorder) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"))
         connection.request("POST", "/", sent)
         connection.getresponse().read()
         connection.close()
-        for kind in ("image/jpg", "image/heic", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"):
+        for kind in (
+            "image/jpg",
+            "image/heic",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=b",
+        ):
             post(url, sent, {"Content-Type": kind})
     missing, *named = recorder.events
-    assert (missing["body"], missing["isBase64Encoded"], "content-type" in missing["headers"]) == ("\ufffd" * 4, False, False)
-    assert {(event["body"], event["isBase64Encoded"]) for event in named} == {(base64.b64encode(sent).decode(), True)}
+    assert (missing["body"], missing["isBase64Encoded"], "content-type" in missing["headers"]) == (
+        "\ufffd" * 4,
+        False,
+        False,
+    )
+    assert {(event["body"], event["isBase64Encoded"]) for event in named} == {
+        (base64.b64encode(sent).decode(), True)
+    }
 
 
 class Impatient(Protocol):
     receive_timeout_s = 0.3
 
 
-@pytest.mark.parametrize("start", [b"", b"POST / HTT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{"])
+@pytest.mark.parametrize(
+    "start", [b"", b"POST / HTT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{"]
+)
 def test_a_connection_that_stalls_is_closed_and_others_are_served(start: bytes) -> None:
     with running(Recorder(seconds=0.5), protocol=Impatient) as url:
         host, port = url.removeprefix("http://").rstrip("/").split(":")
@@ -240,21 +297,42 @@ def test_what_the_gateway_refuses_is_logged(caplog: pytest.LogCaptureFixture) ->
         post(url, b"{}")
         post(url + "nowhere", b"{}")
         post(url, b" " * (6 * 2**20), JSON | {"x-api-key": "secret"})
-    lines = [(record.__dict__["path"], record.__dict__["status"]) for record in caplog.records if record.message == "refused"]
+    lines = [
+        (record.__dict__["path"], record.__dict__["status"])
+        for record in caplog.records
+        if record.message == "refused"
+    ]
     assert lines == [("/", 403), ("/nowhere", 404), ("/", 413)]
 
 
 def start_serving(*options: str) -> tuple[subprocess.Popen[str], str, list[str]]:
     """A server of its own, its URL and the lines that it printed."""
-    command = [sys.executable, "-m", "tools.local.serve", "--bundle", str(DEMO), "--port", "0", *options]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": "lambdas"}, stdout=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tools.local.serve",
+        "--bundle",
+        str(DEMO),
+        "--port",
+        "0",
+        *options,
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "lambdas"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout
     lines = [process.stdout.readline() for _ in range(5)]
     url = lines[0].split()[0]
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), 1).close()
+            socket.create_connection(
+                ("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), 1
+            ).close()
             break
         except OSError:
             time.sleep(0.05)
@@ -267,7 +345,9 @@ def test_what_serve_says_to_try_works(options: list[str]) -> None:
     with process:
         command = "".join(lines[3:])
         assert "base64" not in command
-        answer = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+        answer = subprocess.run(
+            ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        )
         assert list(json.loads(answer.stdout)["result"]) == ["a dog", "a cat"]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
@@ -275,12 +355,20 @@ def test_what_serve_says_to_try_works(options: list[str]) -> None:
 
 def test_the_first_call_that_the_guide_of_a_deployment_shows_works() -> None:
     guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    (command,) = (line for line in guide.splitlines() if line.startswith("curl ") and "$KEY" in line)
+    (command,) = (
+        line for line in guide.splitlines() if line.startswith("curl ") and "$KEY" in line
+    )
     process, url, _ = start_serving("--api-key", "secret")
     with process:
         variables = os.environ | {"URL": url, "KEY": "secret"}
         answer = subprocess.run(
-            ["sh", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=True, timeout=30
+            ["sh", "-c", command],
+            cwd=ROOT,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
         )
         assert list(json.loads(answer.stdout)["result"]) == ["a dog", "a cat"]
         process.send_signal(signal.SIGINT)
@@ -292,10 +380,17 @@ def test_ctrl_c_ends_the_server_in_three_seconds_whatever_is_running() -> None:
     host, port = url.removeprefix("http://").rstrip("/").split(":")
     # 2,000 prompts take the demo model seconds.
     labels = [f"{i} " + "dog " * 60 for i in range(1000)]
-    body = json.dumps({"image_data": base64.b64encode(encoded(picture(8, 8))).decode(), "labels": labels}).encode()
-    with process, socket.create_connection((host, int(port))) as busy, socket.create_connection((host, int(port))) as stalled:
+    body = json.dumps(
+        {"image_data": base64.b64encode(encoded(picture(8, 8))).decode(), "labels": labels}
+    ).encode()
+    with (
+        process,
+        socket.create_connection((host, int(port))) as busy,
+        socket.create_connection((host, int(port))) as stalled,
+    ):
         busy.sendall(
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length:"
+            b" %d\r\n\r\n" % len(body) + body
         )
         stalled.sendall(b"POST / HTT")
         time.sleep(0.5)
@@ -311,7 +406,9 @@ def test_serve_prints_its_url_and_ends_on_ctrl_c() -> None:
         port = str(sock.getsockname()[1])
     command = [sys.executable, "-m", "tools.local.serve", "--bundle", str(DEMO), "--port"]
     environment = {"PYTHONPATH": "lambdas"}
-    with subprocess.Popen([*command, port], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, port], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         try:
             printed = [process.stdout.readline() for _ in range(5)]
@@ -324,7 +421,14 @@ def test_serve_prints_its_url_and_ends_on_ctrl_c() -> None:
                     break
                 except requests.ConnectionError:
                     time.sleep(0.05)
-            taken = subprocess.run([*command, port], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            taken = subprocess.run(
+                [*command, port],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert taken.returncode == 1
             assert "take another: make serve PORT=" in taken.stderr
         finally:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from classifier.api.body import no_constant, no_duplicates
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import (
     ClassifierError,
@@ -18,8 +17,9 @@ from classifier.contract.classifier_file import (
     read_classifier,
     read_classifiers,
 )
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import no_constant, no_duplicates
 from tools.classify import CLASSIFIERS
 
 
@@ -54,7 +54,7 @@ def from_options(options: JsonObject) -> Judged:
     """Labels and what goes with them. Raises ClassifierError."""
     try:
         return Judged("these labels", None, options, parse_classifier(options))
-    except ClientError as err:
+    except ApiError as err:
         raise ClassifierError(err.message) from err
 
 
@@ -83,7 +83,7 @@ def save(judged: Judged, path: Path, changes: JsonObject, manifest: BundleManife
     changed = {name: item for name, item in (judged.value | changes).items() if item is not None}
     try:
         question = parse_classifier({name: item for name, item in changed.items() if name not in ("fitted_on", "head")})
-    except ClientError as err:
+    except ApiError as err:
         raise ClassifierError(f"{path} stays as it was: {err.message}") from err
     changed["fitted_on"] = fitted_on(manifest, question).model_dump()
     path.parent.mkdir(parents=True, exist_ok=True)

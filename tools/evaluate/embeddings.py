@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from classifier.storage.batches import Item
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.schema import Fit
+from classifier.storage.batches import Item
 from tools.classify import lines_of
 
 CACHE = Path("build/embeddings.sqlite3")

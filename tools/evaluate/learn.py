@@ -19,7 +19,15 @@ from tools.evaluate.classifier_file import Judged, save
 from tools.evaluate.embeddings import Cache
 from tools.evaluate.head import Start, learn
 from tools.evaluate.material import Answers, Material, answer, gather
-from tools.evaluate.measures import Bools, Draws, Ints, Triple, accuracies, accuracy_differences, mean_average_precision
+from tools.evaluate.measures import (
+    Bools,
+    Draws,
+    Ints,
+    Triple,
+    accuracies,
+    accuracy_differences,
+    mean_average_precision,
+)
 from tools.evaluate.pictures import PicturesError
 from tools.evaluate.report import write_report
 from tools.evaluate.results import Judgement, judge, percent, taken

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierError, ClassifierFile
-from classifier.engine.registry import NamedClassifiers
+from classifier.engine.registry import Registry
 from classifier.model.scoring import Floats
 from tools.evaluate.classifier_file import Judged, usable
 from tools.evaluate.embeddings import Cache, Outcome
@@ -96,7 +96,7 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache)
 
 
 def answer(
-    prepared: NamedClassifiers,
+    prepared: Registry,
     key: str,
     judged: Judged,
     file: ClassifierFile,
@@ -111,7 +111,7 @@ def answer(
     return Answers(judged, file, embeddings, shares, np.where(counts[:, None], shares, 0.0))
 
 
-def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:
+def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
     try:
         return source.prepare(files)
     except ClassifierError as err:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.storage.batches import Item, skip_reason
 from classifier.contract.errors import quoted
 from classifier.contract.validation import unknown_name
+from classifier.storage.batches import Item, skip_reason
 
 # The folder, or the label in a CSV file, of pictures that show none of the names.
 OTHER = "_other"

@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from classifier.contract.bundle import ImageSettings
-from classifier.contract.errors import ClientError
-from classifier.images.opened_image import open_image
+from classifier.contract.errors import ApiError
 from classifier.contract.schema import JsonObject
+from classifier.images.opened_image import open_image
 
 TEMPLATE = Path(__file__).with_name("report.html")
 # In pixels: a thumbnail's side, twice what is shown on a desk.
@@ -50,7 +50,7 @@ def thumbnail(path: Path) -> str:
     settings = ImageSettings(size=SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1)
     try:
         [square] = open_image(path.read_bytes()).pixels(settings, "pad")
-    except (OSError, ClientError):
+    except (OSError, ApiError):
         return ""
     file = io.BytesIO()
     Image.fromarray(square).save(file, "JPEG", quality=QUALITY)

@@ -10,10 +10,25 @@ import numpy as np
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.schema import JsonObject
 from tools.evaluate.charts import POINTS, TOTAL_POINTS, confusion, curve, reliability
-from tools.evaluate.choices import Choice, changes, estimated_choices, mildest, own_choices, promised_choices
+from tools.evaluate.choices import (
+    Choice,
+    changes,
+    estimated_choices,
+    mildest,
+    own_choices,
+    promised_choices,
+)
 from tools.evaluate.galleries import Side, galleries
 from tools.evaluate.material import Answers, Material
-from tools.evaluate.measures import Draws, Ints, Triple, accuracies, accuracy_differences, average_precision_difference, measure
+from tools.evaluate.measures import (
+    Draws,
+    Ints,
+    Triple,
+    accuracies,
+    accuracy_differences,
+    average_precision_difference,
+    measure,
+)
 from tools.evaluate.promises import ERROR
 from tools.evaluate.wanted import Wanted
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
-from classifier.engine.context import RequestContext
-from classifier.model.encoders import Encoders
-from classifier.engine.registry import NamedClassifiers
-from classifier.engine.prompt_cache import PromptCache
 from classifier.contract.schema import Fit
+from classifier.engine.context import RequestContext
+from classifier.engine.prompt_cache import PromptCache
+from classifier.engine.registry import Registry
+from classifier.model.encoders import Encoders
 from classifier.model.scoring import Floats, probabilities
 from tools.classify import unlimited
 from tools.evaluate.embeddings import Cache, Outcome, embed
@@ -39,7 +39,7 @@ class Source(Protocol):
     def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
         """The embedding of each picture, or why it has none, by the sha256 of its content."""
 
-    def prepare(self, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:
+    def prepare(self, files: Mapping[str, ClassifierFile]) -> Registry:
         """The classifiers with their prompts encoded. Raises ClassifierError."""
 
 
@@ -55,11 +55,11 @@ class Bundle:
     def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
         return embed(self._folder, self.manifest, fit, files, cache, self._processes)
 
-    def prepare(self, files: Mapping[str, ClassifierFile]) -> NamedClassifiers:
-        return NamedClassifiers(files, PromptCache(self._encoders), self.manifest, unlimited)
+    def prepare(self, files: Mapping[str, ClassifierFile]) -> Registry:
+        return Registry(files, PromptCache(self._encoders), self.manifest, unlimited)
 
 
-def score(classifiers: NamedClassifiers, name: str, manifest: BundleManifest, embeddings: NDArray[np.float32]) -> Scores:
+def score(classifiers: Registry, name: str, manifest: BundleManifest, embeddings: NDArray[np.float32]) -> Scores:
     """What the API answers to each picture, whatever is asked for beside: `embeddings` [N, d]."""
     named = classifiers.find(name)
     file, prompt_set, vectors = named.file, named.prompt_set, classifiers.vectors(named, RequestContext(unlimited))

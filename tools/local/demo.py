@@ -1,4 +1,6 @@
-"""Classifies three pictures, or one of your own with your labels, over HTTP: drawings for the demo model, photographs for a real one."""
+"""Classifies three pictures, or one of your own with your labels, over HTTP: drawings for the demo
+model, photographs for a real one.
+"""
 
 import argparse
 import base64
@@ -11,7 +13,8 @@ import requests
 from classifier.contract.bundle import read_manifest
 from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
 
-DRAWINGS_FOLDER, PHOTOGRAPHS_FOLDER = Path("examples/images"), Path("examples/photographs")
+DRAWINGS_FOLDER = Path("examples/images")
+PHOTOGRAPHS_FOLDER = Path("examples/photographs")
 # The first label is the right one.
 SAMPLES = {
     "dog.jpg": ["a dog", "a cat", "a horse", "a car", "food"],
@@ -26,7 +29,13 @@ SAMPLES = {
 PHOTOGRAPHS = {
     "cat.jpg": ["a cat", "a dog", "a tiger", "a person", "a landscape"],
     "coffee.jpg": ["a cup of coffee", "a glass of beer", "a plate of food", "a flower", "a laptop"],
-    "rocket.jpg": ["a rocket launch", "fireworks", "a lighthouse at night", "an aeroplane", "a car"],
+    "rocket.jpg": [
+        "a rocket launch",
+        "fireworks",
+        "a lighthouse at night",
+        "an aeroplane",
+        "a car",
+    ],
 }
 REAL_MODEL = """For photographs, make a bundle of a real model once and try it:
   make model
@@ -48,8 +57,13 @@ def classify(url: str, image: Path, labels: list[str]) -> Answer:
         sys.exit(f"{image} can't be read: {err.strerror}")
     response = requests.post(url, json={"image_data": encoded, "labels": labels}, timeout=60)
     if not response.ok:
-        sys.exit(f"{image}: {response.json()['message'] if response.text.startswith('{') else response.text}")
-    return Answer(response.json()["result"], response.headers["X-Model"], response.headers["Server-Timing"])
+        sys.exit(
+            f"{image}:"
+            f" {response.json()['message'] if response.text.startswith('{') else response.text}"
+        )
+    return Answer(
+        response.json()["result"], response.headers["X-Model"], response.headers["Server-Timing"]
+    )
 
 
 def show(image: Path, answer: Answer) -> None:
@@ -67,12 +81,16 @@ def main() -> None:
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.labels):
-        sys.exit('For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"')
+        sys.exit(
+            'For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"'
+        )
     handler = load(arguments.bundle)
     demo = read_manifest(arguments.bundle, verify_hashes=False).name == "demo"
     folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
     images = (
-        {arguments.image: arguments.labels} if arguments.image else {folder / name: labels for name, labels in samples.items()}
+        {arguments.image: arguments.labels}
+        if arguments.image
+        else {folder / name: labels for name, labels in samples.items()}
     )
     wrong = []
     with running(handler) as url:
@@ -82,7 +100,11 @@ def main() -> None:
             if answer.model == "demo" and arguments.image:
                 print(ONLY_DRAWINGS)
             show(image, answer)
-            if demo and not arguments.image and max(answer.result, key=answer.result.__getitem__) != labels[0]:
+            if (
+                demo
+                and not arguments.image
+                and max(answer.result, key=answer.result.__getitem__) != labels[0]
+            ):
                 wrong.append(image)
     if answer.model == "demo":
         print(f"\n{ONLY_DRAWINGS}\n{REAL_MODEL}")

@@ -1,4 +1,6 @@
-"""What API Gateway and Lambda do by themselves around a handler: HTTP to REST (v1) events, their limits, their refusals."""
+"""What API Gateway and Lambda do by themselves around a handler: HTTP to REST (v1) events, their
+limits, their refusals.
+"""
 
 import asyncio
 import base64
@@ -15,14 +17,20 @@ from urllib.parse import parse_qsl, unquote
 from classifier.contract.schema import BINARY_TYPES
 from stacks.gateway_responses import GATEWAY_RESPONSES
 
-# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html: payload and time;
-# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB a synchronous event and answer.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html:
+# payload and time; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB a
+# synchronous event and answer.
 MAX_PAYLOAD = 10 * 1024 * 1024
 MAX_EVENT = 6 * 1024 * 1024
 TIMEOUT_S = 29.0
 BINARY = set(BINARY_TYPES)
 PATHS = ("/", "/openapi.json", "/classifiers", "/v1/moderations", "/v1/embeddings")
-KEYED = {("POST", "/"), ("GET", "/classifiers"), ("POST", "/v1/moderations"), ("POST", "/v1/embeddings")}
+KEYED = {
+    ("POST", "/"),
+    ("GET", "/classifiers"),
+    ("POST", "/v1/moderations"),
+    ("POST", "/v1/embeddings"),
+}
 # What API Gateway answers on AWS where the stack leaves the status to it.
 UNAVAILABLE = 502
 logger = logging.getLogger(__name__)
@@ -44,8 +52,10 @@ class Context:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a deployment may ask of its callers. `throttle`: requests a second, and at once; `waits`: whether a request waits for
-    the one environment, or is refused as by Lambda where none is free."""
+    """What a deployment may ask of its callers. `throttle`: requests a second, and at once;
+    `waits`: whether a request waits for the one environment, or is refused as by Lambda where none
+    is free.
+    """
 
     api_key: str | None = None
     throttle: tuple[float, float] | None = None
@@ -57,7 +67,10 @@ class Throttle:
     """A bucket of `burst` tokens that fills at `rate` a second."""
 
     def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst, self._tokens, self._at = rate, burst, burst, time.monotonic()
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = time.monotonic()
 
     def admits(self) -> bool:
         now = time.monotonic()
@@ -70,16 +83,26 @@ class Throttle:
 
 
 class Gateway:
-    """An ASGI application in front of one execution environment: a handler that serves one request after the other."""
+    """An ASGI application in front of one execution environment: a handler that serves one request
+    after the other.
+    """
 
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
-        self._handler, self._limits, self._busy = handler, limits or Limits(), threading.Lock()
+        self._handler = handler
+        self._limits = limits or Limits()
+        self._busy = threading.Lock()
         self._throttle = Throttle(*self._limits.throttle) if self._limits.throttle else None
 
-    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
         if scope["type"] != "http":
             return
-        body, more = bytearray(), True
+        body = bytearray()
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -91,7 +114,8 @@ class Gateway:
         await _send(send, await self._answer(scope, bytes(body)))
 
     async def _answer(self, scope: Scope, body: bytes) -> Response:
-        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html: these must come encoded.
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html:
+        # these must come encoded.
         if set(b"|{}") & set(scope["query_string"]):
             return _plain_refusal(scope, 400, "Bad Request")
         event = event_of(scope, body)
@@ -104,7 +128,9 @@ class Gateway:
             return _refusal(scope, "THROTTLED")
         if _size(event) > MAX_EVENT:
             return _plain_refusal(scope, 413, "Request Too Long")
-        context = Context(time.monotonic() + self._limits.timeout, event["requestContext"]["requestId"])
+        context = Context(
+            time.monotonic() + self._limits.timeout, event["requestContext"]["requestId"]
+        )
         # Not wait_for: a TimeoutError of the handler's own is a failure, not the gateway's timeout.
         task = asyncio.create_task(asyncio.to_thread(self._invoke, event, context))
         await asyncio.wait({task}, timeout=self._limits.timeout)
@@ -131,15 +157,21 @@ class Gateway:
 
 
 def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
-    """The REST (v1) event of an ASGI request; a missing content type counts as JSON, and only BINARY comes in base64."""
+    """The REST (v1) event of an ASGI request; a missing content type counts as JSON, and only
+    BINARY comes in base64.
+    """
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
     query: dict[str, list[str]] = {}
     # A semicolon splits, as on AWS.
-    for key, value in parse_qsl(scope["query_string"].decode("latin-1").replace(";", "&"), keep_blank_values=True):
+    for key, value in parse_qsl(
+        scope["query_string"].decode("latin-1").replace(";", "&"), keep_blank_values=True
+    ):
         query.setdefault(key, []).append(value)
-    path, identity, now = unquote(scope["raw_path"].decode("latin-1")), str(uuid.uuid4()), time.time()
+    path = unquote(scope["raw_path"].decode("latin-1"))
+    identity = str(uuid.uuid4())
+    now = time.time()
     kind = headers.get("content-type", ["application/json"])[-1].partition(";")[0].strip().lower()
     binary = kind in BINARY
     return {
@@ -171,13 +203,19 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
                 "userAgent": headers.get("user-agent", [""])[-1],
             },
         },
-        "body": (base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace")) if body else None,
+        "body": (
+            (base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace"))
+            if body
+            else None
+        ),
         "isBase64Encoded": binary and bool(body),
     }
 
 
 def _size(payload: dict[str, Any]) -> int:
-    """Bytes of an event or an answer between gateway and function: UTF-8, nothing escaped that needn't be."""
+    """Bytes of an event or an answer between gateway and function: UTF-8, nothing escaped that
+    needn't be.
+    """
     return len(json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace"))
 
 
@@ -186,25 +224,47 @@ def _refusal(scope: Scope, name: str, status: int | None = None) -> Response:
     status = status or usual or UNAVAILABLE
     _log(scope, status, message or "")
     headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
-    return _response({"statusCode": status, "headers": headers, "body": json.dumps({"message": message, "code": code})})
+    return _response(
+        {
+            "statusCode": status,
+            "headers": headers,
+            "body": json.dumps({"message": message, "code": code}),
+        }
+    )
 
 
 def _plain_refusal(scope: Scope, status: int, text: str) -> Response:
-    """A refusal that no gateway response shapes: not JSON, and nothing that lets a browser read it."""
+    """A refusal that no gateway response shapes: not JSON, and closed to browsers."""
     _log(scope, status, text)
-    return _response({"statusCode": status, "headers": {"Content-Type": "text/plain"}, "body": text})
+    return _response(
+        {"statusCode": status, "headers": {"Content-Type": "text/plain"}, "body": text}
+    )
 
 
 def _log(scope: Scope, status: int, message: str) -> None:
     """The handler logs what reaches it; this logs what doesn't."""
-    logger.info("refused", extra={"method": scope["method"], "path": scope["path"][:100], "status": status, "reason": message})
+    logger.info(
+        "refused",
+        extra={
+            "method": scope["method"],
+            "path": scope["path"][:100],
+            "status": status,
+            "reason": message,
+        },
+    )
 
 
 def _response(answer: dict[str, Any]) -> Response:
     """Raises for an answer that API Gateway would call malformed."""
-    status, text = int(answer["statusCode"]), answer.get("body") or ""
-    body: bytes = base64.b64decode(text, validate=True) if answer.get("isBase64Encoded") else text.encode()
-    headers = [(name.encode("latin-1"), str(value).encode("latin-1")) for name, value in (answer.get("headers") or {}).items()]
+    status = int(answer["statusCode"])
+    text = answer.get("body") or ""
+    body: bytes = (
+        base64.b64decode(text, validate=True) if answer.get("isBase64Encoded") else text.encode()
+    )
+    headers = [
+        (name.encode("latin-1"), str(value).encode("latin-1"))
+        for name, value in (answer.get("headers") or {}).items()
+    ]
     if status != 204:
         headers.append((b"content-length", str(len(body)).encode()))
     return status, headers, body

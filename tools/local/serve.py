@@ -40,7 +40,7 @@ def listener(port: int) -> socket.socket:
 
 
 class Protocol(H11Protocol):
-    """Closes a connection whose request isn't complete in time; uvicorn itself would wait for ever."""
+    """Closes a connection whose request isn't complete in time; uvicorn would wait for ever."""
 
     receive_timeout_s = 30.0
     _timer: asyncio.TimerHandle | None = None
@@ -78,14 +78,24 @@ class Server(uvicorn.Server):
 
 def server(app: Gateway, protocol: type[Protocol] = Protocol) -> Server:
     return Server(
-        uvicorn.Config(app, http=protocol, log_level="warning", lifespan="off", server_header=False, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app,
+            http=protocol,
+            log_level="warning",
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
     )
 
 
 @contextmanager
-def running(handler: Handler, limits: Limits | None = None, protocol: type[Protocol] = Protocol) -> Iterator[str]:
+def running(
+    handler: Handler, limits: Limits | None = None, protocol: type[Protocol] = Protocol
+) -> Iterator[str]:
     """The API on a free loopback port while the block runs; its URL."""
-    sock, runner = listener(0), server(Gateway(handler, limits), protocol)
+    sock = listener(0)
+    runner = server(Gateway(handler, limits), protocol)
     thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]})
     thread.start()
     try:
@@ -99,10 +109,12 @@ def running(handler: Handler, limits: Limits | None = None, protocol: type[Proto
 
 
 def choose(models: Path, requested: Path | None) -> Path:
-    """The requested bundle, else the only real one, else the demo. Exits where there are several."""
+    """The requested bundle, else the only real one, else the demo. Exits if there are several."""
     if requested:
         return requested
-    real = sorted(path.parent for path in models.glob("*/bundle.json") if path.parent.name != "demo")
+    real = sorted(
+        path.parent for path in models.glob("*/bundle.json") if path.parent.name != "demo"
+    )
     if len(real) > 1:
         names = "".join(f"\n  BUNDLE={path}" for path in real)
         print(f"There are several bundles; name one:{names}", file=sys.stderr)
@@ -111,9 +123,13 @@ def choose(models: Path, requested: Path | None) -> Path:
 
 
 def load(bundle: Path, classifiers: Path = CLASSIFIERS) -> Handler:
-    """The handler on a bundle whose hashes hold and a folder of classifiers. Exits with what is wrong with them."""
+    """The handler on a bundle whose hashes hold and a folder of classifiers. Exits with what is
+    wrong with them.
+    """
     try:
-        return build(begin(bundle, os.cpu_count() or 1), verify_hashes=True, classifiers=classifiers)
+        return build(
+            begin(bundle, os.cpu_count() or 1), verify_hashes=True, classifiers=classifiers
+        )
     except (BundleError, ClassifierError) as err:
         sys.exit(str(err))
     except OSError as err:
@@ -123,7 +139,14 @@ def load(bundle: Path, classifiers: Path = CLASSIFIERS) -> Handler:
 class Lines(logging.Formatter):
     """The request line with what `extra` brought."""
 
-    KNOWN = frozenset((*logging.LogRecord("", 0, "", 0, "", None, None).__dict__, "message", "asctime", "taskName"))
+    KNOWN = frozenset(
+        (
+            *logging.LogRecord("", 0, "", 0, "", None, None).__dict__,
+            "message",
+            "asctime",
+            "taskName",
+        )
+    )
 
     def format(self, record: logging.LogRecord) -> str:
         extra = {key: value for key, value in record.__dict__.items() if key not in self.KNOWN}
@@ -134,10 +157,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--classifiers", type=Path, default=CLASSIFIERS, help="the folder of the classifiers that have names")
+    parser.add_argument(
+        "--classifiers",
+        type=Path,
+        default=CLASSIFIERS,
+        help="the folder of the classifiers that have names",
+    )
     parser.add_argument("--api-key", help="refuses a call without this key")
-    parser.add_argument("--throttle", nargs=2, type=float, metavar=("RATE", "BURST"), help="requests a second, and at once")
-    parser.add_argument("--refuse-when-busy", action="store_true", help="500 instead of waiting for the request before")
+    parser.add_argument(
+        "--throttle",
+        nargs=2,
+        type=float,
+        metavar=("RATE", "BURST"),
+        help="requests a second, and at once",
+    )
+    parser.add_argument(
+        "--refuse-when-busy",
+        action="store_true",
+        help="500 instead of waiting for the request before",
+    )
     arguments = parser.parse_args()
     handling = logging.StreamHandler()
     handling.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -147,14 +185,18 @@ def main() -> None:
         sock = listener(arguments.port)
     except (OSError, OverflowError) as err:
         sys.exit(
-            f"Port {arguments.port} can't be used ({err}); take another: make serve PORT={8001 if arguments.port == 8000 else 8000}"
+            f"Port {arguments.port} can't be used ({err}); take another: make serve"
+            f" PORT={8001 if arguments.port == 8000 else 8000}"
         )
     handler = load(bundle, arguments.classifiers)
     limits = Limits(arguments.api_key, arguments.throttle, waits=not arguments.refuse_when_busy)
     name = read_manifest(bundle, verify_hashes=False).name
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
     key = f" -H {shlex.quote(f'x-api-key: {arguments.api_key}')}" if arguments.api_key else ""
-    print(f"{url} is a page to try it; {name} answers there (Ctrl-C ends it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nOr:")
+    print(
+        f"{url} is a page to try it; {name} answers there (Ctrl-C ends"
+        f" it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nOr:"
+    )
     print(f'  curl --data-binary @examples/images/dog.jpg -H "Content-Type: image/jpeg"{key} \\')
     print(f'    "{url}?labels=a+dog&labels=a+cat"', flush=True)
     with suppress(KeyboardInterrupt):

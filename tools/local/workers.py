@@ -1,4 +1,6 @@
-"""The API for a server with several workers, on the bundle that CLIP_BUNDLE names; compose.yaml runs it in the container image."""
+"""The API for a server with several workers, on the bundle that CLIP_BUNDLE names; compose.yaml
+runs it in the container image.
+"""
 
 import logging
 import os

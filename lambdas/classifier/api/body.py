@@ -1,16 +1,18 @@
-"""The body of a request: a JSON object or an image, by its content type and by what its first characters say."""
+"""The body of a request: a JSON object or an image, by its content type and by what its first
+characters say.
+"""
 
 import json
-from collections import Counter
-from typing import Any, NoReturn
 
-from classifier.images.formats import name_format
-from classifier.contract.errors import ClientError, quoted
 from classifier.api.events import Request
+from classifier.contract.errors import ApiError, quoted
 from classifier.contract.schema import FORM_TYPE, IMAGE_TYPES, LOST_CHARACTER, JsonObject
+from classifier.contract.strict_json import no_constant, no_duplicates
+from classifier.images.formats import name_format
 
 EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'
-JSON_HINT, IMAGE_HINT = '-H "Content-Type: application/json"', '-H "Content-Type: image/jpeg"'
+JSON_HINT = '-H "Content-Type: application/json"'
+IMAGE_HINT = '-H "Content-Type: image/jpeg"'
 HINT = f"for an image add {IMAGE_HINT}, for JSON {JSON_HINT}"
 MAX_BRACKETS = 200_000
 _BYTE_ORDER_MARK = "\ufeff"
@@ -20,33 +22,42 @@ _BINARY = {chr(code) for code in range(32)} - set("\t\n\r\f\x1b") | {LOST_CHARAC
 
 
 def read_body(request: Request) -> JsonObject | bytes:
-    """The JSON object, or the image file, that the body holds. Raises ClientError."""
+    """The JSON object, or the image file, that the body holds. Raises ApiError."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise _unsupported(f"The body has the Content-Encoding {quoted(encoding)}; send it as it is, without that header.")
+        raise _unsupported(
+            f"The body has the Content-Encoding {quoted(encoding)}; send it as it is, without that"
+            " header."
+        )
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     start = _start(request.body)
     if content_type in IMAGE_TYPES or (content_type == FORM_TYPE and _is_binary(start)):
         return _image(request.body)
     if content_type == "multipart/form-data":
         raise _unsupported(
-            'Form uploads are not taken. Send the file itself: curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" '
-            f'"URL?labels=a+cat&labels=a+dog"; or JSON, with the file in base64: {EXAMPLE}.'
+            "Form uploads are not taken. Send the file itself: curl --data-binary @photo.jpg -H"
+            ' "Content-Type: image/jpeg" "URL?labels=a+cat&labels=a+dog"; or JSON, with the file'
+            f" in base64: {EXAMPLE}."
         )
     if content_type not in ("", "application/json"):
         kind = name_format(request.body) if isinstance(request.body, bytes) else None
-        raise _unsupported(kind or f"The content type {quoted(content_type)} is not supported; {HINT}.")
+        raise _unsupported(
+            kind or f"The content type {quoted(content_type)} is not supported; {HINT}."
+        )
     if not content_type and start and not _may_be_json(start):
         raise _unsupported(f"The header Content-Type is missing, and the body is not JSON; {HINT}.")
     if request.query and start:
         name = quoted(next(iter(request.query)))
-        message = f"The query parameter {name} can't be combined with a JSON body; put everything in the body."
-        raise ClientError(400, "invalid_request", message)
+        message = (
+            f"The query parameter {name} can't be combined with a JSON body; put everything in the"
+            " body."
+        )
+        raise ApiError(400, "invalid_request", message)
     return read_json(request.body)
 
 
 def read_object(request: Request) -> JsonObject:
-    """The JSON object of a route that takes nothing else. Raises ClientError."""
+    """The JSON object of a route that takes nothing else. Raises ApiError."""
     body = read_body(request)
     if isinstance(body, bytes):
         raise _unsupported(f"This address takes JSON alone; {HINT}.")
@@ -54,42 +65,53 @@ def read_object(request: Request) -> JsonObject:
 
 
 def read_json(body: str | bytes) -> JsonObject:
-    """The JSON object of a body. Raises ClientError."""
+    """The JSON object of a body. Raises ApiError."""
     start = _start(body)
     if not start:
-        raise ClientError(400, "invalid_json", f"The body is empty, which is not JSON; send {EXAMPLE}, or an image.")
+        raise ApiError(
+            400,
+            "invalid_json",
+            f"The body is empty, which is not JSON; send {EXAMPLE}, or an image.",
+        )
     if _is_utf_16(start):
-        raise ClientError(400, "invalid_json", "The body is UTF-16; send JSON in UTF-8.")
+        raise ApiError(400, "invalid_json", "The body is UTF-16; send JSON in UTF-8.")
     if _is_binary(start) and not _may_be_json(start):
-        raise ClientError(400, "invalid_json", f"The body is not JSON but binary data; {HINT}.")
+        raise ApiError(400, "invalid_json", f"The body is not JSON but binary data; {HINT}.")
     try:
         text = (body if isinstance(body, str) else body.decode()).removeprefix(_BYTE_ORDER_MARK)
         _check_count(text.count("[") + text.count("{"))
         value = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
     except UnicodeDecodeError as err:
-        raise ClientError(400, "invalid_json", "The body is not UTF-8; send JSON in UTF-8.") from err
+        raise ApiError(400, "invalid_json", "The body is not UTF-8; send JSON in UTF-8.") from err
     except RecursionError as err:
-        raise ClientError(400, "invalid_json", "The body is nested too deep; send a flat object.") from err
+        raise ApiError(
+            400, "invalid_json", "The body is nested too deep; send a flat object."
+        ) from err
     except json.JSONDecodeError as err:
-        message = f"The body is not JSON from line {err.lineno}, column {err.colno} on; send a JSON object."
-        raise ClientError(400, "invalid_json", message) from err
+        message = (
+            f"The body is not JSON from line {err.lineno}, column {err.colno} on; send a JSON"
+            " object."
+        )
+        raise ApiError(400, "invalid_json", message) from err
     except ValueError as err:
-        raise ClientError(400, "invalid_json", "The body has a number that is too long to read.") from err
+        raise ApiError(
+            400, "invalid_json", "The body has a number that is too long to read."
+        ) from err
     if not isinstance(value, dict):
-        raise ClientError(400, "invalid_request", f"The body must be a JSON object: {EXAMPLE}.")
+        raise ApiError(400, "invalid_request", f"The body must be a JSON object: {EXAMPLE}.")
     return value
 
 
 def _check_count(count: int) -> None:
-    """Raises ClientError before json makes an object of each: no request has more than some thousands of lists."""
+    """Raises ApiError before json makes an object of each: no request has more than some thousands
+    of lists.
+    """
     if count > MAX_BRACKETS:
-        message = f"The body has {count:,} opening brackets and braces; at most {MAX_BRACKETS:,} are allowed."
-        raise ClientError(400, "invalid_json", message)
-
-
-def no_constant(name: str) -> NoReturn:
-    """Raises ClientError for NaN and Infinity, which json would read."""
-    raise ClientError(400, "invalid_json", f"{name} is not JSON; send a number.")
+        message = (
+            f"The body has {count:,} opening brackets and braces; at most {MAX_BRACKETS:,} are"
+            " allowed."
+        )
+        raise ApiError(400, "invalid_json", message)
 
 
 def _image(body: str | bytes) -> bytes:
@@ -97,8 +119,8 @@ def _image(body: str | bytes) -> bytes:
         return body
     if LOST_CHARACTER in body:
         raise _unsupported(
-            "The image arrived as text, which destroys it; send the header Content-Type exactly as image/jpeg or another of "
-            f"{', '.join(IMAGE_TYPES)}."
+            "The image arrived as text, which destroys it; send the header Content-Type exactly as"
+            f" image/jpeg or another of {', '.join(IMAGE_TYPES)}."
         )
     return body.encode("utf-8", "replace")
 
@@ -115,22 +137,20 @@ def _is_binary(start: str) -> bool:
 
 def _may_be_json(start: str) -> bool:
     first = start.strip()[:1]
-    return first in ("", *'{["') or _is_utf_16(start) or (first in tuple("-0123456789tfn") and not _is_binary(start))
+    return (
+        first in ("", *'{["')
+        or _is_utf_16(start)
+        or (first in tuple("-0123456789tfn") and not _is_binary(start))
+    )
 
 
 def _is_utf_16(start: str) -> bool:
-    """Whether a zero byte stands beside the first character, behind a byte order mark or not. UTF-32 counts as well."""
+    """Whether a zero byte stands beside the first character, behind a byte order mark or not.
+    UTF-32 counts as well.
+    """
     start = start.lstrip(LOST_CHARACTER)[:4]
     return "\0" in start and start.strip("\0")[:1] in ("{", "[")
 
 
-def _unsupported(message: str) -> ClientError:
-    return ClientError(415, "unsupported_media_type", message)
-
-
-def no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
-    value: JsonObject = dict(pairs)
-    if len(value) < len(pairs):
-        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ClientError(400, "invalid_json", f"The key {quoted(key)} appears twice in one object; send it once.")
-    return value
+def _unsupported(message: str) -> ApiError:
+    return ApiError(415, "unsupported_media_type", message)

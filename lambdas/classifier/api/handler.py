@@ -12,15 +12,14 @@ from typing import Any, Literal, Protocol
 
 from classifier.api import openai
 from classifier.api.body import read_body, read_object
-from classifier.contract.classifier_file import ClassifierFile
-from classifier.engine.engine import Classifier
-from classifier.engine.context import RequestContext
-from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
 from classifier.api.events import Request, Response, read_event, write_response
+from classifier.contract.classifier_file import ClassifierFile
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import ParsedRequest, is_hugging_face, parse
-from classifier.storage.bucket import Bucket
 from classifier.contract.schema import StoredImage
+from classifier.engine.context import RequestContext
+from classifier.engine.engine import Engine
+from classifier.model.encoders import Encoders
 
 RETRY_AFTER_S = 1
 Form = Literal["own", "hugging_face", "openai"]
@@ -33,6 +32,13 @@ class LambdaContext(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
+class Store(Protocol):
+    """The deployment's bucket, as far as a request may name files in it."""
+
+    def fetch(self, parsed: ParsedRequest) -> ParsedRequest:
+        """The request with the files that it names. Raises ApiError."""
+
+
 class Handler:
     """Answers events. Whatever one of them does, the next one is served."""
 
@@ -41,17 +47,19 @@ class Handler:
         encoders: Encoders,
         *,
         cors_origin: str = "*",
-        bucket: Bucket | None = None,
+        bucket: Store | None = None,
         classifiers: Mapping[str, ClassifierFile] | None = None,
         start_ms: Callable[[], int] = lambda: 60_000,
     ) -> None:
-        """`classifiers`: those deployed, by name; `start_ms` tells how many milliseconds of the start-up are left, and never ends
-        by default.
+        """`classifiers`: those deployed, by name; `start_ms` tells how many milliseconds of the
+        start-up are left, and never ends by default.
 
         Raises ClassifierError for a classifier whose prompts a request would be refused for.
         """
-        self._manifest, self._bucket, self._cold = encoders.manifest, bucket, True
-        self._classifier = Classifier(encoders, classifiers, start_ms)
+        self._manifest = encoders.manifest
+        self._bucket = bucket
+        self._cold = True
+        self._engine = Engine(encoders, classifiers, start_ms)
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
@@ -59,16 +67,20 @@ class Handler:
         }
         self._routes: dict[tuple[str, str], Callable[[Request, RequestContext], Response]] = {
             ("POST", "/"): self._classify,
-            ("GET", "/classifiers"): lambda *_: _json(200, self._classifier.named.describe()),
+            ("GET", "/classifiers"): lambda *_: _json(200, self._engine.registry.describe()),
             ("POST", "/v1/moderations"): self._moderate,
             ("POST", "/v1/embeddings"): self._embed,
-            **{("OPTIONS", path): self._preflight for path in ("/", "/classifiers", "/v1/moderations", "/v1/embeddings")},
+            **{
+                ("OPTIONS", path): self._preflight
+                for path in ("/", "/classifiers", "/v1/moderations", "/v1/embeddings")
+            },
             ("GET", "/"): lambda *_: _page(),
             ("GET", "/openapi.json"): lambda *_: self._describe(),
         }
 
     def __call__(self, event: object, lambda_context: LambdaContext) -> Any:
-        start, context = time.perf_counter(), RequestContext(lambda_context.get_remaining_time_in_millis)
+        start = time.perf_counter()
+        context = RequestContext(lambda_context.get_remaining_time_in_millis)
         form: Form = "own"
         try:
             request = read_event(event)
@@ -98,8 +110,12 @@ class Handler:
             return route(request, context)
         allowed = ", ".join(method for method, path in self._routes if path == request.path)
         if not allowed:
-            raise ClientError(404, "not_found", "There is nothing at this path; POST to /.")
-        response = _error(ClientError(405, "not_found", f"This method is not allowed here; use {allowed}."), context, form)
+            raise ApiError(404, "not_found", "There is nothing at this path; POST to /.")
+        response = _error(
+            ApiError(405, "not_found", f"This method is not allowed here; use {allowed}."),
+            context,
+            form,
+        )
         response["headers"]["Allow"] = allowed
         return response
 
@@ -107,7 +123,7 @@ class Handler:
         body = read_body(request)
         try:
             parsed = self._with_files(parse(body, request.query))
-            answer = self._classifier.answer(parsed, context)
+            answer = self._engine.answer(parsed, context)
         except Exception as err:
             return _error(err, context, "hugging_face" if is_hugging_face(body) else "own")
         if not parsed.hugging_face:
@@ -116,33 +132,41 @@ class Handler:
         return _json(200, [{"label": label, "score": score} for label, score in ranked])
 
     def _with_files(self, parsed: ParsedRequest) -> ParsedRequest:
-        """The request with the files that it names in the bucket. Raises ClientError."""
+        """The request with the files that it names in the bucket. Raises ApiError."""
         if self._bucket:
             return self._bucket.fetch(parsed)
         images = parsed.request.images or ()
         if parsed.request.image_s3 or any(isinstance(file, StoredImage) for file in images):
-            message = "image_s3 can't be used: this deployment has no bucket (its setting bulk_bucket); send the file itself, as image_data."
-            raise ClientError(400, "invalid_request", message, "image_s3")
+            message = (
+                "image_s3 can't be used: this deployment has no bucket (its setting bulk_bucket);"
+                " send the file itself, as image_data."
+            )
+            raise ApiError(400, "invalid_request", message, "image_s3")
         return parsed
 
     def _moderate(self, request: Request, context: RequestContext) -> Response:
         parsed = openai.parse_moderation(read_object(request))
         model = str(parsed.request.classifier)
-        openai.check_thresholds_of(model, self._classifier.named.find(model, "model").file)
-        return _json(200, openai.moderation(model, self._classifier.answer(parsed, context)))
+        openai.check_thresholds_of(model, self._engine.registry.find(model, "model").file)
+        return _json(200, openai.moderation(model, self._engine.answer(parsed, context)))
 
     def _embed(self, request: Request, context: RequestContext) -> Response:
         asked = openai.parse_embeddings(read_object(request), self._manifest)
-        return _json(200, openai.embeddings(asked, *self._classifier.embed(asked.input, context)))
+        return _json(200, openai.embeddings(asked, *self._engine.embed(asked.input, context)))
 
     def _describe(self) -> Response:
         """The document, with the names of the classifiers that are there."""
-        response, names = _file("openapi.json", "application/json"), self._classifier.named.names
+        response = _file("openapi.json", "application/json")
+        names = self._engine.registry.names
         if names:
             document = json.loads(response["body"])
             operation = document["paths"]["/"]["post"]
-            document["components"]["schemas"]["ClassifyRequest"]["properties"]["classifier"]["enum"] = names
-            next(one for one in operation["parameters"] if one["name"] == "classifier")["schema"]["enum"] = names
+            document["components"]["schemas"]["ClassifyRequest"]["properties"]["classifier"][
+                "enum"
+            ] = names
+            next(one for one in operation["parameters"] if one["name"] == "classifier")["schema"][
+                "enum"
+            ] = names
             response["body"] = json.dumps(document, ensure_ascii=False)
         return response
 
@@ -155,13 +179,17 @@ class Handler:
 
 
 def _error(err: Exception, context: RequestContext, form: Form = "own") -> Response:
-    """The response to an error; what isn't the caller's is logged with its traceback and not shown."""
-    if not isinstance(err, ClientError):
+    """The response to an error; an internal one is logged with its traceback and not shown."""
+    if not isinstance(err, ApiError):
         logger.error("internal error", exc_info=err)
-        err = ClientError(500, "internal_error", "Internal error, nothing you did.")
+        err = ApiError(500, "internal_error", "Internal error, nothing you did.")
     context.log["code"] = err.code
     # Hugging Face's client shows what it finds under this key.
-    body = openai.error(err) if form == "openai" else err.body() | ({"error": err.message} if form == "hugging_face" else {})
+    body = (
+        openai.error(err)
+        if form == "openai"
+        else err.body() | ({"error": err.message} if form == "hugging_face" else {})
+    )
     response = _json(err.status, body)
     if err.status == 503:
         response["headers"]["Retry-After"] = str(RETRY_AFTER_S)
@@ -170,7 +198,11 @@ def _error(err: Exception, context: RequestContext, form: Form = "own") -> Respo
 
 def _json(status: int, body: object) -> Response:
     # A message may quote half of a surrogate pair, which no encoding of the response can hold.
-    return _response(status, "application/json", json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode())
+    return _response(
+        status,
+        "application/json",
+        json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode(),
+    )
 
 
 def _file(name: str, content_type: str) -> Response:
@@ -178,18 +210,26 @@ def _file(name: str, content_type: str) -> Response:
 
 
 def _page() -> Response:
-    """The playground, with a security policy that lets exactly its own script and style run and reach this address alone."""
+    """The playground, with a security policy that lets exactly its own script and style run and
+    reach this address alone.
+    """
     response = _file("playground.html", "text/html; charset=utf-8")
     hashes = {
         name: base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
         for name, block in re.findall(r"<(script|style)[^>]*>(.*?)</\1>", response["body"], re.S)
     }
     response["headers"]["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; img-src data: blob:; "
-        "connect-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src"
+        f" 'sha256-{hashes['style']}'; img-src data: blob:; connect-src 'self' data:; form-action"
+        " 'none'; base-uri 'none'; frame-ancestors 'none'"
     )
     return response
 
 
 def _response(status: int, content_type: str, body: str) -> Response:
-    return {"statusCode": status, "headers": {"Content-Type": content_type}, "body": body, "isBase64Encoded": False}
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": content_type},
+        "body": body,
+        "isBase64Encoded": False,
+    }

@@ -4,22 +4,25 @@ from typing import Annotated
 
 from pydantic import Field
 
-from classifier.contract.schema import Strict, Threshold
+from classifier.contract.schema import ApiModel, Threshold
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class ModelDetails(Strict):
+class ModelDetails(ApiModel):
     name: str
     tag: str | None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
-        description="The sha256 of all that an embedding depends on: another one, and embeddings and thresholds can't be compared."
+        description=(
+            "The sha256 of all that an embedding depends on: another one, and embeddings and"
+            " thresholds can't be compared."
+        )
     )
     precision: dict[str, str]
     logit_scale: float
 
 
-class ImageDetails(Strict):
+class ImageDetails(ApiModel):
     """The image as sent, before any turning, shrinking or cropping."""
 
     format: str
@@ -27,15 +30,19 @@ class ImageDetails(Strict):
     height: int
 
 
-class Region(Strict):
-    """Left, top, width and height in fractions of the upright picture, and the answer for that part alone."""
+class Region(ApiModel):
+    """Left, top, width and height in fractions of the upright picture, and the answer for that part
+    alone.
+    """
 
     box: Annotated[list[Probability], Field(min_length=4, max_length=4)]
     result: dict[str, Probability]
 
 
-class Counted(Strict):
-    """A name that counts: its probability reached the threshold of this action, the strictest that it reached."""
+class MatchedLabel(ApiModel):
+    """A name that counts: its probability reached the threshold of this action, the strictest that
+    it reached.
+    """
 
     name: str
     probability: Probability
@@ -43,14 +50,16 @@ class Counted(Strict):
     action: str | None
 
 
-class Decision(Strict):
-    """Every name that reached a threshold, best first, and the strictest action of them all, or null."""
+class Decision(ApiModel):
+    """Every name that reached a threshold, best first, and the strictest action of them all, or
+    null.
+    """
 
-    labels: list[Counted]
+    labels: list[MatchedLabel]
     action: str | None
 
 
-class Result(Strict):
+class Result(ApiModel):
     """The answer for one image, without the fields that weren't asked for."""
 
     result: dict[str, Probability]
@@ -62,8 +71,10 @@ class Result(Strict):
     image: ImageDetails | None = None
 
 
-class ErrorBody(Strict):
-    """`message` says what was wrong and what would be right; in Hugging Face's form `error` repeats it."""
+class ErrorBody(ApiModel):
+    """`message` says what was wrong and what would be right; in Hugging Face's form `error` repeats
+    it.
+    """
 
     message: str
     code: str
@@ -71,23 +82,24 @@ class ErrorBody(Strict):
     error: str | None = None
 
 
-class ImageError(Strict):
+class ImageError(ApiModel):
     error: ErrorBody
 
 
-class Results(Strict):
+class Results(ApiModel):
     results: list[Result | ImageError]
 
 
-class Score(Strict):
+class Score(ApiModel):
     label: str
     score: Probability
 
 
-class ClassifierInfo(Strict):
-    """A deployed classifier and its question. `labels`: the names in its answers, which are those of its `categories` where it has any;
-    `fitted`: whether its thresholds were fitted on pictures, on this very model, rather than set by hand; `learned`: whether it learned
-    from examples."""
+class ClassifierInfo(ApiModel):
+    """A deployed classifier and its question. `labels`: the names in its answers, which are those
+    of its `categories` where it has any; `fitted`: whether its thresholds were fitted on pictures,
+    on this very model, rather than set by hand; `learned`: whether it learned from examples.
+    """
 
     name: str
     description: str | None
@@ -105,5 +117,5 @@ class ClassifierInfo(Strict):
     learned: bool
 
 
-class Classifiers(Strict):
+class Classifiers(ApiModel):
     classifiers: list[ClassifierInfo]

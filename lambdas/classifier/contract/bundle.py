@@ -1,4 +1,6 @@
-"""The bundle: the one contract between export, deployment and run time. The standard library and pydantic alone."""
+"""The bundle: the one contract between export, deployment and run time. The standard library and
+pydantic alone.
+"""
 
 import hashlib
 from pathlib import Path
@@ -10,8 +12,11 @@ FORMAT = 4
 MANIFEST = "bundle.json"
 # The weights lie beside the graphs, so that a session maps them instead of copying them.
 FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", "merges.bin")
-Precision = Literal["fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"]
-# ASCII alone: Lambda's runtime fails to report a start that failed with another character in its message.
+Precision = Literal[
+    "fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"
+]
+# ASCII alone: Lambda's runtime fails to report a start that failed with another character in its
+# message.
 REMEDY = "make the bundle again with: make model MODEL=... PRETRAINED=..."
 
 
@@ -34,7 +39,8 @@ class Weights(_Part):
 class ImageSettings(_Part):
     """How to prepare pixels. Scaling, mean and standard deviation are inside image.onnx.
 
-    `max_batch`: the most images in one run; more than 1 only where a batch changes no bit of an embedding.
+    `max_batch`: the most images in one run; more than 1 only where a batch changes no bit of an
+    embedding.
     """
 
     size: int
@@ -46,7 +52,8 @@ class ImageSettings(_Part):
 class TextSettings(_Part):
     """How to turn text into token ids. `pattern` splits the cleaned text before BPE.
 
-    `dynamic_length`: the text encoder takes any length up to `context_length`, since nothing after the end token matters.
+    `dynamic_length`: the text encoder takes any length up to `context_length`, since nothing after
+    the end token matters.
     """
 
     cleaning: Literal["lower"]
@@ -93,15 +100,19 @@ class BundleManifest(_Version, _Part):
 
     @property
     def fingerprint(self) -> str:
-        """Of all that an embedding depends on: the sha256 of the files' sha256, a line each. In hexadecimal."""
-        return hashlib.sha256("".join(f"{self.files[name].sha256}\n" for name in FILES).encode()).hexdigest()
+        """Of all that an embedding depends on: the sha256 of the files' sha256, a line each. In
+        hexadecimal.
+        """
+        return hashlib.sha256(
+            "".join(f"{self.files[name].sha256}\n" for name in FILES).encode()
+        ).hexdigest()
 
 
 def read_manifest(folder: Path, *, verify_hashes: bool) -> BundleManifest:
     """Reads bundle.json and checks the files beside it.
 
-    Format, presence and sizes are always checked; sha256 only with `verify_hashes`, since reading every file slows a cold start.
-    Raises BundleError.
+    Format, presence and sizes are always checked; sha256 only with `verify_hashes`, since reading
+    every file slows a cold start. Raises BundleError.
     """
     path = folder / MANIFEST
     try:
@@ -115,15 +126,22 @@ def read_manifest(folder: Path, *, verify_hashes: bool) -> BundleManifest:
     except OSError as err:
         raise BundleError(f"{path} can't be read ({err.strerror}); name a bundle's folder") from err
     except ValidationError as err:
-        raise BundleError(f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {REMEDY}") from err
+        raise BundleError(
+            f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {REMEDY}"
+        ) from err
     for name in FILES:
-        file, expected = folder / name, manifest.files.get(name)
+        file = folder / name
+        expected = manifest.files.get(name)
         if expected is None or not file.is_file():
             raise BundleError(f"{file} is missing; {REMEDY}")
         if file.stat().st_size != expected.bytes:
-            raise BundleError(f"{file} has {file.stat().st_size} bytes instead of {expected.bytes}; {REMEDY}")
+            raise BundleError(
+                f"{file} has {file.stat().st_size} bytes instead of {expected.bytes}; {REMEDY}"
+            )
         if verify_hashes and sha256(file) != expected.sha256:
-            raise BundleError(f"{file} is not the file that {MANIFEST} describes (sha256 differs); {REMEDY}")
+            raise BundleError(
+                f"{file} is not the file that {MANIFEST} describes (sha256 differs); {REMEDY}"
+            )
     return manifest
 
 

@@ -1,4 +1,6 @@
-"""Classifiers by name: files that hold a question, its thresholds and what they were fitted on. The standard library and pydantic alone."""
+"""Classifiers by name: files that hold a question, its thresholds and what they were fitted on. The
+standard library and pydantic alone.
+"""
 
 import array
 import hashlib
@@ -12,10 +14,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from classifier.api.body import no_constant, no_duplicates
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.decision import check_thresholds
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.schema import (
     BY_CATEGORIES,
     BY_LABELS,
@@ -23,11 +24,12 @@ from classifier.contract.schema import (
     MAX_DIMENSION,
     SLOT,
     WITH_MULTI_LABEL,
+    ApiModel,
     JsonObject,
-    Question,
-    Strict,
+    LabelSpec,
     from_base64,
 )
+from classifier.contract.strict_json import no_constant, no_duplicates
 from classifier.contract.validation import check_question, validate
 
 FOLDER = "classifiers"
@@ -41,35 +43,47 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ClassifierError(Exception):
-    """A classifier's file that can't be used; the message names the file and what to do. ASCII alone, as Lambda's runtime wants it."""
+    """A classifier's file that can't be used; the message names the file and what to do. ASCII
+    alone, as Lambda's runtime wants it.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message.encode("ascii", "backslashreplace").decode())
 
 
-class FittedOn(Strict):
-    """What thresholds and head were fitted on: they promise nothing about another model or another question."""
+class FittedOn(ApiModel):
+    """What thresholds and head were fitted on: they promise nothing about another model or another
+    question.
+    """
 
     model: str = Field(description="The model's name, for people.")
     fingerprint: Sha256 = Field(description="The model's, as `details` gives it.")
     question: Sha256 = Field(description="The sha256 of the question in its canonical form.")
 
 
-class Head(Strict):
-    """Learned vectors in the place of the prompts' embeddings; everything after the products with them is as it is for words.
+class Head(ApiModel):
+    """Learned vectors in the place of the prompts' embeddings; everything after the products with
+    them is as it is for words.
 
-    For a normalised image embedding x and vectors W the logits are scale · W x, in the place of logit_scale · T x with the prompts'
-    embeddings T. So a head with W = T and scale = logit_scale gives the words' own answer, to the last bit.
+    For a normalised image embedding x and vectors W the logits are scale · W x, in the place of
+    logit_scale · T x with the prompts' embeddings T. So a head with W = T and scale = logit_scale
+    gives the words' own answer, to the last bit.
     """
 
     vectors: str = Field(
-        description="W, float32, little-endian, [n, d], in base64. One row for each label, or each category's prompts, in order; with "
-        "multi_label then one for each negative: as many again, or one where negative_template has no {}, or none for a model that judges "
-        "each label alone (SigLIP)."
+        description=(
+            "W, float32, little-endian, [n, d], in base64. One row for each label, or each"
+            " category's prompts, in order; with multi_label then one for each negative: as many"
+            " again, or one where negative_template has no {}, or none for a model that judges each"
+            " label alone (SigLIP)."
+        )
     )
-    scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(description="What the products are multiplied by.")
+    scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        description="What the products are multiplied by."
+    )
     learned_from: list[Sha256] = Field(
-        default_factory=list, description="The sha256 of each picture that it learned from, which can't judge it."
+        default_factory=list,
+        description="The sha256 of each picture that it learned from, which can't judge it.",
     )
 
     def floats(self) -> "array.array[float]":
@@ -80,13 +94,16 @@ class Head(Strict):
         return values
 
 
-class ClassifierFile(Question):
+class ClassifierFile(LabelSpec):
     """classifiers/NAME.json: the question, and what a decision is made of."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [BY_LABELS, BY_CATEGORIES],
-            "dependentSchemas": {"negative_template": WITH_MULTI_LABEL, "head": {"required": ["fitted_on"]}},
+            "dependentSchemas": {
+                "negative_template": WITH_MULTI_LABEL,
+                "head": {"required": ["fitted_on"]},
+            },
         }
     )
 
@@ -95,14 +112,23 @@ class ClassifierFile(Question):
     )
     fitted_on: FittedOn | None = Field(
         None,
-        description="Where thresholds or head were fitted: on which model and question. Without it the thresholds were set by hand.",
+        description=(
+            "Where thresholds or head were fitted: on which model and question. Without it the"
+            " thresholds were set by hand."
+        ),
     )
-    head: Head | None = Field(None, description="What was learned from examples; needs `fitted_on`.")
+    head: Head | None = Field(
+        None, description="What was learned from examples; needs `fitted_on`."
+    )
 
 
-def canonical(question: Question) -> JsonObject:
-    """All that changes a score, with every default written out. Order counts: a head's rows follow it."""
-    names = {label: [label] for label in question.labels} if question.labels else question.categories
+def canonical(question: LabelSpec) -> JsonObject:
+    """All that changes a score, with every default written out. Order counts: a head's rows follow
+    it.
+    """
+    names = (
+        {label: [label] for label in question.labels} if question.labels else question.categories
+    )
     assert names
     return {
         "names": [[name, prompts] for name, prompts in names.items()],
@@ -114,20 +140,26 @@ def canonical(question: Question) -> JsonObject:
     }
 
 
-def question_sha256(question: Question) -> str:
+def question_sha256(question: LabelSpec) -> str:
     """Of the canonical form as JSON in ASCII: keys in order, no white space."""
     text = json.dumps(canonical(question), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def fitted_on(manifest: BundleManifest, question: Question) -> FittedOn:
-    return FittedOn(model=manifest.name, fingerprint=manifest.fingerprint, question=question_sha256(question))
+def fitted_on(manifest: BundleManifest, question: LabelSpec) -> FittedOn:
+    return FittedOn(
+        model=manifest.name, fingerprint=manifest.fingerprint, question=question_sha256(question)
+    )
 
 
-def head_rows(question: Question, manifest: BundleManifest) -> int:
+def head_rows(question: LabelSpec, manifest: BundleManifest) -> int:
     """How many vectors a head for this question has: the prompts, then their negatives."""
     assert question.labels or question.categories
-    prompts = len(question.labels) if question.labels else sum(map(len, (question.categories or {}).values()))
+    prompts = (
+        len(question.labels)
+        if question.labels
+        else sum(map(len, (question.categories or {}).values()))
+    )
     if not question.multi_label or manifest.scoring == "sigmoid":
         return prompts
     return prompts + (prompts if SLOT in question.negative_template else 1)
@@ -141,26 +173,39 @@ def available(folder: Path) -> list[str]:
 def read_classifiers(
     folder: Path, manifest: BundleManifest | None, names: Sequence[str] | None = None
 ) -> dict[str, ClassifierFile]:
-    """The classifiers of these names, or all in the folder, checked against the bundle if there is one. Raises ClassifierError."""
+    """The classifiers of these names, or all in the folder, checked against the bundle if there is
+    one. Raises ClassifierError.
+    """
     names = available(folder) if names is None else names
     if len(names) > MAX_CLASSIFIERS:
         raise ClassifierError(
-            f"{folder} has {len(names)} classifiers; at most {MAX_CLASSIFIERS} are allowed. Name those to deploy."
+            f"{folder} has {len(names)} classifiers; at most {MAX_CLASSIFIERS} are allowed. Name"
+            " those to deploy."
         )
-    size = sum((folder / f"{name}.json").stat().st_size for name in names if (folder / f"{name}.json").is_file())
+    size = sum(
+        (folder / f"{name}.json").stat().st_size
+        for name in names
+        if (folder / f"{name}.json").is_file()
+    )
     if size > MAX_TOTAL_BYTES:
         raise ClassifierError(
-            f"{folder}: these {len(names)} files have {size:,} bytes; at most {MAX_TOTAL_BYTES:,} can be deployed."
+            f"{folder}: these {len(names)} files have {size:,} bytes; at most {MAX_TOTAL_BYTES:,}"
+            " can be deployed."
         )
     files = {name: read_classifier(folder / f"{name}.json") for name in names}
     if manifest is None:
         return files
     for name in names:
         check_fit(files[name], manifest, folder / f"{name}.json")
-    prompts = sum(head_rows(file, manifest) * len(file.templates) for file in files.values() if file.head is None)
+    prompts = sum(
+        head_rows(file, manifest) * len(file.templates)
+        for file in files.values()
+        if file.head is None
+    )
     if prompts > MAX_TOTAL_PROMPTS:
         message = (
-            f"{folder}: these {len(names)} classifiers have {prompts:,} prompts, times templates; at most {MAX_TOTAL_PROMPTS:,}"
+            f"{folder}: these {len(names)} classifiers have {prompts:,} prompts, times templates;"
+            f" at most {MAX_TOTAL_PROMPTS:,}"
         )
         raise ClassifierError(f"{message} can be encoded at start-up. Name fewer to deploy.")
     return files
@@ -170,7 +215,8 @@ def read_classifier(path: Path) -> ClassifierFile:
     """One file, checked by itself, whatever the model. Raises ClassifierError."""
     if not re.fullmatch(CLASSIFIER_NAME, path.stem):
         raise ClassifierError(
-            f"{path} has no name that a request can send; use a-z, 0-9, - and _, at most 64, such as my-labels.json."
+            f"{path} has no name that a request can send; use a-z, 0-9, - and _, at most 64, such"
+            " as my-labels.json."
         )
     try:
         with path.open("rb") as file:
@@ -181,54 +227,79 @@ def read_classifier(path: Path) -> ClassifierFile:
     except OSError as err:
         raise ClassifierError(f"{path} can't be read ({err.strerror}).") from err
     if len(data) > MAX_FILE_BYTES:
-        raise ClassifierError(f"{path} has more than {MAX_FILE_BYTES:,} bytes, which no classifier needs.")
+        raise ClassifierError(
+            f"{path} has more than {MAX_FILE_BYTES:,} bytes, which no classifier needs."
+        )
     try:
-        return parse_classifier(json.loads(data, object_pairs_hook=no_duplicates, parse_constant=no_constant))
-    except ClientError as err:
+        return parse_classifier(
+            json.loads(data, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        )
+    except ApiError as err:
         raise ClassifierError(f"{path}: {err.message}") from err
     except (ValueError, RecursionError) as err:
         raise ClassifierError(f"{path} is not JSON in UTF-8 ({err}).") from err
 
 
 def parse_classifier(value: object) -> ClassifierFile:
-    """Raises ClientError."""
+    """Raises ApiError."""
     if not isinstance(value, dict):
-        raise ClientError(400, "invalid_request", "A classifier is a JSON object.")
+        raise ApiError(400, "invalid_request", "A classifier is a JSON object.")
     file = validate(ClassifierFile, value)
     check_question(file)
     check_thresholds(file)
     if file.head and not file.fitted_on:
-        raise ClientError(400, "invalid_request", "head needs fitted_on: which model and question it learned from.", "head")
+        raise ApiError(
+            400,
+            "invalid_request",
+            "head needs fitted_on: which model and question it learned from.",
+            "head",
+        )
     return file
 
 
 def check_fit(file: ClassifierFile, manifest: BundleManifest, path: Path) -> None:
-    """Raises ClassifierError for thresholds or a head that were fitted on another model or question, or a head of another shape."""
+    """Raises ClassifierError for thresholds or a head that were fitted on another model or
+    question, or a head of another shape.
+    """
     fitted = file.fitted_on
     if fitted is None:
         return
-    command = f"make {'learn' if file.head else 'evaluate'} PICTURES=... CLASSIFIER={path.stem} OPTIONS=--save"
+    command = (
+        f"make {'learn' if file.head else 'evaluate'} PICTURES=... CLASSIFIER={path.stem}"
+        " OPTIONS=--save"
+    )
     if fitted.fingerprint != manifest.fingerprint:
         raise ClassifierError(
-            f"{path} was fitted on {fitted.model} ({fitted.fingerprint[:12]}) and can't be used with {manifest.name} "
-            f"({manifest.fingerprint[:12]}); fit it again: {command}"
+            f"{path} was fitted on {fitted.model} ({fitted.fingerprint[:12]}) and can't be used"
+            f" with {manifest.name} ({manifest.fingerprint[:12]}); fit it again: {command}"
         )
     if fitted.question != (question := question_sha256(file)):
         raise ClassifierError(
-            f"{path} was fitted on other labels or settings ({fitted.question[:12]}) and can't be used with those that it has "
-            f"({question[:12]}); fit it again: {command}"
+            f"{path} was fitted on other labels or settings ({fitted.question[:12]}) and can't be"
+            f" used with those that it has ({question[:12]}); fit it again: {command}"
         )
     if file.head:
-        _check_head(file.head, head_rows(file, manifest), manifest.dimension, f"{path}: head.vectors", command)
+        _check_head(
+            file.head,
+            head_rows(file, manifest),
+            manifest.dimension,
+            f"{path}: head.vectors",
+            command,
+        )
 
 
 def _check_head(head: Head, rows: int, dimension: int, field: str, command: str) -> None:
     try:
         values = head.floats()
     except ValueError as err:
-        raise ClassifierError(f"{field} is not base64 of float32 numbers; fit it again: {command}") from err
+        raise ClassifierError(
+            f"{field} is not base64 of float32 numbers; fit it again: {command}"
+        ) from err
     if len(values) != rows * dimension or dimension > MAX_DIMENSION:
-        message = f"{field} has {len(values)} numbers instead of {rows} x {dimension}; fit it again: {command}"
+        message = (
+            f"{field} has {len(values)} numbers instead of {rows} x {dimension}; fit it again:"
+            f" {command}"
+        )
         raise ClassifierError(message)
     if not all(map(math.isfinite, values)):
         raise ClassifierError(f"{field} has numbers that are not finite; fit it again: {command}")

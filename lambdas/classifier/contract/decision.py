@@ -1,10 +1,12 @@
-"""Thresholds: checked against what they are for, and the decision that they give. The standard library and pydantic alone."""
+"""Thresholds: checked against what they are for, and the decision that they give. The standard
+library and pydantic alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from classifier.contract.errors import ClientError, quoted, shortened
-from classifier.contract.schema import JsonObject, Question
+from classifier.contract.errors import ApiError, quoted, shortened
+from classifier.contract.schema import JsonObject, LabelSpec
 from classifier.contract.validation import unknown_name
 
 Thresholds = Mapping[str, float | Mapping[str, float]]
@@ -17,57 +19,87 @@ def decide(
     largest_cosine: float = 1.0,
     min_similarity: float | None = None,
 ) -> JsonObject:
-    """The names that reached a threshold, best first, ties in the order given, and the strictest action of them all, or None.
+    """The names that reached a threshold, best first, ties in the order given, and the strictest
+    action of them all, or None.
 
-    `probabilities`: of every name, none dropped. `actions`: mildest first; without them every action is None. Each name comes with the
-    strictest of its thresholds that it reached. Nothing counts where `largest_cosine`, of all names' prompts, is below `min_similarity`.
+    `probabilities`: of every name, none dropped. `actions`: mildest first; without them every
+    action is None. Each name comes with the strictest of its thresholds that it reached. Nothing
+    counts where `largest_cosine`, of all names' prompts, is below `min_similarity`.
     """
     reached: list[JsonObject] = []
-    for name, probability in probabilities.items() if min_similarity is None or largest_cosine >= min_similarity else ():
+    for name, probability in (
+        probabilities.items() if min_similarity is None or largest_cosine >= min_similarity else ()
+    ):
         limits = by_action(thresholds.get(name, {}), actions)
         action = next((action for action in reversed(limits) if probability >= limits[action]), "")
         if action in limits:
-            reached.append({"name": name, "probability": probability, "threshold": limits[action], "action": action})
+            reached.append(
+                {
+                    "name": name,
+                    "probability": probability,
+                    "threshold": limits[action],
+                    "action": action,
+                }
+            )
     reached.sort(key=lambda entry: -entry["probability"])
     taken = {entry["action"] for entry in reached}
-    return {"labels": reached, "action": next((action for action in reversed(actions or ()) if action in taken), None)}
+    return {
+        "labels": reached,
+        "action": next((action for action in reversed(actions or ()) if action in taken), None),
+    }
 
 
-def by_action(threshold: float | Mapping[str, float], actions: Sequence[str] | None) -> dict[str | None, float]:
+def by_action(
+    threshold: float | Mapping[str, float], actions: Sequence[str] | None
+) -> dict[str | None, float]:
     """One name's thresholds, mildest first; without actions, its only one under None."""
     if isinstance(threshold, Mapping):
         return {action: threshold[action] for action in actions or () if action in threshold}
     return {None: threshold}
 
 
-def check_thresholds(question: Question) -> None:
-    """Raises ClientError for thresholds that don't fit the names or the actions."""
-    names, actions = list(question.labels or question.categories or ()), question.actions
+def check_thresholds(question: LabelSpec) -> None:
+    """Raises ApiError for thresholds that don't fit the names or the actions."""
+    names = list(question.labels or question.categories or ())
+    actions = question.actions
     thresholds = question.thresholds or {}
     for name, threshold in thresholds.items():
         field = f"thresholds.{shortened(name)}"
         if name not in names:
-            raise _refused(field, f"thresholds has {unknown_name(name, names, 'label or category')}")
+            raise _refused(
+                field, f"thresholds has {unknown_name(name, names, 'label or category')}"
+            )
         if actions is None:
             if isinstance(threshold, dict):
-                raise _refused(field, f"{field} names actions; list them in actions, mildest first, or send one probability.")
+                raise _refused(
+                    field,
+                    f"{field} names actions; list them in actions, mildest first, or send one"
+                    " probability.",
+                )
             continue
         if not isinstance(threshold, dict):
-            raise _refused(field, f"{field} must say which action it is for: {{{quoted(actions[0])}: {threshold}}}.")
+            raise _refused(
+                field,
+                f"{field} must say which action it is for: {{{quoted(actions[0])}: {threshold}}}.",
+            )
         for action in threshold:
             if action not in actions:
                 raise _refused(field, f"{field} has {unknown_name(action, actions, 'action')}")
         for (mild, lower), (strict, higher) in pairwise(by_action(threshold, actions).items()):
             if higher < lower:
                 message = (
-                    f"{field} has {lower} for {quoted(str(mild))} and {higher} for {quoted(str(strict))}, which is stricter: its threshold "
-                    "must be at least as high. actions go from the mildest to the strictest."
+                    f"{field} has {lower} for {quoted(str(mild))} and {higher} for"
+                    f" {quoted(str(strict))}, which is stricter: its threshold must be at least as"
+                    " high. actions go from the mildest to the strictest."
                 )
                 raise _refused(field, message)
     if thresholds and len(names) == 1 and not question.multi_label:
-        message = f"thresholds has no meaning for {quoted(names[0])} alone, which always gets 1.0; send multi_label: true, or other names beside it."
+        message = (
+            f"thresholds has no meaning for {quoted(names[0])} alone, which always gets 1.0; send"
+            " multi_label: true, or other names beside it."
+        )
         raise _refused("thresholds", message)
 
 
-def _refused(field: str, message: str) -> ClientError:
-    return ClientError(400, "invalid_request", message, field)
+def _refused(field: str, message: str) -> ApiError:
+    return ApiError(400, "invalid_request", message, field)

@@ -5,19 +5,25 @@ import json
 MAX_QUOTED_CHARACTERS = 60
 
 
-class ClientError(Exception):
+class ApiError(Exception):
     """A request that can't be answered; `message` says what was wrong and what would be right.
 
-    `code` is one of the API's error codes; `field` is the path of the offending field, such as `labels.3`, if there is one.
+    `code` is one of the API's error codes; `field` is the path of the offending field, such as
+    `labels.3`, if there is one.
     """
 
     def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.field = status, code, message, field
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
 
     def body(self) -> dict[str, str]:
         """The error as the response carries it."""
-        return {"message": self.message, "code": self.code} | ({"field": self.field} if self.field else {})
+        return {"message": self.message, "code": self.code} | (
+            {"field": self.field} if self.field else {}
+        )
 
 
 def shortened(text: str) -> str:

@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from classifier.api.body import no_constant
 from classifier.contract.decision import check_thresholds
-from classifier.contract.errors import ClientError, shortened
+from classifier.contract.errors import ApiError, shortened
 from classifier.contract.schema import (
     MAX_SQUARES,
     QUERY_LISTS,
@@ -15,9 +14,17 @@ from classifier.contract.schema import (
     ClassifyRequest,
     HuggingFaceRequest,
     JsonObject,
-    Question,
+    LabelSpec,
 )
-from classifier.contract.validation import check_exactly_one, check_joined_labels, check_question, refuse, unknown, validate
+from classifier.contract.strict_json import no_constant
+from classifier.contract.validation import (
+    check_exactly_one,
+    check_joined_labels,
+    check_question,
+    refuse,
+    unknown,
+    validate,
+)
 
 # What Hugging Face's form calls our fields.
 HUGGING_FACE_FIELDS = {
@@ -29,20 +36,26 @@ HUGGING_FACE_FIELDS = {
 # How a request names its pictures. Where they come from a store, it has none of these.
 PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
 # The smallest PNG there is stands for them.
-_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+_PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request, how the caller named its fields, and whether the answer takes Hugging Face's form."""
+    """A request, the caller's names of its fields, and whether it has Hugging Face's form."""
 
     request: ClassifyRequest
     field_names: Mapping[str, str] = field(default_factory=dict)
     hugging_face: bool = False
 
     def path(self, name: str, *rest: object) -> str:
-        """The caller's own path of a part of the request, such as `labels.3`, each step cut to what an error can hold."""
-        return ".".join((self.field_names.get(name, name), *(shortened(str(step)) for step in rest)))
+        """The caller's own path of a part of the request, such as `labels.3`, each step cut to what
+        an error can hold.
+        """
+        return ".".join(
+            (self.field_names.get(name, name), *(shortened(str(step)) for step in rest))
+        )
 
 
 def is_hugging_face(body: JsonObject | bytes) -> bool:
@@ -51,12 +64,12 @@ def is_hugging_face(body: JsonObject | bytes) -> bool:
 
 
 def parse(body: JsonObject | bytes, query: Mapping[str, Sequence[str]]) -> ParsedRequest:
-    """Raises ClientError."""
+    """Raises ApiError."""
     return parse_query(query, body) if isinstance(body, bytes) else parse_json(body)
 
 
 def parse_json(value: JsonObject) -> ParsedRequest:
-    """Raises ClientError."""
+    """Raises ApiError."""
     if is_hugging_face(value):
         return ParsedRequest(_parse_hugging_face(value), HUGGING_FACE_FIELDS, hugging_face=True)
     request = validate(ClassifyRequest, value)
@@ -70,14 +83,19 @@ def parse_json(value: JsonObject) -> ParsedRequest:
 
 
 def parse_options(options: JsonObject) -> ParsedRequest:
-    """A request whose pictures come from a store: `images` holds a stand-in. Raises ClientError."""
+    """A request whose pictures come from a store: `images` holds a stand-in. Raises ApiError."""
     if named := next((name for name in PICTURE_FIELDS if name in options), None):
-        raise ClientError(400, "invalid_request", f"{named} can't be here: the pictures come from the store; remove it.", named)
+        raise ApiError(
+            400,
+            "invalid_request",
+            f"{named} can't be here: the pictures come from the store; remove it.",
+            named,
+        )
     return parse_json({**options, "images": [_PIXEL]})
 
 
 def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedRequest:
-    """A request whose body is the image itself. Raises ClientError."""
+    """A request whose body is the image itself. Raises ApiError."""
     value: JsonObject = {}
     for name, texts in query.items():
         if name not in QUERY_PARAMETERS:
@@ -86,12 +104,15 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedReque
             value[name] = list(texts)
         elif len(texts) > 1:
             message = f"The query parameter {name} was sent {len(texts)} times; send it once."
-            raise ClientError(400, "invalid_request", message, name)
+            raise ApiError(400, "invalid_request", message, name)
         else:
             value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
     if "labels" not in value and "classifier" not in value:
-        message = "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a classifier: ?classifier=NAME."
-        raise ClientError(400, "invalid_request", message, "labels")
+        message = (
+            "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a"
+            " classifier: ?classifier=NAME."
+        )
+        raise ApiError(400, "invalid_request", message, "labels")
     request = validate(ClassifyRequest, value).model_copy(update={"image_data": image})
     _check_combinations(request)
     return ParsedRequest(request)
@@ -109,24 +130,48 @@ def _parse_hugging_face(value: JsonObject) -> ClassifyRequest:
 
 
 def _check_combinations(request: ClassifyRequest) -> None:
-    """Checks what no field can check alone. Raises ClientError."""
+    """Checks what no field can check alone. Raises ApiError."""
     if request.classifier is None:
         # One label alone may be asked for an embedding's sake.
         check_question(request, one_label=request.embedding)
         check_thresholds(request)
-    embedding, named = request.image_embedding, request.classifier is not None
+    embedding = request.image_embedding
+    named = request.classifier is not None
     contradictions = (
-        *((name, named, "is the classifier's own; remove it, or send it without classifier.") for name in Question.model_fields),
-        ("regions_combine", named, "changes the probabilities that a classifier's thresholds are for; remove it."),
+        *(
+            (name, named, "is the classifier's own; remove it, or send it without classifier.")
+            for name in LabelSpec.model_fields
+        ),
+        (
+            "regions_combine",
+            named,
+            "changes the probabilities that a classifier's thresholds are for; remove it.",
+        ),
         (
             "actions",
             request.thresholds is None,
             "say what is to be done from which probability on; send thresholds, or remove them.",
         ),
-        ("min_similarity", request.thresholds is None, "needs thresholds; send them, or remove it."),
-        ("fit", embedding is not None, "prepares an image, and image_embedding has none; remove one of them."),
-        ("regions", embedding is not None, "are cut from an image, and image_embedding has none; remove one of them."),
-        ("regions", request.fit == "tiles", 'and fit: "tiles" are two ways to cut an image; remove one of them.'),
+        (
+            "min_similarity",
+            request.thresholds is None,
+            "needs thresholds; send them, or remove it.",
+        ),
+        (
+            "fit",
+            embedding is not None,
+            "prepares an image, and image_embedding has none; remove one of them.",
+        ),
+        (
+            "regions",
+            embedding is not None,
+            "are cut from an image, and image_embedding has none; remove one of them.",
+        ),
+        (
+            "regions",
+            request.fit == "tiles",
+            'and fit: "tiles" are two ways to cut an image; remove one of them.',
+        ),
         ("regions_combine", request.regions is None, "needs regions; send them, or remove it."),
         (
             "regions_combine",
@@ -135,13 +180,15 @@ def _check_combinations(request: ClassifyRequest) -> None:
         ),
     )
     refuse(request, contradictions)
-    squares, images = (request.regions or 0) ** 2 + 1, len(request.images or ())
+    squares = (request.regions or 0) ** 2 + 1
+    images = len(request.images or ())
     if request.regions and images * squares > MAX_SQUARES:
         message = (
-            f"regions: {request.regions} makes {squares} pictures of each of {images}; at most {MAX_SQUARES} are allowed in all. "
-            f"Send at most {MAX_SQUARES // squares} images, or fewer regions."
+            f"regions: {request.regions} makes {squares} pictures of each of {images}; at most"
+            f" {MAX_SQUARES} are allowed in all. Send at most {MAX_SQUARES // squares} images, or"
+            " fewer regions."
         )
-        raise ClientError(400, "invalid_request", message, "regions")
+        raise ApiError(400, "invalid_request", message, "regions")
 
 
 def _number_or_boolean(text: str) -> object:
@@ -149,5 +196,5 @@ def _number_or_boolean(text: str) -> object:
         return text.lower() == "true"
     try:
         return json.loads(text, parse_constant=no_constant)
-    except (ValueError, RecursionError, ClientError):
+    except (ValueError, RecursionError, ApiError):
         return text

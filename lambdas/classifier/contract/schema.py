@@ -27,8 +27,8 @@ MAX_SQUARES = 200
 MAX_PROMPTS = 2000
 # A text that fits the context is far shorter. Categories' names and templates may be as long.
 MAX_CHARACTERS = 1_000
-# Cleaning takes up to 5 µs a character and 35 µs a line (measured on two cores of an AMD EPYC). These count every label and negative,
-# in every template.
+# Cleaning takes up to 5 µs a character and 35 µs a line (measured on two cores of an AMD EPYC).
+# These count every label and negative, in every template.
 MAX_TOTAL_CHARACTERS = 300_000
 MAX_TOTAL_LINES = 10_000
 # The largest embeddings of open_clip's models have 1,280 numbers.
@@ -39,13 +39,16 @@ MAX_ANSWER_BYTES = 5_500_000
 MAX_OBJECT_BYTES = 50_000_000
 MAX_READ_BYTES = 60_000_000
 # Where a bucket holds what is ours, beside the pictures.
-RESULTS, MANIFESTS, MAP_RUNS = "results/", "manifests/", "map-runs/"
+RESULTS = "results/"
+MANIFESTS = "manifests/"
+MAP_RUNS = "map-runs/"
 EVENT_SOURCE = "clip-classifier"
 SLOT = "{}"
 CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-# The content types of a body that is an image: by their registered names, and as some clients call them.
+# The content types of a body that is an image: by their registered names, and as some clients call
+# them.
 IMAGE_TYPES = (
     *(f"image/{name.lower()}" for name in IMAGE_FORMATS),
     *(f"image/{name}" for name in ("jpg", "pjpeg", "x-png")),
@@ -54,8 +57,9 @@ IMAGE_TYPES = (
 )
 # What curl says where nobody names the type: an image is taken, a form is not.
 FORM_TYPE = "application/x-www-form-urlencoded"
-# What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is lost; with */* JSON would arrive in
-# base64. Those that are refused are listed too, so that the refusal can say what the bytes are.
+# What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is
+# lost; with */* JSON would arrive in base64. Those that are refused are listed too, so that the
+# refusal can say what the bytes are.
 BINARY_TYPES = (
     *IMAGE_TYPES,
     FORM_TYPE,
@@ -72,7 +76,8 @@ _BASE64_MARK = re.compile(r";\s*base64\s*,", re.IGNORECASE)
 
 
 def from_base64(text: str) -> bytes:
-    """Accepts standard and URL-safe base64, padded or not, with white space, and a data: URI with any parameters.
+    """Accepts standard and URL-safe base64, padded or not, with white space, and a data: URI with
+    any parameters.
 
     Raises ValueError for anything else.
     """
@@ -91,7 +96,10 @@ def from_base64(text: str) -> bytes:
         return binascii.a2b_base64(encoded, strict_mode=True)
 
 
-NOT_BASE64 = "is not base64; encode the image file's bytes, for instance with: base64 < FILE. Addresses are not fetched."
+NOT_BASE64 = (
+    "is not base64; encode the image file's bytes, for instance with: base64 < FILE. Addresses are"
+    " not fetched."
+)
 
 
 def _decode_or_none(value: object) -> bytes | None:
@@ -125,24 +133,31 @@ def _decode_or_stored(value: object) -> bytes | StoredImage | None:
         return _decode_or_none(value)
     stored = value.get("image_s3")
     if value.keys() != {"image_s3"} or not isinstance(stored, dict) or stored.keys() != {"key"}:
-        raise PydanticCustomError("custom", 'must be a string, the image file in base64, or {"image_s3": {"key": "…"}}.')
+        raise PydanticCustomError(
+            "custom", 'must be a string, the image file in base64, or {"image_s3": {"key": "…"}}.'
+        )
     return StoredImage.model_validate(stored)
 
 
-def at_most(maximum: int) -> BeforeValidator:
+def max_entries(maximum: int) -> BeforeValidator:
     """Checks a size before the elements: of a million wrong ones each would become an error."""
 
     def check(value: object) -> object:
         if isinstance(value, list | dict) and len(value) > maximum:
-            raise PydanticKnownError("too_long", {"field_type": "List", "max_length": maximum, "actual_length": len(value)})
+            raise PydanticKnownError(
+                "too_long",
+                {"field_type": "List", "max_length": maximum, "actual_length": len(value)},
+            )
         return value
 
     return BeforeValidator(check)
 
 
-def whole(text: str) -> str:
+def reject_replacement_character(text: str) -> str:
     if LOST_CHARACTER in text:
-        raise PydanticCustomError("custom", "has U+FFFD, what is left of a character that was not UTF-8; send UTF-8.")
+        raise PydanticCustomError(
+            "custom", "has U+FFFD, what is left of a character that was not UTF-8; send UTF-8."
+        )
     return text
 
 
@@ -154,7 +169,9 @@ def _template(text: str) -> str:
 
 def _negative_template(text: str) -> str:
     if text.count(SLOT) > 1:
-        raise PydanticCustomError("custom", "has {} more than once; use it at most once, where the label goes.")
+        raise PydanticCustomError(
+            "custom", "has {} more than once; use it at most once, where the label goes."
+        )
     return text
 
 
@@ -167,7 +184,9 @@ def _threshold(value: object) -> float | dict[str, float]:
     """A union of the two would be told as two errors."""
     if isinstance(value, dict):
         if not value:
-            raise PydanticCustomError("custom", 'is empty; give each action a probability: {"review": 0.4}.')
+            raise PydanticCustomError(
+                "custom", 'is empty; give each action a probability: {"review": 0.4}.'
+            )
         return {str(action): _probability(p) for action, p in value.items()}
     return _probability(value)
 
@@ -175,14 +194,17 @@ def _threshold(value: object) -> float | dict[str, float]:
 def _probability(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise PydanticCustomError(
-            "custom", "must be a probability from 0 to 1, or with actions an object of them, one an action."
+            "custom",
+            "must be a probability from 0 to 1, or with actions an object of them, one an action.",
         )
     return float(value)
 
 
 def _unique_actions(actions: list[str]) -> list[str]:
     if len(set(actions)) < len(actions):
-        raise PydanticCustomError("custom", "has the same action twice; name each once, the mildest first.")
+        raise PydanticCustomError(
+            "custom", "has the same action twice; name each once, the mildest first."
+        )
     return actions
 
 
@@ -209,24 +231,26 @@ ImageOrNone = Annotated[
 Label = Annotated[
     str,
     StringConstraints(min_length=1),
-    AfterValidator(whole),
+    AfterValidator(reject_replacement_character),
     Field(json_schema_extra={"format": "label"}),
 ]
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
-    AfterValidator(whole),
+    AfterValidator(reject_replacement_character),
     Field(json_schema_extra={"format": "label"}),
 ]
 Labels = Annotated[
     list[Label],
-    Field(min_length=1, max_length=MAX_LABELS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-    at_most(MAX_LABELS),
+    Field(
+        min_length=1, max_length=MAX_LABELS, fail_fast=True, json_schema_extra={"uniqueItems": True}
+    ),
+    max_entries(MAX_LABELS),
 ]
 Template = Annotated[
     str,
     StringConstraints(max_length=MAX_CHARACTERS),
-    AfterValidator(whole),
+    AfterValidator(reject_replacement_character),
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
@@ -234,125 +258,214 @@ _SHARE_SCHEMA: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 Threshold = Annotated[
     float | dict[str, float],
     PlainValidator(_threshold),
-    WithJsonSchema({"anyOf": [_SHARE_SCHEMA, {"type": "object", "additionalProperties": _SHARE_SCHEMA, "minProperties": 1}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _SHARE_SCHEMA,
+                {"type": "object", "additionalProperties": _SHARE_SCHEMA, "minProperties": 1},
+            ]
+        }
+    ),
 ]
-Action = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(whole)]
+Action = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_ACTION_CHARACTERS),
+    AfterValidator(reject_replacement_character),
+]
 Fit = Literal["crop", "pad", "squash", "tiles"]
 
 
-class Strict(BaseModel):
+class ApiModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
-class Pictures(Strict):
+class ImageFields(ApiModel):
     image_data: Image | None = Field(
-        None, description="One image file in base64: standard or URL-safe alphabet, white space and a `data:` prefix are fine."
-    )
-    images: Annotated[list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), at_most(MAX_IMAGES)] | None = Field(
         None,
-        description=f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or {{"error": …}}, …]}}`, one entry for each, in order; '
-        'a bad image fails only its own entry. `{"image_s3": {"key": "…"}}` may stand in a file\'s place.',
+        description=(
+            "One image file in base64: standard or URL-safe alphabet, white space and a `data:`"
+            " prefix are fine."
+        ),
+    )
+    images: (
+        Annotated[
+            list[ImageOrNone], Field(min_length=1, max_length=MAX_IMAGES), max_entries(MAX_IMAGES)
+        ]
+        | None
+    ) = Field(
+        None,
+        description=(
+            f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or'
+            ' {"error": …}, …]}`, one entry for each, in order; a bad image fails only its own'
+            ' entry. `{"image_s3": {"key": "…"}}` may stand in a file\'s place.'
+        ),
     )
     image_s3: StoredImage | None = Field(
         None,
-        description='`{"key": "…"}`: a file of at most 50 MB in the deployment\'s bucket, under its `bulk_prefix`, in `image_data`\'s place. Only where '
-        "the deployment has a bucket.",
+        description=(
+            '`{"key": "…"}`: a file of at most 50 MB in the deployment\'s bucket, under its'
+            " `bulk_prefix`, in `image_data`'s place. Only where the deployment has a bucket."
+        ),
     )
     image_embedding: (
-        Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True), at_most(MAX_DIMENSION)] | None
+        Annotated[
+            list[Annotated[float, Field(allow_inf_nan=False)]],
+            Field(fail_fast=True),
+            max_entries(MAX_DIMENSION),
+        ]
+        | None
     ) = Field(
         None,
-        description="The vector that an earlier answer gave, instead of the image: new labels without sending or encoding it again.",
+        description=(
+            "The vector that an earlier answer gave, instead of the image: new labels without"
+            " sending or encoding it again."
+        ),
         json_schema_extra={"format": "embedding"},
     )
 
 
-class Question(Strict):
-    """What to look for, and from which probability on a name counts. A request has these fields, and a classifier's file."""
+class LabelSpec(ApiModel):
+    """What to look for, and from which probability on a name counts. A request has these fields,
+    and a classifier's file.
+    """
 
     labels: Labels | None = Field(
         None,
-        description=f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and `"cat "` are), each at most as long '
-        "as the model reads (75 tokens for CLIP). A single label may hold no comma: it usually is several labels joined by mistake.",
+        description=(
+            f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and'
+            ' `"cat "` are), each at most as long as the model reads (75 tokens for CLIP). A'
+            " single label may hold no comma: it usually is several labels joined by mistake."
+        ),
     )
-    categories: Annotated[dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), at_most(MAX_LABELS)] | None = Field(
+    categories: (
+        Annotated[
+            dict[Name, Labels], Field(min_length=1, max_length=MAX_LABELS), max_entries(MAX_LABELS)
+        ]
+        | None
+    ) = Field(
         None,
-        description='`{"gaming": ["a thumbnail of a casual gaming stream", …], …}`: several prompts for one answer. `result` is by category, in '
-        "order. A prompt stands in one category only.",
+        description=(
+            '`{"gaming": ["a thumbnail of a casual gaming stream", …], …}`: several prompts for one'
+            " answer. `result` is by category, in order. A prompt stands in one category only."
+        ),
     )
     combine: Literal["sum", "max"] = Field(
         "sum",
-        description="With `categories`: `sum` adds its prompts' probabilities; `max` is a softmax over each category's best prompt, "
-        "so that more prompts are no advantage.",
+        description=(
+            "With `categories`: `sum` adds its prompts' probabilities; `max` is a softmax over each"
+            " category's best prompt, so that more prompts are no advantage."
+        ),
     )
     templates: Annotated[
         list[Template],
-        Field(min_length=1, max_length=MAX_TEMPLATES, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-        at_most(MAX_TEMPLATES),
+        Field(
+            min_length=1,
+            max_length=MAX_TEMPLATES,
+            fail_fast=True,
+            json_schema_extra={"uniqueItems": True},
+        ),
+        max_entries(MAX_TEMPLATES),
         AfterValidator(_unique),
     ] = Field(
         [SLOT],
-        description=f"1 to {MAX_TEMPLATES} sentences with one `{{}}`, for every label or prompt; their embeddings are averaged.",
+        description=(
+            f"1 to {MAX_TEMPLATES} sentences with one `{{}}`, for every label or prompt; their"
+            " embeddings are averaged."
+        ),
     )
     multi_label: bool = Field(
         False,
-        description="Judge every label alone, present against absent; probabilities don't sum to 1. A category gets its best prompt's.",
+        description=(
+            "Judge every label alone, present against absent; probabilities don't sum to 1. A"
+            " category gets its best prompt's."
+        ),
     )
     negative_template: Annotated[
         str,
         StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
-        AfterValidator(whole),
+        AfterValidator(reject_replacement_character),
         AfterValidator(_negative_template),
         Field(json_schema_extra={"format": "negative template"}),
     ] = Field(
         "no {}",
-        description="With `multi_label`: what stands for absence; goes through the same templates. Without `{}` one text serves all.",
+        description=(
+            "With `multi_label`: what stands for absence; goes through the same templates. Without"
+            " `{}` one text serves all."
+        ),
     )
     fit: Fit | None = Field(
         None,
-        description="How a picture that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or in `tiles`: two or three "
-        "squares along the long side, embeddings averaged. Default: as the model was trained, which is `crop` for CLIP.",
+        description=(
+            "How a picture that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or"
+            " in `tiles`: two or three squares along the long side, embeddings averaged. Default:"
+            " as the model was trained, which is `crop` for CLIP."
+        ),
     )
     actions: (
         Annotated[
             list[Action],
-            Field(min_length=1, max_length=MAX_ACTIONS, fail_fast=True, json_schema_extra={"uniqueItems": True}),
-            at_most(MAX_ACTIONS),
+            Field(
+                min_length=1,
+                max_length=MAX_ACTIONS,
+                fail_fast=True,
+                json_schema_extra={"uniqueItems": True},
+            ),
+            max_entries(MAX_ACTIONS),
             AfterValidator(_unique_actions),
         ]
         | None
     ) = Field(
         None,
-        description=f'With `thresholds`: 1 to {MAX_ACTIONS} names of what is to be done, mildest first, such as `["review", "block"]`.',
+        description=(
+            f"With `thresholds`: 1 to {MAX_ACTIONS} names of what is to be done, mildest first,"
+            ' such as `["review", "block"]`.'
+        ),
     )
-    thresholds: Annotated[dict[Name, Threshold], Field(min_length=1), at_most(MAX_LABELS)] | None = Field(
+    thresholds: (
+        Annotated[dict[Name, Threshold], Field(min_length=1), max_entries(MAX_LABELS)] | None
+    ) = Field(
         None,
-        description="From which probability on a label or category counts: `{name: p}`, or with `actions` `{name: {action: p}}`, a stricter "
-        "action's at least a milder one's. The answer then has a `decision`. Names without one never count. A label alone needs `multi_label`.",
+        description=(
+            "From which probability on a label or category counts: `{name: p}`, or with `actions`"
+            " `{name: {action: p}}`, a stricter action's at least a milder one's. The answer then"
+            " has a `decision`. Names without one never count. A label alone needs `multi_label`."
+        ),
     )
     min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,
-        description="With `thresholds`: where the largest cosine of all labels' prompts is below it, the picture is none of these, and no "
-        "name counts.",
+        description=(
+            "With `thresholds`: where the largest cosine of all labels' prompts is below it, the"
+            " picture is none of these, and no name counts."
+        ),
     )
 
 
-class Options(Strict):
+class OutputFields(ApiModel):
     classifier: Annotated[str, StringConstraints(pattern=CLASSIFIER_NAME)] | None = Field(
         None,
-        description="The name of a deployed classifier, instead of `labels` or `categories` and all that goes with them. `GET /classifiers` "
-        "lists them. The answer has a `decision` where it has thresholds.",
+        description=(
+            "The name of a deployed classifier, instead of `labels` or `categories` and all that"
+            " goes with them. `GET /classifiers` lists them. The answer has a `decision` where it"
+            " has thresholds."
+        ),
     )
     regions: Annotated[int, Field(ge=2, le=4), BeforeValidator(_whole_number)] | None = Field(
         None,
-        description="2, 3 or 4: also answer for the squares of such a grid, 2 x 2 to 4 x 4, that overlap and cover the picture: "
-        '`regions: [{"box": [left, top, width, height], "result": {…}}, …]`, row by row, in fractions of the upright picture, with the '
-        f"names that `result` keeps. At most {MAX_SQUARES} pictures and squares in all. Not with `fit: tiles` or `image_embedding`.",
+        description=(
+            "2, 3 or 4: also answer for the squares of such a grid, 2 x 2 to 4 x 4, that overlap"
+            ' and cover the picture: `regions: [{"box": [left, top, width, height], "result":'
+            " {…}}, …]`, row by row, in fractions of the upright picture, with the names that"
+            f" `result` keeps. At most {MAX_SQUARES} pictures and squares in all. Not with `fit:"
+            " tiles` or `image_embedding`."
+        ),
     )
     regions_combine: Literal["whole", "max"] = Field(
         "whole",
-        description="With `regions`: `result` is of the `whole` picture; with `multi_label` too, `max` makes each probability the best of the "
-        "whole and its regions, so that a small thing counts.",
+        description=(
+            "With `regions`: `result` is of the `whole` picture; with `multi_label` too, `max`"
+            " makes each probability the best of the whole and its regions, so that a small thing"
+            " counts."
+        ),
     )
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Drop what is less likely; the rest comes best first."
@@ -361,26 +474,36 @@ class Options(Strict):
         None, description="Keep the best k, best first."
     )
     embedding: bool = Field(False, description="Also give the picture's normalised vector.")
-    details: bool = Field(False, description="Also give `similarities` (the cosine of every prompt), `model` and `image`.")
+    details: bool = Field(
+        False,
+        description="Also give `similarities` (the cosine of every prompt), `model` and `image`.",
+    )
 
 
-_BESIDE_NO_CLASSIFIER = ("regions_combine", *Question.model_fields)
+NOT_WITH_CLASSIFIER = ("regions_combine", *LabelSpec.model_fields)
 
 
-def _alone(name: str, *excluded: str) -> JsonObject:
+def requires_without(name: str, *excluded: str) -> JsonObject:
     absent = {other: False for other in excluded if other != name}
     return {"required": [name]} | ({"properties": absent} if absent else {})
 
 
-# What to look for: labels or categories, and what goes with neither or with one alone. The rules of a classifier's file too.
-BY_LABELS = _alone("labels", "categories", "combine", "classifier")
-BY_CATEGORIES = _alone("categories", "labels", "classifier") | {
-    "anyOf": [{"properties": {"combine": {"const": "max"}}}, {"properties": {"multi_label": {"const": False}}}]
+# What to look for: labels or categories, and what goes with neither or with one alone. The rules of
+# a classifier's file too.
+BY_LABELS = requires_without("labels", "categories", "combine", "classifier")
+BY_CATEGORIES = requires_without("categories", "labels", "classifier") | {
+    "anyOf": [
+        {"properties": {"combine": {"const": "max"}}},
+        {"properties": {"multi_label": {"const": False}}},
+    ]
 }
-WITH_MULTI_LABEL: JsonObject = {"required": ["multi_label"], "properties": {"multi_label": {"const": True}}}
+WITH_MULTI_LABEL: JsonObject = {
+    "required": ["multi_label"],
+    "properties": {"multi_label": {"const": True}},
+}
 
 
-class ClassifyRequest(Options, Question, Pictures):
+class ClassifyRequest(OutputFields, LabelSpec, ImageFields):
     """One image or several, and what to look for in them."""
 
     model_config = ConfigDict(
@@ -388,12 +511,23 @@ class ClassifyRequest(Options, Question, Pictures):
             "allOf": [
                 {
                     "oneOf": [
-                        *(_alone(name) for name in ("image_data", "images", "image_s3")),
-                        _alone("image_embedding", "fit", "regions"),
+                        *(requires_without(name) for name in ("image_data", "images", "image_s3")),
+                        requires_without("image_embedding", "fit", "regions"),
                     ]
                 },
-                {"anyOf": [BY_LABELS, BY_CATEGORIES, _alone("classifier", *_BESIDE_NO_CLASSIFIER)]},
-                {"not": {"required": ["regions", "fit"], "properties": {"fit": {"const": "tiles"}}}},
+                {
+                    "anyOf": [
+                        BY_LABELS,
+                        BY_CATEGORIES,
+                        requires_without("classifier", *NOT_WITH_CLASSIFIER),
+                    ]
+                },
+                {
+                    "not": {
+                        "required": ["regions", "fit"],
+                        "properties": {"fit": {"const": "tiles"}},
+                    }
+                },
             ],
             "dependentSchemas": {
                 "actions": {"required": ["thresholds"]},
@@ -401,7 +535,12 @@ class ClassifyRequest(Options, Question, Pictures):
                 "negative_template": WITH_MULTI_LABEL,
                 "regions": {
                     "anyOf": [
-                        {"properties": {"regions": {"const": count}, "images": {"maxItems": MAX_SQUARES // (count**2 + 1)}}}
+                        {
+                            "properties": {
+                                "regions": {"const": count},
+                                "images": {"maxItems": MAX_SQUARES // (count**2 + 1)},
+                            }
+                        }
                         for count in (2, 3, 4)
                     ]
                 },
@@ -418,7 +557,9 @@ class ClassifyRequest(Options, Question, Pictures):
 
 
 def _split(value: object) -> object:
-    """Hugging Face's examples join labels with commas. What looks like a JSON list is refused later, as it is anywhere."""
+    """Hugging Face's examples join labels with commas. What looks like a JSON list is refused
+    later, as it is anywhere.
+    """
     if not isinstance(value, str) or value.lstrip().startswith("["):
         return [value] if isinstance(value, str) else value
     return [label.strip() for label in value.split(",")]
@@ -426,25 +567,32 @@ def _split(value: object) -> object:
 
 def _decode_input(value: object) -> bytes:
     """Hugging Face's client for JavaScript puts the image into an object."""
-    return _decode(value["image"] if isinstance(value, dict) and value.keys() == {"image"} else value)
+    return _decode(
+        value["image"] if isinstance(value, dict) and value.keys() == {"image"} else value
+    )
 
 
 _INPUT_SCHEMA = {
     "anyOf": [
         _BASE64_SCHEMA,
-        {"type": "object", "properties": {"image": _BASE64_SCHEMA}, "required": ["image"], "additionalProperties": False},
+        {
+            "type": "object",
+            "properties": {"image": _BASE64_SCHEMA},
+            "required": ["image"],
+            "additionalProperties": False,
+        },
     ]
 }
 
 
-class HuggingFaceParameters(Strict):
-    candidate_labels: Annotated[Labels, BeforeValidator(_split, json_schema_input_type=Labels | Label)] = Field(
-        description="A list, or one string with commas between the labels."
-    )
+class HuggingFaceParameters(ApiModel):
+    candidate_labels: Annotated[
+        Labels, BeforeValidator(_split, json_schema_input_type=Labels | Label)
+    ] = Field(description="A list, or one string with commas between the labels.")
     hypothesis_template: Template = "This is a photo of {}."
 
 
-class HuggingFaceRequest(Strict):
+class HuggingFaceRequest(ApiModel):
     """The form of Hugging Face's zero-shot-image-classification task."""
 
     inputs: Annotated[bytes, PlainValidator(_decode_input), WithJsonSchema(_INPUT_SCHEMA)] = Field(
@@ -456,9 +604,18 @@ class HuggingFaceRequest(Strict):
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")
 QUERY_TEXTS = ("classifier", "negative_template", "fit", "regions_combine")
-QUERY_PARAMETERS = (*QUERY_LISTS, *QUERY_TEXTS, "multi_label", "regions", "min_probability", "top_k", "embedding", "details")
+QUERY_PARAMETERS = (
+    *QUERY_LISTS,
+    *QUERY_TEXTS,
+    "multi_label",
+    "regions",
+    "min_probability",
+    "top_k",
+    "embedding",
+    "details",
+)
 
 # What other APIs call our fields.
-OTHER_NAMES = dict.fromkeys(("image", "image_base64", "base64", "img", "file"), "image_data") | dict.fromkeys(
-    ("candidate_labels", "classes", "texts", "prompts"), "labels"
-)
+FIELD_ALIASES = dict.fromkeys(
+    ("image", "image_base64", "base64", "img", "file"), "image_data"
+) | dict.fromkeys(("candidate_labels", "classes", "texts", "prompts"), "labels")

@@ -7,18 +7,28 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from classifier.contract.errors import ClientError, quoted, shortened
-from classifier.contract.schema import OTHER_NAMES, HuggingFaceParameters, HuggingFaceRequest, JsonObject, Question
+from classifier.contract.errors import ApiError, quoted, shortened
+from classifier.contract.schema import (
+    FIELD_ALIASES,
+    HuggingFaceParameters,
+    HuggingFaceRequest,
+    JsonObject,
+    LabelSpec,
+)
 
 M = TypeVar("M", bound=BaseModel)
 COMMAS = frozenset(",，、،")
 
 
-def check_question(question: Question, *, one_label: bool = False) -> None:
-    """Checks what no field can check alone. Raises ClientError."""
+def check_question(question: LabelSpec, *, one_label: bool = False) -> None:
+    """Checks what no field can check alone. Raises ApiError."""
     if not one_label:
         check_joined_labels(question, "labels")
-    check_exactly_one(question, ("labels", "categories"), "is missing; say what to look for: labels or categories.")
+    check_exactly_one(
+        question,
+        ("labels", "categories"),
+        "is missing; say what to look for: labels or categories.",
+    )
     contradictions = (
         ("combine", question.categories is None, "needs categories; send them, or remove it."),
         (
@@ -26,36 +36,48 @@ def check_question(question: Question, *, one_label: bool = False) -> None:
             question.multi_label and question.combine == "sum",
             'must be "max" with multi_label; send that, or remove it.',
         ),
-        ("negative_template", not question.multi_label, "needs multi_label; send multi_label: true, or remove it."),
+        (
+            "negative_template",
+            not question.multi_label,
+            "needs multi_label; send multi_label: true, or remove it.",
+        ),
     )
     refuse(question, contradictions)
 
 
 def refuse(sent: BaseModel, contradictions: Iterable[tuple[str, bool, str]]) -> None:
-    """Raises ClientError for the first field that was sent and is wrong beside the others."""
+    """Raises ApiError for the first field that was sent and is wrong beside the others."""
     for name, is_wrong, message in contradictions:
         if is_wrong and name in sent.model_fields_set:
-            raise ClientError(400, "invalid_request", f"{name} {message}", name)
+            raise ApiError(400, "invalid_request", f"{name} {message}", name)
 
 
-def check_joined_labels(question: Question, field: str) -> None:
-    """Raises ClientError for a single label that is several: it would get 1.0, and nobody would notice."""
+def check_joined_labels(question: LabelSpec, field: str) -> None:
+    """Raises ApiError for a single label that is several: it would get 1.0, and nobody would
+    notice.
+    """
     if question.labels is None or len(question.labels) > 1 or question.multi_label:
         return
     [label] = question.labels
     if not COMMAS.isdisjoint(label) or (label.startswith("[") and label.endswith("]")):
         message = (
-            f"{field} has one entry, {quoted(label)}, with a comma or brackets, and one label alone always gets 1.0; send each label by "
-            'itself: "labels": ["a dog", "a cat"] in JSON, ?labels=a+dog&labels=a+cat in the URL.'
+            f"{field} has one entry, {quoted(label)}, with a comma or brackets, and one label alone"
+            ' always gets 1.0; send each label by itself: "labels": ["a dog", "a cat"] in JSON,'
+            " ?labels=a+dog&labels=a+cat in the URL."
         )
-        raise ClientError(400, "invalid_request", message, field)
+        raise ApiError(400, "invalid_request", message, field)
 
 
-def check_exactly_one(question: Question, names: tuple[str, ...], missing: str) -> None:
+def check_exactly_one(question: LabelSpec, names: tuple[str, ...], missing: str) -> None:
     if not (sent := [name for name in names if getattr(question, name) is not None]):
-        raise ClientError(400, "invalid_request", f"{names[0]} {missing}", names[0])
+        raise ApiError(400, "invalid_request", f"{names[0]} {missing}", names[0])
     if len(sent) > 1:
-        raise ClientError(400, "invalid_request", f"{sent[0]} and {sent[1]} exclude each other; send one of them.", sent[1])
+        raise ApiError(
+            400,
+            "invalid_request",
+            f"{sent[0]} and {sent[1]} exclude each other; send one of them.",
+            sent[1],
+        )
 
 
 def validate(model: type[M], value: JsonObject) -> M:
@@ -69,23 +91,43 @@ def validate(model: type[M], value: JsonObject) -> M:
 
 
 def _check_names(model: type[BaseModel], value: JsonObject, prefix: str = "") -> None:
-    """Raises ClientError for the first unknown field, before a million of them become errors, and for null."""
+    """Raises ApiError for the first unknown field, before a million of them become errors, and for
+    null.
+    """
     known = model.model_fields
     for name, item in value.items():
         if name not in known:
             raise unknown(name, list(known), "field", prefix)
         if item is None:
-            raise ClientError(400, "invalid_request", f"{prefix}{name} is null; give it a value, or leave it out.", prefix + name)
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{prefix}{name} is null; give it a value, or leave it out.",
+                prefix + name,
+            )
 
 
-def unknown(name: str, known: Sequence[str], kind: str, prefix: str = "") -> ClientError:
+def unknown(name: str, known: Sequence[str], kind: str, prefix: str = "") -> ApiError:
     # difflib takes memory and time for every character.
-    near = [OTHER_NAMES[name]] if name in OTHER_NAMES else difflib.get_close_matches(shortened(name), known, 1)
+    near = (
+        [FIELD_ALIASES[name]]
+        if name in FIELD_ALIASES
+        else difflib.get_close_matches(shortened(name), known, 1)
+    )
     if kind == "field" and "url" in name.lower():
         hint = "Nothing is fetched from the web; send the file itself, in base64, as image_data."
     else:
-        hint = f"Did you mean {near[0]}?" if near and near[0] in known else f"Known: {', '.join(known)}."
-    return ClientError(400, "invalid_request", f"The {kind} {quoted(name)} is unknown. {hint}", prefix + shortened(name))
+        hint = (
+            f"Did you mean {near[0]}?"
+            if near and near[0] in known
+            else f"Known: {', '.join(known)}."
+        )
+    return ApiError(
+        400,
+        "invalid_request",
+        f"The {kind} {quoted(name)} is unknown. {hint}",
+        prefix + shortened(name),
+    )
 
 
 def unknown_name(name: str, known: Sequence[str], kind: str) -> str:
@@ -93,14 +135,22 @@ def unknown_name(name: str, known: Sequence[str], kind: str) -> str:
     if not known:
         return f"{quoted(name)}, and there is no {kind} here."
     near = difflib.get_close_matches(shortened(name), [shortened(one) for one in known[:100]], 1)
-    names = f"Known: {', '.join(map(quoted, known))}." if len(known) < 10 else f"The first is {quoted(known[0])}."
-    return f"{quoted(name)}, which is no {kind} here. " + (f"Did you mean {quoted(near[0])}?" if near else names)
+    names = (
+        f"Known: {', '.join(map(quoted, known))}."
+        if len(known) < 10
+        else f"The first is {quoted(known[0])}."
+    )
+    return f"{quoted(name)}, which is no {kind} here. " + (
+        f"Did you mean {quoted(near[0])}?" if near else names
+    )
 
 
-def _explain(error: ErrorDetails) -> ClientError:
+def _explain(error: ErrorDetails) -> ApiError:
     """One message for each kind of error."""
     path = [shortened(str(part)) for part in error["loc"] if part != "[key]"]
-    kind, context, name = error["type"], error.get("ctx", {}), ".".join(path)
+    kind = error["type"]
+    context = error.get("ctx", {})
+    name = ".".join(path)
     minimum, maximum = (context.get(key, context.get(f"{key}_length")) for key in ("min", "max"))
     message = {
         "missing": "is missing.",
@@ -125,4 +175,4 @@ def _explain(error: ErrorDetails) -> ClientError:
         "too_short": f"needs at least {minimum} {'entry' if minimum == 1 else 'entries'}.",
         "too_long": f"has {context.get('actual_length')} entries; at most {maximum} are allowed.",
     }.get(kind, "is not valid.")
-    return ClientError(400, "invalid_request", f"{name} {message}", name)
+    return ApiError(400, "invalid_request", f"{name} {message}", name)

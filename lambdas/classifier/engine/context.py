@@ -4,16 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 
-# Time kept back for scoring and the response, and for the next round of images or prompts, which may take as long as the longest one did.
+# Time kept back for scoring and the response, and for the next round of images or prompts, which
+# may take as long as the longest one did.
 RESERVE_MS = 500
 MIN_ROUND_MS = 1000
 STAGES = ("decode", "image", "text")
 
 
 class RequestContext:
-    """`remaining_ms` tells how many milliseconds the request has left; `stages` collects milliseconds by stage.
+    """`remaining_ms` tells how many milliseconds the request has left; `stages` collects
+    milliseconds by stage.
 
     Every loop over what a caller sends calls `check_deadline` once a round.
     """
@@ -39,10 +41,12 @@ class RequestContext:
         return (self.remaining_ms() - RESERVE_MS) / 1000
 
     def check_deadline(self, advice: str) -> None:
-        """Raises a 503 ClientError where the time left may not do for another round; `advice` says what to do about it."""
+        """Raises a 503 ApiError where the time left may not do for another round; `advice` says
+        what to do about it.
+        """
         left = self.remaining_ms()
         if self._last_ms is not None:
             self._longest_ms = max(self._longest_ms, self._last_ms - left)
         self._last_ms = left
         if left <= RESERVE_MS + self._longest_ms:
-            raise ClientError(503, "out_of_time", f"Time ran out; {advice}")
+            raise ApiError(503, "out_of_time", f"Time ran out; {advice}")

@@ -1,4 +1,6 @@
-"""From a parsed request to its answer: images and prompts to embeddings, embeddings to probabilities."""
+"""From a parsed request to its answer: images and prompts to embeddings, embeddings to
+probabilities.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,27 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.classifier_file import ClassifierFile
-from classifier.engine.context import RequestContext
-from classifier.images.decoder import Allowance, Squares
-from classifier.model.encoders import Encoders
-from classifier.contract.errors import ClientError
-from classifier.engine.registry import Named, NamedClassifiers, Vectors
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import ParsedRequest
-from classifier.images.opened_image import Picture, check_pixels, open_image
+from classifier.contract.schema import MAX_IMAGES, NOT_BASE64, ClassifyRequest, JsonObject
+from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import EncodedPrompt, PromptCache
 from classifier.engine.prompts import PromptSet, check_answer_size, look_up_texts, make_prompt_set
+from classifier.engine.registry import DeployedClassifier, LabelWeights, Registry
 from classifier.engine.result import make_result
-from classifier.contract.schema import MAX_IMAGES, NOT_BASE64, ClassifyRequest, JsonObject
+from classifier.images.decoder import DecodeBudget, Squares
+from classifier.images.opened_image import Picture, check_pixels, open_image
+from classifier.model.encoders import Encoders
 from classifier.model.scoring import mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Embedding = NDArray[np.float32]
 # Of several images, one may be what was no base64, or the reason why it can't be read.
-File = bytes | ClientError | None
+File = bytes | ApiError | None
 # A normalised embedding that went through JSON and float32 is this close to length 1.
 LENGTH_TOLERANCE = 1e-3
-FEWER_IMAGES = "send fewer images in one call, or ask for fewer regions: the prompts finished so far are cached."
+FEWER_IMAGES = (
+    "send fewer images in one call, or ask for fewer regions: the prompts finished so far are"
+    " cached."
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,11 @@ class _Job:
     parsed: ParsedRequest
     prompt_set: PromptSet
     context: RequestContext
-    allowance: Allowance
-    named: Named | None = None
+    allowance: DecodeBudget
+    named: DeployedClassifier | None = None
 
 
-class Classifier:
+class Engine:
     """Answers requests with one bundle and remembers the prompts it has encoded."""
 
     def __init__(
@@ -53,24 +58,28 @@ class Classifier:
         files: Mapping[str, ClassifierFile] | None = None,
         start_ms: Callable[[], int] = lambda: 60_000,
     ) -> None:
-        """`files`: the deployed classifiers by name; `start_ms` tells how many milliseconds are left for their prompts.
+        """`files`: the deployed classifiers by name; `start_ms` tells how many milliseconds are
+        left for their prompts.
 
         Raises ClassifierError.
         """
-        self._encoders, self._manifest, self._cache = encoders, encoders.manifest, PromptCache(encoders)
-        self.named = NamedClassifiers(files or {}, self._cache, self._manifest, start_ms)
+        self._encoders = encoders
+        self._manifest = encoders.manifest
+        self._cache = PromptCache(encoders)
+        self.registry = Registry(files or {}, self._cache, self._manifest, start_ms)
         # One thread, since the decoder takes one picture at a time.
         self._decoder = ThreadPoolExecutor(1)
 
     def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
-        """{"result": …}, or {"results": […]} for several images. Raises ClientError."""
+        """{"result": …}, or {"results": […]} for several images. Raises ApiError."""
         named = (
-            self.named.find(parsed.request.classifier, parsed.path("classifier"))
+            self.registry.find(parsed.request.classifier, parsed.path("classifier"))
             if parsed.request.classifier is not None
             else None
         )
         if named:
-            parsed, prompt_set = named.apply_to(parsed), named.prompt_set
+            parsed = named.apply_to(parsed)
+            prompt_set = named.prompt_set
             check_answer_size(parsed.request, prompt_set, self._manifest.dimension)
         else:
             prompt_set = make_prompt_set(parsed, self._cache, self._manifest, context)
@@ -83,31 +92,53 @@ class Classifier:
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
         context.log |= {"classifier": request.classifier} if named else {}
         context.log |= {"regions": request.regions} if request.regions else {}
-        job = _Job(parsed, prompt_set, context, Allowance(context.seconds_left()), named)
+        job = _Job(parsed, prompt_set, context, DecodeBudget(context.seconds_left()), named)
         if request.images is not None:
             return {"results": list(self._results(job, cast(Sequence[File], request.images)))}
         if request.image_embedding is not None:
-            embedding = self._validate_embedding(request.image_embedding, parsed.path("image_embedding"))
-            return make_result(request, prompt_set, self._embed_texts(job), [embedding], None, self._manifest)
+            embedding = self._validate_embedding(
+                request.image_embedding, parsed.path("image_embedding")
+            )
+            return make_result(
+                request, prompt_set, self._embed_texts(job), [embedding], None, self._manifest
+            )
         assert request.image_data is not None
         picture = open_image(request.image_data, parsed.path("image_data"))
         _log_and_check([picture], [request.image_data], context)
         [embeddings] = self._embed_images([(picture, self._decode(picture, job))], job)
-        return make_result(request, prompt_set, self._embed_texts(job), embeddings, picture, self._manifest)
+        return make_result(
+            request, prompt_set, self._embed_texts(job), embeddings, picture, self._manifest
+        )
 
-    def embed(self, inputs: Sequence[str | bytes], context: RequestContext) -> tuple[list[Embedding], int]:
-        """The embeddings [d] of texts and of pictures, in order, and how many tokens the texts have. Raises ClientError."""
+    def embed(
+        self, inputs: Sequence[str | bytes], context: RequestContext
+    ) -> tuple[list[Embedding], int]:
+        """The embeddings [d] of texts and of pictures, in order, and how many tokens the texts
+        have. Raises ApiError.
+        """
         fields = [f"input.{i}" for i in range(len(inputs))]
-        pictures = [open_image(item, field) for item, field in zip(inputs, fields, strict=True) if isinstance(item, bytes)]
+        pictures = [
+            open_image(item, field)
+            for item, field in zip(inputs, fields, strict=True)
+            if isinstance(item, bytes)
+        ]
         if len(pictures) > MAX_IMAGES:
             message = f"input has {len(pictures)} pictures; at most {MAX_IMAGES} are allowed."
-            raise ClientError(400, "invalid_request", message, "input")
+            raise ApiError(400, "invalid_request", message, "input")
         _log_and_check(pictures, [item for item in inputs if isinstance(item, bytes)], context)
-        texts = [(item, field) for item, field in zip(inputs, fields, strict=True) if isinstance(item, str)]
-        prompts = look_up_texts([text for text, _ in texts], [field for _, field in texts], self._cache, context)
+        texts = [
+            (item, field)
+            for item, field in zip(inputs, fields, strict=True)
+            if isinstance(item, str)
+        ]
+        prompts = look_up_texts(
+            [text for text, _ in texts], [field for _, field in texts], self._cache, context
+        )
         context.log |= {"texts": len(prompts)}
         request = ParsedRequest(ClassifyRequest.model_construct())
-        job = _Job(request, PromptSet([], [], prompts, []), context, Allowance(context.seconds_left()))
+        job = _Job(
+            request, PromptSet([], [], prompts, []), context, DecodeBudget(context.seconds_left())
+        )
         with context.stage("text"):
             rows = iter(self._cache.embed(prompts, context))
         decoded = []
@@ -121,23 +152,36 @@ class Classifier:
 
     def _results(self, job: _Job, files: Sequence[File]) -> Iterator[JsonObject]:
         """One entry for each image; an error stays in its own entry."""
-        pictures = [capture_error(_open, file, job.parsed.path("images", i)) for i, file in enumerate(files)]
+        pictures = [
+            capture_error(_open, file, job.parsed.path("images", i)) for i, file in enumerate(files)
+        ]
         _log_and_check(
             [item for item in pictures if isinstance(item, Picture)],
             [file for file in files if isinstance(file, bytes)],
             job.context,
         )
-        # The next images are decoded while the last ones are encoded; when the reader stops, so does the decoding.
+        # The next images are decoded while the last ones are encoded; when the reader stops, so
+        # does the decoding.
         decoded = self._decoder.map(
-            lambda item: item if isinstance(item, ClientError) else capture_error(self._decode, item, job), pictures
+            lambda item: (
+                item if isinstance(item, ApiError) else capture_error(self._decode, item, job)
+            ),
+            pictures,
         )
-        texts: Vectors | None = None
-        group: list[tuple[Picture | ClientError, Squares | ClientError]] = []
+        texts: LabelWeights | None = None
+        group: list[tuple[Picture | ApiError, Squares | ApiError]] = []
         for i, pair in enumerate(zip(pictures, decoded, strict=True), 1):
             job.context.check_deadline(FEWER_IMAGES)
             group.append(pair)
-            good = [(item, squares) for item, squares in group if isinstance(item, Picture) and isinstance(squares, list)]
-            if i < len(pictures) and sum(len(squares) for _, squares in good) < self._manifest.image.max_batch:
+            good = [
+                (item, squares)
+                for item, squares in group
+                if isinstance(item, Picture) and isinstance(squares, list)
+            ]
+            if (
+                i < len(pictures)
+                and sum(len(squares) for _, squares in good) < self._manifest.image.max_batch
+            ):
                 continue
             if good:
                 # Only now, so that a request with nothing but bad images encodes no prompt.
@@ -145,73 +189,99 @@ class Classifier:
                 job.context.check_deadline(FEWER_IMAGES)
             embeddings = iter(self._embed_images(good, job) if good else ())
             for picture, squares in group:
-                if isinstance(squares, ClientError):
+                if isinstance(squares, ApiError):
                     yield {"error": squares.body()}
                 else:
                     assert texts is not None
                     image = next(embeddings)
-                    yield make_result(job.parsed.request, job.prompt_set, texts, image, picture, self._manifest)
+                    yield make_result(
+                        job.parsed.request, job.prompt_set, texts, image, picture, self._manifest
+                    )
             group = []
 
     def _decode(self, picture: Picture, job: _Job) -> Squares:
         with job.context.stage("decode"):
             return picture.pixels(
-                self._manifest.image, job.parsed.request.fit, job.allowance, regions=job.parsed.request.regions or 0
+                self._manifest.image,
+                job.parsed.request.fit,
+                job.allowance,
+                regions=job.parsed.request.regions or 0,
             )
 
-    def _embed_images(self, images: Sequence[tuple[Picture, Squares]], job: _Job) -> list[list[Embedding]]:
-        """For each image its embedding [d], the mean of its squares', and one for each different box of its regions."""
-        squares, size = [square for _, own in images for square in own], self._manifest.image.max_batch
+    def _embed_images(
+        self, images: Sequence[tuple[Picture, Squares]], job: _Job
+    ) -> list[list[Embedding]]:
+        """For each image its embedding [d], the mean of its squares', and one for each different
+        box of its regions.
+        """
+        squares = [square for _, own in images for square in own]
+        size = self._manifest.image.max_batch
         rows: list[Embedding] = []
         with job.context.stage("image"):
             for start in range(0, len(squares), size):
                 if start:
                     job.context.check_deadline(FEWER_IMAGES)
                 rows += self._encoders.encode_images(squares[start : start + size])
-        each, embeddings = iter(rows), []
+        each = iter(rows)
+        embeddings = []
         for picture, own in images:
             regions = len(set(picture.boxes))
-            embeddings.append([mean([next(each) for _ in range(len(own) - regions)]), *(next(each) for _ in range(regions))])
+            embeddings.append(
+                [
+                    mean([next(each) for _ in range(len(own) - regions)]),
+                    *(next(each) for _ in range(regions)),
+                ]
+            )
         return embeddings
 
-    def _embed_texts(self, job: _Job) -> Vectors:
+    def _embed_texts(self, job: _Job) -> LabelWeights:
         """The embeddings of all prompts, or what was learned in their place."""
         with job.context.stage("text"):
             if job.named:
-                return self.named.vectors(job.named, job.context)
-            rows = np.stack(self._cache.embed(job.prompt_set.prompts, job.context)).astype(np.float64)
-            return Vectors(rows, self._manifest.logit_scale)
+                return self.registry.vectors(job.named, job.context)
+            rows = np.stack(self._cache.embed(job.prompt_set.prompts, job.context)).astype(
+                np.float64
+            )
+            return LabelWeights(rows, self._manifest.logit_scale)
 
     def _validate_embedding(self, values: Sequence[float], field: str) -> Embedding:
-        """Raises ClientError for an embedding that this model can't have made."""
+        """Raises ApiError for an embedding that this model can't have made."""
         dimension = self._manifest.dimension
         if len(values) != dimension:
-            message = f"{field} has {len(values)} numbers; this model's embeddings have {dimension}. Take it from an answer of this endpoint."
-            raise ClientError(400, "invalid_request", message, field)
+            message = (
+                f"{field} has {len(values)} numbers; this model's embeddings have {dimension}. Take"
+                " it from an answer of this endpoint."
+            )
+            raise ApiError(400, "invalid_request", message, field)
         length = math.hypot(*values)
         if abs(length - 1) > LENGTH_TOLERANCE:
-            message = f"{field} has the length {length:.4g} instead of 1; send the vector as the answer gave it."
-            raise ClientError(400, "invalid_request", message, field)
+            message = (
+                f"{field} has the length {length:.4g} instead of 1; send the vector as the answer"
+                " gave it."
+            )
+            raise ApiError(400, "invalid_request", message, field)
         return np.array(values, np.float32)
 
 
-def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ClientError:
+def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ApiError:
     try:
         return function(*args, **kwargs)
-    except ClientError as err:
+    except ApiError as err:
         return err
 
 
 def _open(file: File, field: str) -> Picture:
-    if isinstance(file, ClientError):
+    if isinstance(file, ApiError):
         raise file
     if file is None:
-        raise ClientError(400, "invalid_request", f"{field} {NOT_BASE64}", field)
+        raise ApiError(400, "invalid_request", f"{field} {NOT_BASE64}", field)
     return open_image(file, field)
 
 
-def _log_and_check(pictures: Sequence[Picture], files: Sequence[bytes], context: RequestContext) -> None:
-    """Raises ClientError for too many pixels in all."""
+def _log_and_check(
+    pictures: Sequence[Picture], files: Sequence[bytes], context: RequestContext
+) -> None:
+    """Raises ApiError for too many pixels in all."""
     context.log |= {
         "images": len(pictures),
         "bytes": sum(map(len, files)),

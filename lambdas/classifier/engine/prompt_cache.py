@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.engine.context import RequestContext
 from classifier.contract.schema import SLOT
+from classifier.engine.context import RequestContext
 from classifier.model.scoring import mean
 from classifier.model.tokenizer import Tokenizer
 
@@ -48,7 +48,9 @@ class Templates:
 
 @dataclass(frozen=True)
 class NewPrompt:
-    """A text that isn't in the cache. `ids`: of the text alone; `token_ids_by_template`: the distinct ones to encode."""
+    """A text that isn't in the cache. `ids`: of the text alone; `token_ids_by_template`: the
+    distinct ones to encode.
+    """
 
     key: Key
     text: str
@@ -75,16 +77,30 @@ Prompt = NewPrompt | EncodedPrompt
 
 
 class PromptCache:
-    """Forgets the least recently used prompts first, once there are too many or they take too much memory."""
+    """Forgets the least recently used prompts first, once there are too many or they take too much
+    memory.
+    """
 
-    def __init__(self, encoders: TextEncoder, *, max_prompts: int = CACHE_MAX_PROMPTS, max_bytes: int = CACHE_MAX_BYTES) -> None:
+    def __init__(
+        self,
+        encoders: TextEncoder,
+        *,
+        max_prompts: int = CACHE_MAX_PROMPTS,
+        max_bytes: int = CACHE_MAX_BYTES,
+    ) -> None:
         self._encoders = encoders
         self._tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
         self._entries: OrderedDict[Key, EncodedPrompt] = OrderedDict()
-        self._max_prompts, self._max_bytes, self._bytes = max_prompts, max_bytes, 0
+        self._max_prompts = max_prompts
+        self._max_bytes = max_bytes
+        self._bytes = 0
 
-    def lookup(self, text: str, templates: Templates, field: str, subject: str = "The label") -> Prompt:
-        """The cached prompt, or a new one. Raises ClientError for `field`, with a message about `subject`."""
+    def lookup(
+        self, text: str, templates: Templates, field: str, subject: str = "The label"
+    ) -> Prompt:
+        """The cached prompt, or a new one. Raises ApiError for `field`, with a message about
+        `subject`.
+        """
         key = (templates.key, text)
         cached = self._entries.get(key)
         if cached is not None:
@@ -94,31 +110,48 @@ class PromptCache:
         if templates.plain:
             return NewPrompt(key, text, ids, (ids,))
         filled = (
-            tuple(self._tokenizer.encode(sentence.replace(SLOT, text), field, f"{subject} in a template"))
+            tuple(
+                self._tokenizer.encode(
+                    sentence.replace(SLOT, text), field, f"{subject} in a template"
+                )
+            )
             for sentence in templates.sentences
         )
         return NewPrompt(key, text, ids, tuple(dict.fromkeys(filled)))
 
-    def embed(self, prompts: Sequence[Prompt], context: RequestContext) -> list[NDArray[np.float32]]:
+    def embed(
+        self, prompts: Sequence[Prompt], context: RequestContext
+    ) -> list[NDArray[np.float32]]:
         """One embedding [d] for each prompt. New prompts are encoded and cached until the deadline.
 
-        Raises a 503 ClientError when time runs out; what is finished by then stays cached.
+        Raises a 503 ApiError when time runs out; what is finished by then stays cached.
         """
-        new = list({prompt.key: prompt for prompt in prompts if isinstance(prompt, NewPrompt)}.values())
+        new = list(
+            {prompt.key: prompt for prompt in prompts if isinstance(prompt, NewPrompt)}.values()
+        )
         queue = list(dict.fromkeys(ids for prompt in new for ids in prompt.token_ids_by_template))
         rows: dict[TokenIds, NDArray[np.float32]] = {}
         embeddings: dict[Key, NDArray[np.float32]] = {}
         for start in range(0, len(queue), BATCH):
-            context.check_deadline("send the same request again: the prompts finished so far are cached.")
+            context.check_deadline(
+                "send the same request again: the prompts finished so far are cached."
+            )
             batch = queue[start : start + BATCH]
-            rows.update(zip(batch, self._encoders.encode_text([list(ids) for ids in batch]), strict=True))
-            while len(embeddings) < len(new) and all(ids in rows for ids in new[len(embeddings)].token_ids_by_template):
+            rows.update(
+                zip(batch, self._encoders.encode_text([list(ids) for ids in batch]), strict=True)
+            )
+            while len(embeddings) < len(new) and all(
+                ids in rows for ids in new[len(embeddings)].token_ids_by_template
+            ):
                 prompt = new[len(embeddings)]
                 # A row is a view that keeps its whole batch in memory.
                 embedding = mean([rows[ids] for ids in prompt.token_ids_by_template]).copy()
                 embeddings[prompt.key] = embedding
                 self._store(EncodedPrompt(prompt.key, prompt.text, prompt.ids, embedding))
-        return [prompt.embedding if isinstance(prompt, EncodedPrompt) else embeddings[prompt.key] for prompt in prompts]
+        return [
+            prompt.embedding if isinstance(prompt, EncodedPrompt) else embeddings[prompt.key]
+            for prompt in prompts
+        ]
 
     def _store(self, prompt: EncodedPrompt) -> None:
         self._entries[prompt.key] = prompt

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from classifier.contract.bundle import BundleManifest
-from classifier.engine.context import RequestContext
-from classifier.contract.errors import ClientError, quoted
+from classifier.contract.errors import ApiError, quoted
 from classifier.contract.parsing import ParsedRequest
-from classifier.engine.prompt_cache import Prompt, PromptCache, Templates
 from classifier.contract.schema import (
     MAX_ANSWER_BYTES,
     MAX_CHARACTERS,
@@ -19,6 +17,8 @@ from classifier.contract.schema import (
     SLOT,
     ClassifyRequest,
 )
+from classifier.engine.context import RequestContext
+from classifier.engine.prompt_cache import Prompt, PromptCache, Templates
 
 # The longest float64 in JSON, and what separates two of them.
 _NUMBER_BYTES = 26
@@ -30,7 +30,9 @@ _COUNTED_BYTES = _NUMBER_BYTES + 100
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The names in the answer and, for each, the indices of its positives. `negatives`: one per positive, one shared by all, or none."""
+    """The names in the answer and, for each, the indices of its positives. `negatives`: one per
+    positive, one shared by all, or none.
+    """
 
     names: Sequence[str]
     groups: Sequence[Sequence[int]]
@@ -42,15 +44,22 @@ class PromptSet:
         return [*self.positives, *self.negatives]
 
 
-def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleManifest, context: RequestContext) -> PromptSet:
-    """Raises ClientError for too many or too long prompts, two that are the same to the model, too large an answer, or lack of time."""
+def make_prompt_set(
+    parsed: ParsedRequest, cache: PromptCache, manifest: BundleManifest, context: RequestContext
+) -> PromptSet:
+    """Raises ApiError for too many or too long prompts, two that are the same to the model, too
+    large an answer, or lack of time.
+    """
     request = parsed.request
     if request.categories is None:
         assert request.labels is not None
-        names, texts = request.labels, request.labels
+        names = request.labels
+        texts = request.labels
     else:
-        names, texts = list(request.categories), list(chain.from_iterable(request.categories.values()))
-    # Before the negatives are written out: a body holds a million short prompts, and a template can make each a thousand characters.
+        names = list(request.categories)
+        texts = list(chain.from_iterable(request.categories.values()))
+    # Before the negatives are written out: a body holds a million short prompts, and a template can
+    # make each a thousand characters.
     _check_count(len(texts) * len(request.templates))
     groups, fields = _group(parsed)
     _check_lengths(texts, fields)
@@ -78,8 +87,12 @@ def make_prompt_set(parsed: ParsedRequest, cache: PromptCache, manifest: BundleM
     return prompt_set
 
 
-def look_up_texts(texts: Sequence[str], fields: Sequence[str], cache: PromptCache, context: RequestContext) -> list[Prompt]:
-    """Texts by themselves, of which some may be the same. Raises ClientError for too many or too long ones, or lack of time."""
+def look_up_texts(
+    texts: Sequence[str], fields: Sequence[str], cache: PromptCache, context: RequestContext
+) -> list[Prompt]:
+    """Texts by themselves, of which some may be the same. Raises ApiError for too many or too long
+    ones, or lack of time.
+    """
     _check_count(len(texts))
     _check_lengths(texts, fields, "The text")
     _check_total(texts, [SLOT])
@@ -92,9 +105,11 @@ def look_up_texts(texts: Sequence[str], fields: Sequence[str], cache: PromptCach
 
 def _group(parsed: ParsedRequest) -> tuple[list[Sequence[int]], list[str]]:
     """The prompts' indices by name, and each prompt's path in the request."""
-    labels, categories = parsed.request.labels, parsed.request.categories
+    labels = parsed.request.labels
+    categories = parsed.request.categories
     if categories is None:
-        name, count = parsed.path("labels"), len(labels or ())
+        name = parsed.path("labels")
+        count = len(labels or ())
         return [[i] for i in range(count)], [f"{name}.{i}" for i in range(count)]
     groups: list[Sequence[int]] = []
     fields: list[str] = []
@@ -104,14 +119,19 @@ def _group(parsed: ParsedRequest) -> tuple[list[Sequence[int]], list[str]]:
     return groups, fields
 
 
-def _negative_texts(request: ClassifyRequest, texts: Sequence[str], manifest: BundleManifest) -> list[str]:
-    """Raises ClientError where the model itself judges each label alone, and so takes no negatives."""
+def _negative_texts(
+    request: ClassifyRequest, texts: Sequence[str], manifest: BundleManifest
+) -> list[str]:
+    """Raises ApiError where the model itself judges each label alone, and so takes no negatives."""
     if not request.multi_label:
         return []
     if manifest.scoring == "sigmoid":
         if "negative_template" in request.model_fields_set:
-            message = "negative_template has no meaning for this model, which judges each label alone by itself; remove it."
-            raise ClientError(400, "invalid_request", message, "negative_template")
+            message = (
+                "negative_template has no meaning for this model, which judges each label alone by"
+                " itself; remove it."
+            )
+            raise ApiError(400, "invalid_request", message, "negative_template")
         return []
     if SLOT not in request.negative_template:
         return [request.negative_template]
@@ -121,71 +141,116 @@ def _negative_texts(request: ClassifyRequest, texts: Sequence[str], manifest: Bu
 def _check_count(count: int) -> None:
     if count > MAX_PROMPTS:
         message = (
-            f"These are {count:,} prompts (labels and their negatives, times templates); at most {MAX_PROMPTS:,} are allowed."
+            f"These are {count:,} prompts (labels and their negatives, times templates); at most"
+            f" {MAX_PROMPTS:,} are allowed."
         )
-        raise ClientError(400, "too_many_prompts", message)
+        raise ApiError(400, "too_many_prompts", message)
 
 
 def _check_lengths(texts: Sequence[str], fields: Sequence[str], subject: str = "The label") -> None:
-    """Raises ClientError for a label that no model reads, before anything takes time for its characters."""
+    """Raises ApiError for a label that no model reads, before anything takes time for its
+    characters.
+    """
     for text, field in zip(texts, fields, strict=True):
         if len(text) > MAX_CHARACTERS:
             message = (
-                f"{subject} has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and the model reads far fewer."
+                f"{subject} has {len(text)} characters; at most {MAX_CHARACTERS} are allowed, and"
+                " the model reads far fewer."
             )
-            raise ClientError(400, "label_too_long", message, field)
+            raise ApiError(400, "label_too_long", message, field)
 
 
 def _check_total(texts: Sequence[str], templates: Sequence[str]) -> None:
-    """Raises ClientError for more characters or lines than cleaning has time for, all texts in all templates together."""
+    """Raises ApiError for more characters or lines than cleaning has time for, all texts in all
+    templates together.
+    """
     for unit, maximum, counts in (
-        ("characters", MAX_TOTAL_CHARACTERS, [[len(text) for text in group] for group in (texts, templates)]),
-        ("line breaks", MAX_TOTAL_LINES, [[text.count("\n") for text in group] for group in (texts, templates)]),
+        (
+            "characters",
+            MAX_TOTAL_CHARACTERS,
+            [[len(text) for text in group] for group in (texts, templates)],
+        ),
+        (
+            "line breaks",
+            MAX_TOTAL_LINES,
+            [[text.count("\n") for text in group] for group in (texts, templates)],
+        ),
     ):
         of_texts, of_templates = map(sum, counts)
         total = of_texts * len(templates) + of_templates * len(texts)
         if total > maximum:
-            message = f"The labels and their negatives, in all templates, have {total:,} {unit}; at most {maximum:,} are allowed."
-            raise ClientError(400, "too_many_prompts", message)
+            message = (
+                f"The labels and their negatives, in all templates, have {total:,} {unit}; at most"
+                f" {maximum:,} are allowed."
+            )
+            raise ApiError(400, "too_many_prompts", message)
 
 
 def _check_duplicates(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:
-    """Raises ClientError for two prompts that are the same to the model."""
+    """Raises ApiError for two prompts that are the same to the model."""
     first: dict[tuple[int, ...], int] = {}
     for i, prompt in enumerate(prompts):
         j = first.setdefault(prompt.ids, i)
         if i != j:
             one, other = (f"{fields[k]} {quoted(prompts[k].text)}" for k in (j, i))
-            raise ClientError(400, "invalid_request", f"{one} and {other} are the same to the model; remove one.", fields[i])
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{one} and {other} are the same to the model; remove one.",
+                fields[i],
+            )
 
 
-def _check_negatives(positives: Sequence[Prompt], negatives: Sequence[Prompt], fields: Sequence[str]) -> None:
-    """Raises ClientError for a positive that is the same to the model as its negative."""
+def _check_negatives(
+    positives: Sequence[Prompt], negatives: Sequence[Prompt], fields: Sequence[str]
+) -> None:
+    """Raises ApiError for a positive that is the same to the model as its negative."""
     for i, (positive, field) in enumerate(zip(positives, fields, strict=True) if negatives else ()):
         negative = negatives[i % len(negatives)]
         if positive.ids == negative.ids:
             texts = f"{quoted(positive.text)} and its negative {quoted(negative.text)}"
-            raise ClientError(400, "invalid_request", f"{field} {texts} are the same to the model; change one of them.", field)
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{field} {texts} are the same to the model; change one of them.",
+                field,
+            )
 
 
 def check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension: int) -> None:
-    """Raises ClientError for an answer that could be larger than Lambda can send."""
+    """Raises ApiError for an answer that could be larger than Lambda can send."""
 
     def sizes(texts: Sequence[str]) -> list[int]:
-        # The answer travels as a JSON string inside JSON, at worst with everything but ASCII escaped: seven bytes for half a
-        # surrogate pair. For one image and texts of ordinary length a quick bound is enough, since they can't come near the limit.
-        exact = request.images is not None or request.regions or 14 * sum(map(len, texts)) > 1_000_000
-        return [(len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES for text in texts]
+        # The answer travels as a JSON string inside JSON, at worst with everything but ASCII
+        # escaped: seven bytes for half a surrogate pair. For one image and texts of ordinary length
+        # a quick bound is enough, since they can't come near the limit.
+        exact = (
+            request.images is not None or request.regions or 14 * sum(map(len, texts)) > 1_000_000
+        )
+        return [
+            (len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES
+            for text in texts
+        ]
 
     names = sum(sorted(sizes(prompt_set.names), reverse=True)[: request.top_k])
     counted = [size + _COUNTED_BYTES for size in sizes(list(request.thresholds or ()))]
     action = max(sizes(request.actions or ()), default=0)
-    entry = 300 + names + sum(counted) + action * (len(counted) + 1) + (_BOX_BYTES + names) * (request.regions or 0) ** 2
+    entry = (
+        300
+        + names
+        + sum(counted)
+        + action * (len(counted) + 1)
+        + (_BOX_BYTES + names) * (request.regions or 0) ** 2
+    )
     entry += _NUMBER_BYTES * dimension if request.embedding else 0
     entry += sum(sizes([prompt.text for prompt in prompt_set.prompts])) if request.details else 0
     size = entry * (len(request.images) if request.images else 1)
     if size > MAX_ANSWER_BYTES:
-        limit, fit = MAX_ANSWER_BYTES / 1e6, MAX_ANSWER_BYTES // entry
-        message = f"The answer could take {size / 1e6:.1f} MB; at most {limit} MB can be sent. Ask for top_k, or for fewer images: {fit} fit."
+        limit = MAX_ANSWER_BYTES / 1e6
+        fit = MAX_ANSWER_BYTES // entry
+        message = (
+            f"The answer could take {size / 1e6:.1f} MB; at most {limit} MB can be sent. Ask for"
+            f" top_k, or for fewer images: {fit} fit."
+        )
         message += " Or ask for fewer regions." if request.regions else ""
-        raise ClientError(400, "answer_too_large", message)
+        raise ApiError(400, "answer_too_large", message)

@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierError, ClassifierFile
-from classifier.engine.context import RequestContext
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import ParsedRequest
+from classifier.contract.schema import ClassifyRequest, JsonObject, LabelSpec
+from classifier.contract.validation import unknown_name
+from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.prompts import PromptSet, make_prompt_set
-from classifier.contract.schema import ClassifyRequest, JsonObject, Question
-from classifier.contract.validation import unknown_name
 
 
-class Vectors(NamedTuple):
-    """What an image's embedding is multiplied with: `rows` [n, d], then `scale`. `lengths` [n]: those of a head's rows, which make
-    cosines of the products; the prompts' embeddings have length 1."""
+class LabelWeights(NamedTuple):
+    """What an image's embedding is multiplied with: `rows` [n, d], then `scale`. `lengths` [n]:
+    those of a head's rows, which make cosines of the products; the prompts' embeddings have length
+    1.
+    """
 
     rows: NDArray[np.float64]
     scale: float
@@ -29,62 +31,73 @@ class Vectors(NamedTuple):
 
 
 @dataclasses.dataclass
-class Named:
+class DeployedClassifier:
     """One deployed classifier. `vectors`: None until its prompts are encoded."""
 
     file: ClassifierFile
     prompt_set: PromptSet
-    vectors: Vectors | None = None
+    vectors: LabelWeights | None = None
 
     def apply_to(self, parsed: ParsedRequest) -> ParsedRequest:
         """The request with the classifier's own question."""
-        question = {name: getattr(self.file, name) for name in Question.model_fields}
+        question = {name: getattr(self.file, name) for name in LabelSpec.model_fields}
         return dataclasses.replace(parsed, request=parsed.request.model_copy(update=question))
 
     def describe(self, name: str) -> JsonObject:
-        """What `GET /classifiers` says of it: its question, so that a caller may ask it with changes."""
+        """What `GET /classifiers` says of it: its question, so that a caller may ask it with
+        changes.
+        """
         file = self.file
         return {
             "name": name,
             "description": file.description,
-            **{field: getattr(file, field) for field in Question.model_fields},
+            **{field: getattr(file, field) for field in LabelSpec.model_fields},
             "labels": list(self.prompt_set.names),
             "fitted": bool(file.fitted_on and file.thresholds),
             "learned": file.head is not None,
         }
 
 
-class NamedClassifiers:
+class Registry:
     """The deployed classifiers by name."""
 
     def __init__(
-        self, files: Mapping[str, ClassifierFile], cache: PromptCache, manifest: BundleManifest, remaining_ms: Callable[[], int]
+        self,
+        files: Mapping[str, ClassifierFile],
+        cache: PromptCache,
+        manifest: BundleManifest,
+        remaining_ms: Callable[[], int],
     ) -> None:
-        """Encodes their prompts while the start-up has time; what is left is encoded by the first call that needs it.
+        """Encodes their prompts while the start-up has time; what is left is encoded by the first
+        call that needs it.
 
         Raises ClassifierError for prompts that a request would be refused for.
         """
-        self._cache, self._scale, context = cache, manifest.logit_scale, RequestContext(remaining_ms)
-        self._by_name = {name: _prepare(name, file, cache, manifest) for name, file in files.items()}
+        self._cache = cache
+        self._scale = manifest.logit_scale
+        context = RequestContext(remaining_ms)
+        self._by_name = {
+            name: _prepare(name, file, cache, manifest) for name, file in files.items()
+        }
         try:
             for named in self._by_name.values():
                 self.vectors(named, context)
-        except ClientError as err:
+        except ApiError as err:
             if err.status != 503:
                 raise
 
-    def find(self, name: str, field: str = "classifier") -> Named:
-        """Raises ClientError for a name that isn't deployed."""
+    def find(self, name: str, field: str = "classifier") -> DeployedClassifier:
+        """Raises ApiError for a name that isn't deployed."""
         if name not in self._by_name:
             message = f"{field} has {unknown_name(name, list(self._by_name), 'classifier')}"
-            raise ClientError(400, "invalid_request", message, field)
+            raise ApiError(400, "invalid_request", message, field)
         return self._by_name[name]
 
-    def vectors(self, named: Named, context: RequestContext) -> Vectors:
-        """Raises a 503 ClientError when time runs out; what is encoded by then stays cached."""
+    def vectors(self, named: DeployedClassifier, context: RequestContext) -> LabelWeights:
+        """Raises a 503 ApiError when time runs out; what is encoded by then stays cached."""
         if named.vectors is None:
             rows = np.stack(self._cache.embed(named.prompt_set.prompts, context)).astype(np.float64)
-            named.vectors = Vectors(rows, self._scale)
+            named.vectors = LabelWeights(rows, self._scale)
         return named.vectors
 
     @property
@@ -107,23 +120,36 @@ class _Unencoded:
         raise NotImplementedError
 
 
-def check_prompts(files: Mapping[str, ClassifierFile], folder: Path, manifest: BundleManifest) -> None:
-    """Raises ClassifierError for prompts that a request would be refused for, by the bundle's tokenizer; nothing is encoded."""
+def check_prompts(
+    files: Mapping[str, ClassifierFile], folder: Path, manifest: BundleManifest
+) -> None:
+    """Raises ClassifierError for prompts that a request would be refused for, by the bundle's
+    tokenizer; nothing is encoded.
+    """
     cache = PromptCache(_Unencoded(folder, manifest))
     for name, file in files.items():
         _prepare(name, file, cache, manifest)
 
 
-def _prepare(name: str, file: ClassifierFile, cache: PromptCache, manifest: BundleManifest) -> Named:
+def _prepare(
+    name: str, file: ClassifierFile, cache: PromptCache, manifest: BundleManifest
+) -> DeployedClassifier:
     request = ClassifyRequest.model_construct(
-        file.model_fields_set & Question.model_fields.keys(), **{key: getattr(file, key) for key in Question.model_fields}
+        file.model_fields_set & LabelSpec.model_fields.keys(),
+        **{key: getattr(file, key) for key in LabelSpec.model_fields},
     )
     try:
         # Looking up takes milliseconds; only encoding has a deadline.
-        prompt_set = make_prompt_set(ParsedRequest(request), cache, manifest, RequestContext(lambda: 60_000))
-    except ClientError as err:
+        prompt_set = make_prompt_set(
+            ParsedRequest(request), cache, manifest, RequestContext(lambda: 60_000)
+        )
+    except ApiError as err:
         raise ClassifierError(f"classifiers/{name}.json: {err.message}") from err
     if file.head is None:
-        return Named(file, prompt_set)
+        return DeployedClassifier(file, prompt_set)
     rows = np.array(file.head.floats(), np.float64).reshape(-1, manifest.dimension)
-    return Named(file, prompt_set, Vectors(rows, file.head.scale, np.maximum(np.linalg.norm(rows, axis=1), 1e-12)))
+    return DeployedClassifier(
+        file,
+        prompt_set,
+        LabelWeights(rows, file.head.scale, np.maximum(np.linalg.norm(rows, axis=1), 1e-12)),
+    )

@@ -1,4 +1,4 @@
-"""From embeddings to the answer for one picture: probabilities, the decision, regions and details."""
+"""Embeddings to the answer for one image: probabilities, decision, regions and details."""
 
 from collections.abc import Sequence
 
@@ -7,42 +7,60 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.decision import decide
-from classifier.engine.registry import Vectors
-from classifier.images.opened_image import Picture
-from classifier.engine.prompts import PromptSet
 from classifier.contract.schema import ClassifyRequest, JsonObject
+from classifier.engine.prompts import PromptSet
+from classifier.engine.registry import LabelWeights
+from classifier.images.opened_image import Picture
 from classifier.model.scoring import probabilities, rank, similarities
 
 
 def make_result(
     request: ClassifyRequest,
     prompt_set: PromptSet,
-    texts: Vectors,
+    texts: LabelWeights,
     embeddings: Sequence[NDArray[np.float32]],
     picture: object,
     manifest: BundleManifest,
 ) -> JsonObject:
-    """`embeddings` [d]: the picture's, then one for each different box of its regions. `picture`: None for an embedding alone."""
+    """`embeddings` [d]: the picture's, then one for each different box of its regions. `picture`:
+    None for an embedding alone.
+    """
     products = [similarities(texts.rows, embedding) for embedding in embeddings]
     whole, *parts = (
         probabilities(
-            texts.scale * each, prompt_set.groups, multi_label=request.multi_label, combine=request.combine,
-            scoring=manifest.scoring, bias=manifest.logit_bias,
-        ) for each in products
-    )  # fmt: skip
+            texts.scale * each,
+            prompt_set.groups,
+            multi_label=request.multi_label,
+            combine=request.combine,
+            scoring=manifest.scoring,
+            bias=manifest.logit_bias,
+        )
+        for each in products
+    )
     is_max = request.regions_combine == "max"
     shares = [max(column) for column in zip(whole, *parts, strict=True)] if is_max else whole
     cosines = products if texts.lengths is None else [each / texts.lengths for each in products]
-    answer: JsonObject = {"result": rank(prompt_set.names, shares, request.min_probability, request.top_k)}
+    answer: JsonObject = {
+        "result": rank(prompt_set.names, shares, request.min_probability, request.top_k)
+    }
     if request.thresholds is not None:
-        largest = max(float(each[: len(prompt_set.positives)].max()) for each in cosines[: None if is_max else 1])
+        largest = max(
+            float(each[: len(prompt_set.positives)].max())
+            for each in cosines[: None if is_max else 1]
+        )
         complete = dict(zip(prompt_set.names, shares, strict=True))
-        answer["decision"] = decide(complete, request.thresholds, request.actions, largest, request.min_similarity)
+        answer["decision"] = decide(
+            complete, request.thresholds, request.actions, largest, request.min_similarity
+        )
     if request.regions and isinstance(picture, Picture):
         places = {name: i for i, name in enumerate(prompt_set.names)}
         by_box = dict(zip(dict.fromkeys(picture.boxes), parts, strict=True))
         answer["regions"] = [
-            {"box": list(box), "result": {name: by_box[box][places[name]] for name in answer["result"]}} for box in picture.boxes
+            {
+                "box": list(box),
+                "result": {name: by_box[box][places[name]] for name in answer["result"]},
+            }
+            for box in picture.boxes
         ]
     if request.embedding:
         answer["embedding"] = embeddings[0].tolist()
@@ -50,9 +68,16 @@ def make_result(
         texts_in_order = (prompt.text for prompt in prompt_set.prompts)
         answer["similarities"] = dict(zip(texts_in_order, cosines[0].tolist(), strict=True))
         answer["model"] = {
-            "name": manifest.model, "tag": manifest.pretrained, "fingerprint": manifest.fingerprint,
-            "precision": manifest.precision, "logit_scale": manifest.logit_scale,
-        }  # fmt: skip
+            "name": manifest.model,
+            "tag": manifest.pretrained,
+            "fingerprint": manifest.fingerprint,
+            "precision": manifest.precision,
+            "logit_scale": manifest.logit_scale,
+        }
         if isinstance(picture, Picture):
-            answer["image"] = {"format": picture.format, "width": picture.width, "height": picture.height}
+            answer["image"] = {
+                "format": picture.format,
+                "width": picture.width,
+                "height": picture.height,
+            }
     return answer

@@ -1,7 +1,7 @@
 """The process that turns image files into pixels, from the handler's side.
 
-The process is a cell against accidents and bombs: what passes its limits on time or memory, or crashes it, is an error of that picture
-alone. It is no sandbox against code.
+The process is a cell against accidents and bombs: what passes its limits on time or memory, or
+crashes it, is an error of that picture alone. It is no sandbox against code.
 """
 
 import atexit
@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.images.messages import receive, send
 
 # The process is started before anything large is imported.
@@ -25,31 +25,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from classifier.contract.bundle import ImageSettings
-    from classifier.images.formats import Container
     from classifier.contract.schema import Fit
+    from classifier.images.formats import ImageFile
 
-# Of the processor; where it is busy or a small function has a part of it, the clock may go twice as far.
+# Of the processor; where it is busy or a small function has a part of it, the clock may go twice as
+# far.
 MAX_SECONDS = 2.0
-# What the pictures of one request may lose at the limits; after that each further one gets MIN_SECONDS.
+# What the pictures of one request may lose at the limits; after that each further one gets
+# MIN_SECONDS.
 MAX_LOST_SECONDS = 6.0
 MIN_SECONDS = 0.2
-# How long the process may take to start. It takes 0.1 s, but half a minute on an emulated and busy processor.
+# How long the process may take to start. It takes 0.1 s, but half a minute on an emulated and busy
+# processor.
 START_SECONDS = 60.0
-# What Python needs to start where the handler's does. The rest of the environment is not for a process that reads strangers' files.
+# What Python needs to start where the handler's does. The rest of the environment is not for a
+# process that reads strangers' files.
 _VARIABLES = ("LD_LIBRARY_PATH", "PATH")
-# glibc's malloc keeps the memory of pictures up to 3 megapixels for the next one. Getting it from the kernel again, page by page, takes a
-# tenth of the time of a 1280 x 720 PNG. Others ignore them: https://man7.org/linux/man-pages/man3/mallopt.3.html
+# glibc's malloc keeps the memory of pictures up to 3 megapixels for the next one. Getting it from
+# the kernel again, page by page, takes a tenth of the time of a 1280 x 720 PNG. Others ignore them:
+# https://man7.org/linux/man-pages/man3/mallopt.3.html
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(12 << 20), "MALLOC_TRIM_THRESHOLD_": str(48 << 20)}
 Squares: TypeAlias = "list[NDArray[np.uint8]]"
 # Left, top, width and height in fractions of the upright picture.
-Box = tuple[float, float, float, float]
+RelativeBox = tuple[float, float, float, float]
 
 
-class Allowance:
-    """How long the pictures of one request may take, which has so many seconds left; one picture takes at most `most`."""
+class DecodeBudget:
+    """How long the pictures of one request may take, which has so many seconds left; one picture
+    takes at most `most`.
+    """
 
     def __init__(self, left: float = 2 * MAX_SECONDS, most: float = MAX_SECONDS) -> None:
-        self._deadline, self._most, self.lost = time.monotonic() + left, most, 0.0
+        self._deadline = time.monotonic() + left
+        self._most = most
+        self.lost = 0.0
 
     def seconds(self) -> tuple[float, float]:
         """For the next picture: of the processor, and by the clock."""
@@ -59,7 +68,9 @@ class Allowance:
 
 
 class Decoder:
-    """One worker process, started when it is first needed and again after it has ended. It takes one picture at a time."""
+    """One worker process, started when it is first needed and again after it has ended. It takes
+    one picture at a time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -84,21 +95,35 @@ class Decoder:
             self._end_parent()
 
     def decode(
-        self, container: "Container", settings: "ImageSettings", fit: "Fit", allowance: Allowance, regions: int = 0
-    ) -> tuple[int, int, Squares, list[Box]]:
-        """Width and height as the file has them, squares [S, S, 3], and the boxes of `regions`. Raises ClientError."""
+        self,
+        image_file: "ImageFile",
+        settings: "ImageSettings",
+        fit: "Fit",
+        allowance: DecodeBudget,
+        regions: int = 0,
+    ) -> tuple[int, int, Squares, list[RelativeBox]]:
+        """Width and height as the file has them, squares [S, S, 3], and the boxes of `regions`.
+        Raises ApiError.
+        """
         header = {
-            "data": len(container.data), "exif": len(container.exif), "format": container.format, "width": container.width,
-            "height": container.height, "frame": container.frame, "ends": container.ends, "transparent": container.transparent,
-        }  # fmt: skip
+            "data": len(image_file.data),
+            "exif": len(image_file.exif),
+            "format": image_file.format,
+            "width": image_file.width,
+            "height": image_file.height,
+            "frame": image_file.frame,
+            "ends": image_file.ends,
+            "transparent": image_file.transparent,
+        }
         target = (settings.size, settings.interpolation, fit, regions)
-        parts = (container.data, container.exif, container.xmp)
+        parts = (image_file.data, image_file.exif, image_file.xmp)
         with self._lock:
             worker = self._connected()
-            (seconds, clock), start = allowance.seconds(), time.monotonic()
+            seconds, clock = allowance.seconds()
+            start = time.monotonic()
             try:
                 worker.settimeout(clock)
-                send(worker, {"container": header, "target": target, "seconds": seconds}, parts)
+                send(worker, {"image_file": header, "target": target, "seconds": seconds}, parts)
                 self._wait(worker, start, seconds, clock)
                 answer, body = receive(worker, start + clock)
             except (EOFError, OSError) as err:
@@ -107,23 +132,34 @@ class Decoder:
                 spent = time.monotonic() - start
                 allowance.lost += spent
                 if isinstance(err, TimeoutError) and spent >= clock and clock < 2 * seconds:
-                    message = "Time ran out while the image was decoded; send it again, or a smaller one."
-                    raise ClientError(503, "out_of_time", message) from err
-                message = f"The {container.format} image takes too much time or memory to decode; shrink it, or save it again with a usual program."
-                raise ClientError(400, "invalid_image", message) from err
+                    message = (
+                        "Time ran out while the image was decoded; send it again, or a smaller one."
+                    )
+                    raise ApiError(503, "out_of_time", message) from err
+                message = (
+                    f"The {image_file.format} image takes too much time or memory to decode; shrink"
+                    " it, or save it again with a usual program."
+                )
+                raise ApiError(400, "invalid_image", message) from err
             if answer["last"]:
                 self._drop()
         if "error" in answer:
-            raise ClientError(400, "invalid_image", f"The {container.format} {answer['error']}.")
+            raise ApiError(400, "invalid_image", f"The {image_file.format} {answer['error']}.")
         import numpy as np
 
         side = settings.size
         squares = np.frombuffer(body, np.uint8).reshape(-1, side, side, 3)
-        return answer["width"], answer["height"], list(squares), [(box[0], box[1], box[2], box[3]) for box in answer["boxes"]]
+        return (
+            answer["width"],
+            answer["height"],
+            list(squares),
+            [(box[0], box[1], box[2], box[3]) for box in answer["boxes"]],
+        )
 
     def _wait(self, worker: socket.socket, start: float, seconds: float, clock: float) -> None:
         """Until the answer begins. Raises TimeoutError."""
-        used, patience = _processor_seconds(self.worker_id), seconds
+        used = _processor_seconds(self.worker_id)
+        patience = seconds
         while not select.select([worker], [], [], patience)[0]:
             now = _processor_seconds(self.worker_id)
             spent = now - used if now and used else seconds
@@ -196,16 +232,20 @@ class Decoder:
         if kill and self.worker_id:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.worker_id, signal.SIGKILL)
-        self._worker, self.worker_id = None, 0
+        self._worker = None
+        self.worker_id = 0
 
 
-# One process serves all that runs in this one. At exit it would end by itself; waiting for it leaves nothing behind.
-shared = Decoder()
-atexit.register(shared.close)
+# One process serves all that runs in this one. At exit it would end by itself; waiting for it
+# leaves nothing behind.
+default_decoder = Decoder()
+atexit.register(default_decoder.close)
 
 
 def _processor_seconds(pid: int) -> float | None:
-    """What a process has used, by Linux's clock for it (clock_getcpuclockid); None where there is no such clock."""
+    """What a process has used, by Linux's clock for it (clock_getcpuclockid); None where there is
+    no such clock.
+    """
     try:
         return time.clock_gettime(~pid << 3 | 2)
     except OSError:

@@ -1,6 +1,8 @@
-"""The decoder's process: a parent that imports Pillow and forks a worker for each connection it is sent.
+"""The decoder's process: a parent that imports Pillow and forks a worker for each connection it is
+sent.
 
-`python -m classifier.images.decoder_worker`, with one end of a Unix socket as its standard input. It ends when the other end is closed.
+`python -m classifier.images.decoder_worker`, with one end of a Unix socket as its standard input.
+It ends when the other end is closed.
 """
 
 import contextlib
@@ -14,13 +16,15 @@ import sys
 import warnings
 from typing import Any
 
-from classifier.images.formats import Container
-from classifier.images.pixels import UnusableError, squares
+from classifier.images.formats import ImageFile
 from classifier.images.messages import receive, send
+from classifier.images.pixels import UnusableError, squares
 
-# Address space: Python with Pillow takes 40 MB, the largest permitted picture 620 more (docs/security.md has the table).
+# Address space: Python with Pillow takes 40 MB, the largest permitted picture 620 more
+# (docs/security.md has the table).
 MAX_ADDRESS_SPACE = 720 << 20
-# A worker that has taken more ends, and a fresh one is forked: what a large picture leaves in the heap isn't kept.
+# A worker that has taken more ends, and a fresh one is forked: what a large picture leaves in the
+# heap isn't kept.
 MAX_KEPT = 200 << 20
 
 
@@ -55,12 +59,15 @@ def _work(connection: socket.socket) -> None:
         except (EOFError, OSError):
             return
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        # Whole seconds of the process's life: the kernel ends a picture that has taken its time and a second more.
+        # Whole seconds of the process's life: the kernel ends a picture that has taken its time and
+        # a second more.
         seconds = math.ceil(usage.ru_utime + usage.ru_stime + header["seconds"])
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
-        answer, parts = _answer(header["container"], header["target"], body)
+        answer, parts = _answer(header["image_file"], header["target"], body)
         del body
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
         answer["last"] = peak > MAX_KEPT
         try:
             send(connection, answer, parts)
@@ -70,9 +77,13 @@ def _work(connection: socket.socket) -> None:
             return
 
 
-def _answer(header: dict[str, Any], target: tuple[int, str, str, int], body: memoryview) -> tuple[dict[str, Any], list[bytes]]:
-    data, exif, frame = header.pop("data"), header.pop("exif"), header.pop("frame")
-    container = Container(
+def _answer(
+    header: dict[str, Any], target: tuple[int, str, str, int], body: memoryview
+) -> tuple[dict[str, Any], list[bytes]]:
+    data = header.pop("data")
+    exif = header.pop("exif")
+    frame = header.pop("frame")
+    image_file = ImageFile(
         data=bytes(body[:data]),
         exif=bytes(body[data : data + exif]),
         xmp=bytes(body[data + exif :]),
@@ -80,11 +91,16 @@ def _answer(header: dict[str, Any], target: tuple[int, str, str, int], body: mem
         **header,
     )
     try:
-        size, parts, boxes = squares(container, *target)
+        size, parts, boxes = squares(image_file, *target)
     except UnusableError as err:
         return {"error": str(err)}, []
     except MemoryError:
-        return {"error": "image takes too much memory to decode; shrink it, or save it again with a usual program"}, []
+        return {
+            "error": (
+                "image takes too much memory to decode; shrink it, or save it again with a usual"
+                " program"
+            )
+        }, []
     except Exception:  # Pillow's decoders raise nearly anything for a truncated or garbled file
         return {"error": "image is damaged or truncated; send the whole file"}, []
     return {"width": size[0], "height": size[1], "boxes": boxes}, parts
@@ -97,7 +113,9 @@ def _limit(kind: int, most: int) -> None:
 
 
 def _warm_up() -> None:
-    """Loads the plugins, which Pillow does with the first picture, so that workers are forked with them."""
+    """Loads the plugins, which Pillow does with the first picture, so that workers are forked with
+    them.
+    """
     for module in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "WebP"):
         importlib.import_module(f"PIL.{module}ImagePlugin")
 

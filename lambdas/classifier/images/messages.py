@@ -1,4 +1,6 @@
-"""Messages between the handler and the decoder's process: a header in JSON and some bytes, over a socket."""
+"""Messages between the handler and the decoder's process: a header in JSON and some bytes, over a
+socket.
+"""
 
 import json
 import socket
@@ -18,15 +20,20 @@ def send(connection: socket.socket, header: dict[str, Any], parts: Sequence[byte
         connection.sendall(part)
 
 
-def receive(connection: socket.socket, deadline: float | None = None) -> tuple[dict[str, Any], memoryview]:
-    """`deadline` is by time.monotonic(). Raises EOFError where the other end is closed, TimeoutError past the deadline."""
+def receive(
+    connection: socket.socket, deadline: float | None = None
+) -> tuple[dict[str, Any], memoryview]:
+    """`deadline` is by time.monotonic(). Raises EOFError where the other end is closed,
+    TimeoutError past the deadline.
+    """
     text, body = _LENGTHS.unpack(_receive(connection, _LENGTHS.size, deadline))
     header: dict[str, Any] = json.loads(bytes(_receive(connection, text, deadline)))
     return header, _receive(connection, body, deadline)
 
 
 def _receive(connection: socket.socket, size: int, deadline: float | None) -> memoryview:
-    buffer, at = memoryview(bytearray(size)), 0
+    buffer = memoryview(bytearray(size))
+    at = 0
     while at < size:
         if deadline is not None:
             connection.settimeout(max(0.001, deadline - time.monotonic()))

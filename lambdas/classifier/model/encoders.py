@@ -10,29 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import REMEDY, BundleError, BundleManifest, read_manifest
-from classifier.model.sessions import Later, Session, Sessions
+from classifier.model.sessions import LazySession, Session, Sessions
 
-# The most prompts in one run: the weights are read once for all of them, and the activations still fit a core's cache.
+# The most prompts in one run: the weights are read once for all of them, and the activations still
+# fit a core's cache.
 MAX_PROMPT_BATCH = 16
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """The image and the text encoder. An embedding depends on its own input alone, to the last bit, whatever shares its run."""
+    """The image and the text encoder. An embedding depends on its own input alone, to the last bit,
+    whatever shares its run.
+    """
 
     manifest: BundleManifest
     _sessions: Sessions
     _workers: ThreadPoolExecutor
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int, verify_hashes: bool = False, text: bool = True) -> "Encoders":
+    def load(
+        cls, folder: Path, *, threads: int, verify_hashes: bool = False, text: bool = True
+    ) -> "Encoders":
         """Loads both encoders; without `text`, the image encoder alone. Raises BundleError."""
         manifest = read_manifest(folder, verify_hashes=verify_hashes)
         return cls.of(Sessions(folder, threads), manifest, text=text).ready()
 
     @classmethod
     def of(cls, sessions: Sessions, manifest: BundleManifest, *, text: bool = True) -> "Encoders":
-        """With sessions that are loading already; without `text`, the text encoder loads when it is first needed."""
+        """With sessions that are loading already; without `text`, the text encoder loads when it is
+        first needed.
+        """
         if not text:
             sessions.text.forget()
         return cls(manifest, sessions, ThreadPoolExecutor(sessions.threads))
@@ -54,30 +61,49 @@ class Encoders:
 
     def encode_images(self, squares: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Pixels [S, S, 3] to normalised embeddings [d], in order."""
-        size, session = self.manifest.image.max_batch, self._loaded(self._sessions.image)
-        batches = (np.stack(squares[start : start + size]) for start in range(0, len(squares), size))
+        size = self.manifest.image.max_batch
+        session = self._loaded(self._sessions.image)
+        batches = (
+            np.stack(squares[start : start + size]) for start in range(0, len(squares), size)
+        )
         return [row for batch in batches for row in session.run(None, {"pixels": batch})[0]]
 
     def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
         """Token ids, start and end token included, to normalised embeddings [d], in order.
 
-        Prompts of equal length share a run: the text encoder works row by row, so a batch changes no bit of a row.
+        Prompts of equal length share a run: the text encoder works row by row, so a batch changes
+        no bit of a row.
         """
-        text, by_length = self.manifest.text, dict[int, list[int]]()
-        padded = [ids if text.dynamic_length else ids + [text.pad_id] * (text.context_length - len(ids)) for ids in prompts]
+        text = self.manifest.text
+        by_length = dict[int, list[int]]()
+        padded = [
+            ids if text.dynamic_length else ids + [text.pad_id] * (text.context_length - len(ids))
+            for ids in prompts
+        ]
         for i, ids in enumerate(padded):
             by_length.setdefault(len(ids), []).append(i)
         size = min(MAX_PROMPT_BATCH, math.ceil(len(prompts) / self._sessions.threads))
-        batches = [indices[start : start + size] for indices in by_length.values() for start in range(0, len(indices), size)]
+        batches = [
+            indices[start : start + size]
+            for indices in by_length.values()
+            for start in range(0, len(indices), size)
+        ]
         session = self._loaded(self._sessions.text)
         results = self._workers.map(
-            lambda batch: session.run(None, {"ids": np.array([padded[i] for i in batch], np.int64)})[0], batches
+            lambda batch: session.run(
+                None, {"ids": np.array([padded[i] for i in batch], np.int64)}
+            )[0],
+            batches,
         )
-        embeddings = {i: row for batch, rows in zip(batches, results, strict=True) for i, row in zip(batch, rows, strict=True)}
+        embeddings = {
+            i: row
+            for batch, rows in zip(batches, results, strict=True)
+            for i, row in zip(batch, rows, strict=True)
+        }
         return [embeddings[i] for i in range(len(prompts))]
 
     @staticmethod
-    def _loaded(session: Later) -> Session:
+    def _loaded(session: LazySession) -> Session:
         try:
             return session.result()
         except Exception as err:

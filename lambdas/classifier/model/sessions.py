@@ -1,4 +1,6 @@
-"""The two ONNX sessions of a bundle, loaded in threads. It is what a start imports first, so it needs ONNX Runtime alone."""
+"""The two ONNX sessions of a bundle, loaded in threads. It is what a start imports first, so it
+needs ONNX Runtime alone.
+"""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +11,13 @@ import onnxruntime as ort
 Session: TypeAlias = ort.InferenceSession
 
 
-class Later:
+class LazySession:
     """A session that loads in a thread of its own, begun by `start` or by the first use."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self.path, self._threads, self._loader = path, threads, ThreadPoolExecutor(1)
+        self.path = path
+        self._threads = threads
+        self._loader = ThreadPoolExecutor(1)
         self._loading: Future[Session] | None = None
 
     def start(self) -> "Future[Session]":
@@ -37,10 +41,12 @@ class Sessions:
     """A bundle's sessions. Both load from now on; nothing is checked yet."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self.folder, self.threads = folder, threads
-        self.image = Later(folder / "image.onnx", threads)
-        # A prompt is too small to split over cores: each text run takes one core, each image run takes all.
-        self.text = Later(folder / "text.onnx", 1)
+        self.folder = folder
+        self.threads = threads
+        self.image = LazySession(folder / "image.onnx", threads)
+        # A prompt is too small to split over cores: each text run takes one core, each image run
+        # takes all.
+        self.text = LazySession(folder / "text.onnx", 1)
         self.image.start()
         self.text.start()
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from classifier.contract.bundle import TextSettings
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.model.merges import Merges
 
-# What cleaning leaves as it is but for white space and capitals: no character reference, no control character.
+# What cleaning leaves as it is but for white space and capitals: no character reference, no control
+# character.
 _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 # The letters and digits of ASCII, for the pattern's classes of all scripts'.
 _CLASSES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9"}
@@ -20,7 +21,9 @@ class _Pattern(Protocol):
 
 
 class Tokenizer:
-    """Gives open_clip's ids. What only other texts than plain ASCII need is imported when the first of them comes."""
+    """Gives open_clip's ids. What only other texts than plain ASCII need is imported when the first
+    of them comes.
+    """
 
     def __init__(self, folder: Path, settings: TextSettings) -> None:
         self._settings = settings
@@ -50,21 +53,29 @@ class Tokenizer:
     def encode(self, text: str, field: str | None = None, subject: str = "The label") -> list[int]:
         """Token ids with start and end id, at most the context length.
 
-        Raises ClientError for `field`, with a message about `subject`.
+        Raises ApiError for `field`, with a message about `subject`.
         """
         settings = self._settings
         clean = self.clean(text)
         if not clean:
             message = f"{subject} is empty without its white space; say what to look for."
-            raise ClientError(400, "invalid_request", message, field)
+            raise ApiError(400, "invalid_request", message, field)
         for token in settings.special_tokens:
             if token in clean:
-                raise ClientError(400, "invalid_request", f"{subject} contains {token}, which the model reserves.", field)
+                raise ApiError(
+                    400,
+                    "invalid_request",
+                    f"{subject} contains {token}, which the model reserves.",
+                    field,
+                )
         pattern = self._plain if clean.isascii() else self._full
         ids = [one for word in pattern.findall(clean) for one in self._merges.encode(word)]
         maximum = settings.context_length - 2
         if len(ids) > maximum:
-            raise ClientError(
-                400, "label_too_long", f"{subject} has {len(ids)} tokens; the model reads at most {maximum}.", field
+            raise ApiError(
+                400,
+                "label_too_long",
+                f"{subject} has {len(ids)} tokens; the model reads at most {maximum}.",
+                field,
             )
         return [settings.start_id, *ids, settings.end_id]

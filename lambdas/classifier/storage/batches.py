@@ -1,4 +1,6 @@
-"""A batch of pictures from a store to lines of results: what the bulk function and the local tool share."""
+"""A batch of pictures from a store to lines of results: what the bulk function and the local tool
+share.
+"""
 
 import hashlib
 import json
@@ -9,24 +11,27 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
 
-from classifier.engine.engine import Classifier
-from classifier.engine.context import RequestContext
-from classifier.contract.errors import ClientError
+from classifier.contract.errors import ApiError
 from classifier.contract.parsing import ParsedRequest, parse_options
 from classifier.contract.schema import MAX_OBJECT_BYTES, JsonObject
+from classifier.engine.context import RequestContext
+from classifier.engine.engine import Engine
 
 T = TypeVar("T")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".avif"))
 # How many pictures share a request to the classifier; docs/bulk.md has the measurement.
 IMAGES_A_RUN = 8
 READERS = 16
-# The most bytes of files that a batch holds at a time, read and being read; one larger file is held alone.
+# The most bytes of files that a batch holds at a time, read and being read; one larger file is held
+# alone.
 MAX_HELD_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
 class Item:
-    """An object of a store. `exact`: only the version that etag (and version) name counts, not what has replaced it."""
+    """An object of a store. `exact`: only the version that etag (and version) name counts, not what
+    has replaced it.
+    """
 
     key: str
     etag: str | None = None
@@ -41,7 +46,9 @@ class Item:
 
 
 class Store(Protocol):
-    """Where pictures lie. Both raise ClientError for what is wrong with one object, and anything else where the store itself fails."""
+    """Where pictures lie. Both raise ApiError for what is wrong with one object, and anything else
+    where the store itself fails.
+    """
 
     def stat(self, item: Item) -> Item:
         """The item with its etag and size."""
@@ -57,10 +64,11 @@ class Replaced(Exception):  # noqa: N818, it is no error
 Outcome = JsonObject | Exception
 
 
-def check(classifier: Classifier, options: JsonObject, context: RequestContext) -> ParsedRequest:
-    """The request that the options make, answered once for a picture of one pixel: so every error of labels, templates and sizes comes here.
+def check(classifier: Engine, options: JsonObject, context: RequestContext) -> ParsedRequest:
+    """The request that the options make, answered once for a picture of one pixel: so every error
+    of labels, templates and sizes comes here.
 
-    Raises ClientError.
+    Raises ApiError.
     """
     parsed = parse_options(options)
     classifier.answer(parsed, context)
@@ -89,7 +97,7 @@ def batch_name(items: Iterable[Item]) -> str:
 
 
 def classify_batch(
-    classifier: Classifier,
+    classifier: Engine,
     model: str,
     parsed: ParsedRequest,
     items: Sequence[Item],
@@ -100,12 +108,15 @@ def classify_batch(
 ) -> list[tuple[Item, Outcome]]:
     """One outcome for each item, in order: its line, or the exception where the store failed.
 
-    A bad picture is a line with its error. Reading goes on while pictures are classified, within MAX_HELD_BYTES.
+    A bad picture is a line with its error. Reading goes on while pictures are classified, within
+    MAX_HELD_BYTES.
     """
     outcomes: dict[int, tuple[Item, Outcome]] = {}
     with ThreadPoolExecutor(READERS) as readers:
         pending: deque[tuple[int, Item]] = deque()
-        for index, (item, found) in enumerate(zip(items, readers.map(_stat, [store] * len(items), items), strict=True)):
+        for index, (item, found) in enumerate(
+            zip(items, readers.map(_stat, [store] * len(items), items), strict=True)
+        ):
             if isinstance(found, Exception):
                 outcomes[index] = item, _outcome(item, model, found)
             elif reason := skip_reason(found):
@@ -118,8 +129,11 @@ def classify_batch(
 
         # Functions, so that no name here keeps a file in memory once it is done with.
         def take(future: Future[tuple[Item, bytes] | Exception]) -> int:
-            """How many more bytes are held than was thought: what was read may have replaced what was listed."""
-            (index, item), found = reading.pop(future), future.result()
+            """How many more bytes are held than was thought: what was read may have replaced what
+            was listed.
+            """
+            index, item = reading.pop(future)
+            found = future.result()
             if isinstance(found, Exception):
                 outcomes[index] = item, _outcome(item, model, found)
                 return -(item.size or 0)
@@ -129,14 +143,21 @@ def classify_batch(
         def classify() -> int:
             """How many bytes are no longer held."""
             group = [ready.pop(0) for _ in range(min(images_a_run, len(ready)))]
-            answers = _answers(classifier, parsed, [data for _, _, data in group], RequestContext(remaining_ms))
+            answers = _answers(
+                classifier, parsed, [data for _, _, data in group], RequestContext(remaining_ms)
+            )
             outcomes.update(
-                (index, (item, _line(item, model, answer))) for (index, item, _), answer in zip(group, answers, strict=True)
+                (index, (item, _line(item, model, answer)))
+                for (index, item, _), answer in zip(group, answers, strict=True)
             )
             return sum(len(data) for _, _, data in group)
 
         while pending or reading or ready:
-            while pending and len(reading) < READERS and (not held or held + (pending[0][1].size or 0) <= MAX_HELD_BYTES):
+            while (
+                pending
+                and len(reading) < READERS
+                and (not held or held + (pending[0][1].size or 0) <= MAX_HELD_BYTES)
+            ):
                 index, item = pending.popleft()
                 held += item.size or 0
                 reading[readers.submit(_read, store, item)] = index, item
@@ -147,16 +168,26 @@ def classify_batch(
     return [outcomes[index] for index in range(len(items))]
 
 
-def _answers(classifier: Classifier, parsed: ParsedRequest, files: list[bytes], context: RequestContext) -> list[JsonObject]:
-    """Pictures that are too many for one request, by their pixels or by the answer's size, are halved until they fit."""
+def _answers(
+    classifier: Engine, parsed: ParsedRequest, files: list[bytes], context: RequestContext
+) -> list[JsonObject]:
+    """Pictures that are too many for one request, by their pixels or by the answer's size, are
+    halved until they fit.
+    """
     request = parsed.request.model_copy(update={"images": files})
     try:
-        answers: list[JsonObject] = classifier.answer(replace(parsed, request=request), context)["results"]
+        answers: list[JsonObject] = classifier.answer(replace(parsed, request=request), context)[
+            "results"
+        ]
         return answers
-    except ClientError as err:
+    except ApiError as err:
         if len(files) > 1 and err.code in ("too_large", "answer_too_large"):
             middle = len(files) // 2
-            return [answer for half in (files[:middle], files[middle:]) for answer in _answers(classifier, parsed, half, context)]
+            return [
+                answer
+                for half in (files[:middle], files[middle:])
+                for answer in _answers(classifier, parsed, half, context)
+            ]
         return [_error(err)] * len(files)
 
 
@@ -178,23 +209,38 @@ def _captured(function: Callable[[], T]) -> T | Exception:
 
 
 def _outcome(item: Item, model: str, err: Exception) -> Outcome:
-    return _line(item, model, _error(err)) if isinstance(err, ClientError) else err
+    return _line(item, model, _error(err)) if isinstance(err, ApiError) else err
 
 
-def _error(err: ClientError) -> JsonObject:
+def _error(err: ApiError) -> JsonObject:
     return {"error": err.body()}
 
 
 def _line(item: Item, model: str, outcome: JsonObject) -> JsonObject:
-    """`model` is the model's name in every line; what `details` says of the model goes by another name."""
+    """`model` is the model's name in every line; what `details` says of the model goes by another
+    name.
+    """
     version = {"version_id": item.version} if item.version else {}
     if "error" in outcome:
         # Its field is the place in a request that the caller never saw.
-        outcome = {"error": {name: text for name, text in outcome["error"].items() if name != "field"}}
-    outcome = {"model_details" if name == "model" else name: value for name, value in outcome.items()}
-    return {"key": item.key, "etag": item.etag, "size": item.size, **version, "model": model, **outcome}
+        outcome = {
+            "error": {name: text for name, text in outcome["error"].items() if name != "field"}
+        }
+    outcome = {
+        "model_details" if name == "model" else name: value for name, value in outcome.items()
+    }
+    return {
+        "key": item.key,
+        "etag": item.etag,
+        "size": item.size,
+        **version,
+        "model": model,
+        **outcome,
+    }
 
 
 def dumps(line: JsonObject) -> str:
-    """One line of JSON Lines, its end included. A key or a message may hold half of a surrogate pair, which UTF-8 can't."""
+    """One line of JSON Lines, its end included. A key or a message may hold half of a surrogate
+    pair, which UTF-8 can't.
+    """
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"

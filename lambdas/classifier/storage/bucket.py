@@ -1,6 +1,7 @@
 """Pictures and results in one bucket of S3: the only importer of boto3, when it is first needed.
 
-boto3 is part of AWS's base images for Python (https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html), so the image brings none.
+boto3 is part of AWS's base images for Python
+(https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html), so the image brings none.
 """
 
 import re
@@ -11,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from classifier.storage.batches import Item, Replaced
-from classifier.contract.errors import ClientError, quoted
+from classifier.contract.errors import ApiError, quoted
 from classifier.contract.parsing import ParsedRequest
 from classifier.contract.schema import MAX_OBJECT_BYTES, MAX_READ_BYTES, StoredImage
+from classifier.storage.batches import Item, Replaced
 
 # Tags that S3 refuses: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 MAX_TAGS = 10
@@ -30,7 +31,10 @@ def client(service: str) -> Any:
     from botocore.config import Config
 
     retries = {"mode": "standard", "max_attempts": 5}
-    return boto3.client(service, config=Config(retries=retries, connect_timeout=2, read_timeout=8, max_pool_connections=20))
+    return boto3.client(
+        service,
+        config=Config(retries=retries, connect_timeout=2, read_timeout=8, max_pool_connections=20),
+    )
 
 
 @dataclass
@@ -71,13 +75,21 @@ class Bucket:
         self.s3.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
 
     def is_empty(self, prefix: str) -> bool:
-        return not self.s3.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1).get("KeyCount")
+        return not self.s3.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1).get(
+            "KeyCount"
+        )
 
     def tag(self, item: Item, tags: dict[str, str]) -> None:
-        """Puts our tags beside those of others, as many as ten in all leave room for. Raises Replaced."""
-        target = {"Bucket": self.name, "Key": item.key} | ({"VersionId": item.version} if item.version else {})
+        """Puts our tags beside those of others, as many as ten in all leave room for. Raises
+        Replaced.
+        """
+        target = {"Bucket": self.name, "Key": item.key} | (
+            {"VersionId": item.version} if item.version else {}
+        )
         with self._explained(item):
-            before = {tag["Key"]: tag["Value"] for tag in self.s3.get_object_tagging(**target)["TagSet"]}
+            before = {
+                tag["Key"]: tag["Value"] for tag in self.s3.get_object_tagging(**target)["TagSet"]
+            }
             after = {name: value for name, value in before.items() if name not in OUR_TAGS}
             for name in OUR_TAGS:
                 if name in tags and len(after) < MAX_TAGS:
@@ -85,19 +97,27 @@ class Bucket:
             if after == before:
                 return
             if item.exact and not item.version:
-                # A narrow gap remains; whatever replaces the object is classified and tagged by its own event.
+                # A narrow gap remains; whatever replaces the object is classified and tagged by its
+                # own event.
                 self.s3.head_object(**self._target(item))
             self.s3.put_object_tagging(
-                **target, Tagging={"TagSet": [{"Key": name, "Value": text} for name, text in after.items()]}
+                **target,
+                Tagging={"TagSet": [{"Key": name, "Value": text} for name, text in after.items()]},
             )
 
     def fetch(self, parsed: ParsedRequest) -> ParsedRequest:
-        """The request with the files that it names; in `images` each error stays in its own place. Raises ClientError."""
+        """The request with the files that it names; in `images` each error stays in its own place.
+        Raises ApiError.
+        """
         request = parsed.request
         if request.image_s3 is not None:
             file = self._checked(request.image_s3, parsed.path("image_s3", "key"))
             names = {**parsed.field_names, "image_data": "image_s3"}
-            return replace(parsed, request=request.model_copy(update={"image_s3": None, "image_data": file}), field_names=names)
+            return replace(
+                parsed,
+                request=request.model_copy(update={"image_s3": None, "image_data": file}),
+                field_names=names,
+            )
         stored = [i for i, file in enumerate(request.images or ()) if isinstance(file, StoredImage)]
         if not stored:
             return parsed
@@ -107,42 +127,54 @@ class Bucket:
             found = list(readers.map(self._stat_or_error, [files[i] for i in stored], fields))
             total = sum(item.size or 0 for item in found if isinstance(item, Item))
             if total > MAX_READ_BYTES:
-                message = f"The images in S3 have {total:,} bytes together; at most {MAX_READ_BYTES:,} are allowed. Send fewer."
-                raise ClientError(413, "too_large", message, "images")
-            for i, content in zip(stored, readers.map(self._read_or_error, found, fields), strict=True):
+                message = (
+                    f"The images in S3 have {total:,} bytes together; at most {MAX_READ_BYTES:,}"
+                    " are allowed. Send fewer."
+                )
+                raise ApiError(413, "too_large", message, "images")
+            for i, content in zip(
+                stored, readers.map(self._read_or_error, found, fields), strict=True
+            ):
                 files[i] = content
         return replace(parsed, request=request.model_copy(update={"images": files}))
 
     def _checked(self, stored: StoredImage, field: str) -> bytes:
         file = self._read_or_error(self._stat_or_error(stored, field), field)
-        if isinstance(file, ClientError):
+        if isinstance(file, ApiError):
             raise file
         return file
 
-    def _stat_or_error(self, stored: StoredImage, field: str) -> Item | ClientError:
+    def _stat_or_error(self, stored: StoredImage, field: str) -> Item | ApiError:
         try:
             item = self.stat(Item(stored.key))
             if (item.size or 0) > MAX_OBJECT_BYTES:
                 raise _too_large(stored.key, item.size or 0)
             return item
-        except ClientError as err:
+        except ApiError as err:
             err.field = field
             return err
 
-    def _read_or_error(self, item: Item | ClientError, field: str) -> bytes | ClientError:
-        if isinstance(item, ClientError):
+    def _read_or_error(self, item: Item | ApiError, field: str) -> bytes | ApiError:
+        if isinstance(item, ApiError):
             return item
         try:
             # What has replaced it since could be larger than what was counted.
             return self.read(replace(item, exact=True))[1]
         except Replaced:
-            return ClientError(503, "out_of_time", f"{quoted(item.key)} was replaced while it was read; send it again.", field)
-        except ClientError as err:
+            return ApiError(
+                503,
+                "out_of_time",
+                f"{quoted(item.key)} was replaced while it was read; send it again.",
+                field,
+            )
+        except ApiError as err:
             err.field = field
             return err
 
     def _is_missing(self, key: str, err: Any) -> bool:
-        """S3 says 403 for a missing object to who may list under a prefix alone: such a listing tells them apart."""
+        """S3 says 403 for a missing object to who may list under a prefix alone: such a listing
+        tells them apart.
+        """
         status = err.response["ResponseMetadata"].get("HTTPStatusCode")
         if status != 403:
             return bool(status == 404)
@@ -150,10 +182,13 @@ class Bucket:
         return not found or found[0]["Key"] != key
 
     def _target(self, item: Item) -> dict[str, str]:
-        """Raises ClientError for a key outside the prefix, before S3 is asked."""
+        """Raises ApiError for a key outside the prefix, before S3 is asked."""
         if not item.key.startswith(self.prefix):
-            message = f"The key {quoted(item.key)} is not under {quoted(self.prefix)}, the only prefix that may be read."
-            raise ClientError(403, "forbidden", message)
+            message = (
+                f"The key {quoted(item.key)} is not under {quoted(self.prefix)}, the only prefix"
+                " that may be read."
+            )
+            raise ApiError(403, "forbidden", message)
         target = {"Bucket": self.name, "Key": item.key}
         if item.version:
             return target | {"VersionId": item.version}
@@ -161,54 +196,68 @@ class Bucket:
 
     @contextmanager
     def _explained(self, item: Item) -> Iterator[None]:
-        """S3's word on one object as a ClientError or Replaced; other failures pass."""
+        """S3's word on one object as a ApiError or Replaced; other failures pass."""
         try:
             yield
-        except ClientError:
+        except ApiError:
             raise
         except self.s3.exceptions.ClientError as err:
-            code, status = err.response["Error"]["Code"], err.response["ResponseMetadata"].get("HTTPStatusCode")
+            code = err.response["Error"]["Code"]
+            status = err.response["ResponseMetadata"].get("HTTPStatusCode")
             if code == "InvalidObjectState":
                 message = f"{quoted(item.key)} is in an archive's storage class; restore it first."
-                raise ClientError(403, "forbidden", message) from err
+                raise ApiError(403, "forbidden", message) from err
             missing = code != "InvalidObjectState" and self._is_missing(item.key, err)
             if status == 412 or (missing and item.exact):
                 raise Replaced from err
             if missing:
-                raise ClientError(404, "not_found", f"There is no object {quoted(item.key)} in the bucket.") from err
+                raise ApiError(
+                    404, "not_found", f"There is no object {quoted(item.key)} in the bucket."
+                ) from err
             if status == 403 or (code.startswith("KMS.") and "Throttl" not in code):
                 message = (
-                    f"{quoted(item.key)} may not be read; let the function's role read it, and use its KMS key if it has one."
+                    f"{quoted(item.key)} may not be read; let the function's role read it, and use"
+                    " its KMS key if it has one."
                 )
-                raise ClientError(403, "forbidden", message) from err
+                raise ApiError(403, "forbidden", message) from err
             raise
 
 
 def _found(item: Item, answer: dict[str, Any]) -> Item:
     version = item.version or answer.get("VersionId")
     return replace(
-        item, etag=answer["ETag"].strip('"'), size=answer["ContentLength"], version=None if version == "null" else version
+        item,
+        etag=answer["ETag"].strip('"'),
+        size=answer["ContentLength"],
+        version=None if version == "null" else version,
     )
 
 
-def _too_large(key: str, size: int) -> ClientError:
-    return ClientError(413, "too_large", f"{quoted(key)} has {size:,} bytes; at most {MAX_OBJECT_BYTES:,} are allowed.")
+def _too_large(key: str, size: int) -> ApiError:
+    return ApiError(
+        413,
+        "too_large",
+        f"{quoted(key)} has {size:,} bytes; at most {MAX_OBJECT_BYTES:,} are allowed.",
+    )
 
 
 def tags_of(answer: dict[str, Any]) -> dict[str, str]:
-    """The best label and its probability, where there is one; and of a decision the action, or without actions the best name that
-    counts, or `none`."""
+    """The best label and its probability, where there is one; and of a decision the action, or
+    without actions the best name that counts, or `none`.
+    """
     result: dict[str, float] = answer.get("result") or {}
     tags = {}
     if "decision" in answer:
         counted = answer["decision"]["labels"]
-        tags["clip-decision"] = answer["decision"]["action"] or (counted[0]["name"] if counted else "none")
+        tags["clip-decision"] = answer["decision"]["action"] or (
+            counted[0]["name"] if counted else "none"
+        )
     if result:
         label = max(result, key=result.__getitem__)
         tags |= {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
     return tags
 
 
-def in_order(items: Sequence[Item]) -> list[Item]:
+def deduplicated(items: Sequence[Item]) -> list[Item]:
     """Without those that name the same version of the same object."""
     return list({item.identity: item for item in items}.values())

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from classifier.storage.batches import Item, Outcome, Replaced, batch_name, classify_batch, dumps
-from classifier.engine.engine import Classifier
 from classifier.contract.parsing import ParsedRequest, parse_options
-from classifier.storage.bucket import Bucket, client, in_order, tags_of
 from classifier.contract.schema import EVENT_SOURCE, RESULTS, JsonObject
+from classifier.engine.engine import Engine
+from classifier.storage.batches import Item, Outcome, Replaced, batch_name, classify_batch, dumps
+from classifier.storage.bucket import Bucket, client, deduplicated, tags_of
 
 DETAIL_TYPE = "Image Classified"
-# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: 256 KB an entry, and 10 entries a call.
-MAX_DETAIL_BYTES, MAX_ENTRIES = 200_000, 10
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: 256 KB an entry, and
+# 10 entries a call.
+MAX_DETAIL_BYTES = 200_000
+MAX_ENTRIES = 10
 # How many names an event keeps where all of them don't fit.
 NAMES_IN_A_LARGE_EVENT = 100
 KEPT = ("id", "bucket", "key", "etag", "size", "version_id", "model")
@@ -25,9 +27,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Uploads:
-    """Classifies what is uploaded to `bucket`, as the request under `key` in `assets` asks; `tags`: whether objects get tags."""
+    """Classifies what is uploaded to `bucket`, as the request under `key` in `assets` asks; `tags`:
+    whether objects get tags.
+    """
 
-    classifier: Classifier
+    classifier: Engine
     model: str
     bucket: Bucket
     assets: Bucket
@@ -53,9 +57,11 @@ class Uploads:
                 logger.exception("no event of S3")
                 failed.add(record["messageId"])
         # One that S3 sent again, or that a copy of itself follows, is one item.
-        items = in_order([item for item, _ in messages.values()])
+        items = deduplicated([item for item, _ in messages.values()])
         days = {item.identity: day for item, day in messages.values()}
-        outcomes = classify_batch(self.classifier, self.model, self._request, items, self.bucket, remaining_ms=remaining)
+        outcomes = classify_batch(
+            self.classifier, self.model, self._request, items, self.bucket, remaining_ms=remaining
+        )
         lost: set[Item] = set()
         entries: list[tuple[Item, JsonObject]] = []
         for asked, (item, outcome) in zip(items, outcomes, strict=True):
@@ -72,7 +78,9 @@ class Uploads:
         return {"batchItemFailures": [{"itemIdentifier": identity} for identity in sorted(failed)]}
 
     def _finish(self, asked: Item, item: Item, outcome: Outcome, day: str) -> bool:
-        """Writes the line and the tags; whether an event follows. Raises where S3 fails, or time ran out."""
+        """Writes the line and the tags; whether an event follows. Raises where S3 fails, or time
+        ran out.
+        """
         if isinstance(outcome, Replaced):
             # Deleted, or replaced: the new object has an event of its own.
             return False
@@ -82,7 +90,9 @@ class Uploads:
             raise TimeoutError(item.key)
         if "skipped" in outcome:
             return False
-        self.bucket.put(f"{RESULTS}uploads-{day}/{batch_name([asked])}.jsonl", dumps(outcome).encode())
+        self.bucket.put(
+            f"{RESULTS}uploads-{day}/{batch_name([asked])}.jsonl", dumps(outcome).encode()
+        )
         if self.tags and "error" not in outcome:
             try:
                 self.bucket.tag(asked, tags_of(outcome))
@@ -103,31 +113,49 @@ class Uploads:
                 else [range(i, i + 1) for i in range(len(group))]
             )
             for call in calls:
-                batch = [{"Source": EVENT_SOURCE, "DetailType": DETAIL_TYPE, "Detail": details[i]} for i in call]
+                batch = [
+                    {"Source": EVENT_SOURCE, "DetailType": DETAIL_TYPE, "Detail": details[i]}
+                    for i in call
+                ]
                 try:
                     answers = self.events.put_events(Entries=batch)["Entries"]
                 except Exception:
                     logger.exception("events")
                     answers = [{"ErrorCode": "failed"}] * len(batch)
-                lost |= {group[i][0] for i, answer in zip(call, answers, strict=True) if answer.get("ErrorCode")}
+                lost |= {
+                    group[i][0]
+                    for i, answer in zip(call, answers, strict=True)
+                    if answer.get("ErrorCode")
+                }
         return lost
 
 
 def _uploaded(event: JsonObject) -> tuple[Item, str]:
-    """The object and the day of an event `Object Created`: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
+    """The object and the day of an event `Object Created`:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+    """
     found = event["detail"]["object"]
-    return Item(found["key"], found["etag"], int(found["size"]), found.get("version-id"), exact=True), str(event["time"])[:10]
+    return (
+        Item(found["key"], found["etag"], int(found["size"]), found.get("version-id"), exact=True),
+        str(event["time"])[:10],
+    )
 
 
 def _detail(bucket: str, item: Item, line: JsonObject) -> str:
-    """The event's detail. `id` is the same for the same version of the same object, so that whoever gets it twice can tell."""
+    """The event's detail. `id` is the same for the same version of the same object, so that whoever
+    gets it twice can tell.
+    """
     identity = hashlib.sha256(json.dumps([bucket, *item.identity]).encode()).hexdigest()
     detail = {"id": identity, "bucket": bucket, **line}
     text = dumps(detail)
     if len(text.encode()) > MAX_DETAIL_BYTES:
-        best = sorted((line.get("result") or {}).items(), key=lambda pair: -pair[1])[:NAMES_IN_A_LARGE_EVENT]
+        best = sorted((line.get("result") or {}).items(), key=lambda pair: -pair[1])[
+            :NAMES_IN_A_LARGE_EVENT
+        ]
         kept = {name: detail[name] for name in KEPT if name in detail}
         if "decision" in line:
-            kept["decision"] = line["decision"] | {"labels": line["decision"]["labels"][:NAMES_IN_A_LARGE_EVENT]}
+            kept["decision"] = line["decision"] | {
+                "labels": line["decision"]["labels"][:NAMES_IN_A_LARGE_EVENT]
+            }
         text = dumps(kept | {"result": dict(best), "truncated": True})
     return text

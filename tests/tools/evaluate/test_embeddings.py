@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.contract.bundle import read_manifest
 from classifier.api.handler import Handler
+from classifier.contract.bundle import read_manifest
 from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT, ask, base64_of, event
 from tools.evaluate.embeddings import Cache, Outcome, cache_key, embed

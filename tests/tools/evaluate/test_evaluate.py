@@ -17,7 +17,12 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_file import fitted_on, parse_classifier, question_sha256, read_classifiers
+from classifier.contract.classifier_file import (
+    fitted_on,
+    parse_classifier,
+    question_sha256,
+    read_classifiers,
+)
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ROOT

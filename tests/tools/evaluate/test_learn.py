@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classifier.api.handler import Handler
 from classifier.contract.bundle import read_manifest
 from classifier.contract.classifier_file import read_classifiers
 from classifier.model.encoders import Encoders
-from classifier.api.handler import Handler
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ask, base64_of, event

@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifier.contract.classifier_file import ClassifierFile, fitted_on, head_rows, parse_classifier
-from classifier.model.encoders import Encoders
 from classifier.api.handler import Handler
-from classifier.engine.registry import NamedClassifiers
+from classifier.contract.classifier_file import (
+    ClassifierFile,
+    fitted_on,
+    head_rows,
+    parse_classifier,
+)
 from classifier.engine.prompt_cache import PromptCache
+from classifier.engine.registry import Registry
+from classifier.model.encoders import Encoders
 from tests.support.requests import DEMO, ROOT, ask, base64_of, event
 from tools.evaluate.scores import Bundle, score
 
@@ -45,7 +50,7 @@ def test_local_scores_are_the_apis(name: str, learned: bool, encoders: Encoders)
         for path in PICTURES
     ]
     embeddings = np.array([answer["embedding"] for answer in answers], np.float32)
-    prepared = NamedClassifiers({name: file}, PromptCache(encoders), encoders.manifest, lambda: 60_000)
+    prepared = Registry({name: file}, PromptCache(encoders), encoders.manifest, lambda: 60_000)
     found = score(prepared, name, encoders.manifest, embeddings)
     assert found.names == list(file.labels or file.categories or ())
     expected = [[answer["result"][label] for label in found.names] for answer in answers]

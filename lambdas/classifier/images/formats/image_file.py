@@ -1,10 +1,11 @@
-"""What the walk over a file gives, and the limits on its parts."""
+"""What the inspect over a file gives, and the limits on its parts."""
 
 from dataclasses import dataclass
 
 # JPEG and WebP hold 16 bits for a side; no camera or screen passes it.
 MAX_SIDE = 65_535
-# Segments, chunks, blocks or boxes of one file. A file of 6 MB by a usual program has a few thousand at most.
+# Segments, chunks, blocks or boxes of one file. A file of 6 MB by a usual program has a few
+# thousand at most.
 MAX_PARTS = 10_000
 # A progressive JPEG by a usual program has 6 to 15 scans.
 MAX_SCANS = 100
@@ -14,15 +15,17 @@ MAX_ITEMS = 500
 MAX_RLE_PIXELS = 1_000_000
 # Bytes of inflated metadata that are searched for an orientation.
 MAX_METADATA = 1 << 20
-Box = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Container:
-    """`data` decodes to the picture; `exif` (from its TIFF header on) and `xmp` tell its orientation.
+class ImageFile:
+    """`data` decodes to the picture; `exif` (from its TIFF header on) and `xmp` tell its
+    orientation.
 
-    `frame` is the box of the first frame on its canvas where it is smaller. `ends` tells whether a JPEG has its end marker.
-    `transparent` is the 16-bit grey value or colour that means transparent, which Pillow compares with 8 bits.
+    `frame` is the box of the first frame on its canvas where it is smaller. `ends` tells whether a
+    JPEG has its end marker. `transparent` is the 16-bit grey value or colour that means
+    transparent, which Pillow compares with 8 bits.
     """
 
     format: str
@@ -32,7 +35,7 @@ class Container:
     alpha: bool = False
     exif: bytes = b""
     xmp: bytes = b""
-    frame: Box | None = None
+    frame: PixelBox | None = None
     ends: bool = True
     transparent: tuple[int, ...] | None = None
 

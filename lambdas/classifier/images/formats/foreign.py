@@ -6,10 +6,17 @@ import re
 _TO_JPEG = "convert it to JPEG or PNG"
 _BASE64 = "decode it, or send it as JSON in image_data"
 _OTHERS = [
-    (rb".{4}ftyp(?:he[iv][cxms]|(?:mif1|msf1|miaf|mif2).{4}(?:....){0,20}?he[iv][cxms])", "HEIC, an iPhone's format",
-     "convert it to JPEG; on the iPhone: Settings, Camera, Formats, Most Compatible"),
+    (
+        rb".{4}ftyp(?:he[iv][cxms]|(?:mif1|msf1|miaf|mif2).{4}(?:....){0,20}?he[iv][cxms])",
+        "HEIC, an iPhone's format",
+        "convert it to JPEG; on the iPhone: Settings, Camera, Formats, Most Compatible",
+    ),
     (rb".{4}ftypcrx", "a raw file of a Canon camera", _TO_JPEG),
-    (rb".{4}(?:ftyp|moov|mdat|wide)|\x1a\x45\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]|FLV\x01", "a video", "send one of its frames as JPEG"),
+    (
+        rb".{4}(?:ftyp|moov|mdat|wide)|\x1a\x45\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]|FLV\x01",
+        "a video",
+        "send one of its frames as JPEG",
+    ),
     (rb"(?:II\*\0|MM\0\*|II\+\0|MM\0\+)", "TIFF", _TO_JPEG),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", _TO_JPEG),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000", _TO_JPEG),
@@ -18,16 +25,37 @@ _OTHERS = [
     (rb"%PDF", "a PDF", "send a page or a picture of it as JPEG or PNG"),
     (rb"\x1f\x8b", "gzip", "send the file itself, not compressed"),
     (rb"PK\x03\x04", "a ZIP archive", "send one of the files in it"),
-    (rb"\s*<svg|\s*<(?:\?xml|!--|!doctype svg).*?<svg", "SVG, a drawing and not pixels", "draw it first and send a PNG"),
-    (rb"\s*<(?:!doctype html|html|head|body|script)", "a web page (HTML)", "download the picture itself; the address may need a login"),
-    (rb"--[^\r\n]{1,80}\r?\nContent-", "a form upload (multipart/form-data)",
-     "forms are not taken: send the file's bytes as the body, or JSON with image_data in base64"),
+    (
+        rb"\s*<svg|\s*<(?:\?xml|!--|!doctype svg).*?<svg",
+        "SVG, a drawing and not pixels",
+        "draw it first and send a PNG",
+    ),
+    (
+        rb"\s*<(?:!doctype html|html|head|body|script)",
+        "a web page (HTML)",
+        "download the picture itself; the address may need a login",
+    ),
+    (
+        rb"--[^\r\n]{1,80}\r?\nContent-",
+        "a form upload (multipart/form-data)",
+        "forms are not taken: send the file's bytes as the body, or JSON with image_data in base64",
+    ),
     (rb"\s*data:[\w/+.;=-]*,", "a data: URI", _BASE64),
-    (rb"\s*(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[\w+/]{4}Z0eX|Qk[01][\w+/=\s]{40})", "text in base64", _BASE64),
+    (
+        rb"\s*(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[\w+/]{4}Z0eX|Qk[01][\w+/=\s]{40})",
+        "text in base64",
+        _BASE64,
+    ),
     (rb"\s*[{\[]\s*[\"\]}]", "JSON", 'send it with the header "Content-Type: application/json"'),
-    (rb"\s*https?://\S", "an address", "download the picture and send its bytes; nothing is fetched here"),
-]  # fmt: skip
-_UNSUPPORTED = [(re.compile(magic, re.DOTALL | re.IGNORECASE), name, advice) for magic, name, advice in _OTHERS]
+    (
+        rb"\s*https?://\S",
+        "an address",
+        "download the picture and send its bytes; nothing is fetched here",
+    ),
+]
+_UNSUPPORTED = [
+    (re.compile(magic, re.DOTALL | re.IGNORECASE), name, advice) for magic, name, advice in _OTHERS
+]
 
 
 def name_format(data: bytes) -> str | None:

@@ -2,16 +2,20 @@
 
 import struct
 
-from classifier.images.formats.image_file import Container, DamagedError, check_parts
+from classifier.images.formats.image_file import DamagedError, ImageFile, check_parts
 
 
-def read_gif(data: bytes) -> Container:
-    """Keeps the first frame; the extensions in front of it are left out, but for its transparency."""
+def read_gif(data: bytes) -> ImageFile:
+    """Keeps the first frame, and of the extensions in front of it only its transparency."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    kept, control, count = data[:at], b"", 0
+    kept = data[:at]
+    control = b""
+    count = 0
     while data[at] == 0x21:
-        start, kind, at = at, data[at + 1], at + 2
+        start = at
+        kind = data[at + 1]
+        at = at + 2
         while data[at]:
             count += 1
             check_parts(count, "blocks")
@@ -25,7 +29,15 @@ def read_gif(data: bytes) -> Container:
         raise DamagedError("image has no frame; send the whole file")
     left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
     # A frame that passes the canvas widens it.
-    width, height = max(width, left + wide), max(height, top + high)
+    width = max(width, left + wide)
+    height = max(height, top + high)
     box = (left, top, left + wide, top + high)
     frame = box if box != (0, 0, width, height) else None
-    return Container("GIF", width, height, kept + control + data[at:], bool(control and control[3] & 1), frame=frame)
+    return ImageFile(
+        "GIF",
+        width,
+        height,
+        kept + control + data[at:],
+        bool(control and control[3] & 1),
+        frame=frame,
+    )

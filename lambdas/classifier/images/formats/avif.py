@@ -3,7 +3,7 @@
 import re
 import struct
 
-from classifier.images.formats.image_file import MAX_ITEMS, Container, DamagedError, too_many
+from classifier.images.formats.image_file import MAX_ITEMS, DamagedError, ImageFile, too_many
 
 
 def _boxes(data: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
@@ -17,7 +17,9 @@ def _boxes(data: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
             start += 8
         stop = min(end, at + length) if length else end
         if stop < start:
-            raise DamagedError("image's header is damaged: a box is shorter than its header. Send the whole file")
+            raise DamagedError(
+                "image's header is damaged: a box is shorter than its header. Send the whole file"
+            )
         boxes.append((name, start, stop))
         if len(boxes) > MAX_ITEMS:
             raise too_many("boxes", MAX_ITEMS)
@@ -25,10 +27,13 @@ def _boxes(data: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
     return boxes
 
 
-def read_avif(data: bytes) -> Container:
+def read_avif(data: bytes) -> ImageFile:
     """The size is the largest that an item or a track has; Pillow takes the first item's."""
-    meta = next(((start, end) for name, start, end in _boxes(data, 0, len(data)) if name == b"meta"), None)
-    sizes, alpha = [], False
+    meta = next(
+        ((start, end) for name, start, end in _boxes(data, 0, len(data)) if name == b"meta"), None
+    )
+    sizes = []
+    alpha = False
     for name, start, end in _boxes(data, meta[0] + 4, meta[1]) if meta else ():
         if name in (b"iinf", b"iloc", b"iref"):
             _check_items(data, name, start, end)
@@ -43,20 +48,25 @@ def read_avif(data: bytes) -> Container:
     if not sizes:
         sizes = [(wide >> 16, high >> 16) for wide, high in _track_sizes(data)]
     if not sizes:
-        raise DamagedError("image's header is damaged or cut off: it tells no size. Send the whole file")
+        raise DamagedError(
+            "image's header is damaged or cut off: it tells no size. Send the whole file"
+        )
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if meta:
-        # AVIF turns pictures by a property of its own; its EXIF is of no use, and broken EXIF would fail the file.
+        # AVIF turns pictures by a property of its own; its EXIF is of no use, and broken EXIF would
+        # fail the file.
         kept = _EXIF_ITEM.sub(rb"\1skip", data[slice(*meta)])
         data = data[: meta[0]] + kept + data[meta[1] :]
-    return Container("AVIF", width, height, data, alpha)
+    return ImageFile("AVIF", width, height, data, alpha)
 
 
 _EXIF_ITEM = re.compile(rb"(infe\x02.{3}.{4})Exif", re.DOTALL)
 
 
 def _check_items(data: bytes, name: bytes, start: int, end: int) -> None:
-    """Item tables by their length: no item takes fewer than 3 bytes in any of them, and few take more than 100."""
+    """Item tables by their length: no item takes fewer than 3 bytes in any of them, and few take
+    more than 100.
+    """
     if end - start > 100 * MAX_ITEMS:
         raise too_many("items", MAX_ITEMS)
     at = start + 4 + (2 if name == b"iloc" else 0)

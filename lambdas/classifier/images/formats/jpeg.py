@@ -3,7 +3,14 @@
 import re
 import struct
 
-from classifier.images.formats.image_file import MAX_METADATA, MAX_SCANS, Container, DamagedError, check_parts, too_many
+from classifier.images.formats.image_file import (
+    MAX_METADATA,
+    MAX_SCANS,
+    DamagedError,
+    ImageFile,
+    check_parts,
+    too_many,
+)
 
 # After fill bytes; inside a scan, zero is a stuffed byte and D0 to D7 are restarts.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
@@ -13,13 +20,20 @@ _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _KEPT = _SOF | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
 
 
-def read_jpeg(data: bytes) -> Container:
-    at, count, scans = 2, 0, 0
-    kept, exif, xmp, size, ends = [b"\xff\xd8"], b"", b"", b"", False
+def read_jpeg(data: bytes) -> ImageFile:
+    at = 2
+    count = 0
+    scans = 0
+    kept = [b"\xff\xd8"]
+    exif = b""
+    xmp = b""
+    size = b""
+    ends = False
     # By component, for each of the 64 coefficients the bits that are still to come.
     unfinished: dict[int, bytearray] = {}
     while match := (_MARKER_AFTER_SCAN if scans else _MARKER).search(data, at):
-        start, marker = match.end() - 2, match[1][0]
+        start = match.end() - 2
+        marker = match[1][0]
         count += 1
         check_parts(count, "segments")
         if marker == 0xD9:
@@ -36,7 +50,9 @@ def read_jpeg(data: bytes) -> Container:
         body = data[match.end() + 2 : end]
         if marker in _SOF:
             if size:
-                raise DamagedError("image's header is damaged: it tells its size twice. Send the whole file")
+                raise DamagedError(
+                    "image's header is damaged: it tells its size twice. Send the whole file"
+                )
             size = body
         if marker == 0xDA:
             if not size:
@@ -56,15 +72,19 @@ def read_jpeg(data: bytes) -> Container:
         at = max(end, match.end())
     if not scans:
         raise DamagedError("image is cut off or damaged; send the whole file")
-    if not ends and (len(size) < 6 or len(unfinished) < size[5] or any(map(any, unfinished.values()))):
+    if not ends and (
+        len(size) < 6 or len(unfinished) < size[5] or any(map(any, unfinished.values()))
+    ):
         raise DamagedError("image is cut off; send the whole file")
     kept += [data[first : start if ends else len(data)], b"\xff\xd9"]
     height, width = struct.unpack_from(">HH", size, 1)
-    return Container("JPEG", width, height, b"".join(kept), False, exif, xmp, ends=ends)
+    return ImageFile("JPEG", width, height, b"".join(kept), False, exif, xmp, ends=ends)
 
 
 def _finish(unfinished: dict[int, bytearray], scan: bytes, frame: bytes) -> None:
-    """Notes what a scan gives: all of its components, or in a progressive file some bits of some of their coefficients."""
+    """Notes what a scan gives: all of its components, or in a progressive file some bits of some of
+    their coefficients.
+    """
     count = scan[0]
     first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
     for component in scan[1 : 1 + 2 * count : 2]:

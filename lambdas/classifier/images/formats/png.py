@@ -3,21 +3,26 @@
 import struct
 import zlib
 
-from classifier.images.formats.image_file import MAX_METADATA, Container, DamagedError, check_parts
+from classifier.images.formats.image_file import MAX_METADATA, DamagedError, ImageFile, check_parts
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
-def read_png(data: bytes) -> Container:
-    """Keeps the header, the palette, the transparency and the pixels; other chunks are looked at for an orientation alone.
+def read_png(data: bytes) -> ImageFile:
+    """Keeps the header, the palette, the transparency and the pixels; other chunks are looked at
+    for an orientation alone.
 
-    Of an animation whose first frame isn't the default image, browsers never show that image: the frame takes its place where it is as large
+    Of an animation whose first frame isn't the default image, browsers never show that image: the
+    frame takes its place where it is as large
     (https://www.w3.org/TR/png-3/#apng-frame-based-animation).
     """
-    at, count = 8, 0
+    at = 8
+    count = 0
     header = palette = transparency = b""
     pixels = (0, 0)
-    animated, frames, first_frame = False, 0, list[bytes]()
+    animated = False
+    frames = 0
+    first_frame = list[bytes]()
     metadata: dict[bytes, bytes] = {}
     while at + 8 <= len(data):
         count += 1
@@ -30,7 +35,12 @@ def read_png(data: bytes) -> Container:
             header = data[at:end]
         elif name == b"PLTE" and not palette:
             palette = data[at:end]
-        elif name == b"tRNS" and not transparency and not pixels[1] and _checksum_is_right(data, at, length):
+        elif (
+            name == b"tRNS"
+            and not transparency
+            and not pixels[1]
+            and _checksum_is_right(data, at, length)
+        ):
             transparency = data[at + 8 : end - 4]
         elif name == b"IDAT" and pixels[1] in (0, at):
             pixels = (pixels[0] or at, end)
@@ -42,7 +52,9 @@ def read_png(data: bytes) -> Container:
         elif name == b"fdAT" and frames == 1:
             first_frame.append(data[at + 12 : end - 4])
         elif name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
-            key = b"eXIf" if name == b"eXIf" else data[at + 8 : min(end - 4, at + 88)].split(b"\0")[0]
+            key = (
+                b"eXIf" if name == b"eXIf" else data[at + 8 : min(end - 4, at + 88)].split(b"\0")[0]
+            )
             if key in (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"):
                 metadata[key] = name + data[at + 8 : end - 4]
         elif name == b"IEND":
@@ -59,27 +71,35 @@ def read_png(data: bytes) -> Container:
         kept.append(palette)
     if cut:
         kept.append(_png_chunk(b"tRNS", cut))
-    shown = _png_chunk(b"IDAT", b"".join(first_frame)) if first_frame else data[pixels[0] : pixels[1]]
+    shown = (
+        _png_chunk(b"IDAT", b"".join(first_frame)) if first_frame else data[pixels[0] : pixels[1]]
+    )
     kept += [shown, _png_chunk(b"IEND", b"")]
     exif = metadata.get(b"eXIf", b"")[4:]
     if not exif and b"Raw profile type exif" in metadata:
         exif = _raw_profile(_png_text(metadata[b"Raw profile type exif"]))
     xmp = _png_text(metadata.get(b"XML:com.adobe.xmp", b""))
     alpha = colour in (4, 6) or bool(transparency)
-    return Container("PNG", width, height, b"".join(kept), alpha, exif, xmp, transparent=exact)
+    return ImageFile("PNG", width, height, b"".join(kept), alpha, exif, xmp, transparent=exact)
 
 
 def _checksum_is_right(data: bytes, at: int, length: int) -> bool:
     end = at + 8 + length
-    return length <= 256 and data[end : end + 4] == struct.pack(">I", zlib.crc32(data[at + 4 : end]))
+    return length <= 256 and data[end : end + 4] == struct.pack(
+        ">I", zlib.crc32(data[at + 4 : end])
+    )
 
 
 def _png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _png_transparency(data: bytes, depth: int, colour: int, colours: int) -> tuple[bytes, tuple[int, ...] | None]:
-    """A tRNS chunk's content as Pillow takes it: no longer than the palette, values of few bits scaled to 8; 16 bits apart."""
+def _png_transparency(
+    data: bytes, depth: int, colour: int, colours: int
+) -> tuple[bytes, tuple[int, ...] | None]:
+    """A tRNS chunk's content as Pillow takes it: no longer than the palette, values of few bits
+    scaled to 8; 16 bits apart.
+    """
     if colour == 3:
         return data[:colours], None
     samples = _PNG_CHANNELS.get(colour, 0)
@@ -95,14 +115,18 @@ def _png_transparency(data: bytes, depth: int, colour: int, colours: int) -> tup
 
 def _png_text(chunk: bytes) -> bytes:
     """The text of a tEXt, zTXt or iTXt chunk, inflated up to a limit; empty where it is broken."""
-    name, text = chunk[:4], chunk[4:].partition(b"\0")[2]
+    name = chunk[:4]
+    text = chunk[4:].partition(b"\0")[2]
     packed = name == b"zTXt"
     if name == b"iTXt":
-        packed, text = text[:1] != b"\0", text[2:].partition(b"\0")[2].partition(b"\0")[2]
+        packed = text[:1] != b"\0"
+        text = text[2:].partition(b"\0")[2].partition(b"\0")[2]
     elif packed:
         text = text[1:]
     try:
-        return zlib.decompressobj().decompress(text, MAX_METADATA) if packed else text[:MAX_METADATA]
+        return (
+            zlib.decompressobj().decompress(text, MAX_METADATA) if packed else text[:MAX_METADATA]
+        )
     except zlib.error:
         return b""
 
@@ -110,6 +134,8 @@ def _png_text(chunk: bytes) -> bytes:
 def _raw_profile(text: bytes) -> bytes:
     """ImageMagick's form of EXIF in PNG: three lines of header, then hexadecimal digits."""
     try:
-        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")).removeprefix(b"Exif\0\0")
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")).removeprefix(
+            b"Exif\0\0"
+        )
     except ValueError:
         return b""

@@ -1,0 +1,77 @@
+"""One inspect over an image file: its format, its size, and the parts of it that decide its pixels.
+
+Everything here is cheap and bounded: nothing is decoded, and a file of too many parts is refused.
+Metadata is left out of what the decoder gets, so that broken or huge metadata can neither fail nor
+cost anything.
+"""
+
+import re
+import struct
+
+from classifier.contract.errors import ApiError
+from classifier.images.formats.avif import read_avif
+from classifier.images.formats.bmp import read_bmp
+from classifier.images.formats.foreign import name_format
+from classifier.images.formats.gif import read_gif
+from classifier.images.formats.image_file import MAX_SIDE, DamagedError, ImageFile, PixelBox
+from classifier.images.formats.jpeg import read_jpeg
+from classifier.images.formats.png import read_png
+from classifier.images.formats.webp import read_webp
+
+__all__ = ["FORMATS", "ImageFile", "PixelBox", "inspect", "name_format"]
+
+_READERS = {
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), read_jpeg),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), read_png),
+    "GIF": (re.compile(rb"GIF8[79]a"), read_gif),
+    "BMP": (re.compile(rb"BM"), read_bmp),
+    "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), read_webp),
+    "AVIF": (
+        re.compile(rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1|miaf).{4}(?:....){0,20}?avi[fs])", re.DOTALL),
+        read_avif,
+    ),
+}
+FORMATS = tuple(_READERS)
+
+
+def inspect(data: bytes) -> ImageFile:
+    """Raises ApiError for a file of another format, of too many parts or too large sides, and for a
+    damaged header.
+    """
+    name = next((name for name, (magic, _) in _READERS.items() if magic.match(data)), None)
+    if not name:
+        raise ApiError(415, "unsupported_media_type", _unsupported(data))
+    try:
+        image_file = _READERS[name][1](data)
+    except DamagedError as err:
+        raise ApiError(400, "invalid_image", f"The {name} {err}.") from err
+    except (struct.error, IndexError, ValueError) as err:
+        raise ApiError(
+            400,
+            "invalid_image",
+            f"The {name} image's header is damaged or cut off; send the whole file.",
+        ) from err
+    if not image_file.width or not image_file.height:
+        raise ApiError(
+            400,
+            "invalid_image",
+            f"The {name} image's header is damaged: it has no pixels. Send the whole file.",
+        )
+    if max(image_file.width, image_file.height) > MAX_SIDE:
+        size = f"{image_file.width} x {image_file.height}"
+        message = (
+            f"The image has {size} pixels; a side has at most {MAX_SIDE:,}. Shrink it: the model"
+            " sees a few hundred on each side."
+        )
+        raise ApiError(413, "too_large", message)
+    return image_file
+
+
+def _unsupported(data: bytes) -> str:
+    named = name_format(data)
+    listed = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
+    return (
+        f"{named} Images are taken as {listed}."
+        if named
+        else f"The image is none of {', '.join(FORMATS)}, or it is damaged."
+    )
