@@ -74,7 +74,7 @@ class Api(Construct):
         root: Path,
     ) -> None:
         super().__init__(scope, id)
-        document = json.loads((root / PACKAGE / "openapi.json").read_text(encoding="utf-8"))
+        document = json.loads((root / PACKAGE / "api" / "openapi.json").read_text(encoding="utf-8"))
         endpoint = (
             settings.vpc_endpoint
             and ec2.InterfaceVpcEndpoint.from_interface_vpc_endpoint_attributes(

@@ -126,7 +126,7 @@ def test_every_code_that_the_program_can_give_is_described() -> None:
     )
     sources = "".join(
         path.read_text(encoding="utf-8")
-        for path in Path(ROOT, "lambdas", "classifier").glob("*.py")
+        for path in Path(ROOT, "lambdas", "classifier").rglob("*.py")
     )
     codes = set(re.findall(r'ApiError\(\s*\d{3},\s*"(\w+)"', sources))
     assert len(codes) > 8

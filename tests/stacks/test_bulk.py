@@ -6,12 +6,7 @@ import pytest
 
 from stacks.settings import OWN_PREFIXES, Settings, SettingsError
 from stacks.state_machine import TIMEOUT_S, definition
-from tests.stacks.test_stack import (
-    BULK,
-    UPLOADS,
-    Synth,
-    Synthesized,
-)
+from tests.support.synthesis import BULK, UPLOADS, Synth, Synthesized
 
 EXISTING = {
     "bulk_bucket": "our-pictures",

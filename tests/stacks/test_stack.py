@@ -7,13 +7,10 @@ import subprocess
 import sys
 import textwrap
 from base64 import b64encode
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
-import cdk_nag
 import pytest
 
 from classifier.api.handler import Handler
@@ -26,7 +23,7 @@ from stacks.gateway_responses import GATEWAY_RESPONSES
 from stacks.monitoring import QUERIES
 from stacks.settings import Settings
 from tests.support.requests import DEMO, ROOT, Context
-from tests.support.synthesis import image_source
+from tests.support.synthesis import BULK, UPLOADS, Synth, Synthesized, image_source
 from tools.local import gateway
 
 DOMAIN = {
@@ -48,8 +45,6 @@ EVERYTHING = {
     "authentication": "none",
     "architecture": "x86_64",
 }
-BULK = {"bulk_bucket": "create"}
-UPLOADS = {**BULK, "on_upload": "examples/on_upload.json"}
 # Each setting alone, and the pairs that touch the same resources.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "default": {},
@@ -90,84 +85,6 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 
 KEYED = {" ".join(route) for route in gateway.KEYED}
 PREFLIGHTS = sorted(f"OPTIONS {path}" for _, path in gateway.KEYED)
-
-
-@dataclass(frozen=True)
-class Synthesized:
-    """A template, what cdk-nag said of it, and where it lies."""
-
-    template: dict[str, Any]
-    report: list[dict[str, Any]]
-    folder: Path
-
-    def all(self, kind: str) -> list[dict[str, Any]]:
-        """The properties of every resource of a kind, such as Lambda::Function."""
-        return [
-            resource.get("Properties", {})
-            for resource in self.template["Resources"].values()
-            if resource["Type"] == f"AWS::{kind}"
-        ]
-
-    def one(self, kind: str) -> dict[str, Any]:
-        (properties,) = self.all(kind)
-        return properties
-
-    def methods(self) -> dict[str, dict[str, Any]]:
-        """By method and path."""
-
-        def path(resource: dict[str, Any]) -> str:
-            if "Ref" not in resource:
-                return ""
-            part = self.template["Resources"][resource["Ref"]]["Properties"]
-            return f"{path(part['ParentId'])}/{part['PathPart']}"
-
-        return {
-            f"{method['HttpMethod']} {path(method['ResourceId']) or '/'}": method
-            for method in self.all("ApiGateway::Method")
-        }
-
-    def throttles(self) -> dict[str, tuple[float, int]]:
-        """Rate and burst by path and method, as the stage has them."""
-        return {
-            f"{method['ResourcePath']} {method['HttpMethod']}": (
-                method["ThrottlingRateLimit"],
-                method["ThrottlingBurstLimit"],
-            )
-            for method in self.one("ApiGateway::Stage")["MethodSettings"]
-        }
-
-    def outputs(self) -> set[str]:
-        return set(self.template["Outputs"])
-
-
-Synth = Callable[..., Synthesized]
-
-
-@pytest.fixture(scope="module")
-def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
-    """The real synthesis under cdk-nag's two packs, once for each combination of settings."""
-    done: dict[str, Synthesized] = {}
-
-    def synthesize(**given: object) -> Synthesized:
-        key = json.dumps(given, sort_keys=True)
-        if key not in done:
-            folder = tmp_path_factory.mktemp("cdk")
-            settings = Settings.read({"bundle": "models/demo", "synth_only": True, **given})
-            app = cdk.App(outdir=str(folder))
-            ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
-            cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
-            cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
-            app.synth()
-            template = json.loads(
-                (folder / f"{settings.name}.template.json").read_text(encoding="utf-8")
-            )
-            report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))[
-                "pluginReports"
-            ]
-            done[key] = Synthesized(template, report, folder)
-        return done[key]
-
-    return synthesize
 
 
 def test_the_function_is_the_image_with_its_settings(synth: Synth) -> None:

@@ -1,6 +1,8 @@
 """The real synthesis, without the CDK's command line."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,60 @@ from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
 from stacks.settings import Settings
 from tests.support.requests import ROOT
+
+BULK = {"bulk_bucket": "create"}
+UPLOADS = {**BULK, "on_upload": "examples/on_upload.json"}
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """A template, what cdk-nag said of it, and where it lies."""
+
+    template: dict[str, Any]
+    report: list[dict[str, Any]]
+    folder: Path
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """The properties of every resource of a kind, such as Lambda::Function."""
+        return [
+            resource.get("Properties", {})
+            for resource in self.template["Resources"].values()
+            if resource["Type"] == f"AWS::{kind}"
+        ]
+
+    def one(self, kind: str) -> dict[str, Any]:
+        (properties,) = self.all(kind)
+        return properties
+
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """By method and path."""
+
+        def path(resource: dict[str, Any]) -> str:
+            if "Ref" not in resource:
+                return ""
+            part = self.template["Resources"][resource["Ref"]]["Properties"]
+            return f"{path(part['ParentId'])}/{part['PathPart']}"
+
+        return {
+            f"{method['HttpMethod']} {path(method['ResourceId']) or '/'}": method
+            for method in self.all("ApiGateway::Method")
+        }
+
+    def throttles(self) -> dict[str, tuple[float, int]]:
+        """Rate and burst by path and method, as the stage has them."""
+        return {
+            f"{method['ResourcePath']} {method['HttpMethod']}": (
+                method["ThrottlingRateLimit"],
+                method["ThrottlingBurstLimit"],
+            )
+            for method in self.one("ApiGateway::Stage")["MethodSettings"]
+        }
+
+    def outputs(self) -> set[str]:
+        return set(self.template["Outputs"])
+
+
+Synth = Callable[..., Synthesized]
 
 
 def synthesize(folder: Path, **context: object) -> Path:
