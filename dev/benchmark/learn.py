@@ -22,12 +22,12 @@ from dev.benchmark.promises import PROMISES, holds
 from dev.demo_model.labelled import SEED, draw
 from dev.demo_model.world import emoji, picture_of
 from tools.evaluate.classifier_file import from_options, open_classifier
+from tools.evaluate.dataset import Material, gather
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.learn import EXAMPLES, HELD_BACK, Pupil, examples, held_back, part
-from tools.evaluate.material import Material, gather
-from tools.evaluate.measures import Bools, Ints, at_most
-from tools.evaluate.promises import ERROR, promised
-from tools.evaluate.results import taken
+from tools.evaluate.judging.guarantees import ERROR, promised
+from tools.evaluate.judging.judgement import taken
+from tools.evaluate.judging.measures import Bools, Ints, at_most
+from tools.evaluate.learn.__main__ import EXAMPLES, HELD_BACK, Pupil, examples, held_back, part
 from tools.evaluate.scores import Bundle
 
 NAMES = 50

@@ -15,10 +15,10 @@ import numpy as np
 from classifier.model.scoring import Floats
 from dev.demo_model.labelled import draw
 from tools.evaluate.classifier_file import open_classifier
+from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.material import gather
-from tools.evaluate.measures import Bools, at_most
-from tools.evaluate.promises import ERROR, promised
+from tools.evaluate.judging.guarantees import ERROR, promised
+from tools.evaluate.judging.measures import Bools, at_most
 from tools.evaluate.scores import Bundle
 
 PROMISES = (("precision", 0.8), ("recall", 0.7), ("false_alarms", 0.02))

@@ -10,13 +10,13 @@ from classifier.contract.bundle import BundleError
 from classifier.contract.classifier_file import ClassifierError
 from classifier.contract.schema import JsonObject
 from tools.evaluate.classifier_file import Judged, from_options, open_classifier, path_of, save
+from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import CACHE, Cache
-from tools.evaluate.material import gather
+from tools.evaluate.judging.goals import Wanted, WantedError
+from tools.evaluate.judging.judgement import judge
 from tools.evaluate.pictures import PicturesError
-from tools.evaluate.report import write_report
-from tools.evaluate.results import judge
+from tools.evaluate.report.page import write_report
 from tools.evaluate.scores import Bundle, Source
-from tools.evaluate.wanted import Wanted, WantedError
 from tools.local.serve import MODELS, choose
 
 REPORT = Path("build/report.html")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from classifier.model.scoring import Floats, probabilities
-from tools.evaluate.head import NEARNESS, Start, learn
+from tools.evaluate.learn.head import NEARNESS, Start, learn
 
 
 def normalised(rng: np.random.Generator, *shape: int) -> np.ndarray:

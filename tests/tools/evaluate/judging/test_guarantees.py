@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tools.evaluate.measures import Bools, at_most
-from tools.evaluate.promises import estimated, fewest, promised
+from tools.evaluate.judging.guarantees import estimated, fewest, promised
+from tools.evaluate.judging.measures import Bools, at_most
 
 DRAWS = 300
 ERROR = 0.05

@@ -9,8 +9,8 @@ import numpy as np
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.schema import JsonObject
-from tools.evaluate.charts import POINTS, TOTAL_POINTS, confusion, curve, reliability
-from tools.evaluate.choices import (
+from tools.evaluate.dataset import Answers, Material
+from tools.evaluate.judging.choices import (
     Choice,
     changes,
     estimated_choices,
@@ -18,9 +18,9 @@ from tools.evaluate.choices import (
     own_choices,
     promised_choices,
 )
-from tools.evaluate.galleries import Side, galleries
-from tools.evaluate.material import Answers, Material
-from tools.evaluate.measures import (
+from tools.evaluate.judging.goals import Wanted
+from tools.evaluate.judging.guarantees import ERROR
+from tools.evaluate.judging.measures import (
     Draws,
     Ints,
     Triple,
@@ -29,8 +29,8 @@ from tools.evaluate.measures import (
     average_precision_difference,
     measure,
 )
-from tools.evaluate.promises import ERROR
-from tools.evaluate.wanted import Wanted
+from tools.evaluate.report.charts import POINTS, TOTAL_POINTS, confusion, curve, reliability
+from tools.evaluate.report.galleries import Side, galleries
 
 
 @dataclass(frozen=True)

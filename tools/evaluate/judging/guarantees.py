@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from classifier.model.scoring import Floats
-from tools.evaluate.measures import Bools, Ints, at_most
+from tools.evaluate.judging.measures import Bools, Ints, at_most
 
 # Of all promises of a run together.
 ERROR = 0.05

@@ -20,9 +20,9 @@ from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ask, base64_of, event
 from tools.evaluate.__main__ import main as evaluate
 from tools.evaluate.classifier_file import from_options
+from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.learn import EXAMPLES, Pupil, held_back, main
-from tools.evaluate.material import gather
+from tools.evaluate.learn.__main__ import EXAMPLES, Pupil, held_back, main
 from tools.evaluate.scores import Bundle
 
 Learn = Callable[..., Any]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from classifier.contract.decision import by_action
 from classifier.contract.schema import JsonObject
-from tools.evaluate.material import Answers, Material
-from tools.evaluate.promises import ERROR, estimated, promised
-from tools.evaluate.wanted import Wanted
+from tools.evaluate.dataset import Answers, Material
+from tools.evaluate.judging.goals import Wanted
+from tools.evaluate.judging.guarantees import ERROR, estimated, promised
 
 BEST_F1 = "best F1, an estimate"
 LEAST_COST = "least cost, an estimate"

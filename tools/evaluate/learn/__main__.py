@@ -16,10 +16,11 @@ from classifier.engine.context import RequestContext
 from tools.classify import unlimited
 from tools.evaluate.__main__ import add_arguments, chosen, run_locally, target
 from tools.evaluate.classifier_file import Judged, save
+from tools.evaluate.dataset import Answers, Material, answer, gather
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.head import Start, learn
-from tools.evaluate.material import Answers, Material, answer, gather
-from tools.evaluate.measures import (
+from tools.evaluate.judging.goals import Wanted, WantedError
+from tools.evaluate.judging.judgement import Judgement, judge, percent, taken
+from tools.evaluate.judging.measures import (
     Bools,
     Draws,
     Ints,
@@ -28,11 +29,10 @@ from tools.evaluate.measures import (
     accuracy_differences,
     mean_average_precision,
 )
+from tools.evaluate.learn.head import Start, learn
 from tools.evaluate.pictures import PicturesError
-from tools.evaluate.report import write_report
-from tools.evaluate.results import Judgement, judge, percent, taken
+from tools.evaluate.report.page import write_report
 from tools.evaluate.scores import Source
-from tools.evaluate.wanted import Wanted, WantedError
 
 FOLDS = 5
 EXAMPLES = (0, 1, 2, 4, 8, 16)

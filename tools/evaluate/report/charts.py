@@ -8,10 +8,10 @@ import numpy as np
 
 from classifier.contract.schema import JsonObject
 from classifier.model.scoring import Floats
-from tools.evaluate.galleries import Side
-from tools.evaluate.material import Answers, Material
-from tools.evaluate.measures import Bools, Ints, independent, wilson
+from tools.evaluate.dataset import Answers, Material
+from tools.evaluate.judging.measures import Bools, Ints, independent, wilson
 from tools.evaluate.pictures import OTHER
+from tools.evaluate.report.galleries import Side
 
 # So many names have their confusion shown as a matrix; of more, the most frequent mistakes are listed.
 MATRIX = 30

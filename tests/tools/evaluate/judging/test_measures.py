@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.evaluate.measures import (
+from tools.evaluate.judging.measures import (
     Draws,
     accuracies,
     accuracy_differences,

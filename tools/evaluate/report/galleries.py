@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from classifier.contract.schema import JsonObject
 from classifier.model.scoring import Floats
 from tools.evaluate.pictures import OTHER, Labelled
-from tools.evaluate.report import thumbnail
+from tools.evaluate.report.page import thumbnail
 
 SHOWN = 24
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.model.scoring import Floats
-from tools.evaluate.measures import Bools
+from tools.evaluate.judging.measures import Bools
 
 # How much a head is held to the words: chosen on drawings of the demo model's world.
 NEARNESS = 0.3
