@@ -21,7 +21,7 @@ ROOMS = {
 # The decoder's two sides start, limit and end processes.
 ALONE = {
     "onnxruntime": {"model/sessions"},
-    "PIL": {"images/squares", "images/pixels"},
+    "PIL": {"images/squares", "images/pixels", "images/colours", "images/on_white"},
     "os": {"__init__", "main", "bulk", "start", "images/decoder", "images/decoder_worker"},
     "boto3": {"storage/bucket"},
     "botocore": {"storage/bucket"},

@@ -1,11 +1,14 @@
 """A real browser, for the pages that the project makes."""
 
+import base64
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.container import needs
@@ -56,3 +59,27 @@ def opened(
     yield page
     context.close()
     assert problems == []
+
+
+# Draws a file on white and reads the canvas, whose colours are sRGB.
+_SHOWN = """async data => {
+  const image = new Image();
+  image.src = URL.createObjectURL(new Blob([Uint8Array.from(atob(data), c => c.charCodeAt(0))]));
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = image.naturalWidth;
+  canvas.height = image.naturalHeight;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  const text = Array.from(pixels, value => String.fromCharCode(value)).join("");
+  return [canvas.height, canvas.width, btoa(text)];
+}"""
+
+
+def shown_pixels(page: Page, data: bytes) -> NDArray[np.uint8]:
+    """uint8 [h, w, 3] of an image file on white, as the browser shows it."""
+    height, width, text = page.evaluate(_SHOWN, base64.b64encode(data).decode())
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3]

@@ -28,6 +28,12 @@ class ImageDetails(ApiModel):
     format: str
     width: int
     height: int
+    converted_from: str | None = Field(
+        None, description="The colour space of the file, if it wasn't shown as sRGB."
+    )
+    ignored: str | None = Field(
+        None, description="What of the file was passed over, such as a profile that is too large."
+    )
 
 
 class Region(ApiModel):

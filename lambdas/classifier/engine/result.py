@@ -80,4 +80,8 @@ def make_result(
                 "width": picture.width,
                 "height": picture.height,
             }
+            if picture.converted_from:
+                answer["image"]["converted_from"] = picture.converted_from
+            if picture.is_profile_too_large:
+                answer["image"]["ignored"] = "The colour profile has more than 4 MB."
     return answer

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from classifier.contract.errors import ApiError
@@ -48,6 +49,21 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(12 << 20), "MALLOC_TRIM_THRESHOLD_": st
 Squares: TypeAlias = "list[NDArray[np.uint8]]"
 # Left, top, width and height in fractions of the upright picture.
 RelativeBox = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """Width and height as the file has them, squares [S, S, 3], and the boxes of `regions`.
+
+    `converted_from` names the colour space if it wasn't sRGB.
+    """
+
+    width: int
+    height: int
+    squares: "Squares"
+    boxes: list[RelativeBox]
+    converted_from: str | None
+    is_profile_too_large: bool
 
 
 class DecodeBudget:
@@ -101,29 +117,27 @@ class Decoder:
         fit: "Fit",
         allowance: DecodeBudget,
         regions: int = 0,
-    ) -> tuple[int, int, Squares, list[RelativeBox]]:
-        """Width and height as the file has them, squares [S, S, 3], and the boxes of `regions`.
-        Raises ApiError.
-        """
+    ) -> DecodedImage:
+        """Raises ApiError."""
         header = {
-            "data": len(image_file.data),
-            "exif": len(image_file.exif),
             "format": image_file.format,
             "width": image_file.width,
             "height": image_file.height,
             "frame": image_file.frame,
             "ends": image_file.ends,
             "transparent": image_file.transparent,
+            "crop": image_file.crop,
         }
         target = (settings.size, settings.interpolation, fit, regions)
-        parts = (image_file.data, image_file.exif, image_file.xmp)
+        parts = (image_file.data, image_file.exif, *image_file.profiles)
         with self._lock:
             worker = self._connected()
             seconds, clock = allowance.seconds()
             start = time.monotonic()
             try:
                 worker.settimeout(clock)
-                send(worker, {"image_file": header, "target": target, "seconds": seconds}, parts)
+                request = {"image_file": header, "target": target, "seconds": seconds}
+                send(worker, request | {"lengths": [len(part) for part in parts]}, parts)
                 self._wait(worker, start, seconds, clock)
                 answer, body = receive(worker, start + clock)
             except (EOFError, OSError) as err:
@@ -149,11 +163,13 @@ class Decoder:
 
         side = settings.size
         squares = np.frombuffer(body, np.uint8).reshape(-1, side, side, 3)
-        return (
+        return DecodedImage(
             answer["width"],
             answer["height"],
             list(squares),
             [(box[0], box[1], box[2], box[3]) for box in answer["boxes"]],
+            answer["converted_from"],
+            answer["is_profile_too_large"],
         )
 
     def _wait(self, worker: socket.socket, start: float, seconds: float, clock: float) -> None:

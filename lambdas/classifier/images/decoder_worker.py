@@ -63,7 +63,7 @@ def _work(connection: socket.socket) -> None:
         # a second more.
         seconds = math.ceil(usage.ru_utime + usage.ru_stime + header["seconds"])
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
-        answer, parts = _answer(header["image_file"], header["target"], body)
+        answer, parts = _answer(header, body)
         del body
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
             1 if sys.platform == "darwin" else 1024
@@ -77,21 +77,21 @@ def _work(connection: socket.socket) -> None:
             return
 
 
-def _answer(
-    header: dict[str, Any], target: tuple[int, str, str, int], body: memoryview
-) -> tuple[dict[str, Any], list[bytes]]:
-    data = header.pop("data")
-    exif = header.pop("exif")
-    frame = header.pop("frame")
-    image_file = ImageFile(
-        data=bytes(body[:data]),
-        exif=bytes(body[data : data + exif]),
-        xmp=bytes(body[data + exif :]),
-        frame=frame and tuple(frame),
-        **header,
-    )
+def _answer(header: dict[str, Any], body: memoryview) -> tuple[dict[str, Any], list[bytes]]:
+    parts = []
+    at = 0
+    for length in header["lengths"]:
+        parts.append(bytes(body[at : at + length]))
+        at += length
+    data, exif, *profiles = parts
+    # JSON has no tuples.
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in header["image_file"].items()
+    }
+    image_file = ImageFile(data=data, exif=exif, profiles=tuple(profiles), **fields)
     try:
-        size, parts, boxes = squares(image_file, *target)
+        return squares(image_file, *header["target"])
     except UnusableError as err:
         return {"error": str(err)}, []
     except MemoryError:
@@ -103,7 +103,6 @@ def _answer(
         }, []
     except Exception:  # Pillow's decoders raise nearly anything for a truncated or garbled file
         return {"error": "image is damaged or truncated; send the whole file"}, []
-    return {"width": size[0], "height": size[1], "boxes": boxes}, parts
 
 
 def _limit(kind: int, most: int) -> None:

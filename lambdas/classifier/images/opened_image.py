@@ -32,6 +32,8 @@ class Picture:
     width: int
     height: int
     boxes: Sequence[RelativeBox] = ()
+    converted_from: str | None = None
+    is_profile_too_large: bool = False
 
     def pixels(
         self,
@@ -50,13 +52,18 @@ class Picture:
         """
         fit = fit or _FIT_BY_RESIZE_MODE[settings.resize_mode]
         try:
-            self.width, self.height, squares, self.boxes = decoder.decode(
+            decoded = decoder.decode(
                 self._container, settings, fit, allowance or DecodeBudget(), regions
             )
         except ApiError as err:
             err.field = self.field
             raise
-        return squares
+        self.width = decoded.width
+        self.height = decoded.height
+        self.boxes = decoded.boxes
+        self.converted_from = decoded.converted_from
+        self.is_profile_too_large = decoded.is_profile_too_large
+        return decoded.squares
 
 
 def open_image(data: bytes, field: str | None = None) -> Picture:

@@ -2,46 +2,34 @@
 
 import re
 import struct
+from fractions import Fraction
 
-from classifier.images.formats.image_file import MAX_ITEMS, DamagedError, ImageFile, too_many
-
-
-def _boxes(data: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
-    """Name, start and end of the content of each box between two positions."""
-    boxes = []
-    while at + 8 <= end:
-        length, name = struct.unpack_from(">I4s", data, at)
-        start = at + 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, start)
-            start += 8
-        stop = min(end, at + length) if length else end
-        if stop < start:
-            raise DamagedError(
-                "image's header is damaged: a box is shorter than its header. Send the whole file"
-            )
-        boxes.append((name, start, stop))
-        if len(boxes) > MAX_ITEMS:
-            raise too_many("boxes", MAX_ITEMS)
-        at = stop
-    return boxes
+from classifier.images.formats.image_file import (
+    MAX_ITEMS,
+    DamagedError,
+    ImageFile,
+    PixelBox,
+    too_many,
+)
+from classifier.images.formats.items import Part, boxes, primary_properties
+from classifier.images.profiles import coded_profile
 
 
 def read_avif(data: bytes) -> ImageFile:
     """The size is the largest that an item or a track has; Pillow takes the first item's."""
     meta = next(
-        ((start, end) for name, start, end in _boxes(data, 0, len(data)) if name == b"meta"), None
+        ((start, end) for name, start, end in boxes(data, 0, len(data)) if name == b"meta"), None
     )
     sizes = []
     alpha = False
-    for name, start, end in _boxes(data, meta[0] + 4, meta[1]) if meta else ():
+    for name, start, end in boxes(data, meta[0] + 4, meta[1]) if meta else ():
         if name in (b"iinf", b"iloc", b"iref"):
             _check_items(data, name, start, end)
         elif name == b"iprp":
-            for inner, first, last in _boxes(data, start, end):
+            for inner, first, last in boxes(data, start, end):
                 if inner == b"ipma":
                     _check_items(data, inner, first, last)
-                for kind, at, stop in _boxes(data, first, last) if inner == b"ipco" else ():
+                for kind, at, stop in boxes(data, first, last) if inner == b"ipco" else ():
                     if kind == b"ispe" and stop - at >= 12:
                         sizes.append(struct.unpack_from(">II", data, at + 4))
                     alpha = alpha or (kind == b"auxC" and b"alpha" in data[at:stop])
@@ -52,14 +40,56 @@ def read_avif(data: bytes) -> ImageFile:
             "image's header is damaged or cut off: it tells no size. Send the whole file"
         )
     width, height = max(sizes, key=lambda size: size[0] * size[1])
+    contents = boxes(data, meta[0] + 4, meta[1]) if meta else []
+    properties = primary_properties(data, contents)
+    profiles = item_profiles(data, properties)
+    crop = clean_aperture(data, properties)
     if meta:
         # AVIF turns pictures by a property of its own; its EXIF is of no use, and broken EXIF would
         # fail the file.
         kept = _EXIF_ITEM.sub(rb"\1skip", data[slice(*meta)])
         data = data[: meta[0]] + kept + data[meta[1] :]
-    return ImageFile("AVIF", width, height, data, alpha)
+    return ImageFile("AVIF", width, height, data, alpha, profiles=profiles, crop=crop)
 
 
+def item_profiles(data: bytes, properties: list[Part]) -> tuple[bytes, ...]:
+    """ICC profiles, then those of H.273's numbers."""
+    whole = []
+    coded = []
+    for name, start, end in properties:
+        kind = data[start : start + 4] if name == b"colr" else b""
+        if kind in (b"prof", b"rICC"):
+            whole.append(data[start + 4 : end])
+        elif kind == b"nclx":
+            primaries, transfer = struct.unpack_from(">HH", data, start + 4)
+            # Video's curves are shown as sRGB's here, unlike in a PNG: so does Chromium.
+            profile = coded_profile(primaries, 13 if transfer in _VIDEO_CURVES else transfer)
+            coded += [profile] if profile else []
+    return (*whole, *coded)
+
+
+def clean_aperture(data: bytes, properties: list[Part]) -> PixelBox | None:
+    """The part that a `clap` property shows; None if there is none inside the picture."""
+    parts = {name: (start, end) for name, start, end in properties}
+    if b"clap" not in parts or b"ispe" not in parts:
+        return None
+    width, height = struct.unpack_from(">II", data, parts[b"ispe"][0] + 4)
+    numbers = struct.unpack_from(">2I2I2i2i", data, parts[b"clap"][0])
+    if 0 in numbers[1::2]:
+        return None
+    wide, high, across, down = (
+        Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True)
+    )
+    left = (width - wide) / 2 + across
+    top = (height - high) / 2 + down
+    box = (left, top, left + wide, top + high)
+    inside = 0 <= left < left + wide <= width and 0 <= top < top + high <= height
+    if not inside or any(side.denominator > 1 for side in box):
+        return None
+    return (int(box[0]), int(box[1]), int(box[2]), int(box[3]))
+
+
+_VIDEO_CURVES = (1, 6, 14, 15)
 _EXIF_ITEM = re.compile(rb"(infe\x02.{3}.{4})Exif", re.DOTALL)
 
 
@@ -80,9 +110,9 @@ def _check_items(data: bytes, name: bytes, start: int, end: int) -> None:
 def _track_sizes(data: bytes) -> list[tuple[int, int]]:
     """Width and height, in 1/65,536 pixels, of the tracks of a sequence."""
     sizes = []
-    for name, start, end in _boxes(data, 0, len(data)):
-        for track, first, last in _boxes(data, start, end) if name == b"moov" else ():
-            for header, _, stop in _boxes(data, first, last) if track == b"trak" else ():
+    for name, start, end in boxes(data, 0, len(data)):
+        for track, first, last in boxes(data, start, end) if name == b"moov" else ():
+            for header, _, stop in boxes(data, first, last) if track == b"trak" else ():
                 if header == b"tkhd":
                     sizes.append(struct.unpack_from(">II", data, stop - 8))
     return sizes

@@ -20,12 +20,13 @@ PixelBox = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ImageFile:
-    """`data` decodes to the picture; `exif` (from its TIFF header on) and `xmp` tell its
-    orientation.
+    """`data` decodes to the picture; `exif`, from its TIFF header on, tells its orientation.
 
     `frame` is the box of the first frame on its canvas where it is smaller. `ends` tells whether a
     JPEG has its end marker. `transparent` is the 16-bit grey value or colour that means
-    transparent, which Pillow compares with 8 bits.
+    transparent, which Pillow compares with 8 bits. `profiles` are ICC profiles, of which the first
+    that fits describes the colours; a PNG's is deflated. `crop` is the part of the picture that is
+    shown, before it is turned.
     """
 
     format: str
@@ -34,10 +35,11 @@ class ImageFile:
     data: bytes
     alpha: bool = False
     exif: bytes = b""
-    xmp: bytes = b""
     frame: PixelBox | None = None
     ends: bool = True
     transparent: tuple[int, ...] | None = None
+    profiles: tuple[bytes, ...] = ()
+    crop: PixelBox | None = None
 
 
 class DamagedError(Exception):

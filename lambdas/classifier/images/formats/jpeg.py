@@ -26,9 +26,11 @@ def read_jpeg(data: bytes) -> ImageFile:
     scans = 0
     kept = [b"\xff\xd8"]
     exif = b""
-    xmp = b""
     size = b""
     ends = False
+    # By number, counted from 1.
+    profile_parts: dict[int, bytes] = {}
+    profile_count = 0
     # By component, for each of the 64 coefficients the bits that are still to come.
     unfinished: dict[int, bytearray] = {}
     while match := (_MARKER_AFTER_SCAN if scans else _MARKER).search(data, at):
@@ -67,8 +69,9 @@ def read_jpeg(data: bytes) -> ImageFile:
             kept.append(data[start:end])
         elif marker == 0xE1 and body.startswith(b"Exif\0\0") and len(exif) < MAX_METADATA:
             exif += body[6:]
-        elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0") and not xmp:
-            xmp = body[29:]
+        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) >= 14:
+            profile_parts.setdefault(body[12], body[14:])
+            profile_count = body[13]
         at = max(end, match.end())
     if not scans:
         raise DamagedError("image is cut off or damaged; send the whole file")
@@ -78,7 +81,12 @@ def read_jpeg(data: bytes) -> ImageFile:
         raise DamagedError("image is cut off; send the whole file")
     kept += [data[first : start if ends else len(data)], b"\xff\xd9"]
     height, width = struct.unpack_from(">HH", size, 1)
-    return ImageFile("JPEG", width, height, b"".join(kept), False, exif, xmp, ends=ends)
+    numbers = range(1, profile_count + 1)
+    is_whole = profile_parts and set(numbers) == set(profile_parts)
+    profiles = (b"".join(profile_parts[n] for n in numbers),) if is_whole else ()
+    return ImageFile(
+        "JPEG", width, height, b"".join(kept), False, exif, ends=ends, profiles=profiles
+    )
 
 
 def _finish(unfinished: dict[int, bytearray], scan: bytes, frame: bytes) -> None:

@@ -4,13 +4,14 @@ import struct
 import zlib
 
 from classifier.images.formats.image_file import MAX_METADATA, DamagedError, ImageFile, check_parts
+from classifier.images.formats.png_colours import COLOUR_CHUNKS, png_profiles
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def read_png(data: bytes) -> ImageFile:
     """Keeps the header, the palette, the transparency and the pixels; other chunks are looked at
-    for an orientation alone.
+    for an orientation and a colour space alone.
 
     Of an animation whose first frame isn't the default image, browsers never show that image: the
     frame takes its place where it is as large
@@ -24,6 +25,7 @@ def read_png(data: bytes) -> ImageFile:
     frames = 0
     first_frame = list[bytes]()
     metadata: dict[bytes, bytes] = {}
+    colours: dict[bytes, bytes] = {}
     while at + 8 <= len(data):
         count += 1
         check_parts(count, "chunks")
@@ -39,6 +41,7 @@ def read_png(data: bytes) -> ImageFile:
             name == b"tRNS"
             and not transparency
             and not pixels[1]
+            and length <= 256
             and _checksum_is_right(data, at, length)
         ):
             transparency = data[at + 8 : end - 4]
@@ -51,12 +54,19 @@ def read_png(data: bytes) -> ImageFile:
             frames += 1 if pixels[1] and data[at + 12 : at + 28] == header[8:16] + bytes(8) else 2
         elif name == b"fdAT" and frames == 1:
             first_frame.append(data[at + 12 : end - 4])
-        elif name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+        elif name in (b"eXIf", b"tEXt", b"zTXt"):
             key = (
                 b"eXIf" if name == b"eXIf" else data[at + 8 : min(end - 4, at + 88)].split(b"\0")[0]
             )
-            if key in (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"):
+            if key in (b"eXIf", b"Raw profile type exif"):
                 metadata[key] = name + data[at + 8 : end - 4]
+        elif (
+            name in COLOUR_CHUNKS
+            and name not in colours
+            and not pixels[1]
+            and _checksum_is_right(data, at, length)
+        ):
+            colours[name] = data[at + 8 : end - 4]
         elif name == b"IEND":
             break
         at = end
@@ -78,16 +88,16 @@ def read_png(data: bytes) -> ImageFile:
     exif = metadata.get(b"eXIf", b"")[4:]
     if not exif and b"Raw profile type exif" in metadata:
         exif = _raw_profile(_png_text(metadata[b"Raw profile type exif"]))
-    xmp = _png_text(metadata.get(b"XML:com.adobe.xmp", b""))
     alpha = colour in (4, 6) or bool(transparency)
-    return ImageFile("PNG", width, height, b"".join(kept), alpha, exif, xmp, transparent=exact)
+    profiles = png_profiles(colours)
+    return ImageFile(
+        "PNG", width, height, b"".join(kept), alpha, exif, transparent=exact, profiles=profiles
+    )
 
 
 def _checksum_is_right(data: bytes, at: int, length: int) -> bool:
     end = at + 8 + length
-    return length <= 256 and data[end : end + 4] == struct.pack(
-        ">I", zlib.crc32(data[at + 4 : end])
-    )
+    return data[end : end + 4] == struct.pack(">I", zlib.crc32(data[at + 4 : end]))
 
 
 def _png_chunk(name: bytes, data: bytes) -> bytes:
@@ -114,19 +124,12 @@ def _png_transparency(
 
 
 def _png_text(chunk: bytes) -> bytes:
-    """The text of a tEXt, zTXt or iTXt chunk, inflated up to a limit; empty where it is broken."""
-    name = chunk[:4]
+    """The text of a tEXt or zTXt chunk, inflated up to a limit; empty if it is broken."""
     text = chunk[4:].partition(b"\0")[2]
-    packed = name == b"zTXt"
-    if name == b"iTXt":
-        packed = text[:1] != b"\0"
-        text = text[2:].partition(b"\0")[2].partition(b"\0")[2]
-    elif packed:
-        text = text[1:]
+    if chunk[:4] == b"tEXt":
+        return text[:MAX_METADATA]
     try:
-        return (
-            zlib.decompressobj().decompress(text, MAX_METADATA) if packed else text[:MAX_METADATA]
-        )
+        return zlib.decompressobj().decompress(text[1:], MAX_METADATA)
     except zlib.error:
         return b""
 

@@ -10,13 +10,13 @@ def read_webp(data: bytes) -> ImageFile:
     count = 0
     size = None
     alpha = False
-    exif = xmp = b""
+    exif = profile = b""
     frame: PixelBox | None = None
     while at + 8 <= len(data):
         count += 1
         check_parts(count, "chunks")
         name, length = struct.unpack_from("<4sI", data, at)
-        body = data[at + 8 : at + 8 + (length if name in (b"EXIF", b"XMP ") else 24)]
+        body = data[at + 8 : at + 8 + (length if name in (b"EXIF", b"ICCP") else 24)]
         if name == b"VP8X":
             size = (1 + _u24(body, 4), 1 + _u24(body, 7))
             alpha = bool(body[0] & 0x10)
@@ -33,14 +33,15 @@ def read_webp(data: bytes) -> ImageFile:
             frame = (left, top, left + 1 + _u24(body, 6), top + 1 + _u24(body, 9))
         elif name == b"EXIF" and not exif:
             exif = body.removeprefix(b"Exif\0\0")
-        elif name == b"XMP " and not xmp:
-            xmp = body
+        elif name == b"ICCP" and not profile:
+            profile = body
         at += 8 + length + (length & 1)
     if size is None:
         raise DamagedError("image's header is damaged or cut off; send the whole file")
     if frame == (0, 0, *size):
         frame = None
-    return ImageFile("WEBP", *size, data, alpha, exif, xmp, frame)
+    profiles = (profile,) if profile else ()
+    return ImageFile("WEBP", *size, data, alpha, exif, frame, profiles=profiles)
 
 
 def _u24(data: bytes, at: int) -> int:

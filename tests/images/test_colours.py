@@ -1,0 +1,276 @@
+"""Colours against those that Chromium shows: its own where it is installed, else recorded ones."""
+
+import importlib.util
+import io
+import shutil
+import struct
+import zlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from classifier.api.handler import Handler
+from classifier.contract.bundle import ImageSettings
+from classifier.images.colours import MAX_PROFILE, find_conversion
+from classifier.images.opened_image import Picture, open_image
+from tests.support import colour_files, icc
+from tests.support.golden import FOLDER
+from tests.support.pictures import encoded, picture
+from tests.support.requests import ask, base64_of, event
+
+SETTINGS = ImageSettings(
+    size=colour_files.SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1
+)
+LABELS = (
+    ["a dog", "a cat", "a house", "a bird", "a car", "a pizza", "a flower", "a star"],
+    [f"a {colour} background" for colour in ("red", "green", "blue", "white", "black", "purple")],
+)
+TAGGED = colour_files.tagged()
+TEXTURED = colour_files.textured()
+INKED = colour_files.inked()
+BRIGHT = colour_files.bright()
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, NDArray[np.uint8]]:
+    """By name, uint8 [64, 64, 3]."""
+    if shutil.which("chromium") and importlib.util.find_spec("playwright"):
+        from tests.golden.colours import shown_by_chromium
+
+        return shown_by_chromium()
+    with np.load(FOLDER / "colours.npz") as file:
+        return dict(file)
+
+
+def opened(data: bytes) -> tuple[Picture, NDArray[np.uint8]]:
+    """The picture, decoded, and uint8 [64, 64, 3]."""
+    image = open_image(data)
+    (square,) = image.pixels(SETTINGS)
+    return image, square
+
+
+def pixels(data: bytes) -> NDArray[np.uint8]:
+    return opened(data)[1]
+
+
+def far(handler: Handler, data: bytes, plain: NDArray[np.uint8]) -> float:
+    """The largest difference between the probabilities of a file and of plain pixels."""
+    images = [base64_of(data), base64_of(encoded(Image.fromarray(plain)))]
+    differences = list[float]()
+    for labels in LABELS:
+        status, body, _ = ask(handler, event({"images": images, "labels": labels}))
+        assert status == 200
+        one, other = ({**entry["result"]} for entry in body["results"])
+        differences += [abs(one[label] - other[label]) for label in labels]
+    return max(differences)
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_colours_are_those_that_chromium_shows(
+    shown: dict[str, NDArray[np.uint8]], name: str
+) -> None:
+    """Two ways to round differ by 1."""
+    assert np.abs(pixels(TAGGED[name]).astype(int) - shown[name]).max() <= 1
+
+
+@pytest.mark.parametrize("name", TEXTURED)
+def test_probabilities_are_those_of_what_chromium_shows(
+    handler: Handler, shown: dict[str, NDArray[np.uint8]], name: str
+) -> None:
+    assert far(handler, TEXTURED[name], shown[name]) <= 0.01
+
+
+@pytest.mark.parametrize("name", INKED)
+def test_inks_are_about_those_that_chromium_shows(
+    handler: Handler, shown: dict[str, NDArray[np.uint8]], name: str
+) -> None:
+    assert np.abs(pixels(INKED[name]).astype(int) - shown[name]).mean() < 2
+    assert far(handler, INKED[name], shown[name]) <= 0.05
+
+
+def test_black_ink_is_that_of_the_printer() -> None:
+    amounts = [
+        (0.0, 0.0, 0.0, 1.0),
+        (0.0, 0.5, 0.0, 0.5),
+        (0.5, 0.0, 1.0, 0.5),
+        (1.0, 1.0, 1.0, 1.0),
+    ]
+    for ink in amounts:
+        flat = Image.new("CMYK", (64, 64), tuple(round(255 * amount) for amount in ink))
+        data = encoded(flat, "JPEG", icc_profile=icc.cmyk_profile(5), quality=97)
+        assert np.abs(pixels(data)[32, 32] - 255 * icc.inks(*ink)).max() < 4
+
+
+@pytest.mark.parametrize("name", BRIGHT)
+def test_bright_pictures_are_about_those_that_chromium_shows(
+    handler: Handler, shown: dict[str, NDArray[np.uint8]], name: str
+) -> None:
+    assert far(handler, BRIGHT[name], shown[name]) <= 0.2
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_bright_pictures_show_the_scene_that_they_were_made_of(
+    handler: Handler, transfer: int
+) -> None:
+    inside = icc.in_space(colour_files.scene(), "bt2020", {16: icc.pq, 18: icc.hlg}[transfer])
+    scene = np.asarray(colour_files.scene())
+    for data in (icc.png_with(inside, icc.cicp(9, transfer)), icc.avif_with(inside, 9, transfer)):
+        assert np.abs(pixels(data).astype(int) - scene).mean() < 4
+        assert far(handler, data, scene) <= 0.2
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_light_above_white_is_still_told_apart(transfer: int) -> None:
+    ramp = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90).resize((64, 64))
+    row = pixels(icc.png_with(ramp.convert("RGB"), icc.cicp(9, transfer)))[32, :, 0].astype(int)
+    assert all(left >= right for left, right in pairwise(row)) or all(
+        left <= right for left, right in pairwise(row)
+    )
+    assert min(row) < 3
+    assert max(row) > 252
+    # 203 cd/m² are white, compressed to leave room for highlights.
+    white = Image.new("RGB", (64, 64), (255, 255, 255))
+    flat = icc.in_space(white, "bt2020", {16: icc.pq, 18: icc.hlg}[transfer])
+    assert 240 <= pixels(icc.png_with(flat, icc.cicp(9, transfer))).min() < 255
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        b"garbage" * 40,
+        icc.rgb_profile("prophoto", 1.8)[:300],
+        icc.rgb_profile("prophoto", 1.8)[:-1],
+        icc.grey_profile(1.0),
+        icc.cmyk_profile(2),
+        icc.profile(b"RGB ", {}),
+        icc.profile(b"RGB ", {b"A2B0": b"mft2" + bytes(60)}),
+        icc.rgb_profile("prophoto", 1.8).replace(b"mntr", b"link"),
+        icc.rgb_profile("srgb"),
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    ],
+    ids=["garbage", "cut", "short", "grey", "inks", "empty", "table", "link", "sRGB", "lcms"],
+)
+def test_a_profile_that_says_nothing_of_use_changes_no_bit(kind: str, tag: bytes) -> None:
+    image, options = colour_files.scene(), colour_files.FORMATS[kind]
+    tagged, square = opened(encoded(image, kind, icc_profile=tag, **options))
+    np.testing.assert_array_equal(square, pixels(encoded(image, kind, **options)))
+    assert tagged.converted_from is None
+    assert not tagged.is_profile_too_large
+
+
+def padded(tag: bytes, size: int) -> bytes:
+    tag = tag.ljust(size, b"\0")
+    return struct.pack(">I", size) + tag[4:]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
+def test_a_profile_of_4_mb_counts_and_a_larger_one_is_passed_over_and_reported(
+    handler: Handler, kind: str
+) -> None:
+    image, options = colour_files.scene(), colour_files.FORMATS[kind]
+    plain = pixels(encoded(image, kind, **options))
+    for size, is_used in ((MAX_PROFILE, True), (MAX_PROFILE + 1, False)):
+        tag = padded(icc.rgb_profile("prophoto", 1.8), size)
+        data = encoded(image, kind, icc_profile=tag, **options)
+        tagged, square = opened(data)
+        assert (not np.array_equal(square, plain)) == is_used
+        assert tagged.is_profile_too_large != is_used
+        if len(data) > 4_000_000:
+            continue
+        body = {"image_data": base64_of(data), "labels": ["a", "b"], "details": True}
+        _, answer, _ = ask(handler, event(body))
+        assert ("ignored" in answer["image"]) != is_used
+
+
+def test_the_answer_names_the_colour_space_only_if_something_was_converted(
+    handler: Handler,
+) -> None:
+    for name, converted_from in (
+        ("p3 JPEG", "made for a test"),
+        ("PNG cICP 12 13", "Display P3"),
+        ("PNG gAMA with cHRM", "gamma 2"),
+        ("AVIF nclx 9 13", "BT.2020"),
+        ("sRGB's own profile", None),
+        ("PNG sRGB over gAMA", None),
+    ):
+        body = {"image_data": base64_of(TAGGED[name]), "labels": ["a", "b"], "details": True}
+        _, answer, _ = ask(handler, event(body))
+        assert answer["image"].get("converted_from") == converted_from, name
+        assert "ignored" not in answer["image"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_a_large_picture_is_converted_after_it_is_reduced_to_the_same_colours(mode: str) -> None:
+    tag = icc.grey_profile(1.0) if mode in ("L", "LA") else icc.rgb_profile("adobe", 1.5)
+    patches = picture(4, 4, 4).convert(mode)
+    small, large = (patches.resize((side, side), Image.Resampling.NEAREST) for side in (64, 2112))
+    one, other = (
+        pixels(encoded(image, icc_profile=tag, compress_level=1)).astype(int)
+        for image in (small, large)
+    )
+    assert np.abs(one - other).mean() < 4
+
+
+def test_regions_have_the_colours_of_the_whole() -> None:
+    tag = icc.rgb_profile("adobe", 1.5)
+    flat = Image.new("RGB", (2500, 2000), (200, 100, 50))
+    for kind in ("JPEG", "PNG"):
+        data = encoded(flat, kind, icc_profile=tag)
+        whole, *parts = open_image(data).pixels(SETTINGS, regions=3)
+        assert parts
+        assert abs(int(whole[32, 32, 2]) - 50) > 5
+        for part in parts:
+            np.testing.assert_array_equal(part[32, 32], whole[32, 32])
+
+
+def test_profiles_in_a_jpegs_segments_are_joined_by_their_numbers() -> None:
+    tag = icc.rgb_profile("prophoto", 1.8) + bytes(140_000)
+    tag = struct.pack(">I", len(tag)) + tag[4:]
+    data = encoded(colour_files.scene(), "JPEG", icc_profile=tag)
+    starts = [at for at in range(len(data)) if data.startswith(b"ICC_PROFILE\0", at)]
+    ends = [start + struct.unpack_from(">H", data, start - 2)[0] - 2 for start in starts]
+    segments = [data[start - 4 : end] for start, end in zip(starts, ends, strict=True)]
+    assert len(segments) == 3
+    head, tail = data[: starts[0] - 4], data[ends[-1] :]
+    for order in ((0, 1, 2), (2, 0, 1), (2, 1, 0)):
+        swapped = head + b"".join(segments[i] for i in order) + tail
+        np.testing.assert_array_equal(pixels(swapped), pixels(data))
+    np.testing.assert_array_equal(pixels(head + b"".join(segments[:2]) + tail), pixels(head + tail))
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 64, 64), (16, 12, 80, 76), (10, 0, 90, 64), (1, 3, 65, 67)], ids=str
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_avif_is_cropped_to_its_clean_aperture(
+    box: tuple[int, int, int, int], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = picture(100, 80)
+    cropped = icc.cropped_avif(image, box, exif=exif)
+    whole = Image.open(io.BytesIO(encoded(image, "AVIF", subsampling="4:4:4", quality=98)))
+    expected = whole.convert("RGB").crop(box)
+    if orientation == 6:
+        expected = expected.transpose(Image.Transpose.ROTATE_270)
+    shown, square = opened(cropped)
+    np.testing.assert_array_equal(square, pixels(encoded(expected)))
+    assert (shown.width, shown.height) == (box[2] - box[0], box[3] - box[1])
+
+
+def test_an_aperture_outside_of_the_picture_crops_nothing() -> None:
+    image = picture(100, 80)
+    for box in ((0, 0, 101, 80), (-2, 0, 50, 50), (0, 0, 0, 50)):
+        np.testing.assert_array_equal(
+            pixels(icc.cropped_avif(image, box)),
+            pixels(encoded(image, "AVIF", subsampling="4:4:4", quality=98)),
+        )
+
+
+def test_a_deflated_profile_costs_no_more_than_its_limit() -> None:
+    flood = zlib.compress(bytes(100 << 20), 9)
+    assert find_conversion("RGB", [flood]) == (None, True)
