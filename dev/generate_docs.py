@@ -43,6 +43,7 @@ from classifier.contract.schema import (
     ClassifyRequest,
     HuggingFaceRequest,
     JsonObject,
+    LabelSpec,
 )
 from classifier.images.opened_image import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from tools.local.gateway import Context
@@ -413,9 +414,12 @@ def classifier_schema() -> JsonObject:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _fields(model: type[BaseModel]) -> str:
+def _fields(model: type[BaseModel], without: type[BaseModel] = BaseModel) -> str:
+    """The table of the model's fields, but for those that another table has."""
     rows = ["| field | meaning | default |", "|---|---|---|"]
     for name, field in model.model_fields.items():
+        if name in without.model_fields:
+            continue
         default = field.get_default(call_default_factory=True)
         rows.append(
             f"| `{name}` | {field.description} |"
@@ -438,7 +442,8 @@ def tables() -> dict[str, str]:
     ]
     return {
         "fields": _fields(ClassifyRequest),
-        "classifier": _fields(ClassifierFile),
+        "query": f"The URL may hold {', '.join(f'`{name}`' for name in QUERY_PARAMETERS)}.",
+        "classifier": _fields(ClassifierFile, without=LabelSpec),
         "head": _fields(Head),
         "errors": "\n".join(errors),
         "limits": "\n".join(limits),

@@ -6,7 +6,10 @@ import pytest
 import huggingface
 import moderation
 from classifier.api.handler import Handler
+from classifier.contract.classifier_file import read_classifier
+from classifier.model.encoders import Encoders
 from tests.support.programs import RecordingHandler, exit_status, run_python
+from tests.support.requests import ROOT
 from tools.local.serve import running
 
 
@@ -49,6 +52,17 @@ def test_a_classifier_with_thresholds_decides(deployed: Handler) -> None:
             "drawings",
         )
     assert done.stdout.splitlines()[-1] == "Decision: no action (a pizza reached a threshold)"
+
+
+def test_the_taxonomy_to_start_from_answers_and_is_not_deployed_untold(encoders: Encoders) -> None:
+    taxonomy = read_classifier(ROOT / "examples" / "moderation_taxonomy.json")
+    assert taxonomy.thresholds is None
+    assert not (ROOT / "classifiers" / "moderation_taxonomy.json").exists()
+    with running(Handler(encoders, classifiers={"taxonomy": taxonomy})) as url:
+        done = run_python("examples/moderation.py", "--endpoint", url, "--classifier", "taxonomy")
+    _, _, *rows, decision = done.stdout.splitlines()
+    assert {row[2:].rsplit(maxsplit=1)[0] for row in rows} == set(taxonomy.categories or ())
+    assert decision.startswith("No decision: the classifier taxonomy has no thresholds.")
 
 
 def test_a_classifier_that_is_not_deployed_is_named(handler: Handler) -> None:
