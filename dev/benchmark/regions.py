@@ -154,7 +154,7 @@ def measure_time(handler: Handler, file: bytes, calls: int) -> None:
             call(handler, asked)
             turn[regions] = time.perf_counter() - start
         turns.append(turn)
-    print("\n| asked | pictures encoded | time, ratio to one picture |")
+    print("\n| asked | images encoded | time, ratio to one image |")
     print("|---|---|---|")
     for regions in GRIDS:
         ratio = statistics.median(turn[regions] / turn[0] for turn in turns[2:])
