@@ -108,7 +108,7 @@ def with_numpy(
 def _prepared(picture: Image.Image, settings: ImageSettings) -> verify.Pixels:
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=1)
-    return open_image(file.getvalue()).pixels(settings)[0]
+    return open_image(file.getvalue()).decode(settings).squares[0]
 
 
 def batch_invariance(

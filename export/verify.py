@@ -188,7 +188,7 @@ def check_pixels(encoders: Encoders, reference: Reference) -> int:
     for i, (picture, expected) in enumerate(zip(reference.pictures, reference.pixels, strict=True)):
         file = io.BytesIO()
         picture.save(file, "PNG", compress_level=1)
-        got = open_image(file.getvalue()).pixels(encoders.manifest.image)[0]
+        got = open_image(file.getvalue()).decode(encoders.manifest.image).squares[0]
         if not np.array_equal(got, expected):
             worst = int(np.abs(got.astype(int) - expected.astype(int)).max())
             raise ExportError(

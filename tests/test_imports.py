@@ -21,8 +21,14 @@ ROOMS = {
 # The decoder's two sides start, limit and end processes.
 ALONE = {
     "onnxruntime": {"model/sessions"},
-    "PIL": {"images/squares", "images/pixels", "images/colours", "images/on_white"},
-    "os": {"__init__", "main", "bulk", "start", "images/decoder", "images/decoder_worker"},
+    "PIL": {
+        "images/squares",
+        "images/pixels",
+        "images/colours",
+        "images/on_white",
+        "images/cut_off",
+    },
+    "os": {"__init__", "main", "bulk", "start", "images/process", "images/decoder_worker"},
     "boto3": {"storage/bucket"},
     "botocore": {"storage/bucket"},
 }

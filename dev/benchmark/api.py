@@ -271,11 +271,11 @@ def pictures(data: bytes) -> Operations:
     large = thumbnail(4000, 3000)
     settings = read_manifest(FP32, verify_hashes=False).image
     return {
-        "served": lambda _: open_image(large).pixels(settings),
+        "served": lambda _: open_image(large).decode(settings),
         "plain": lambda _: crop(
             Image.open(io.BytesIO(large)).convert("RGB"), settings.size, Image.Resampling.BICUBIC
         ),
-        "apart": lambda _: open_image(data).pixels(settings),
+        "apart": lambda _: open_image(data).decode(settings),
         "here": lambda _: squares(inspect(data), settings.size, settings.interpolation, "crop"),
     }
 
@@ -484,7 +484,7 @@ def decode_fidelity() -> dict[str, float]:
         Image.open(PHOTOGRAPHS / "judging" / f"{name}.jpg").resize((4000, 3000)).save(
             file, "JPEG", quality=90
         )
-        served = open_image(file.getvalue()).pixels(settings)[0]
+        served = open_image(file.getvalue()).decode(settings).squares[0]
         plain = np.asarray(
             crop(Image.open(file).convert("RGB"), settings.size, Image.Resampling.BICUBIC)[0]
         )

@@ -245,9 +245,9 @@ def test_fit_changes_the_embedding_and_tiles_are_averaged(
     assert good(handler, images=[WIDE], labels=LABELS, embedding=True)["results"][0] == seen["crop"]
     squares = [
         encoded(Image.fromarray(square))
-        for square in open_image(encoded(picture(150, 70), "JPEG")).pixels(
-            encoders.manifest.image, "tiles"
-        )
+        for square in open_image(encoded(picture(150, 70), "JPEG"))
+        .decode(encoders.manifest.image, "tiles")
+        .squares
     ]
     parts = [
         good(handler, images=[base64_of(square)], labels=LABELS, embedding=True)["results"][0][

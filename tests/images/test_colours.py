@@ -15,7 +15,8 @@ from PIL import Image, ImageCms
 from classifier.api.handler import Handler
 from classifier.contract.bundle import ImageSettings
 from classifier.images.colours import MAX_PROFILE, find_conversion
-from classifier.images.opened_image import Picture, open_image
+from classifier.images.decoder import DecodedImage
+from classifier.images.opened_image import open_image
 from tests.support import colour_files, icc
 from tests.support.golden import FOLDER
 from tests.support.pictures import encoded, picture
@@ -45,10 +46,10 @@ def shown() -> dict[str, NDArray[np.uint8]]:
         return dict(file)
 
 
-def opened(data: bytes) -> tuple[Picture, NDArray[np.uint8]]:
-    """The picture, decoded, and uint8 [64, 64, 3]."""
-    image = open_image(data)
-    (square,) = image.pixels(SETTINGS)
+def opened(data: bytes) -> tuple[DecodedImage, NDArray[np.uint8]]:
+    """The decoded image, and uint8 [64, 64, 3]."""
+    image = open_image(data).decode(SETTINGS)
+    (square,) = image.squares
     return image, square
 
 
@@ -220,10 +221,11 @@ def test_regions_have_the_colours_of_the_whole() -> None:
     flat = Image.new("RGB", (2500, 2000), (200, 100, 50))
     for kind in ("JPEG", "PNG"):
         data = encoded(flat, kind, icc_profile=tag)
-        whole, *parts = open_image(data).pixels(SETTINGS, regions=3)
-        assert parts
+        decoded = open_image(data).decode(SETTINGS, regions=3)
+        [whole] = decoded.squares
+        assert decoded.region_squares
         assert abs(int(whole[32, 32, 2]) - 50) > 5
-        for part in parts:
+        for part in decoded.region_squares:
             np.testing.assert_array_equal(part[32, 32], whole[32, 32])
 
 

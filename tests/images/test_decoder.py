@@ -34,7 +34,8 @@ def decoder() -> Iterator[Decoder]:
 
 def works(decoder: Decoder) -> bool:
     return np.array_equal(
-        open_image(GOOD).pixels(SETTINGS, decoder=decoder)[0], open_image(GOOD).pixels(SETTINGS)[0]
+        open_image(GOOD).decode(SETTINGS, decoder=decoder).squares[0],
+        open_image(GOOD).decode(SETTINGS).squares[0],
     )
 
 
@@ -53,19 +54,19 @@ def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_served(
     assert works(decoder)
     slow = ImageFile("JPEG", 7000, 7000, scans(90, 7000))
     began = time.monotonic()
-    allowance = DecodeBudget(left=60)
+    budget = DecodeBudget(left=60)
     with pytest.raises(ApiError, match="too much time or memory") as caught:
-        decoder.decode(slow, SETTINGS, "crop", allowance)
+        decoder.decode(slow, SETTINGS, "crop", budget)
     assert caught.value.status == 400
-    assert 1.9 < allowance.lost < time.monotonic() - began + 0.1 < 6
+    assert 1.9 < budget.lost < time.monotonic() - began + 0.1 < 6
     assert works(decoder)
 
 
 def test_pictures_that_waste_a_requests_time_leave_little_to_the_next(decoder: Decoder) -> None:
-    allowance = DecodeBudget(left=60)
-    allowance.lost = MAX_LOST_SECONDS
-    assert allowance.seconds() == (MIN_SECONDS, 2 * MIN_SECONDS)
-    assert len(open_image(GOOD).pixels(SETTINGS, allowance=allowance, decoder=decoder)) == 1
+    budget = DecodeBudget(left=60)
+    budget.lost = MAX_LOST_SECONDS
+    assert budget.seconds() == (MIN_SECONDS, 2 * MIN_SECONDS)
+    assert len(open_image(GOOD).decode(SETTINGS, None, budget, decoder).squares) == 1
 
 
 def test_a_request_without_time_gets_a_503(decoder: Decoder) -> None:
@@ -109,17 +110,18 @@ def test_a_process_that_has_gone_is_started_again(decoder: Decoder) -> None:
 
 def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
     # How long a busy machine takes is no matter here.
-    allowance = DecodeBudget(60, 60)
+    budget = DecodeBudget(60, 60)
     rgba = picture(60, 50, 4)
     for image, kind, options in (
         (picture(70, 70).resize((7000, 7000)), "JPEG", {"quality": 60}),
         (rgba.resize((5400, 5400)), "WEBP", {"quality": 1, "method": 0}),
     ):
         opened = open_image(encoded(image, kind, **options))
-        assert len(opened.pixels(SETTINGS, allowance=allowance, decoder=decoder)) == 1
+        assert len(opened.decode(SETTINGS, None, budget, decoder).squares) == 1
         # The squares of the grid need more pixels than the whole, here those of a larger model.
         large = SETTINGS.model_copy(update={"size": 512})
-        assert len(opened.pixels(large, allowance=allowance, decoder=decoder, regions=4)) == 17
+        decoded = opened.decode(large, None, budget, decoder, regions=4)
+        assert (len(decoded.squares), len(decoded.region_squares)) == (1, 16)
 
 
 def test_it_ends_when_the_handler_does(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_it_ends_when_the_handler_does(tmp_path: Path) -> None:
         "import os; from classifier.contract.bundle import ImageSettings; from"
         " classifier.images.decoder import Decoder; from classifier.images.opened_image import"
         " open_image; d = Decoder(); p = open_image(open(%r,"
-        " 'rb').read())\np.pixels(ImageSettings(size=8, interpolation='bicubic',"
+        " 'rb').read())\np.decode(ImageSettings(size=8, interpolation='bicubic',"
         " resize_mode='squash', max_batch=1), decoder=d)\nprint(d.worker_id, d.parent_id,"
         " flush=True); os.kill(os.getpid(), 9)"
     )

@@ -29,7 +29,7 @@ ORIENTATION = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:
-    (square,) = open_image(data).pixels(SETTINGS)
+    (square,) = open_image(data).decode(SETTINGS).squares
     return square
 
 
@@ -241,15 +241,15 @@ def test_a_jpeg_of_several_pictures_is_a_jpeg() -> None:
     PLAIN.save(file, "MPO", save_all=True, append_images=[PLAIN.rotate(90)])
     opened = open_image(file.getvalue())
     assert opened.format == "JPEG"
-    assert len(opened.pixels(SETTINGS)) == 1
+    assert len(opened.decode(SETTINGS).squares) == 1
 
 
 def test_details_tell_the_files_own_size() -> None:
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"):
         opened = open_image(encoded(PLAIN, kind))
-        assert (opened.width, opened.height) == (90, 70)
-        opened.pixels(SETTINGS)
-        assert (opened.width, opened.height) == (90, 70)
+        assert (opened.file.width, opened.file.height) == (90, 70)
+        decoded = opened.decode(SETTINGS)
+        assert (decoded.format, decoded.width, decoded.height) == (kind, 90, 70)
 
 
 def heic(brand: bytes, *others: bytes) -> bytes:

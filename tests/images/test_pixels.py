@@ -11,6 +11,7 @@ from PIL import Image
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
 from classifier.contract.schema import Fit
+from classifier.images.decoder import Squares
 from classifier.images.opened_image import open_image
 from classifier.images.squares import grid
 from tests.support.golden import golden_pixels
@@ -20,7 +21,7 @@ SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest
 
 
 def pixels(data: bytes, settings: ImageSettings = SETTINGS) -> NDArray[np.uint8]:
-    (square,) = open_image(data).pixels(settings)
+    (square,) = open_image(data).decode(settings).squares
     return square
 
 
@@ -42,8 +43,8 @@ def test_squash_takes_the_whole_picture(size: tuple[int, int]) -> None:
     )
 
 
-def squares(data: bytes, fit: Fit) -> list[NDArray[np.uint8]]:
-    return open_image(data).pixels(SETTINGS, fit)
+def squares(data: bytes, fit: Fit) -> Squares:
+    return open_image(data).decode(SETTINGS, fit).squares
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash", "tiles"])
@@ -160,12 +161,12 @@ def test_a_regions_square_is_that_of_the_same_crop_saved_alone(
     size: tuple[int, int], regions: int
 ) -> None:
     image = picture(*size)
-    opened = open_image(encoded(image))
-    whole, *parts = opened.pixels(SETTINGS, regions=regions)
+    decoded = open_image(encoded(image)).decode(SETTINGS, regions=regions)
+    [whole] = decoded.squares
     np.testing.assert_array_equal(whole, pixels(encoded(image)))
-    assert len(opened.boxes) == regions * regions
-    distinct = list(dict.fromkeys(opened.boxes))
-    for (left, top, width, height), part in zip(distinct, parts, strict=True):
+    assert len(decoded.boxes) == regions * regions
+    distinct = list(dict.fromkeys(decoded.boxes))
+    for (left, top, width, height), part in zip(distinct, decoded.region_squares, strict=True):
         assert min(left, top) >= 0
         assert max(left + width, top + height) <= 1 + 1e-12
         x = left * size[0]
@@ -186,10 +187,10 @@ def test_a_large_pictures_regions_have_all_their_detail_and_its_whole_stays_the_
     # Fine enough that a square cut from what serves the whole, 128 pixels on the short side, would
     # be blurred.
     image = picture(125, 100).resize((2500, 2000), Image.Resampling.BICUBIC)
-    opened = open_image(encoded(image, kind, **options))
-    whole, *parts = opened.pixels(SETTINGS, regions=regions)
+    decoded = open_image(encoded(image, kind, **options)).decode(SETTINGS, regions=regions)
+    [whole] = decoded.squares
     np.testing.assert_array_equal(whole, pixels(encoded(image, kind, **options)))
-    for (left, top, width, height), part in zip(opened.boxes, parts, strict=True):
+    for (left, top, width, height), part in zip(decoded.boxes, decoded.region_squares, strict=True):
         box = tuple(
             round(v)
             for v in (left * 2500, top * 2000, (left + width) * 2500, (top + height) * 2000)
@@ -205,12 +206,10 @@ def test_regions_are_those_of_the_upright_picture(orientation: int) -> None:
     lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = open_image(encoded(lying, exif=exif))
-    straight = open_image(encoded(upright))
-    for one, other in zip(
-        turned.pixels(SETTINGS, regions=2), straight.pixels(SETTINGS, regions=2), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
+    turned = open_image(encoded(lying, exif=exif)).decode(SETTINGS, regions=2)
+    straight = open_image(encoded(upright)).decode(SETTINGS, regions=2)
+    np.testing.assert_array_equal(turned.squares, straight.squares)
+    np.testing.assert_array_equal(turned.region_squares, straight.region_squares)
     assert turned.boxes == straight.boxes
 
 
@@ -355,5 +354,5 @@ def test_garbled_files_are_refused_or_seen_but_never_break() -> None:
 
 
 def test_opening_reads_the_header_alone() -> None:
-    picture = open_image(png_header(40_000, 1_000))
-    assert (picture.width, picture.height, picture.format) == (40_000, 1_000, "PNG")
+    opened = open_image(png_header(40_000, 1_000))
+    assert (opened.pixels, opened.format) == (40_000_000, "PNG")

@@ -20,8 +20,8 @@ from classifier.engine.prompt_cache import EncodedPrompt, PromptCache
 from classifier.engine.prompts import PromptSet, check_answer_size, look_up_texts, make_prompt_set
 from classifier.engine.registry import DeployedClassifier, LabelWeights, Registry
 from classifier.engine.result import make_result
-from classifier.images.decoder import DecodeBudget, Squares
-from classifier.images.opened_image import Picture, check_pixels, open_image
+from classifier.images.decoder import DecodeBudget, DecodedImage
+from classifier.images.opened_image import OpenedImage, check_pixels, open_image
 from classifier.model.encoders import Encoders
 from classifier.model.scoring import mean
 
@@ -45,7 +45,7 @@ class _Job:
     parsed: ParsedRequest
     prompt_set: PromptSet
     context: RequestContext
-    allowance: DecodeBudget
+    budget: DecodeBudget
     named: DeployedClassifier | None = None
 
 
@@ -67,7 +67,7 @@ class Engine:
         self._manifest = encoders.manifest
         self._cache = PromptCache(encoders)
         self.registry = Registry(files or {}, self._cache, self._manifest, start_ms)
-        # One thread, since the decoder takes one picture at a time.
+        # One thread, since the decoder takes one image at a time.
         self._decoder = ThreadPoolExecutor(1)
 
     def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
@@ -87,7 +87,7 @@ class Engine:
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
         cached = len(prompt_set.prompts) if named and named.vectors else cached
         if cached < len(prompt_set.prompts):
-            # While the picture is decoded.
+            # While the image is decoded.
             self._encoders.prepare_text()
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
         context.log |= {"classifier": request.classifier} if named else {}
@@ -103,29 +103,30 @@ class Engine:
                 request, prompt_set, self._embed_texts(job), [embedding], None, self._manifest
             )
         assert request.image_data is not None
-        picture = open_image(request.image_data, parsed.path("image_data"))
-        _log_and_check([picture], [request.image_data], context)
-        [embeddings] = self._embed_images([(picture, self._decode(picture, job))], job)
+        image = open_image(request.image_data, parsed.path("image_data"))
+        _log_and_check([image], [request.image_data], context)
+        decoded = self._decode(image, job)
+        [embeddings] = self._embed_images([decoded], job)
         return make_result(
-            request, prompt_set, self._embed_texts(job), embeddings, picture, self._manifest
+            request, prompt_set, self._embed_texts(job), embeddings, decoded, self._manifest
         )
 
     def embed(
         self, inputs: Sequence[str | bytes], context: RequestContext
     ) -> tuple[list[Embedding], int]:
-        """The embeddings [d] of texts and of pictures, in order, and how many tokens the texts
+        """The embeddings [d] of texts and of images, in order, and how many tokens the texts
         have. Raises ApiError.
         """
         fields = [f"input.{i}" for i in range(len(inputs))]
-        pictures = [
+        images = [
             open_image(item, field)
             for item, field in zip(inputs, fields, strict=True)
             if isinstance(item, bytes)
         ]
-        if len(pictures) > MAX_IMAGES:
-            message = f"input has {len(pictures)} pictures; at most {MAX_IMAGES} are allowed."
+        if len(images) > MAX_IMAGES:
+            message = f"input has {len(images)} images; at most {MAX_IMAGES} are allowed."
             raise ApiError(400, "invalid_request", message, "input")
-        _log_and_check(pictures, [item for item in inputs if isinstance(item, bytes)], context)
+        _log_and_check(images, [item for item in inputs if isinstance(item, bytes)], context)
         texts = [
             (item, field)
             for item, field in zip(inputs, fields, strict=True)
@@ -142,9 +143,9 @@ class Engine:
         with context.stage("text"):
             rows = iter(self._cache.embed(prompts, context))
         decoded = []
-        for picture in pictures:
-            context.check_deadline("send fewer pictures in one call.")
-            decoded.append((picture, self._decode(picture, job)))
+        for image in images:
+            context.check_deadline("send fewer images in one call.")
+            decoded.append(self._decode(image, job))
         each = iter([embedding for embedding, *_ in self._embed_images(decoded, job)])
         # The start and the end token aren't the caller's.
         tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
@@ -152,69 +153,60 @@ class Engine:
 
     def _results(self, job: _Job, files: Sequence[File]) -> Iterator[JsonObject]:
         """One entry for each image; an error stays in its own entry."""
-        pictures = [
+        images = [
             capture_error(_open, file, job.parsed.path("images", i)) for i, file in enumerate(files)
         ]
         _log_and_check(
-            [item for item in pictures if isinstance(item, Picture)],
+            [image for image in images if isinstance(image, OpenedImage)],
             [file for file in files if isinstance(file, bytes)],
             job.context,
         )
         # The next images are decoded while the last ones are encoded; when the reader stops, so
         # does the decoding.
         decoded = self._decoder.map(
-            lambda item: (
-                item if isinstance(item, ApiError) else capture_error(self._decode, item, job)
+            lambda image: (
+                image if isinstance(image, ApiError) else capture_error(self._decode, image, job)
             ),
-            pictures,
+            images,
         )
         texts: LabelWeights | None = None
-        group: list[tuple[Picture | ApiError, Squares | ApiError]] = []
-        for i, pair in enumerate(zip(pictures, decoded, strict=True), 1):
+        group: list[DecodedImage | ApiError] = []
+        for i, outcome in enumerate(decoded, 1):
             job.context.check_deadline(FEWER_IMAGES)
-            group.append(pair)
-            good = [
-                (item, squares)
-                for item, squares in group
-                if isinstance(item, Picture) and isinstance(squares, list)
-            ]
-            if (
-                i < len(pictures)
-                and sum(len(squares) for _, squares in good) < self._manifest.image.max_batch
-            ):
+            group.append(outcome)
+            good = [image for image in group if isinstance(image, DecodedImage)]
+            if i < len(images) and sum(map(_count, good)) < self._manifest.image.max_batch:
                 continue
             if good:
                 # Only now, so that a request with nothing but bad images encodes no prompt.
                 texts = self._embed_texts(job) if texts is None else texts
                 job.context.check_deadline(FEWER_IMAGES)
             embeddings = iter(self._embed_images(good, job) if good else ())
-            for picture, squares in group:
-                if isinstance(squares, ApiError):
-                    yield {"error": squares.body()}
+            for image in group:
+                if isinstance(image, ApiError):
+                    yield {"error": image.body()}
                 else:
                     assert texts is not None
-                    image = next(embeddings)
+                    rows = next(embeddings)
                     yield make_result(
-                        job.parsed.request, job.prompt_set, texts, image, picture, self._manifest
+                        job.parsed.request, job.prompt_set, texts, rows, image, self._manifest
                     )
             group = []
 
-    def _decode(self, picture: Picture, job: _Job) -> Squares:
+    def _decode(self, image: OpenedImage, job: _Job) -> DecodedImage:
         with job.context.stage("decode"):
-            return picture.pixels(
+            return image.decode(
                 self._manifest.image,
                 job.parsed.request.fit,
-                job.allowance,
+                job.budget,
                 regions=job.parsed.request.regions or 0,
             )
 
-    def _embed_images(
-        self, images: Sequence[tuple[Picture, Squares]], job: _Job
-    ) -> list[list[Embedding]]:
+    def _embed_images(self, images: Sequence[DecodedImage], job: _Job) -> list[list[Embedding]]:
         """For each image its embedding [d], the mean of its squares', and one for each different
         box of its regions.
         """
-        squares = [square for _, own in images for square in own]
+        squares = [square for image in images for square in (*image.squares, *image.region_squares)]
         size = self._manifest.image.max_batch
         rows: list[Embedding] = []
         with job.context.stage("image"):
@@ -223,16 +215,10 @@ class Engine:
                     job.context.check_deadline(FEWER_IMAGES)
                 rows += self._encoders.encode_images(squares[start : start + size])
         each = iter(rows)
-        embeddings = []
-        for picture, own in images:
-            regions = len(set(picture.boxes))
-            embeddings.append(
-                [
-                    mean([next(each) for _ in range(len(own) - regions)]),
-                    *(next(each) for _ in range(regions)),
-                ]
-            )
-        return embeddings
+        return [
+            [mean([next(each) for _ in image.squares]), *(next(each) for _ in image.region_squares)]
+            for image in images
+        ]
 
     def _embed_texts(self, job: _Job) -> LabelWeights:
         """The embeddings of all prompts, or what was learned in their place."""
@@ -270,7 +256,7 @@ def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
         return err
 
 
-def _open(file: File, field: str) -> Picture:
+def _open(file: File, field: str) -> OpenedImage:
     if isinstance(file, ApiError):
         raise file
     if file is None:
@@ -278,14 +264,18 @@ def _open(file: File, field: str) -> Picture:
     return open_image(file, field)
 
 
+def _count(image: DecodedImage) -> int:
+    return len(image.squares) + len(image.region_squares)
+
+
 def _log_and_check(
-    pictures: Sequence[Picture], files: Sequence[bytes], context: RequestContext
+    images: Sequence[OpenedImage], files: Sequence[bytes], context: RequestContext
 ) -> None:
     """Raises ApiError for too many pixels in all."""
     context.log |= {
-        "images": len(pictures),
+        "images": len(images),
         "bytes": sum(map(len, files)),
-        "pixels": sum(picture.width * picture.height for picture in pictures),
-        "format": ",".join(sorted({picture.format for picture in pictures})),
+        "pixels": sum(image.pixels for image in images),
+        "format": ",".join(sorted({image.format for image in images})),
     }
-    check_pixels(pictures)
+    check_pixels(images)

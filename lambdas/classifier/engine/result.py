@@ -10,7 +10,7 @@ from classifier.contract.decision import decide
 from classifier.contract.schema import ClassifyRequest, JsonObject
 from classifier.engine.prompts import PromptSet
 from classifier.engine.registry import LabelWeights
-from classifier.images.opened_image import Picture
+from classifier.images.decoder import DecodedImage
 from classifier.model.scoring import probabilities, rank, similarities
 
 
@@ -19,10 +19,10 @@ def make_result(
     prompt_set: PromptSet,
     texts: LabelWeights,
     embeddings: Sequence[NDArray[np.float32]],
-    picture: object,
+    image: DecodedImage | None,
     manifest: BundleManifest,
 ) -> JsonObject:
-    """`embeddings` [d]: the picture's, then one for each different box of its regions. `picture`:
+    """`embeddings` [d]: the image's, then one for each different box of its regions. `image` is
     None for an embedding alone.
     """
     products = [similarities(texts.rows, embedding) for embedding in embeddings]
@@ -52,15 +52,15 @@ def make_result(
         answer["decision"] = decide(
             complete, request.thresholds, request.actions, largest, request.min_similarity
         )
-    if request.regions and isinstance(picture, Picture):
+    if request.regions and image:
         places = {name: i for i, name in enumerate(prompt_set.names)}
-        by_box = dict(zip(dict.fromkeys(picture.boxes), parts, strict=True))
+        by_box = dict(zip(dict.fromkeys(image.boxes), parts, strict=True))
         answer["regions"] = [
             {
                 "box": list(box),
                 "result": {name: by_box[box][places[name]] for name in answer["result"]},
             }
-            for box in picture.boxes
+            for box in image.boxes
         ]
     if request.embedding:
         answer["embedding"] = embeddings[0].tolist()
@@ -74,14 +74,14 @@ def make_result(
             "precision": manifest.precision,
             "logit_scale": manifest.logit_scale,
         }
-        if isinstance(picture, Picture):
+        if image:
             answer["image"] = {
-                "format": picture.format,
-                "width": picture.width,
-                "height": picture.height,
+                "format": image.format,
+                "width": image.width,
+                "height": image.height,
             }
-            if picture.converted_from:
-                answer["image"]["converted_from"] = picture.converted_from
-            if picture.is_profile_too_large:
+            if image.converted_from:
+                answer["image"]["converted_from"] = image.converted_from
+            if image.is_profile_too_large:
                 answer["image"]["ignored"] = "The colour profile has more than 4 MB."
     return answer

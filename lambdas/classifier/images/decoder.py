@@ -1,24 +1,19 @@
-"""The process that turns image files into pixels, from the handler's side.
+"""Turns image files into pixels in a process of their own, seen from the handler's side.
 
-The process is a cell against accidents and bombs: what passes its limits on time or memory, or
-crashes it, is an error of that picture alone. It is no sandbox against code.
+Contains crashes and decompression bombs; not a sandbox. A file that passes the limits on time or
+memory, or crashes the process, is an error of that image alone.
 """
 
 import atexit
 import contextlib
-import os
-import select
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from classifier.contract.errors import ApiError
-from classifier.images.messages import receive, send
+from classifier.images.process import Parent, Worker
 
 # The process is started before anything large is imported.
 if TYPE_CHECKING:
@@ -29,46 +24,42 @@ if TYPE_CHECKING:
     from classifier.contract.schema import Fit
     from classifier.images.formats import ImageFile
 
-# Of the processor; where it is busy or a small function has a part of it, the clock may go twice as
-# far.
+# Of the processor. The clock may go twice as far, since the processor may be busy, and a small
+# function has only a part of one.
 MAX_SECONDS = 2.0
-# What the pictures of one request may lose at the limits; after that each further one gets
+# The images of one request may lose this much at the limits; after that each further one gets
 # MIN_SECONDS.
 MAX_LOST_SECONDS = 6.0
 MIN_SECONDS = 0.2
-# How long the process may take to start. It takes 0.1 s, but half a minute on an emulated and busy
-# processor.
+# The process starts in 0.1 s, but in half a minute on an emulated and busy processor.
 START_SECONDS = 60.0
-# What Python needs to start where the handler's does. The rest of the environment is not for a
-# process that reads strangers' files.
-_VARIABLES = ("LD_LIBRARY_PATH", "PATH")
-# glibc's malloc keeps the memory of pictures up to 3 megapixels for the next one. Getting it from
-# the kernel again, page by page, takes a tenth of the time of a 1280 x 720 PNG. Others ignore them:
-# https://man7.org/linux/man-pages/man3/mallopt.3.html
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(12 << 20), "MALLOC_TRIM_THRESHOLD_": str(48 << 20)}
-Squares: TypeAlias = "list[NDArray[np.uint8]]"
-# Left, top, width and height in fractions of the upright picture.
+Squares: TypeAlias = "Sequence[NDArray[np.uint8]]"
+# Left, top, width and height in fractions of the upright image.
 RelativeBox = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Width and height as the file has them, squares [S, S, 3], and the boxes of `regions`.
+    """`squares` [S, S, 3] show the whole image: one, or two or three with `tiles`.
 
-    `converted_from` names the colour space if it wasn't sRGB.
+    `boxes` are those of the regions, row by row; of a long image some are the same.
+    `region_squares` has one for each different box. `width` and `height` are in pixels, as the file
+    has them. `converted_from` names the colour space if it wasn't sRGB.
     """
 
+    format: str
     width: int
     height: int
-    squares: "Squares"
-    boxes: list[RelativeBox]
+    squares: Squares
+    boxes: Sequence[RelativeBox]
+    region_squares: Squares
     converted_from: str | None
     is_profile_too_large: bool
 
 
 class DecodeBudget:
-    """How long the pictures of one request may take, which has so many seconds left; one picture
-    takes at most `most`.
+    """The seconds that decoding may take: `left` for all images of one request, at most `most` for
+    each.
     """
 
     def __init__(self, left: float = 2 * MAX_SECONDS, most: float = MAX_SECONDS) -> None:
@@ -77,48 +68,50 @@ class DecodeBudget:
         self.lost = 0.0
 
     def seconds(self) -> tuple[float, float]:
-        """For the next picture: of the processor, and by the clock."""
+        """For the next image: of the processor, and by the clock."""
         most = self._most if self.lost < MAX_LOST_SECONDS else MIN_SECONDS
         left = max(MIN_SECONDS, self._deadline - time.monotonic())
         return min(most, left), min(2 * most, left)
 
 
 class Decoder:
-    """One worker process, started when it is first needed and again after it has ended. It takes
-    one picture at a time.
+    """One worker, forked when it is first needed and again after it has ended. It takes one image
+    at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._parent: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._worker: socket.socket | None = None
-        self.worker_id = 0
+        self._parent = Parent()
+        self._worker: Worker | None = None
 
     @property
     def parent_id(self) -> int:
-        return self._parent.pid if self._parent else 0
+        return self._parent.pid
+
+    @property
+    def worker_id(self) -> int:
+        return self._worker.pid if self._worker else 0
 
     def start(self) -> None:
-        """Starts the process and doesn't wait for it."""
+        """Starts the processes and doesn't wait for them."""
         with self._lock:
-            self._connect()
+            self._worker = self._worker or self._parent.fork()
 
     def close(self) -> None:
-        """Ends the process and waits for it."""
+        """Ends the processes and waits for the parent."""
         with self._lock:
-            self._drop(kill=True)
-            self._end_parent()
+            self._kill_worker()
+            self._parent.end()
 
     def decode(
         self,
         image_file: "ImageFile",
         settings: "ImageSettings",
         fit: "Fit",
-        allowance: DecodeBudget,
+        budget: DecodeBudget,
         regions: int = 0,
     ) -> DecodedImage:
-        """Raises ApiError."""
+        """`regions`: the rows and columns of a grid of them, or 0. Raises ApiError."""
         header = {
             "format": image_file.format,
             "width": image_file.width,
@@ -128,23 +121,23 @@ class Decoder:
             "transparent": image_file.transparent,
             "crop": image_file.crop,
         }
-        target = (settings.size, settings.interpolation, fit, regions)
         parts = (image_file.data, image_file.exif, *image_file.profiles)
+        request = {
+            "image_file": header,
+            "lengths": [len(part) for part in parts],
+            "target": (settings.size, settings.interpolation, fit, regions),
+        }
         with self._lock:
-            worker = self._connected()
-            seconds, clock = allowance.seconds()
+            worker = self._ready_worker()
+            seconds, clock = budget.seconds()
             start = time.monotonic()
             try:
-                worker.settimeout(clock)
-                request = {"image_file": header, "target": target, "seconds": seconds}
-                send(worker, request | {"lengths": [len(part) for part in parts]}, parts)
-                self._wait(worker, start, seconds, clock)
-                answer, body = receive(worker, start + clock)
+                answer, body = worker.ask(request, parts, seconds, clock)
             except (EOFError, OSError) as err:
                 # TimeoutError is an OSError; the others mean that the worker has ended.
-                self._drop(kill=True)
+                self._kill_worker()
                 spent = time.monotonic() - start
-                allowance.lost += spent
+                budget.lost += spent
                 if isinstance(err, TimeoutError) and spent >= clock and clock < 2 * seconds:
                     message = (
                         "Time ran out while the image was decoded; send it again, or a smaller one."
@@ -156,113 +149,46 @@ class Decoder:
                 )
                 raise ApiError(400, "invalid_image", message) from err
             if answer["last"]:
-                self._drop()
+                worker.close()
+                self._worker = None
         if "error" in answer:
             raise ApiError(400, "invalid_image", f"The {image_file.format} {answer['error']}.")
         import numpy as np
 
         side = settings.size
-        squares = np.frombuffer(body, np.uint8).reshape(-1, side, side, 3)
+        squares = list(np.frombuffer(body, np.uint8).reshape(-1, side, side, 3))
+        boxes = [(box[0], box[1], box[2], box[3]) for box in answer["boxes"]]
+        whole = len(squares) - len(set(boxes))
         return DecodedImage(
+            image_file.format,
             answer["width"],
             answer["height"],
-            list(squares),
-            [(box[0], box[1], box[2], box[3]) for box in answer["boxes"]],
+            squares[:whole],
+            boxes,
+            squares[whole:],
             answer["converted_from"],
             answer["is_profile_too_large"],
         )
 
-    def _wait(self, worker: socket.socket, start: float, seconds: float, clock: float) -> None:
-        """Until the answer begins. Raises TimeoutError."""
-        used = _processor_seconds(self.worker_id)
-        patience = seconds
-        while not select.select([worker], [], [], patience)[0]:
-            now = _processor_seconds(self.worker_id)
-            spent = now - used if now and used else seconds
-            patience = min(seconds - spent, start + clock - time.monotonic())
-            if patience < 0.001:
-                raise TimeoutError
-
-    def _connected(self) -> socket.socket:
-        """A worker that is ready. Raises RuntimeError where none can be started."""
+    def _ready_worker(self) -> Worker:
+        """Raises RuntimeError if none can be started."""
         deadline = time.monotonic() + START_SECONDS
         for _ in range(2):
-            self._connect()
-            assert self._worker is not None
-            if self.worker_id:
-                return self._worker
+            self._worker = self._worker or self._parent.fork()
             with contextlib.suppress(EOFError, OSError):
-                hello, _ = receive(self._worker, deadline)
-                self.worker_id = hello["pid"]
+                self._worker.wait_until_ready(deadline)
                 return self._worker
-            self._drop()
-            self._end_parent()
+            self._kill_worker()
+            self._parent.end()
         raise RuntimeError("The decoder's process doesn't start.")
 
-    def _connect(self) -> None:
+    def _kill_worker(self) -> None:
         if self._worker is not None:
-            return
-        for _ in range(2):
-            if self._parent is None:
-                self._start_parent()
-            assert self._control is not None
-            ours, theirs = socket.socketpair()
-            try:
-                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-                self._worker = ours
-                return
-            except OSError:  # the parent has ended
-                ours.close()
-                self._end_parent()
-            finally:
-                theirs.close()
-
-    def _start_parent(self) -> None:
-        self._control, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        self._parent = subprocess.Popen(
-            [sys.executable, "-m", "classifier.images.decoder_worker"],
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            env={
-                **environment,
-                **_MALLOC,
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            },
-        )
-        theirs.close()
-
-    def _end_parent(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._parent is not None:
-            self._parent.kill()
-            self._parent.wait()
-        self._control = self._parent = None
-
-    def _drop(self, *, kill: bool = False) -> None:
-        if self._worker is not None:
-            self._worker.close()
-        if kill and self.worker_id:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.worker_id, signal.SIGKILL)
+            self._worker.kill()
         self._worker = None
-        self.worker_id = 0
 
 
 # One process serves all that runs in this one. At exit it would end by itself; waiting for it
 # leaves nothing behind.
 default_decoder = Decoder()
 atexit.register(default_decoder.close)
-
-
-def _processor_seconds(pid: int) -> float | None:
-    """What a process has used, by Linux's clock for it (clock_getcpuclockid); None where there is
-    no such clock.
-    """
-    try:
-        return time.clock_gettime(~pid << 3 | 2)
-    except OSError:
-        return None

@@ -6,67 +6,56 @@ from dataclasses import dataclass
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
 from classifier.contract.schema import Fit
-from classifier.images.decoder import DecodeBudget, Decoder, RelativeBox, Squares, default_decoder
+from classifier.images.decoder import DecodeBudget, DecodedImage, Decoder, default_decoder
 from classifier.images.formats import ImageFile, inspect
 
 MAX_PIXELS = 50_000_000
-# Formats whose libraries hold a picture several times: at most 20 bytes a pixel for WebP, 15 for
-# AVIF with transparency, as measured. So no picture takes more than 620 MB, which is what the
-# smallest function has beside the model: see docs/security.md.
+# Libraries of these formats hold an image several times: at most 20 bytes a pixel for WebP, 15 for
+# AVIF with transparency, as measured. So no image takes more than 620 MB, which the smallest
+# function has left beside the model: see docs/security.md.
 MAX_HELD_PIXELS = 30_000_000
 MAX_TOTAL_PIXELS = 100_000_000
 _FIT_BY_RESIZE_MODE: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}
 
 
-@dataclass
-class Picture:
-    """An opened image file, of which only the header was read; decoding it corrects the size where
-    the header was not exact.
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image file of which only the header was read. The decoded image tells the exact size."""
 
-    `boxes`: once decoded, those of its regions, row by row; of a long picture some are the same.
-    """
-
-    _container: ImageFile
+    file: ImageFile
     field: str | None
-    format: str
-    width: int
-    height: int
-    boxes: Sequence[RelativeBox] = ()
-    converted_from: str | None = None
-    is_profile_too_large: bool = False
 
-    def pixels(
+    @property
+    def format(self) -> str:
+        return self.file.format
+
+    @property
+    def pixels(self) -> int:
+        return self.file.width * self.file.height
+
+    def decode(
         self,
         settings: ImageSettings,
         fit: Fit | None = None,
-        allowance: DecodeBudget | None = None,
+        budget: DecodeBudget | None = None,
         decoder: Decoder = default_decoder,
         regions: int = 0,
-    ) -> Squares:
-        """uint8 [S, S, 3] of the first frame: upright, on white, RGB, resized and made square; two
-        or three squares for `tiles`.
+    ) -> DecodedImage:
+        """The first frame: upright, on white, RGB, resized and made square, and each of `regions`
+        (2 to 4) rows and columns.
 
-        With `regions`, 2 to 4, then one for each different box of such a grid. Without `fit`, as
-        the model was trained. Raises ApiError for a damaged file and for one that takes too much
-        time or memory.
+        Without `fit`, as the model was trained. Raises ApiError for a damaged file and for one that
+        takes too much time or memory.
         """
         fit = fit or _FIT_BY_RESIZE_MODE[settings.resize_mode]
         try:
-            decoded = decoder.decode(
-                self._container, settings, fit, allowance or DecodeBudget(), regions
-            )
+            return decoder.decode(self.file, settings, fit, budget or DecodeBudget(), regions)
         except ApiError as err:
             err.field = self.field
             raise
-        self.width = decoded.width
-        self.height = decoded.height
-        self.boxes = decoded.boxes
-        self.converted_from = decoded.converted_from
-        self.is_profile_too_large = decoded.is_profile_too_large
-        return decoded.squares
 
 
-def open_image(data: bytes, field: str | None = None) -> Picture:
+def open_image(data: bytes, field: str | None = None) -> OpenedImage:
     """Reads the header. Raises ApiError for a file of another format, a damaged header, or too many
     pixels.
     """
@@ -89,12 +78,12 @@ def open_image(data: bytes, field: str | None = None) -> Picture:
             " sees a few hundred on each side."
         )
         raise ApiError(413, "too_large", message, field)
-    return Picture(image_file, field, image_file.format, image_file.width, image_file.height)
+    return OpenedImage(image_file, field)
 
 
-def check_pixels(pictures: Sequence[Picture]) -> None:
+def check_pixels(images: Sequence[OpenedImage]) -> None:
     """Raises ApiError for too many pixels in all."""
-    pixels = sum(picture.width * picture.height for picture in pictures)
+    pixels = sum(image.pixels for image in images)
     if pixels > MAX_TOTAL_PIXELS:
         message = (
             f"The images have {pixels:,} pixels together; at most {MAX_TOTAL_PIXELS:,} are allowed."

@@ -5,9 +5,10 @@ with Pillow alone.
 import warnings
 from typing import Any
 
-from PIL import AvifImagePlugin, Image, ImageChops
+from PIL import AvifImagePlugin, Image
 
 from classifier.images.colours import Conversion, find_conversion
+from classifier.images.cut_off import decoded_fraction, has_its_end
 from classifier.images.formats import ImageFile
 from classifier.images.on_white import on_white, open_file, reduction
 from classifier.images.squares import SQUARE_MODES, grid, pad
@@ -24,8 +25,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
-# Bytes without a marker: where they change the picture, its own data have ended.
-_NOISE = bytes(value * value % 251 for value in range(4096))
 # Left, top, width and height of a part of the upright picture.
 Fractions = tuple[float, float, float, float]
 # The limits on pixels are this package's own.
@@ -57,7 +56,7 @@ def squares(
     smallest = (2 * size, 2 * size)
     image.draft(None, smallest)
     image.load()
-    if image_file.format == "JPEG" and not (image_file.ends and _has_its_end(image)):
+    if image_file.format == "JPEG" and not (image_file.ends and has_its_end(image)):
         share = decoded_fraction(image_file, smallest)
         if share < MIN_SHARE:
             raise UnusableError(
@@ -112,12 +111,6 @@ def _orientation(image: Image.Image, image_file: ImageFile) -> int | None:
     return None
 
 
-def _has_its_end(image: Image.Image) -> bool:
-    """Whether the last pixel is anything but the grey of missing data."""
-    last = image.getpixel((image.width - 1, image.height - 1))
-    return any(value not in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
-
-
 def reload_for_regions(
     image: Image.Image, image_file: ImageFile, size: int, detail: int
 ) -> Image.Image | None:
@@ -147,30 +140,3 @@ def _upright(
     if not keep:
         image.close()
     return shown.transpose(_TURNS[turn]) if turn in _TURNS else shown
-
-
-def decoded_fraction(image_file: ImageFile, smallest: tuple[int, int]) -> float:
-    """The share of a JPEG's pixels that its data reach.
-
-    Noise in front of the end marker changes the picture only behind the last data: with and without
-    it, they differ from there on.
-    """
-    versions = []
-    for noise in (b"", _NOISE):
-        image = open_file(image_file, image_file.data[:-2] + noise + b"\xff\xd9")
-        image.draft(None, smallest)
-        image.load()
-        versions.append(image)
-    box = ImageChops.difference(*versions).getbbox(alpha_only=False)
-    if not box:
-        return 1.0
-    # Blocks are coded in rows of at most 16 pixels, or 2 where the picture is decoded an eighth as
-    # large.
-    width, height = versions[0].size
-    block = max(1, 16 * width // image_file.width)
-    top = box[1] // block * block
-    row = (0, top, width, min(height, top + block))
-    first = ImageChops.difference(*(version.crop(row) for version in versions)).getbbox(
-        alpha_only=False
-    )
-    return (top * width + (first[0] if first else 0) * block) / (width * height)

@@ -49,7 +49,7 @@ def thumbnail(path: Path) -> str:
     """A data: URI of the whole picture, by the decoder that classifies it; empty where it can't be read any more."""
     settings = ImageSettings(size=SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1)
     try:
-        [square] = open_image(path.read_bytes()).pixels(settings, "pad")
+        [square] = open_image(path.read_bytes()).decode(settings, "pad").squares
     except (OSError, ApiError):
         return ""
     file = io.BytesIO()
