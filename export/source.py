@@ -26,7 +26,7 @@ TABLE = Path(__file__).with_name("models.json")
 # What a checkpoint may hold beside the two towers: OpenAI's archives carry their sizes and masks
 # along.
 EXTRAS = re.compile(r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias")
-# A protobuf message can't be larger, and an encoder is one.
+# Calibration saves an encoder as one protobuf message, which can't be larger.
 MAX_ENCODER_BYTES = 2**31 - 2**20
 FLOAT_BYTES = 4
 SETTINGS = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
@@ -237,8 +237,8 @@ def check_size(name: str, architecture: Architecture) -> None:
     encoder, size = max(sizes.items(), key=lambda item: item[1])
     if size > MAX_ENCODER_BYTES:
         raise ExportError(
-            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and an ONNX file"
-            " holds at most 2.1 GB. The largest models that can be made are the ViT-L ones."
+            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and at most 2.1 GB"
+            " can be exported. The largest models that can be made are the ViT-L ones."
         )
 
 

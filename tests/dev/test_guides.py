@@ -13,7 +13,11 @@ import yaml
 
 from tests.support.requests import ROOT
 
-GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / name / "README.md" for name in ("classifiers", "models/demo", "tests/integration")),
+]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(
@@ -49,7 +53,7 @@ def commands(text: str) -> list[str]:
     return [re.sub(r'=("[^"]*"|\$\{\{.*?\}\}|[^\s]*)', "= ", call) for call in calls]
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Path) -> None:
     for command in commands(guide.read_text(encoding="utf-8")):
         for word in command.split():
@@ -59,7 +63,7 @@ def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Pat
                 assert word in TARGETS, f"make {command}"
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_file_that_a_guide_links_to_is_there_for_whoever_clones(guide: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
