@@ -194,9 +194,12 @@ benchmark-endpoint: $(READY) ## measure a deployed endpoint: URL=… KEY=… [CA
 	@$(VENV)/bin/python -m dev.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS)) \
 		$(if $(FUNCTION),--function "$(FUNCTION)") $(if $(COLD_STARTS),--cold-starts $(COLD_STARTS))
 
+# Processes that share the tests; a number, or auto for one a core.
+WORKERS ?= auto
+
 test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	@$(VENV)/bin/python -m pytest --ignore tests/export --ignore tests/integration/test_container.py --ignore tests/integration/test_arm64.py --ignore tests/integration/test_browser.py --ignore tests/integration/test_report.py --ignore tests/integration/test_sam.py --ignore tests/integration/test_aws.py --ignore tests/clients
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 classifier-lambda-test: test ## the same as make test
 
@@ -217,7 +220,7 @@ benchmark-start: $(READY) $(RANDOM) ## measure a start step by step, warm and (a
 	@$(VENV)/bin/python -m dev.benchmark.start
 
 test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
-	@$(VENV)/bin/python -m pytest tests/integration/test_container.py
+	@$(VENV)/bin/python -m pytest tests/image
 
 # Encoders in every precision, to run on both architectures.
 STEPS := build/steps/inputs.npz
@@ -226,10 +229,10 @@ $(STEPS): $(wildcard export/*.py) tests/support/steps.py tests/support/weights.p
 	@$(CONVERT)/bin/python -m tests.support.steps $(@D)
 
 test-arm64: $(READY) $(STEPS) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
-	@$(VENV)/bin/python -m pytest tests/integration/test_arm64.py
+	@$(VENV)/bin/python -m pytest tests/arm64
 
 test-browser: $(BROWSES) $(CDK) ## test the playground and the report in Chromium, with axe-core; root on Debian or Ubuntu if there is no chromium
-	@$(VENV)/bin/python -m pytest tests/integration/test_browser.py tests/integration/test_report.py
+	@$(VENV)/bin/python -m pytest tests/browser
 
 playground-film: $(BROWSES) ## record docs/playground.webp and .png, the page at work on the demo model; needs chromium
 	@$(VENV)/bin/python -m dev.film
@@ -240,7 +243,7 @@ $(BROWSES): tests/integration/requirements.txt $(READY)
 	@touch $@
 
 test-sam: $(READY) build/sam/ready ## compare the local server's events with those of SAM's local API Gateway
-	@$(VENV)/bin/python -m pytest tests/integration/test_sam.py
+	@$(VENV)/bin/python -m pytest tests/sam
 
 build/sam/ready: tests/integration/sam-requirements.txt
 	@echo "Installing SAM, 342 MB, into $(@D) …"
@@ -249,7 +252,7 @@ build/sam/ready: tests/integration/sam-requirements.txt
 	@touch $@
 
 test-aws: $(READY) build/aws/ready $(CDK) ## run the tools around a deployment, AWS's command line and the CDK's against moto: AWS_CLI=/usr/bin/aws
-	@$(VENV)/bin/python -m pytest tests/integration/test_aws.py
+	@$(VENV)/bin/python -m pytest tests/aws
 
 build/aws/ready: tests/integration/aws-requirements.txt
 	@echo "Installing the AWS CLI and moto, 480 MB, into $(@D) …"

@@ -1,3 +1,4 @@
+import os
 import sys
 from collections.abc import Iterator
 
@@ -30,7 +31,9 @@ def closed_connections() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def encoders() -> Encoders:
-    return Encoders.load(DEMO, threads=2, verify_hashes=True)
+    # Runs side by side have a core each, and a second thread would only wait for one.
+    threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    return Encoders.load(DEMO, threads=threads, verify_hashes=True)
 
 
 @pytest.fixture

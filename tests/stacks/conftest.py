@@ -1,4 +1,7 @@
+import fcntl
+import hashlib
 import json
+from pathlib import Path
 
 import aws_cdk as cdk
 import cdk_nag
@@ -10,29 +13,35 @@ from stacks.settings import Settings
 from tests.support.requests import ROOT
 from tests.support.synthesis import Synth, Synthesized
 
+REPORT = "validation-report.json"
+
+
+def synthesize_into(folder: Path, settings: Settings) -> None:
+    app = cdk.App(outdir=str(folder))
+    ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+    cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
+    app.synth()
+
 
 @pytest.fixture(scope="session")
 def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
-    """The real synthesis under cdk-nag's two packs, once for each combination of settings."""
-    done: dict[str, Synthesized] = {}
+    """The real synthesis under cdk-nag's two packs, once for each combination of settings in a run,
+    however many processes share the run.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
 
     def synthesize(**given: object) -> Synthesized:
-        key = json.dumps(given, sort_keys=True)
-        if key not in done:
-            folder = tmp_path_factory.mktemp("cdk")
-            settings = Settings.read({"bundle": "models/demo", "synth_only": True, **given})
-            app = cdk.App(outdir=str(folder))
-            ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
-            cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
-            cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
-            app.synth()
-            template = json.loads(
-                (folder / f"{settings.name}.template.json").read_text(encoding="utf-8")
-            )
-            report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))[
-                "pluginReports"
-            ]
-            done[key] = Synthesized(template, report, folder)
-        return done[key]
+        key = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+        folder = shared / f"cdk-{key}"
+        settings = Settings.read({"bundle": "models/demo", "synth_only": True, **given})
+        with (shared / f"cdk-{key}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / REPORT).exists():
+                synthesize_into(folder, settings)
+        template = json.loads((folder / f"{settings.name}.template.json").read_bytes())
+        report = json.loads((folder / REPORT).read_bytes())["pluginReports"]
+        return Synthesized(template, report, folder)
 
     return synthesize
