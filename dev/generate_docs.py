@@ -18,13 +18,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
-from classifier.api.openai import (
-    EmbeddingRequest,
-    Embeddings,
-    Moderation,
-    ModerationRequest,
-    OpenAIError,
-)
+from classifier.api.embeddings import EmbeddingRequest, Embeddings
+from classifier.api.hugging_face import HuggingFaceRequest
+from classifier.api.moderations import Moderation, ModerationRequest
+from classifier.api.openai import OpenAIError
 from classifier.contract.answers import Classifiers, ErrorBody, Result, Results, Score
 from classifier.contract.classifier_file import ClassifierFile, Head
 from classifier.contract.schema import (
@@ -41,7 +38,6 @@ from classifier.contract.schema import (
     QUERY_LISTS,
     QUERY_PARAMETERS,
     ClassifyRequest,
-    HuggingFaceRequest,
     JsonObject,
     LabelSpec,
 )

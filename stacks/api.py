@@ -15,6 +15,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
+from classifier.contract.routes import GUARDED, OPEN, PREFLIGHT_HEADERS, PREFLIGHTS
 from stacks.function import PACKAGE, log_group
 from stacks.gateway_responses import (
     ACCESS_RESPONSES,
@@ -24,15 +25,8 @@ from stacks.gateway_responses import (
 )
 from stacks.settings import Settings
 
-# What needs the key or a signature.
-GUARDED = (
-    ("POST", "/"),
-    ("GET", "/classifiers"),
-    ("POST", "/v1/moderations"),
-    ("POST", "/v1/embeddings"),
-)
-# Anyone can open the playground, and that starts the function: it gets a low throttle of its own.
-PLAYGROUND_THROTTLE = apigateway.MethodDeploymentOptions(
+# Anyone can call an open route, and that starts the function.
+OPEN_THROTTLE = apigateway.MethodDeploymentOptions(
     throttling_rate_limit=2, throttling_burst_limit=5
 )
 ACCESS_LOG = {
@@ -75,6 +69,7 @@ class Api(Construct):
     ) -> None:
         super().__init__(scope, id)
         document = json.loads((root / PACKAGE / "api" / "openapi.json").read_text(encoding="utf-8"))
+        open_routes = [route for route in OPEN if settings.playground or not route.playground]
         endpoint = (
             settings.vpc_endpoint
             and ec2.InterfaceVpcEndpoint.from_interface_vpc_endpoint_attributes(
@@ -105,11 +100,10 @@ class Api(Construct):
             deploy_options=apigateway.StageOptions(
                 throttling_rate_limit=settings.throttle_rate,
                 throttling_burst_limit=settings.throttle_burst,
-                method_options=(
-                    {"//GET": PLAYGROUND_THROTTLE, "/openapi.json/GET": PLAYGROUND_THROTTLE}
-                    if settings.playground
-                    else None
-                ),
+                method_options={
+                    f"{route.path}/{route.method}": OPEN_THROTTLE for route in open_routes
+                }
+                or None,
                 access_log_destination=apigateway.LogGroupLogDestination(
                     log_group(self, "AccessLog", settings)
                 ),
@@ -138,31 +132,31 @@ class Api(Construct):
         )
         needs_key = settings.authentication == "api_key"
         signed = settings.authentication == "iam"
-        for method, path in GUARDED:
-            resource = self.rest.root.resource_for_path(path)
-            resource.add_method(
-                method,
+        for route in GUARDED:
+            self.rest.root.resource_for_path(route.path).add_method(
+                route.method,
                 integration,
                 api_key_required=needs_key,
                 authorization_type=apigateway.AuthorizationType.IAM if signed else None,
             )
+        for path in PREFLIGHTS:
             # Answered by API Gateway: a preflight neither waits for the function nor starts it.
-            resource.add_cors_preflight(
+            self.rest.root.resource_for_path(path).add_cors_preflight(
                 allow_origins=[settings.cors_origin],
-                allow_methods=[method, "OPTIONS"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    *(SIGNATURE_HEADERS if signed else ["X-Api-Key"]),
-                ],
+                allow_methods=[*(one.method for one in GUARDED if one.path == path), "OPTIONS"],
+                allow_headers=(
+                    [name for name in PREFLIGHT_HEADERS if name != "X-Api-Key"] + SIGNATURE_HEADERS
+                    if signed
+                    else list(PREFLIGHT_HEADERS)
+                ),
             )
-        if settings.playground:
-            # CloudFormation calls the root a slash alone, where CDK writes /~1:
-            # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
-            stage = cast(apigateway.CfnStage, self.stage.node.default_child)
-            stage.add_property_override("MethodSettings.1.ResourcePath", "/")
-            self.rest.root.add_method("GET", integration)
-            self.rest.root.add_resource("openapi.json").add_method("GET", integration)
+        for i, route in enumerate(open_routes, 1):
+            self.rest.root.resource_for_path(route.path).add_method(route.method, integration)
+            if route.path == "/":
+                # CloudFormation calls the root a slash alone, where CDK writes /~1:
+                # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
+                stage = cast(apigateway.CfnStage, self.stage.node.default_child)
+                stage.add_property_override(f"MethodSettings.{i}.ResourcePath", "/")
         responses = GATEWAY_RESPONSES | (ACCESS_RESPONSES if _policy(settings) else {})
         responses |= (IAM_RESPONSES if signed else {}) | (QUOTA_RESPONSES if settings.quota else {})
         for name, (status, message, code) in responses.items():
@@ -250,9 +244,14 @@ def _policy(settings: Settings) -> iam.PolicyDocument | None:
     anyone = iam.AnyPrincipal()
     if settings.authentication == "iam":
         account = iam.AccountRootPrincipal()
+        signed = [f"/{route.method}{route.path}" for route in GUARDED]
+        # The playground can't sign what it sends.
+        unsigned = [f"/{route.method}{route.path}" for route in OPEN if not route.playground]
         statements = [
-            statement(iam.Effect.ALLOW, account, *(f"/{method}{path}" for method, path in GUARDED)),
-            statement(iam.Effect.ALLOW, anyone, *(f"/OPTIONS{path}" for _, path in GUARDED)),
+            statement(iam.Effect.ALLOW, account, *signed),
+            statement(
+                iam.Effect.ALLOW, anyone, *unsigned, *(f"/OPTIONS{path}" for path in PREFLIGHTS)
+            ),
         ]
     else:
         statements = [statement(iam.Effect.ALLOW, anyone)]

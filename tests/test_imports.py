@@ -77,6 +77,7 @@ def test_the_stack_imports_contracts_alone_and_checks_settings_before_the_cdk_st
             "classifier.contract.schema",
             "classifier.contract.parsing",
             "classifier.contract.errors",
+            "classifier.contract.routes",
         }
         assert {name for name in names if name.startswith("classifier")} <= allowed, module
         assert module.stem not in ("settings", "bundle") or not roots & {"aws_cdk", "constructs"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from classifier.api.events import read_event
+from classifier.api.events import kind_of
 from classifier.api.handler import Handler
 from tests.support.events import (
     BALANCER,
@@ -96,7 +96,7 @@ def test_a_deeply_nested_event_is_refused(handler: Handler, depth: int) -> None:
 def test_a_query_is_read_without_what_is_missing(
     event: dict[str, Any], query: dict[str, list[str]]
 ) -> None:
-    assert read_event(event).query == query
+    assert kind_of(event).read().query == query
 
 
 def test_headers_that_are_no_text_count_as_missing() -> None:
@@ -104,14 +104,14 @@ def test_headers_that_are_no_text_count_as_missing() -> None:
         "headers": {"Content-Type": None, "X-A": 1, "X-B": "b"},
         "multiValueHeaders": {"X-C": [], "X-D": ["1", "2"]},
     }
-    assert read_event(event).headers == {"x-b": "b", "x-d": "2"}
+    assert kind_of(event).read().headers == {"x-b": "b", "x-d": "2"}
 
 
 @pytest.mark.parametrize("stage", ["prod", None, ["prod"], {"a": 1}])
 def test_a_stage_is_part_of_an_http_apis_path(stage: object) -> None:
     event = copy.deepcopy(HTTP)
     event["requestContext"]["stage"] = stage
-    assert read_event(event).path == ("/" if stage == "prod" else "/prod/")
+    assert kind_of(event).read().path == ("/" if stage == "prod" else "/prod/")
 
 
 @pytest.mark.parametrize("name", HTTP_EVENTS)

@@ -405,7 +405,7 @@ def test_an_internal_error_is_logged_but_not_shown_and_does_not_last(
     status, body, _ = ask(handler, classify_event(SMALL, LABELS))
     assert (status, body) == (
         500,
-        {"message": "Internal error, nothing you did.", "code": "internal_error"},
+        {"message": "Internal error, not caused by your request.", "code": "internal_error"},
     )
     assert "secret path" in caplog.text
     assert ask(handler, classify_event(SMALL, LABELS))[0] == 200

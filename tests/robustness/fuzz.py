@@ -13,9 +13,9 @@ import atheris
 
 with atheris.instrument_imports(include=["classifier"]):
     from classifier.api.body import read_body
-    from classifier.api.events import Request, read_event, write_response
+    from classifier.api.dialects import dialect_of_body
+    from classifier.api.events import Request, kind_of
     from classifier.contract.errors import ApiError
-    from classifier.contract.parsing import parse
     from classifier.contract.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
     from classifier.images.formats import inspect, name_format
     from classifier.images.formats.image_file import MAX_SIDE
@@ -107,8 +107,8 @@ def fuzz(data: bytes) -> None:
                 event = json.loads(rest)
             except (ValueError, RecursionError):
                 return
-            request = read_event(event)
-            write_response(event, RESPONSE)
+            request = kind_of(event).read()
+            kind_of(event).write(RESPONSE)
         else:
             body = rest if kind == BODY else rest.decode("utf-8", "replace")
             query = (
@@ -119,7 +119,8 @@ def fuzz(data: bytes) -> None:
             request = Request(
                 "POST", "/", {"content-type": TYPES[variant % len(TYPES)]}, query, body
             )
-        parse(read_body(request), request.query)
+        sent = read_body(request)
+        dialect_of_body(sent).read(sent, request.query)
     except ApiError as err:
         assert 400 <= err.status < 500
         assert len(json.dumps(err.body())) < 5_000

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from classifier.contract.routes import GUARDED, ROUTES
 from classifier.contract.schema import BINARY_TYPES
 from stacks.gateway_responses import GATEWAY_RESPONSES
 
@@ -24,13 +25,8 @@ MAX_PAYLOAD = 10 * 1024 * 1024
 MAX_EVENT = 6 * 1024 * 1024
 TIMEOUT_S = 29.0
 BINARY = set(BINARY_TYPES)
-PATHS = ("/", "/openapi.json", "/classifiers", "/v1/moderations", "/v1/embeddings")
-KEYED = {
-    ("POST", "/"),
-    ("GET", "/classifiers"),
-    ("POST", "/v1/moderations"),
-    ("POST", "/v1/embeddings"),
-}
+PATHS = {route.path for route in ROUTES}
+KEYED = {(route.method, route.path) for route in GUARDED}
 # What API Gateway answers on AWS where the stack leaves the status to it.
 UNAVAILABLE = 502
 logger = logging.getLogger(__name__)

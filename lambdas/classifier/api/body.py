@@ -56,14 +56,6 @@ def read_body(request: Request) -> JsonObject | bytes:
     return read_json(request.body)
 
 
-def read_object(request: Request) -> JsonObject:
-    """The JSON object of a route that takes nothing else. Raises ApiError."""
-    body = read_body(request)
-    if isinstance(body, bytes):
-        raise _unsupported(f"This address takes JSON alone; {HINT}.")
-    return body
-
-
 def read_json(body: str | bytes) -> JsonObject:
     """The JSON object of a body. Raises ApiError."""
     start = _start(body)

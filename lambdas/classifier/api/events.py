@@ -1,7 +1,6 @@
-"""Lambda's events to one kind of HTTP request, and responses back into the form that the caller
-expects.
+"""The kinds of Lambda's events: each reads one HTTP request out of an event, and writes the
+response in the form that its sender expects.
 
-REST API (v1), HTTP API and function URL (v2), Application Load Balancer, and direct invocation.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
 """
@@ -9,7 +8,7 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-funct
 import base64
 import json
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote_plus
 
 from classifier.contract.errors import ApiError
@@ -29,45 +28,109 @@ class Request:
     body: bytes | str = ""
 
 
-def read_event(event: object) -> Request:
-    """Raises ApiError for an HTTP event whose body can't be read."""
-    if not _is_http(event):
-        return Request("POST", "/", {"content-type": "application/json"}, body=_dumped(event))
+class EventKind(Protocol):
+    """One kind of event: reads the request out of it and writes the response for its sender."""
+
+    def read(self) -> Request:
+        """Raises ApiError for a body that can't be read."""
+
+    def write(self, response: Response) -> Any: ...
+
+
+def kind_of(event: object) -> EventKind:
+    if not isinstance(event, dict) or not {"httpMethod", "requestContext"} & event.keys():
+        return Invocation(event)
     context = _object(event, "requestContext")
-    if http := _object(context, "http"):
-        query = parse_qs(_text(event, "rawQueryString"), keep_blank_values=True)
+    if _object(context, "http"):
+        return HttpApi(event)
+    return LoadBalancer(event) if "elb" in context else RestApi(event)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A direct invocation: the event is the request's body, and the response's body the answer."""
+
+    event: object
+
+    def read(self) -> Request:
+        return Request("POST", "/", {"content-type": "application/json"}, body=_dumped(self.event))
+
+    def write(self, response: Response) -> Any:
+        body = json.loads(response["body"])
+        status = response["statusCode"]
+        return body if status == 200 else body | {"statusCode": status}
+
+
+@dataclass(frozen=True)
+class RestApi:
+    """A REST API's event (v1)."""
+
+    event: Event
+
+    def read(self) -> Request:
+        # Behind a custom domain the path holds the base path; the resource doesn't.
+        resource = _text(self.event, "resource")
+        path = resource if resource.startswith("/") else _text(self.event, "path")
+        method = _text(self.event, "httpMethod")
+        return Request(method, path, _headers(self.event), self._query(), _body(self.event))
+
+    def write(self, response: Response) -> Any:
+        return response
+
+    def _query(self) -> dict[str, list[str]]:
+        single = _object(self.event, "queryStringParameters")
+        several = _object(self.event, "multiValueQueryStringParameters")
+        query = {
+            **{name: [value] for name, value in single.items()},
+            **{name: values for name, values in several.items() if isinstance(values, list)},
+        }
+        texts = {
+            self._decoded(name): [
+                self._decoded(value) for value in values if isinstance(value, str)
+            ]
+            for name, values in query.items()
+        }
+        return {name: values for name, values in texts.items() if values}
+
+    def _decoded(self, text: str) -> str:
+        return text
+
+
+@dataclass(frozen=True)
+class LoadBalancer(RestApi):
+    """An Application Load Balancer's event: it has a path alone, and leaves the percent-encoding to
+    the function.
+    """
+
+    def write(self, response: Response) -> Any:
+        # With multi-value headers it ignores `headers`.
+        if "multiValueHeaders" not in self.event:
+            return response
+        headers = {name: [value] for name, value in response["headers"].items()}
+        return response | {"multiValueHeaders": headers}
+
+    def _decoded(self, text: str) -> str:
+        return unquote_plus(text)
+
+
+@dataclass(frozen=True)
+class HttpApi:
+    """An HTTP API's or a function URL's event (v2)."""
+
+    event: Event
+
+    def read(self) -> Request:
+        context = _object(self.event, "requestContext")
+        http = _object(context, "http")
+        query = parse_qs(_text(self.event, "rawQueryString"), keep_blank_values=True)
         path = _text(http, "path")
         stage = f"/{_text(context, 'stage')}"
         # A stage other than $default is part of the path.
         path = path.removeprefix(stage) or "/" if f"{path}/".startswith(f"{stage}/") else path
-        return Request(_text(http, "method"), path, _headers(event), query, _body(event))
-    # Behind a custom domain a REST API's path holds the base path, its resource doesn't; a load
-    # balancer has the path alone.
-    resource = _text(event, "resource")
-    path = resource if resource.startswith("/") else _text(event, "path")
-    return Request(_text(event, "httpMethod"), path, _headers(event), _query(event), _body(event))
+        return Request(_text(http, "method"), path, _headers(self.event), query, _body(self.event))
 
-
-def _is_http(event: object) -> TypeGuard[Event]:
-    """Otherwise the event is the body of a request itself: a direct invocation."""
-    return isinstance(event, dict) and bool({"httpMethod", "requestContext"} & event.keys())
-
-
-def write_response(event: object, response: Response) -> Any:
-    """The response in the form that this kind of event is answered with: for a direct invocation
-    the body as an object.
-    """
-    if not _is_http(event):
-        body = json.loads(response["body"])
-        return (
-            body if response["statusCode"] == 200 else body | {"statusCode": response["statusCode"]}
-        )
-    # A load balancer with multi-value headers ignores `headers`; a REST API takes either.
-    if "elb" in _object(event, "requestContext") and "multiValueHeaders" in event:
-        return response | {
-            "multiValueHeaders": {name: [value] for name, value in response["headers"].items()}
-        }
-    return response
+    def write(self, response: Response) -> Any:
+        return response
 
 
 def _headers(event: Event) -> dict[str, str]:
@@ -80,24 +143,6 @@ def _headers(event: Event) -> dict[str, str]:
         **_object(event, "headers"),
     }
     return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-
-
-def _query(event: Event) -> dict[str, list[str]]:
-    query = {
-        **{name: [value] for name, value in _object(event, "queryStringParameters").items()},
-        **{
-            name: values
-            for name, values in _object(event, "multiValueQueryStringParameters").items()
-            if isinstance(values, list)
-        },
-    }
-    # A load balancer leaves the percent-encoding to the function.
-    decode = unquote_plus if "elb" in _object(event, "requestContext") else str
-    texts = {
-        decode(name): [decode(value) for value in values if isinstance(value, str)]
-        for name, values in query.items()
-    }
-    return {name: values for name, values in texts.items() if values}
 
 
 def _body(event: Event) -> bytes | str:

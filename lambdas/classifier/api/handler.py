@@ -1,28 +1,29 @@
-"""HTTP: routes, responses and the log line."""
+"""HTTP: from an event to its response, and one log line for each."""
 
-import base64
-import hashlib
-import json
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, TypeVar
 
-from classifier.api import openai
-from classifier.api.body import read_body, read_object
-from classifier.api.events import Request, Response, read_event, write_response
+from classifier.api.body import read_body
+from classifier.api.dialects import Dialect, WritesErrors, dialect_of_body, dialect_of_path
+from classifier.api.embeddings import OpenAIEmbeddings
+from classifier.api.events import Request, Response, kind_of
+from classifier.api.moderations import OpenAIModerations
+from classifier.api.own import OWN
+from classifier.api.responses import document, error_response, json_response, page, preflight
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest, is_hugging_face, parse
-from classifier.contract.schema import StoredImage
+from classifier.contract.parsing import ParsedRequest
+from classifier.contract.routes import PREFLIGHTS, ROUTES, methods
+from classifier.contract.schema import JsonObject, StoredImage
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 
-RETRY_AFTER_S = 1
-Form = Literal["own", "hugging_face", "openai"]
+Query = TypeVar("Query")
+Answer = TypeVar("Answer")
+Route = Callable[[Request, RequestContext], Response]
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +41,7 @@ class Store(Protocol):
 
 
 class Handler:
-    """Answers events. Whatever one of them does, the next one is served."""
+    """Answers events. A failing event never affects the next."""
 
     def __init__(
         self,
@@ -56,7 +57,6 @@ class Handler:
 
         Raises ClassifierError for a classifier whose prompts a request would be refused for.
         """
-        self._manifest = encoders.manifest
         self._bucket = bucket
         self._cold = True
         self._engine = Engine(encoders, classifiers, start_ms)
@@ -65,33 +65,35 @@ class Handler:
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
             "X-Model": encoders.manifest.name,
         }
-        self._routes: dict[tuple[str, str], Callable[[Request, RequestContext], Response]] = {
-            ("POST", "/"): self._classify,
-            ("GET", "/classifiers"): lambda *_: _json(200, self._engine.registry.describe()),
-            ("POST", "/v1/moderations"): self._moderate,
-            ("POST", "/v1/embeddings"): self._embed,
-            **{
-                ("OPTIONS", path): self._preflight
-                for path in ("/", "/classifiers", "/v1/moderations", "/v1/embeddings")
-            },
-            ("GET", "/"): lambda *_: _page(),
-            ("GET", "/openapi.json"): lambda *_: self._describe(),
+        self._moderations = OpenAIModerations(self._engine.registry)
+        self._embeddings = OpenAIEmbeddings(encoders.manifest)
+        answers: dict[str, Route] = {
+            "classify": self._classify,
+            "classifiers": lambda *_: json_response(200, self._engine.registry.describe()),
+            "moderations": self._moderate,
+            "embeddings": self._embed,
+            "page": lambda *_: page(),
+            "document": lambda *_: document(self._engine.registry.names),
         }
+        self._routes = {(route.method, route.path): answers[route.name] for route in ROUTES}
+        for path in PREFLIGHTS:
+            self._routes["OPTIONS", path] = lambda request, _: preflight(request.path)
 
     def __call__(self, event: object, lambda_context: LambdaContext) -> Any:
         start = time.perf_counter()
         context = RequestContext(lambda_context.get_remaining_time_in_millis)
-        form: Form = "own"
+        kind = kind_of(event)
+        dialect: WritesErrors = OWN
         try:
-            request = read_event(event)
-            form = "openai" if request.path.startswith("/v1/") else "own"
-            response = self._route(request, context, form)
+            request = kind.read()
+            dialect = dialect_of_path(request.path)
+            response = self._route(request, context, dialect)
         except Exception as err:
-            response = _error(err, context, form)
+            response = error_response(err, context, dialect)
         timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in context.stages.items())
         response["headers"] = {**self._headers, "Server-Timing": timing, **response["headers"]}
         self._log(response, context, time.perf_counter() - start)
-        return write_response(event, response)
+        return kind.write(response)
 
     def _log(self, response: Response, context: RequestContext, seconds: float) -> None:
         fields = {
@@ -104,32 +106,51 @@ class Handler:
         logger.info("request", extra=fields)
         self._cold = False
 
-    def _route(self, request: Request, context: RequestContext, form: Form) -> Response:
+    def _route(self, request: Request, context: RequestContext, dialect: WritesErrors) -> Response:
         route = self._routes.get((request.method, request.path))
         if route:
             return route(request, context)
-        allowed = ", ".join(method for method, path in self._routes if path == request.path)
+        allowed = ", ".join(methods(request.path))
         if not allowed:
             raise ApiError(404, "not_found", "There is nothing at this path; POST to /.")
-        response = _error(
-            ApiError(405, "not_found", f"This method is not allowed here; use {allowed}."),
-            context,
-            form,
-        )
+        err = ApiError(405, "not_found", f"This method is not allowed here; use {allowed}.")
+        response = error_response(err, context, dialect)
         response["headers"]["Allow"] = allowed
         return response
 
     def _classify(self, request: Request, context: RequestContext) -> Response:
         body = read_body(request)
+        return self._answer(dialect_of_body(body), body, request, context, self._result)
+
+    def _moderate(self, request: Request, context: RequestContext) -> Response:
+        return self._answer(self._moderations, read_body(request), request, context, self._result)
+
+    def _embed(self, request: Request, context: RequestContext) -> Response:
+        return self._answer(
+            self._embeddings,
+            read_body(request),
+            request,
+            context,
+            lambda query, context: self._engine.embed(query.input, context),
+        )
+
+    def _answer(
+        self,
+        dialect: Dialect[Query, Answer],
+        body: JsonObject | bytes,
+        request: Request,
+        context: RequestContext,
+        engine: Callable[[Query, RequestContext], Answer],
+    ) -> Response:
+        """Reads the body, asks the engine, and writes the answer or the error, in one dialect."""
         try:
-            parsed = self._with_files(parse(body, request.query))
-            answer = self._engine.answer(parsed, context)
+            query = dialect.read(body, request.query)
+            return json_response(200, dialect.write(query, engine(query, context)))
         except Exception as err:
-            return _error(err, context, "hugging_face" if is_hugging_face(body) else "own")
-        if not parsed.hugging_face:
-            return _json(200, answer)
-        ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
-        return _json(200, [{"label": label, "score": score} for label, score in ranked])
+            return error_response(err, context, dialect)
+
+    def _result(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
+        return self._engine.answer(self._with_files(parsed), context)
 
     def _with_files(self, parsed: ParsedRequest) -> ParsedRequest:
         """The request with the files that it names in the bucket. Raises ApiError."""
@@ -143,93 +164,3 @@ class Handler:
             )
             raise ApiError(400, "invalid_request", message, "image_s3")
         return parsed
-
-    def _moderate(self, request: Request, context: RequestContext) -> Response:
-        parsed = openai.parse_moderation(read_object(request))
-        model = str(parsed.request.classifier)
-        openai.check_thresholds_of(model, self._engine.registry.find(model, "model").file)
-        return _json(200, openai.moderation(model, self._engine.answer(parsed, context)))
-
-    def _embed(self, request: Request, context: RequestContext) -> Response:
-        asked = openai.parse_embeddings(read_object(request), self._manifest)
-        return _json(200, openai.embeddings(asked, *self._engine.embed(asked.input, context)))
-
-    def _describe(self) -> Response:
-        """The document, with the names of the classifiers that are there."""
-        response = _file("openapi.json", "application/json")
-        names = self._engine.registry.names
-        if names:
-            document = json.loads(response["body"])
-            operation = document["paths"]["/"]["post"]
-            document["components"]["schemas"]["ClassifyRequest"]["properties"]["classifier"][
-                "enum"
-            ] = names
-            next(one for one in operation["parameters"] if one["name"] == "classifier")["schema"][
-                "enum"
-            ] = names
-            response["body"] = json.dumps(document, ensure_ascii=False)
-        return response
-
-    def _preflight(self, request: Request, context: RequestContext) -> Response:
-        headers = {
-            "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
-        }
-        return {"statusCode": 204, "headers": headers, "body": "", "isBase64Encoded": False}
-
-
-def _error(err: Exception, context: RequestContext, form: Form = "own") -> Response:
-    """The response to an error; an internal one is logged with its traceback and not shown."""
-    if not isinstance(err, ApiError):
-        logger.error("internal error", exc_info=err)
-        err = ApiError(500, "internal_error", "Internal error, nothing you did.")
-    context.log["code"] = err.code
-    # Hugging Face's client shows what it finds under this key.
-    body = (
-        openai.error(err)
-        if form == "openai"
-        else err.body() | ({"error": err.message} if form == "hugging_face" else {})
-    )
-    response = _json(err.status, body)
-    if err.status == 503:
-        response["headers"]["Retry-After"] = str(RETRY_AFTER_S)
-    return response
-
-
-def _json(status: int, body: object) -> Response:
-    # A message may quote half of a surrogate pair, which no encoding of the response can hold.
-    return _response(
-        status,
-        "application/json",
-        json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode(),
-    )
-
-
-def _file(name: str, content_type: str) -> Response:
-    return _response(200, content_type, Path(__file__).with_name(name).read_text(encoding="utf-8"))
-
-
-def _page() -> Response:
-    """The playground, with a security policy that lets exactly its own script and style run and
-    reach this address alone.
-    """
-    response = _file("playground.html", "text/html; charset=utf-8")
-    hashes = {
-        name: base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
-        for name, block in re.findall(r"<(script|style)[^>]*>(.*?)</\1>", response["body"], re.S)
-    }
-    response["headers"]["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src"
-        f" 'sha256-{hashes['style']}'; img-src data: blob:; connect-src 'self' data:; form-action"
-        " 'none'; base-uri 'none'; frame-ancestors 'none'"
-    )
-    return response
-
-
-def _response(status: int, content_type: str, body: str) -> Response:
-    return {
-        "statusCode": status,
-        "headers": {"Content-Type": content_type},
-        "body": body,
-        "isBase64Encoded": False,
-    }

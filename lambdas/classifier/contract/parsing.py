@@ -12,26 +12,17 @@ from classifier.contract.schema import (
     QUERY_PARAMETERS,
     QUERY_TEXTS,
     ClassifyRequest,
-    HuggingFaceRequest,
     JsonObject,
     LabelSpec,
 )
 from classifier.contract.strict_json import no_constant
 from classifier.contract.validation import (
     check_exactly_one,
-    check_joined_labels,
     check_question,
     refuse,
     unknown,
     validate,
 )
-
-# What Hugging Face's form calls our fields.
-HUGGING_FACE_FIELDS = {
-    "image_data": "inputs",
-    "labels": "parameters.candidate_labels",
-    "templates": "parameters.hypothesis_template",
-}
 
 # How a request names its pictures. Where they come from a store, it has none of these.
 PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
@@ -43,11 +34,10 @@ _PIXEL = (
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request, the caller's names of its fields, and whether it has Hugging Face's form."""
+    """A request, and the caller's names of its fields."""
 
     request: ClassifyRequest
     field_names: Mapping[str, str] = field(default_factory=dict)
-    hugging_face: bool = False
 
     def path(self, name: str, *rest: object) -> str:
         """The caller's own path of a part of the request, such as `labels.3`, each step cut to what
@@ -58,20 +48,8 @@ class ParsedRequest:
         )
 
 
-def is_hugging_face(body: JsonObject | bytes) -> bool:
-    """Whether the caller speaks Hugging Face's form, and so expects it back."""
-    return isinstance(body, dict) and ("inputs" in body or "parameters" in body)
-
-
-def parse(body: JsonObject | bytes, query: Mapping[str, Sequence[str]]) -> ParsedRequest:
-    """Raises ApiError."""
-    return parse_query(query, body) if isinstance(body, bytes) else parse_json(body)
-
-
 def parse_json(value: JsonObject) -> ParsedRequest:
     """Raises ApiError."""
-    if is_hugging_face(value):
-        return ParsedRequest(_parse_hugging_face(value), HUGGING_FACE_FIELDS, hugging_face=True)
     request = validate(ClassifyRequest, value)
     check_exactly_one(
         request,
@@ -116,17 +94,6 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedReque
     request = validate(ClassifyRequest, value).model_copy(update={"image_data": image})
     _check_combinations(request)
     return ParsedRequest(request)
-
-
-def _parse_hugging_face(value: JsonObject) -> ClassifyRequest:
-    hugging_face = validate(HuggingFaceRequest, value)
-    request = ClassifyRequest.model_construct(
-        image_data=hugging_face.inputs,
-        labels=hugging_face.parameters.candidate_labels,
-        templates=[hugging_face.parameters.hypothesis_template],
-    )
-    check_joined_labels(request, HUGGING_FACE_FIELDS["labels"])
-    return request
 
 
 def _check_combinations(request: ClassifyRequest) -> None:

@@ -112,7 +112,7 @@ def _decode_or_none(value: object) -> bytes | None:
         return None
 
 
-def _decode(value: object) -> bytes:
+def decode(value: object) -> bytes:
     file = _decode_or_none(value)
     if file is None:
         raise PydanticCustomError("custom", NOT_BASE64)
@@ -214,8 +214,8 @@ def _unique(texts: list[str]) -> list[str]:
     return texts
 
 
-_BASE64_SCHEMA: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "format": "image"}
-Image = Annotated[bytes, PlainValidator(_decode), WithJsonSchema(_BASE64_SCHEMA)]
+BASE64_SCHEMA: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "format": "image"}
+Image = Annotated[bytes, PlainValidator(decode), WithJsonSchema(BASE64_SCHEMA)]
 _STORED_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"image_s3": StoredImage.model_json_schema()},
@@ -225,7 +225,7 @@ _STORED_SCHEMA: dict[str, Any] = {
 ImageOrNone = Annotated[
     bytes | StoredImage | None,
     PlainValidator(_decode_or_stored),
-    WithJsonSchema({"anyOf": [_BASE64_SCHEMA, _STORED_SCHEMA]}),
+    WithJsonSchema({"anyOf": [BASE64_SCHEMA, _STORED_SCHEMA]}),
 ]
 # The tokenizer refuses a longer label, with a code of its own.
 Label = Annotated[
@@ -554,51 +554,6 @@ class ClassifyRequest(OutputFields, LabelSpec, ImageFields):
             },
         }
     )
-
-
-def _split(value: object) -> object:
-    """Hugging Face's examples join labels with commas. What looks like a JSON list is refused
-    later, as it is anywhere.
-    """
-    if not isinstance(value, str) or value.lstrip().startswith("["):
-        return [value] if isinstance(value, str) else value
-    return [label.strip() for label in value.split(",")]
-
-
-def _decode_input(value: object) -> bytes:
-    """Hugging Face's client for JavaScript puts the image into an object."""
-    return _decode(
-        value["image"] if isinstance(value, dict) and value.keys() == {"image"} else value
-    )
-
-
-_INPUT_SCHEMA = {
-    "anyOf": [
-        _BASE64_SCHEMA,
-        {
-            "type": "object",
-            "properties": {"image": _BASE64_SCHEMA},
-            "required": ["image"],
-            "additionalProperties": False,
-        },
-    ]
-}
-
-
-class HuggingFaceParameters(ApiModel):
-    candidate_labels: Annotated[
-        Labels, BeforeValidator(_split, json_schema_input_type=Labels | Label)
-    ] = Field(description="A list, or one string with commas between the labels.")
-    hypothesis_template: Template = "This is a photo of {}."
-
-
-class HuggingFaceRequest(ApiModel):
-    """The form of Hugging Face's zero-shot-image-classification task."""
-
-    inputs: Annotated[bytes, PlainValidator(_decode_input), WithJsonSchema(_INPUT_SCHEMA)] = Field(
-        description='One image file in base64, or `{"image": …}` with it.'
-    )
-    parameters: HuggingFaceParameters
 
 
 # What the query may hold when the body is an image; lists are repeated parameters.

@@ -8,13 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from classifier.contract.errors import ApiError, quoted, shortened
-from classifier.contract.schema import (
-    FIELD_ALIASES,
-    HuggingFaceParameters,
-    HuggingFaceRequest,
-    JsonObject,
-    LabelSpec,
-)
+from classifier.contract.schema import FIELD_ALIASES, JsonObject, LabelSpec
 
 M = TypeVar("M", bound=BaseModel)
 COMMAS = frozenset(",，、،")
@@ -82,8 +76,6 @@ def check_exactly_one(question: LabelSpec, names: tuple[str, ...], missing: str)
 
 def validate(model: type[M], value: JsonObject) -> M:
     _check_names(model, value)
-    if model is HuggingFaceRequest and isinstance(value.get("parameters"), dict):
-        _check_names(HuggingFaceParameters, value["parameters"], "parameters.")
     try:
         return model.model_validate(value)
     except ValidationError as err:
@@ -105,6 +97,9 @@ def _check_names(model: type[BaseModel], value: JsonObject, prefix: str = "") ->
                 f"{prefix}{name} is null; give it a value, or leave it out.",
                 prefix + name,
             )
+        inner = known[name].annotation
+        if isinstance(item, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            _check_names(inner, item, f"{prefix}{name}.")
 
 
 def unknown(name: str, known: Sequence[str], kind: str, prefix: str = "") -> ApiError:

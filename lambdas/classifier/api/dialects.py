@@ -1,0 +1,37 @@
+"""Whose form a request has, and so its answer and its errors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from classifier.api.hugging_face import HUGGING_FACE
+from classifier.api.openai import OPENAI
+from classifier.api.own import OWN
+from classifier.contract.errors import ApiError
+from classifier.contract.parsing import ParsedRequest
+from classifier.contract.schema import JsonObject
+
+Query = TypeVar("Query")
+Answer = TypeVar("Answer", contravariant=True)
+
+
+class WritesErrors(Protocol):
+    def error(self, err: ApiError) -> JsonObject: ...
+
+
+class Dialect(WritesErrors, Protocol[Query, Answer]):
+    """A form of requests, with that of their answers and errors."""
+
+    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
+        """`parameters`: those of the URL. Raises ApiError."""
+
+    def write(self, query: Query, answer: Answer) -> object:
+        """The answer's body, before it is JSON."""
+
+
+def dialect_of_path(path: str) -> WritesErrors:
+    return OPENAI if path.startswith("/v1/") else OWN
+
+
+def dialect_of_body(body: JsonObject | bytes) -> Dialect[ParsedRequest, Any]:
+    """For the route that serves two dialects."""
+    return HUGGING_FACE if HUGGING_FACE.speaks(body) else OWN

@@ -1,0 +1,105 @@
+"""Hugging Face's zero-shot-image-classification, as a dialect.
+
+https://huggingface.co/docs/inference-providers/tasks/zero-shot-image-classification
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from classifier.contract.errors import ApiError
+from classifier.contract.parsing import ParsedRequest
+from classifier.contract.schema import (
+    BASE64_SCHEMA,
+    ApiModel,
+    ClassifyRequest,
+    JsonObject,
+    Label,
+    Labels,
+    Template,
+    decode,
+)
+from classifier.contract.validation import check_joined_labels, validate
+
+# How this dialect calls our fields.
+FIELDS = {
+    "image_data": "inputs",
+    "labels": "parameters.candidate_labels",
+    "templates": "parameters.hypothesis_template",
+}
+
+
+def _split(value: object) -> object:
+    """Hugging Face's examples join labels with commas. What looks like a JSON list is refused
+    later, as it is anywhere.
+    """
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return [value] if isinstance(value, str) else value
+    return [label.strip() for label in value.split(",")]
+
+
+def _decode_input(value: object) -> bytes:
+    """Hugging Face's client for JavaScript puts the image into an object."""
+    return decode(
+        value["image"] if isinstance(value, dict) and value.keys() == {"image"} else value
+    )
+
+
+_INPUT_SCHEMA = {
+    "anyOf": [
+        BASE64_SCHEMA,
+        {
+            "type": "object",
+            "properties": {"image": BASE64_SCHEMA},
+            "required": ["image"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+class HuggingFaceParameters(ApiModel):
+    candidate_labels: Annotated[
+        Labels, BeforeValidator(_split, json_schema_input_type=Labels | Label)
+    ] = Field(description="A list, or one string with commas between the labels.")
+    hypothesis_template: Template = "This is a photo of {}."
+
+
+class HuggingFaceRequest(ApiModel):
+    """The form of Hugging Face's zero-shot-image-classification task."""
+
+    inputs: Annotated[bytes, PlainValidator(_decode_input), WithJsonSchema(_INPUT_SCHEMA)] = Field(
+        description='One image file in base64, or `{"image": …}` with it.'
+    )
+    parameters: HuggingFaceParameters
+
+
+class HuggingFace:
+    def speaks(self, body: JsonObject | bytes) -> bool:
+        """Whether a body has this dialect's form, so that its sender expects the answer in it."""
+        return isinstance(body, dict) and ("inputs" in body or "parameters" in body)
+
+    def read(
+        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
+    ) -> ParsedRequest:
+        assert isinstance(body, dict)
+        sent = validate(HuggingFaceRequest, body)
+        request = ClassifyRequest.model_construct(
+            image_data=sent.inputs,
+            labels=sent.parameters.candidate_labels,
+            templates=[sent.parameters.hypothesis_template],
+        )
+        check_joined_labels(request, FIELDS["labels"])
+        return ParsedRequest(request, FIELDS)
+
+    def write(self, query: ParsedRequest, answer: JsonObject) -> list[JsonObject]:
+        ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
+        return [{"label": label, "score": score} for label, score in ranked]
+
+    def error(self, err: ApiError) -> JsonObject:
+        # Its client shows the text under this key.
+        return err.body() | {"error": err.message}
+
+
+HUGGING_FACE = HuggingFace()

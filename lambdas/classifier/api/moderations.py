@@ -1,0 +1,130 @@
+"""OpenAI's moderations: a classification by a deployed classifier.
+
+https://platform.openai.com/docs/api-reference/moderations
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
+from classifier.contract.errors import ApiError, quoted
+from classifier.contract.parsing import ParsedRequest
+from classifier.contract.schema import ApiModel, ClassifyRequest, JsonObject
+from classifier.contract.validation import validate
+from classifier.engine.registry import Registry
+
+_ONE_PICTURE = '[{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,…"}}]'
+
+
+def _moderated(value: object) -> bytes:
+    """The one picture of a moderation's input."""
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(item, dict) for item in value):
+        raise PydanticCustomError(
+            "custom",
+            "has several entries, and OpenAI's form has one result for all; send one picture a"
+            " request.",
+        )
+    item = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(item, str) or (isinstance(item, dict) and item.get("type") == "text"):
+        raise PydanticCustomError(
+            "custom", f"is text; only pictures are judged here: send {_ONE_PICTURE}."
+        )
+    url = (
+        item["image_url"]
+        if isinstance(item, dict) and item.keys() == {"type", "image_url"}
+        else None
+    )
+    url = url["url"] if isinstance(url, dict) and url.keys() == {"url"} else None
+    if not isinstance(url, str) or item["type"] != "image_url":  # type: ignore[index]
+        raise PydanticCustomError("custom", f"must be one picture: {_ONE_PICTURE}.")
+    if not PICTURE.match(url):
+        raise PydanticCustomError(
+            "custom",
+            "has an address, and nothing is fetched; send the picture itself as"
+            " data:image/jpeg;base64,….",
+        )
+    return decode_picture(url)
+
+
+_IMAGE_INPUT: JsonObject = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["type", "image_url"],
+        "additionalProperties": False,
+        "properties": {
+            "type": {"const": "image_url"},
+            "image_url": {
+                "type": "object",
+                "properties": {"url": URI},
+                "required": ["url"],
+                "additionalProperties": False,
+            },
+        },
+    },
+}
+
+
+class ModerationRequest(ApiModel):
+    """OpenAI's form, for one picture."""
+
+    input: Annotated[bytes, PlainValidator(_moderated), WithJsonSchema(_IMAGE_INPUT)] = Field(
+        description="One picture, as a `data:` URI; texts and addresses are refused."
+    )
+    model: str = Field(
+        description="The name of a deployed classifier that has thresholds.",
+        json_schema_extra={"format": "classifier"},
+    )
+
+
+class ModerationResult(ApiModel):
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    category_applied_input_types: dict[str, list[Literal["image"]]]
+
+
+class Moderation(ApiModel):
+    """`categories` tells which names reached a threshold, and `flagged` whether any did."""
+
+    id: str
+    model: str
+    results: list[ModerationResult]
+
+
+class OpenAIModerations(OpenAI):
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def read(
+        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
+    ) -> ParsedRequest:
+        sent = validate(ModerationRequest, self.object_of(body))
+        if self._registry.find(sent.model, "model").file.thresholds is None:
+            message = (
+                f"model {quoted(sent.model)} has no thresholds, so it can flag nothing; set them in"
+                " its file, or fit them: make evaluate."
+            )
+            raise ApiError(400, "invalid_request", message, "model")
+        request = ClassifyRequest.model_construct(
+            {"image_data", "classifier"}, image_data=sent.input, classifier=sent.model
+        )
+        return ParsedRequest(request, {"image_data": "input", "classifier": "model"})
+
+    def write(self, query: ParsedRequest, answer: JsonObject) -> JsonObject:
+        flagged = {entry["name"] for entry in answer["decision"]["labels"]}
+        scores = answer["result"]
+        result = {
+            "flagged": bool(flagged),
+            "categories": {name: name in flagged for name in scores},
+            "category_scores": scores,
+            "category_applied_input_types": {name: ["image"] for name in scores},
+        }
+        model = query.request.classifier
+        return {"id": f"modr-{uuid.uuid4().hex}", "model": model, "results": [result]}

@@ -1,0 +1,23 @@
+"""The API's own dialect: a JSON object, or an image with its question in the URL."""
+
+from collections.abc import Mapping, Sequence
+
+from classifier.contract.errors import ApiError
+from classifier.contract.parsing import ParsedRequest, parse_json, parse_query
+from classifier.contract.schema import JsonObject
+
+
+class Own:
+    def read(
+        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
+    ) -> ParsedRequest:
+        return parse_query(parameters, body) if isinstance(body, bytes) else parse_json(body)
+
+    def write(self, query: ParsedRequest, answer: JsonObject) -> JsonObject:
+        return answer
+
+    def error(self, err: ApiError) -> JsonObject:
+        return err.body()
+
+
+OWN = Own()

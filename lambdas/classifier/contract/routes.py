@@ -1,0 +1,41 @@
+"""The table of routes. The handler, the stack's API and the local gateway are made from it."""
+
+from typing import NamedTuple
+
+
+class Route(NamedTuple):
+    """`name`: how the handler calls its answer. `guarded`: needs the API's key or a signature, and
+    has a preflight; the others are open to anyone, each under a low throttle of its own.
+    `playground`: deployed with the playground alone.
+    """
+
+    method: str
+    path: str
+    name: str
+    guarded: bool = True
+    playground: bool = False
+
+
+ROUTES = (
+    Route("POST", "/", "classify"),
+    Route("GET", "/classifiers", "classifiers"),
+    Route("POST", "/v1/moderations", "moderations"),
+    Route("POST", "/v1/embeddings", "embeddings"),
+    Route("GET", "/", "page", guarded=False, playground=True),
+    Route("GET", "/openapi.json", "document", guarded=False, playground=True),
+)
+GUARDED = tuple(route for route in ROUTES if route.guarded)
+OPEN = tuple(route for route in ROUTES if not route.guarded)
+# The paths that answer a preflight, and the headers that a browser may then send.
+PREFLIGHTS = tuple(dict.fromkeys(route.path for route in GUARDED))
+PREFLIGHT_HEADERS = ("Authorization", "Content-Type", "X-Api-Key")
+
+
+def methods(path: str) -> list[str]:
+    """The methods of a path, as the header `Allow` lists them; none for an unknown path."""
+    guarded = [route.method for route in GUARDED if route.path == path]
+    return [
+        *guarded,
+        *(["OPTIONS"] if guarded else []),
+        *(route.method for route in OPEN if route.path == path),
+    ]
