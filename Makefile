@@ -181,6 +181,9 @@ benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every p
 benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
 	@$(VENV)/bin/python -m dev.benchmark.regions
 
+benchmark-colours: $(READY) ## measure what ignoring a colour profile changes, and what is left once it is converted
+	@$(VENV)/bin/python -m dev.benchmark.colours
+
 benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings
 	@$(VENV)/bin/python -m dev.benchmark.promises
 

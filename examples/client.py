@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import struct
 import sys
 import time
 import warnings
@@ -16,6 +17,7 @@ from typing import Any
 
 import requests
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
 from urllib3.util import Retry
@@ -152,27 +154,54 @@ def error_message(status: int, text: str) -> str:
 def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
     """The file to send and its number of pixels.
 
-    A large image is turned upright and resized to `side` pixels along its short side. A small one,
-    or a file that Pillow can't read, is returned unchanged.
+    A large image is turned upright and resized to `side` pixels along its short side; what tells
+    its colours is kept. A small one, a file that Pillow can't read, and AVIF, whose colours Pillow
+    doesn't tell, are returned unchanged.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
             pixels = image.width * image.height
             small = len(data) <= SMALL_FILE_BYTES and pixels <= SMALL_IMAGE_PIXELS
             # Pillow clips images of 16 bits a pixel instead of scaling them.
-            if small or min(image.size) <= side or image.mode[0] in "IF":
+            is_kept = image.mode[0] in "IF" or image.format == "AVIF"
+            if small or min(image.size) <= side or is_kept:
                 return data, pixels
+            colours = colour_options(data, image)
             # Lets a JPEG be decoded at a fraction of its size.
             image.draft(None, (2 * side, 2 * side))
             upright = ImageOps.exif_transpose(image)
             transparent = upright.has_transparency_data
-            resized = ImageOps.cover(
-                upright.convert("RGBA" if transparent else "RGB"), (side, side)
-            )
+            # A profile fits the channels that it was made for.
+            if upright.mode not in ("L", "LA", "CMYK"):
+                upright = upright.convert("RGBA" if transparent else "RGB")
+            resized = ImageOps.cover(upright, (side, side))
             file = io.BytesIO()
-            resized.save(file, "PNG" if transparent else "JPEG", quality=90)
+            is_png = transparent or "pnginfo" in colours
+            resized.save(file, "PNG" if is_png else "JPEG", quality=90, **colours)
             return file.getvalue(), resized.width * resized.height
     # Pillow raises nearly every type for a damaged file; the API's answer says what is wrong with
     # it.
     except Exception:
         return data, 0
+
+
+def colour_options(data: bytes, image: Image.Image) -> dict[str, Any]:
+    """The options that save a file's colours with it: an ICC profile, or a PNG's chunks."""
+    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
+    chunks: dict[bytes, bytes] = {}
+    at = 8 if image.format == "PNG" else len(data)
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"IDAT":
+            break
+        chunks[name] = data[at + 8 : at + 8 + length]
+        at += 12 + length
+    counts = [b"cICP"]
+    if not options["icc_profile"] and b"sRGB" not in chunks:
+        counts += [b"gAMA", b"cHRM"]
+    kept = [name for name in counts if name in chunks]
+    if kept:
+        options["pnginfo"] = PngInfo()
+        for name in kept:
+            options["pnginfo"].add(name, chunks[name])
+    return options

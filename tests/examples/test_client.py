@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 import classify
 import client
 import moderation
+from classifier.contract.bundle import ImageSettings
+from classifier.images.opened_image import open_image
+from tests.support import icc
 from tests.support.pictures import encoded, picture, png_header
 from tests.support.programs import RecordingHandler, exit_status, response
 from tests.support.requests import ROOT
@@ -66,6 +69,36 @@ def test_a_large_image_is_shrunk_and_looks_the_same(data: bytes, kind: str) -> N
     ]
     difference = np.abs(np.asarray(seen[0], int) - np.asarray(seen[1], int))
     assert difference.mean() < 2
+
+
+P3 = icc.in_space(PHOTO, "p3", icc.curved)
+GREY = icc.grey_profile(1.0)
+COLOURED = {
+    "RGB profile, JPEG": encoded(P3, "JPEG", quality=95, icc_profile=icc.rgb_profile("adobe", 1.5)),
+    "RGB profile, PNG": encoded(P3, icc_profile=icc.rgb_profile("prophoto", 1.8)),
+    "RGB profile, palette": encoded(P3.quantize(64), icc_profile=icc.rgb_profile("adobe", 1.5)),
+    "RGB profile, WebP": encoded(P3, "WEBP", icc_profile=icc.rgb_profile("adobe", 1.5)),
+    "grey profile": encoded(PHOTO.convert("L"), icc_profile=GREY),
+    "grey profile and transparency": encoded(CLEAR.convert("LA"), icc_profile=GREY),
+    "inks": encoded(PHOTO.convert("CMYK"), "JPEG", quality=95, icc_profile=icc.cmyk_profile(3)),
+    "cICP": icc.png_with(P3, icc.cicp(9, 1), icc.gama(1)),
+    "cICP and a profile": icc.png_with(P3, icc.cicp(9, 1), icc_profile=icc.rgb_profile("srgb")),
+    "gAMA": icc.png_with(PHOTO, icc.gama(1)),
+    "gAMA and cHRM": icc.png_with(PHOTO, icc.gama(1), icc.chrm("prophoto")),
+    "gAMA that doesn't count": icc.png_with(PHOTO, icc.gama(1), (b"sRGB", b"\0")),
+    "AVIF": icc.avif_with(P3, 9, 8),
+}
+
+
+@pytest.mark.parametrize("name", COLOURED)
+def test_a_shrunk_image_keeps_its_colours(name: str) -> None:
+    settings = ImageSettings(size=64, interpolation="bicubic", resize_mode="squash", max_batch=1)
+    small, _ = client.shrink(COLOURED[name])
+    whole, shrunk = (open_image(data).decode(settings) for data in (COLOURED[name], small))
+    difference = whole.squares[0].astype(int) - shrunk.squares[0].astype(int)
+    assert np.abs(difference).mean() < 3
+    assert whole.converted_from == shrunk.converted_from
+    assert (whole.converted_from is None) == (name == "gAMA that doesn't count")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from tests.robustness import colours
 from tests.support.pictures import encoded, picture, png, png_chunk, segment, with_png_chunks
 
 Maker = Callable[[random.Random], bytes]
@@ -350,7 +351,19 @@ KINDS: dict[str, Maker] = {
         frames,
         large,
         starts,
+        colours.tagged,
+        colours.numbered,
     )
 }
 # Bombs cost up to the cell's limits each; most of a run is for files that cost little.
-CHEAP = ("honest", "cut", "flipped", "spliced", "lying", "png_of_any_header", "frames", "starts")
+CHEAP = (
+    "honest",
+    "cut",
+    "flipped",
+    "spliced",
+    "lying",
+    "png_of_any_header",
+    "frames",
+    "starts",
+    "numbered",
+)
