@@ -91,6 +91,7 @@ class Api(Construct):
                     )
                 ],
                 vpc_endpoints=[endpoint] if endpoint else None,
+                ip_address_type=apigateway.IpAddressType.DUAL_STACK,
             ),
             policy=_policy(settings),
             binary_media_types=document["x-amazon-apigateway-binary-media-types"],
@@ -111,7 +112,7 @@ class Api(Construct):
                 # The execution log would hold bodies and query strings, and so labels.
                 logging_level=apigateway.MethodLoggingLevel.OFF,
                 data_trace_enabled=False,
-                tracing_enabled=True,
+                tracing_enabled=settings.tracing,
             ),
         )
         self.rest.node.try_remove_child("Endpoint")
@@ -200,6 +201,8 @@ class Api(Construct):
             endpoint_type=apigateway.EndpointType.REGIONAL,
             security_policy=apigateway.SecurityPolicy.TLS_1_2,
         )
+        resource = cast(apigateway.CfnDomainName, domain.node.default_child)
+        resource.add_property_override("EndpointConfiguration.IpAddressType", "dualstack")
         # Without the zone's name, which would take a look-up at synthesis.
         for kind in ("A", "AAAA"):
             route53.CfnRecordSet(

@@ -14,6 +14,7 @@ from aws_cdk import (
     Aws,
     CfnOutput,
     Duration,
+    Fn,
     RemovalPolicy,
     Stack,
     Validations,
@@ -43,6 +44,7 @@ PERIOD = Duration.minutes(5)
 UPLOADS_A_BATCH = 40
 WINDOW_S = 5
 ATTEMPTS = 5
+LATE_S = 3600
 NAG_ACKNOWLEDGEMENTS = {
     "AwsSolutions-S1": (
         "Access logs of the bucket cost as much as its pictures; turn them on where they are"
@@ -60,7 +62,7 @@ BELOW = "Objects below one prefix of one bucket."
 
 
 class Bulk(Construct):
-    """`alarms`: name, description and metric of what should be 0."""
+    """`alarms`: name, description, metric, and the value at which each goes off."""
 
     def __init__(
         self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path
@@ -85,7 +87,7 @@ class Bulk(Construct):
             environment={"BULK_BUCKET": self._bucket.bucket_name, "BULK_PREFIX": self._prefix},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=logs,
-            tracing=lambda_.Tracing.ACTIVE,
+            tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
             role=self.role,
         )
         self._let_read_pictures(self.role)
@@ -100,6 +102,7 @@ class Bulk(Construct):
                 "FailedRuns",
                 "A run failed: open it in the console of Step Functions, or redrive it",
                 machine.metric_failed(statistic="Sum", period=PERIOD),
+                1,
             ),
         ]
         if settings.on_upload:
@@ -135,14 +138,15 @@ class Bulk(Construct):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             enforce_ssl=True,
             removal_policy=RemovalPolicy.RETAIN,
-            lifecycle_rules=(
-                [
+            lifecycle_rules=[
+                # Parts of uploads that never end are billed and shown nowhere.
+                s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7)),
+                *(
                     s3.LifecycleRule(prefix=own, expiration=Duration.days(days))
                     for own in OWN_PREFIXES
-                ]
-                if days
-                else None
-            ),
+                    if days
+                ),
+            ],
         )
         if self._settings.on_upload:
             # The construct's own way is a function that CloudFormation calls.
@@ -225,11 +229,11 @@ class Bulk(Construct):
             role=role,
             # Without execution data: the log would record labels and keys.
             logs=stepfunctions.LogOptions(
-                destination=log_group(self, "RunLog", self._settings),
+                destination=log_group(self, "RunLog", self._settings, _delivered_log()),
                 level=stepfunctions.LogLevel.ALL,
                 include_execution_data=False,
             ),
-            tracing_enabled=True,
+            tracing_enabled=self._settings.tracing,
         )
         # https://docs.aws.amazon.com/step-functions/latest/dg/iam-policies-eg-dist-map.html
         execution = Arn.format(
@@ -343,13 +347,28 @@ class Bulk(Construct):
         waiting = lost.metric_approximate_number_of_messages_visible(
             statistic="Maximum", period=PERIOD
         )
-        self.alarms.append(
+        age = queue.metric_approximate_age_of_oldest_message(statistic="Maximum", period=PERIOD)
+        self.alarms += [
             (
                 "LostUploads",
                 f"Uploads failed {ATTEMPTS} times and wait in the dead-letter queue",
                 waiting,
-            )
-        )
+                1,
+            ),
+            (
+                "LateUploads",
+                "Uploads wait for an hour: raise upload_concurrency, or look at the function's log",
+                age,
+                LATE_S,
+            ),
+        ]
+
+
+def _delivered_log() -> str:
+    """A name that doesn't count against the account's one policy for delivered logs, and that no
+    other deployment has: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
+    """
+    return f"/aws/vendedlogs/states/{Aws.STACK_NAME}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
 
 
 def _acknowledge(construct: IConstruct, rule: str, reason: str) -> None:

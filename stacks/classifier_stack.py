@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import Acknowledgment, CfnOutput, Stack, Validations
 from constructs import Construct
 
 from stacks.api import Api
@@ -11,6 +11,14 @@ from stacks.bundle import Bundle
 from stacks.function import Function
 from stacks.monitoring import Monitoring
 from stacks.settings import Settings
+
+# What cdk-nag reports without traces.
+TRACING_RULES = (
+    "AwsSolutions::AwsSolutions-SF2",
+    "Serverless::Serverless-APIGWXrayEnabled",
+    "Serverless::Serverless-LambdaTracing",
+    "Serverless::Serverless-StepFunctionStateMachineXray",
+)
 
 
 class ClassifierStack(Stack):
@@ -40,6 +48,9 @@ class ClassifierStack(Stack):
         )
         if bulk:
             bulk.let_read(function.function)
+        for rule in () if settings.tracing else TRACING_RULES:
+            reason = "Traces cost money by the call; the setting tracing turns them on."
+            Validations.of(self).acknowledge(Acknowledgment(id=rule, reason=reason))
         CfnOutput(self, "Url", value=api.url)
         CfnOutput(self, "FunctionName", value=function.function.function_name)
         # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from

@@ -45,7 +45,7 @@ class Function(Construct):
             environment={"CORS_ORIGIN": settings.cors_origin},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=self.log_group,
-            tracing=lambda_.Tracing.ACTIVE,
+            tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
             role=role,
         )
         self.target: lambda_.IFunction = self.function
@@ -85,9 +85,11 @@ def image(
     )
 
 
-def log_group(scope: Construct, id: str, settings: Settings) -> logs.LogGroup:
+def log_group(
+    scope: Construct, id: str, settings: Settings, name: str | None = None
+) -> logs.LogGroup:
     """Deleted with the stack; keeps lines for as many days as the settings say."""
-    group = logs.LogGroup(scope, id, removal_policy=RemovalPolicy.DESTROY)
+    group = logs.LogGroup(scope, id, log_group_name=name, removal_policy=RemovalPolicy.DESTROY)
     # The construct takes only its own names for these numbers.
     cast(logs.CfnLogGroup, group.node.default_child).retention_in_days = settings.log_retention
     return group

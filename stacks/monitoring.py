@@ -50,7 +50,7 @@ PERIOD = Duration.minutes(5)
 class Monitoring(Construct):
     """`dashboard`, `alarms`, and an SNS topic where the settings name an address.
 
-    `others`: name, description and metric of further alarms, which go off at 1.
+    `others`: name, description, metric and threshold of further alarms.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Monitoring(Construct):
         stage: apigateway.Stage,
         function: lambda_.IFunction,
         log_group: logs.ILogGroup,
-        others: Sequence[tuple[str, str, cloudwatch.Metric]] = (),
+        others: Sequence[tuple[str, str, cloudwatch.Metric, float]] = (),
     ) -> None:
         super().__init__(scope, id)
         errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
@@ -93,7 +93,7 @@ class Monitoring(Construct):
                 settings.slow_ms,
                 periods=3,
             ),
-            *(self._alarm(name, description, metric, 1) for name, description, metric in others),
+            *(self._alarm(*other) for other in others),
         ]
         if settings.alarm_email:
             topic = sns.Topic(self, "Topic", enforce_ssl=True)

@@ -264,6 +264,13 @@ class Settings(BaseModel):
             " 1,000"
         ),
     )
+    tracing: bool = Field(
+        default=False,
+        description=(
+            "`true` or `false`: X-Ray traces of the API, the functions and runs, which cost up to"
+            " $4.50 a million calls"
+        ),
+    )
     playground: bool = Field(
         default=False, description="`true` or `false`: a page to try it at GET /, open to everyone"
     )

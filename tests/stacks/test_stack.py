@@ -55,6 +55,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "vpc_endpoint": {"vpc_endpoint": ENDPOINT},
     "quota": {"quota": "100000"},
     "slow_ms": {"slow_ms": "1000"},
+    "tracing": {**BULK, "tracing": "true"},
     "base_image": {"base_image": BASE},
     "iam with allowed_ips": {"authentication": "iam", "allowed_ips": NETWORKS},
     "iam with vpc_endpoint": {"authentication": "iam", "vpc_endpoint": ENDPOINT},
@@ -97,7 +98,6 @@ def test_the_function_is_the_image_with_its_settings(synth: Synth) -> None:
     )
     assert function["Environment"]["Variables"] == {"CORS_ORIGIN": "*"}
     assert function["LoggingConfig"]["LogFormat"] == "JSON"
-    assert function["TracingConfig"] == {"Mode": "Active"}
     assert "ReservedConcurrentExecutions" not in function
     assert not synth().all("Lambda::Alias")
 
@@ -149,7 +149,7 @@ def test_kept_warm_environments_stand_behind_an_alias_that_the_api_calls(synth: 
     )
 
 
-def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth) -> None:
+def test_the_role_writes_its_own_log_and_can_do_no_more(synth: Synth) -> None:
     role = synth().one("IAM::Role")
     policy = synth().one("IAM::Policy")
     assert "ManagedPolicyArns" not in role
@@ -160,13 +160,23 @@ def test_the_role_writes_its_own_log_and_traces_and_can_do_no_more(synth: Synth)
     log = synth().one("Lambda::Function")["LoggingConfig"]["LogGroup"]["Ref"]
     assert granted == {
         ("logs:CreateLogStream", "logs:PutLogEvents"): {"Fn::GetAtt": [log, "Arn"]},
-        ("xray:PutTelemetryRecords", "xray:PutTraceSegments"): "*",
     }
+
+
+def test_traces_cost_money_and_are_made_only_where_the_settings_ask(synth: Synth) -> None:
+    for tracing in (False, True):
+        made = synth(**BULK, tracing=tracing)
+        functions = [one.get("TracingConfig") for one in made.all("Lambda::Function")]
+        assert functions == [{"Mode": "Active"} if tracing else None] * 2
+        assert bool(made.one("ApiGateway::Stage").get("TracingEnabled")) is tracing
+        machine = made.one("StepFunctions::StateMachine")
+        assert bool(machine.get("TracingConfiguration", {}).get("Enabled")) is tracing
+        assert ("xray:" in json.dumps(made.template)) is tracing
 
 
 def test_the_api_is_regional_and_hands_over_each_binary_type_in_base64(synth: Synth) -> None:
     rest = synth().one("ApiGateway::RestApi")
-    assert rest["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+    assert rest["EndpointConfiguration"] == {"IpAddressType": "dualstack", "Types": ["REGIONAL"]}
     assert rest["BinaryMediaTypes"] == list(BINARY_TYPES)
     assert "*/*" not in rest["BinaryMediaTypes"]
 
@@ -417,6 +427,7 @@ def url(made: Synthesized) -> str:
 def test_a_private_api_is_reached_through_its_endpoint_alone(synth: Synth, settings: str) -> None:
     made = synth(**COMBINATIONS[settings])
     assert made.one("ApiGateway::RestApi")["EndpointConfiguration"] == {
+        "IpAddressType": "dualstack",
         "Types": ["PRIVATE"],
         "VpcEndpointIds": [ENDPOINT],
     }
@@ -436,7 +447,7 @@ def test_a_domain_has_its_certificate_its_records_and_the_api(synth: Synth, sett
         DOMAIN["certificate"],
     )
     assert (domain["EndpointConfiguration"], domain["SecurityPolicy"]) == (
-        {"Types": ["REGIONAL"]},
+        {"IpAddressType": "dualstack", "Types": ["REGIONAL"]},
         "TLS_1_2",
     )
     (name,) = [
