@@ -119,3 +119,15 @@ def test_the_deployments_variables_are_those_that_the_guide_has_you_set() -> Non
     assert set(re.findall(r"vars\.(\w+)", text)) == {"DEPLOY_ROLE", "BUNDLE_FROM", "BUNDLE_SHA256"}
     assert all(f"`{name}`" in guide for name in re.findall(r"vars\.(\w+)", text))
     assert "secrets." not in text
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_module_that_a_guide_names_is_there(guide: Path) -> None:
+    text = guide.read_text(encoding="utf-8")
+    dotted = [name.replace(".", "/") for name in re.findall(r"`(classifier(?:\.\w+)+)`", text)]
+    for name in [*re.findall(r"`((?:[\w-]+/)*\w+\.py)`", text), *dotted]:
+        places = (ROOT, ROOT / "lambdas", ROOT / "lambdas" / "classifier")
+        paths = [place / name for place in places]
+        assert any(
+            path.is_file() or path.with_suffix(".py").is_file() or path.is_dir() for path in paths
+        ), name
