@@ -120,6 +120,7 @@ class Decoder:
             "ends": image_file.ends,
             "transparent": image_file.transparent,
             "crop": image_file.crop,
+            "share": image_file.share,
         }
         parts = (image_file.data, image_file.exif, *image_file.profiles)
         request = {

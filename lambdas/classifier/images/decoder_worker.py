@@ -17,8 +17,9 @@ import warnings
 from typing import Any
 
 from classifier.images.formats import ImageFile
+from classifier.images.formats.image_file import DamagedError, cut_off
 from classifier.images.messages import receive, send
-from classifier.images.pixels import UnusableError, squares
+from classifier.images.pixels import squares
 
 # Address space: Python with Pillow takes 40 MB, the largest permitted picture 620 more
 # (docs/security.md has the table).
@@ -92,7 +93,7 @@ def _answer(header: dict[str, Any], body: memoryview) -> tuple[dict[str, Any], l
     image_file = ImageFile(data=data, exif=exif, profiles=tuple(profiles), **fields)
     try:
         return squares(image_file, *header["target"])
-    except UnusableError as err:
+    except DamagedError as err:
         return {"error": str(err)}, []
     except MemoryError:
         return {
@@ -102,6 +103,8 @@ def _answer(header: dict[str, Any], body: memoryview) -> tuple[dict[str, Any], l
             )
         }, []
     except Exception:  # Pillow's decoders raise nearly anything for a truncated or garbled file
+        if image_file.share < 1:
+            return {"error": str(cut_off(image_file.share))}, []
         return {"error": "image is damaged or truncated; send the whole file"}, []
 
 

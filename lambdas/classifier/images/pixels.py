@@ -8,13 +8,12 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from classifier.images.colours import Conversion, find_conversion
-from classifier.images.cut_off import decoded_fraction, has_its_end
+from classifier.images.cut_off import load
 from classifier.images.formats import ImageFile
+from classifier.images.formats.image_file import DamagedError
 from classifier.images.on_white import on_white, open_file, reduction
 from classifier.images.squares import SQUARE_MODES, grid, pad
 
-# The share of a JPEG's pixels that must be there; what is missing at its end shows as grey.
-MIN_SHARE = 0.9
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,10 +31,6 @@ Image.MAX_IMAGE_PIXELS = None
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-class UnusableError(Exception):
-    """A file that can't be shown; the message is for the caller."""
-
-
 def squares(
     image_file: ImageFile, size: int, interpolation: str, fit: str, regions: int = 0
 ) -> tuple[dict[str, Any], list[bytes]]:
@@ -43,25 +38,19 @@ def squares(
 
     Two or three squares for `tiles`. With `regions`, then each different square of such a grid. In
     front of them comes a description: the image's size as the file has it, all of the grid's boxes,
-    and the colour space that the image was converted from. Raises UnusableError; Pillow's decoders
+    and the colour space that the image was converted from. Raises DamagedError; Pillow's decoders
     raise nearly anything else for a garbled file.
     """
     image = open_file(image_file)
     if image.width * image.height > image_file.width * image_file.height:
-        raise UnusableError("image's header is damaged: it tells two sizes. Send the whole file")
+        raise DamagedError("image's header is damaged: it tells two sizes. Send the whole file")
     left, top, right, bottom = image_file.crop or (0, 0, *image.size)
     width = right - left
     height = bottom - top
     turn = _orientation(image, image_file)
     smallest = (2 * size, 2 * size)
     image.draft(None, smallest)
-    image.load()
-    if image_file.format == "JPEG" and not (image_file.ends and has_its_end(image)):
-        share = decoded_fraction(image_file, smallest)
-        if share < MIN_SHARE:
-            raise UnusableError(
-                f"image is cut off: {share:.0%} of it are there. Send the whole file"
-            )
+    image, image_file = load(image, image_file, smallest)
     if image_file.crop:
         image = image.crop(image_file.crop)
     conversion, is_too_large = find_conversion(image.mode, image_file.profiles)

@@ -20,13 +20,13 @@ PixelBox = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ImageFile:
-    """`data` decodes to the picture; `exif`, from its TIFF header on, tells its orientation.
+    """`data` decodes to the image; `exif`, from its TIFF header on, tells its orientation.
 
-    `frame` is the box of the first frame on its canvas where it is smaller. `ends` tells whether a
+    `frame` is the box of the first frame on its canvas if it is smaller. `ends` tells whether a
     JPEG has its end marker. `transparent` is the 16-bit grey value or colour that means
     transparent, which Pillow compares with 8 bits. `profiles` are ICC profiles, of which the first
-    that fits describes the colours; a PNG's is deflated. `crop` is the part of the picture that is
-    shown, before it is turned.
+    that fits describes the colours; a PNG's is deflated. `crop` is the part of the image that is
+    shown, before it is turned. `share` is below 1 if the file is shorter than it tells.
     """
 
     format: str
@@ -40,10 +40,16 @@ class ImageFile:
     transparent: tuple[int, ...] | None = None
     profiles: tuple[bytes, ...] = ()
     crop: PixelBox | None = None
+    share: float = 1.0
 
 
 class DamagedError(Exception):
     """The file breaks the rules of its format; the message says how."""
+
+
+def cut_off(share: float) -> DamagedError:
+    percent = int(100 * share)
+    return DamagedError(f"image is cut off: {percent}% of its bytes are there. Send the whole file")
 
 
 def too_many(parts: str, most: int) -> DamagedError:

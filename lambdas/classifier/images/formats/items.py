@@ -30,8 +30,18 @@ def boxes(data: bytes, at: int, end: int) -> list[Part]:
     return found
 
 
+def share_of_bytes(data: bytes) -> float:
+    """Below 1 if the file ends inside of its media data."""
+    parts = boxes(data, 0, len(data))
+    begin = parts[-2][2] if len(parts) > 1 else 0
+    length, name = struct.unpack_from(">I4s", data, begin)
+    if length == 1:
+        (length,) = struct.unpack_from(">Q", data, begin + 8)
+    return min(1.0, len(data) / (begin + length)) if name == b"mdat" and length else 1.0
+
+
 def primary_properties(data: bytes, meta: list[Part]) -> list[Part]:
-    """The properties of the picture that is shown, by the content of the file's `meta` box."""
+    """The properties of the image that is shown, by the content of the file's `meta` box."""
     primary = 0
     properties: list[Part] = []
     tables: list[Part] = []

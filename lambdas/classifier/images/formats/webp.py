@@ -2,10 +2,20 @@
 
 import struct
 
-from classifier.images.formats.image_file import DamagedError, ImageFile, PixelBox, check_parts
+from classifier.images.formats.image_file import (
+    DamagedError,
+    ImageFile,
+    PixelBox,
+    check_parts,
+    cut_off,
+)
 
 
 def read_webp(data: bytes) -> ImageFile:
+    # Pillow decodes nothing of a file that is shorter than it tells.
+    (length,) = struct.unpack_from("<I", data, 4)
+    if length + 8 > len(data):
+        raise cut_off(len(data) / (length + 8))
     at = 12
     count = 0
     size = None
