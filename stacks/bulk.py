@@ -391,7 +391,7 @@ def _checked(root: Path, path: str, bundle: Bundle) -> Path:
             raise SettingsError(
                 f"{setting} must hold a JSON object with labels or categories, and options."
             )
-        name = parse_options(options).request.classifier
+        name = parse_options(options).classifier
     except ValueError as err:
         raise SettingsError(f"{setting} is not JSON: {err}") from err
     except ApiError as err:

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifier_file import FOLDER, ClassifierError, read_classifiers
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest, parse_options
+from classifier.contract.parsing import parse_options
+from classifier.contract.query import Query
 from classifier.contract.schema import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
@@ -67,9 +68,9 @@ class Folder:
                     yield self.stat(Item(key))
 
 
-def classifier_of(encoders: Encoders, parsed: ParsedRequest) -> Engine:
+def classifier_of(encoders: Encoders, query: Query) -> Engine:
     """With the classifier that the request names, if any. Raises ClassifierError."""
-    name = parsed.request.classifier
+    name = query.classifier
     return Engine(
         encoders, read_classifiers(CLASSIFIERS, encoders.manifest, [name]) if name else None
     )
@@ -80,16 +81,16 @@ class Worker:
 
     here: "Worker"
 
-    def __init__(self, bundle: Path, folder: Path, parsed: ParsedRequest) -> None:
+    def __init__(self, bundle: Path, folder: Path, query: Query) -> None:
         self.encoders = Encoders.load(bundle, threads=1)
-        self.classifier = classifier_of(self.encoders, parsed)
+        self.classifier = classifier_of(self.encoders, query)
         self.folder = Folder(folder)
-        self.parsed = parsed
+        self.query = query
 
     def lines(self, items: Sequence[Item]) -> list[str]:
         model = self.encoders.manifest.name
         found = classify_batch(
-            self.classifier, model, self.parsed, items, self.folder, remaining_ms=unlimited
+            self.classifier, model, self.query, items, self.folder, remaining_ms=unlimited
         )
         texts = []
         for _, outcome in found:

@@ -21,7 +21,8 @@ start = begin_from_environment()
 from classifier.contract.bundle import read_manifest  # noqa: E402
 from classifier.contract.classifier_file import ClassifierFile, read_classifiers  # noqa: E402
 from classifier.contract.errors import ApiError, quoted  # noqa: E402
-from classifier.contract.parsing import ParsedRequest, parse_options  # noqa: E402
+from classifier.contract.parsing import parse_options  # noqa: E402
+from classifier.contract.query import Query  # noqa: E402
 from classifier.contract.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E402
 from classifier.engine.context import RequestContext  # noqa: E402
 from classifier.engine.engine import Engine  # noqa: E402
@@ -67,7 +68,7 @@ class BulkHandler:
         self._model = encoders.manifest.name
         self._bucket = bucket
         self._make_uploads = uploads
-        self._request: tuple[str, ParsedRequest] | None = None
+        self._request: tuple[str, Query] | None = None
 
     @cached_property
     def _uploads(self) -> Uploads:
@@ -180,7 +181,7 @@ class BulkHandler:
         logger.info("batch", extra=counts)
         return counts
 
-    def _parsed(self, key: str) -> ParsedRequest:
+    def _parsed(self, key: str) -> Query:
         """The run's request, read once for as many batches of it as come one after the other."""
         if self._request is None or self._request[0] != key:
             body = self._bucket.get(key)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from classifier.api.body import read_json
 from classifier.api.dialects import dialect_of_body
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest, parse_query
+from classifier.contract.parsing import parse_query
+from classifier.contract.query import Query, Question
 from classifier.contract.schema import ClassifyRequest, from_base64
 
 IMAGE = bytes(range(256)) + b"\xfb\xff"
@@ -28,11 +29,11 @@ def json_trees(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 GOOD = {"image_data": base64.b64encode(IMAGE).decode(), "labels": ["a dog", "a cat"]}
 
 
-def read(body: str | bytes) -> ClassifyRequest:
-    return parse(read_json(body)).request
+def read(body: str | bytes) -> Query:
+    return parse(read_json(body))
 
 
-def parse(value: dict[str, Any]) -> ParsedRequest:
+def parse(value: dict[str, Any]) -> Query:
     return dialect_of_body(value).read(value, {})
 
 
@@ -55,8 +56,9 @@ def hugging_face(**parameters: Any) -> str:
 
 
 def test_a_request_is_read() -> None:
-    request = read(json.dumps(GOOD))
-    assert (request.image_data, request.labels) == (IMAGE, ["a dog", "a cat"])
+    query = read(json.dumps(GOOD))
+    assert (query.images, query.several) == ([IMAGE], False)
+    assert query.question.labels == ["a dog", "a cat"]
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def test_a_wrong_request_is_refused_with_its_field(
     ],
 )
 def test_a_comma_is_normal_where_it_can_be_no_list(fields: dict[str, Any]) -> None:
-    assert read(json.dumps({"image_data": "AAAA"} | fields)).labels == fields["labels"]
+    assert read(json.dumps({"image_data": "AAAA"} | fields)).question.labels == fields["labels"]
 
 
 @pytest.mark.parametrize(
@@ -393,20 +395,13 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
 
 
 def test_hugging_faces_form_becomes_an_ordinary_request_with_its_own_field_names() -> None:
-    parsed = parse(read_json(hugging_face(candidate_labels=["dog", "cat"])))
-    request = parsed.request
-    assert (request.image_data, request.labels, request.templates) == (
-        IMAGE,
-        ["dog", "cat"],
-        ["This is a photo of {}."],
-    )
-    assert (parsed.path("labels", 1), parsed.path("image_data")) == (
-        "parameters.candidate_labels.1",
-        "inputs",
-    )
-    assert read(hugging_face(candidate_labels=["dog"], hypothesis_template="{}!")).templates == [
-        "{}!"
-    ]
+    query = read(hugging_face(candidate_labels=["dog", "cat"]))
+    question = Question(["dog", "cat"], templates=["This is a photo of {}."])
+    assert (query.images, query.question) == ([IMAGE], question)
+    assert query.path("labels", 1) == "parameters.candidate_labels.1"
+    assert query.image_path(0) == "inputs"
+    other = read(hugging_face(candidate_labels=["dog"], hypothesis_template="{}!"))
+    assert other.question.templates == ["{}!"]
 
 
 def test_a_query_is_read_like_the_same_fields_in_json() -> None:
@@ -421,7 +416,7 @@ def test_a_query_is_read_like_the_same_fields_in_json() -> None:
         "embedding": ["false"],
         "details": ["true"],
     }
-    request = parse_query(query, IMAGE).request
+    request = parse_query(query, IMAGE)
     body = {
         "image_data": GOOD["image_data"],
         "labels": ["a dog", "7"],
@@ -434,7 +429,7 @@ def test_a_query_is_read_like_the_same_fields_in_json() -> None:
         "embedding": False,
         "details": True,
     }
-    assert request.model_dump() == read(json.dumps(body)).model_dump()
+    assert request == read(json.dumps(body))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from classifier.api.hugging_face import HUGGING_FACE
 from classifier.api.openai import OPENAI
 from classifier.api.own import OWN
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest
+from classifier.contract.query import Query
 from classifier.contract.schema import JsonObject
 
-Query = TypeVar("Query")
+Sent = TypeVar("Sent")
 Answer = TypeVar("Answer", contravariant=True)
 
 
@@ -18,13 +18,13 @@ class WritesErrors(Protocol):
     def error(self, err: ApiError) -> JsonObject: ...
 
 
-class Dialect(WritesErrors, Protocol[Query, Answer]):
+class Dialect(WritesErrors, Protocol[Sent, Answer]):
     """A form of requests, with that of their answers and errors."""
 
-    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
+    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Sent:
         """`parameters`: those of the URL. Raises ApiError."""
 
-    def write(self, query: Query, answer: Answer) -> object:
+    def write(self, query: Sent, answer: Answer) -> object:
         """The answer's body, before it is JSON."""
 
 
@@ -32,6 +32,6 @@ def dialect_of_path(path: str) -> WritesErrors:
     return OPENAI if path.startswith("/v1/") else OWN
 
 
-def dialect_of_body(body: JsonObject | bytes) -> Dialect[ParsedRequest, Any]:
+def dialect_of_body(body: JsonObject | bytes) -> Dialect[Query, Any]:
     """For the route that serves two dialects."""
     return HUGGING_FACE if HUGGING_FACE.speaks(body) else OWN

@@ -14,14 +14,14 @@ from classifier.api.own import OWN
 from classifier.api.responses import document, error_response, json_response, page, preflight
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest
+from classifier.contract.query import Query
 from classifier.contract.routes import PREFLIGHTS, ROUTES, methods
 from classifier.contract.schema import JsonObject, StoredImage
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 
-Query = TypeVar("Query")
+Sent = TypeVar("Sent")
 Answer = TypeVar("Answer")
 Route = Callable[[Request, RequestContext], Response]
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class LambdaContext(Protocol):
 class Store(Protocol):
     """The deployment's bucket, as far as a request may name files in it."""
 
-    def fetch(self, parsed: ParsedRequest) -> ParsedRequest:
+    def fetch(self, query: Query) -> Query:
         """The request with the files that it names. Raises ApiError."""
 
 
@@ -136,11 +136,11 @@ class Handler:
 
     def _answer(
         self,
-        dialect: Dialect[Query, Answer],
+        dialect: Dialect[Sent, Answer],
         body: JsonObject | bytes,
         request: Request,
         context: RequestContext,
-        engine: Callable[[Query, RequestContext], Answer],
+        engine: Callable[[Sent, RequestContext], Answer],
     ) -> Response:
         """Reads the body, asks the engine, and writes the answer or the error, in one dialect."""
         try:
@@ -149,18 +149,17 @@ class Handler:
         except Exception as err:
             return error_response(err, context, dialect)
 
-    def _result(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
-        return self._engine.answer(self._with_files(parsed), context)
+    def _result(self, query: Query, context: RequestContext) -> JsonObject:
+        return self._engine.answer(self._with_files(query), context)
 
-    def _with_files(self, parsed: ParsedRequest) -> ParsedRequest:
-        """The request with the files that it names in the bucket. Raises ApiError."""
+    def _with_files(self, query: Query) -> Query:
+        """The query with the files that it names in the bucket. Raises ApiError."""
         if self._bucket:
-            return self._bucket.fetch(parsed)
-        images = parsed.request.images or ()
-        if parsed.request.image_s3 or any(isinstance(file, StoredImage) for file in images):
+            return self._bucket.fetch(query)
+        if any(isinstance(file, StoredImage) for file in query.images):
             message = (
                 "image_s3 can't be used: this deployment has no bucket (its setting bulk_bucket);"
                 " send the file itself, as image_data."
             )
             raise ApiError(400, "invalid_request", message, "image_s3")
-        return parsed
+        return query

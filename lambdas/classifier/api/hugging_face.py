@@ -9,11 +9,10 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest
+from classifier.contract.query import Query, Question
 from classifier.contract.schema import (
     BASE64_SCHEMA,
     ApiModel,
-    ClassifyRequest,
     JsonObject,
     Label,
     Labels,
@@ -80,20 +79,15 @@ class HuggingFace:
         """Whether a body has this dialect's form, so that its sender expects the answer in it."""
         return isinstance(body, dict) and ("inputs" in body or "parameters" in body)
 
-    def read(
-        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
-    ) -> ParsedRequest:
+    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
         assert isinstance(body, dict)
         sent = validate(HuggingFaceRequest, body)
-        request = ClassifyRequest.model_construct(
-            image_data=sent.inputs,
-            labels=sent.parameters.candidate_labels,
-            templates=[sent.parameters.hypothesis_template],
-        )
-        check_joined_labels(request, FIELDS["labels"])
-        return ParsedRequest(request, FIELDS)
+        labels = sent.parameters.candidate_labels
+        check_joined_labels(labels, FIELDS["labels"])
+        question = Question(labels, templates=[sent.parameters.hypothesis_template])
+        return Query(question, [sent.inputs], field_names=FIELDS)
 
-    def write(self, query: ParsedRequest, answer: JsonObject) -> list[JsonObject]:
+    def write(self, query: Query, answer: JsonObject) -> list[JsonObject]:
         ranked = sorted(answer["result"].items(), key=lambda pair: -pair[1])
         return [{"label": label, "score": score} for label, score in ranked]
 

@@ -12,8 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.parsing import ParsedRequest
-from classifier.contract.schema import ApiModel, ClassifyRequest, JsonObject
+from classifier.contract.query import Query
+from classifier.contract.schema import ApiModel, JsonObject
 from classifier.contract.validation import validate
 from classifier.engine.registry import Registry
 
@@ -102,9 +102,7 @@ class OpenAIModerations(OpenAI):
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def read(
-        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
-    ) -> ParsedRequest:
+    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
         sent = validate(ModerationRequest, self.object_of(body))
         if self._registry.find(sent.model, "model").file.thresholds is None:
             message = (
@@ -112,12 +110,13 @@ class OpenAIModerations(OpenAI):
                 " its file, or fit them: make evaluate."
             )
             raise ApiError(400, "invalid_request", message, "model")
-        request = ClassifyRequest.model_construct(
-            {"image_data", "classifier"}, image_data=sent.input, classifier=sent.model
+        return Query(
+            images=[sent.input],
+            classifier=sent.model,
+            field_names={"image_data": "input", "classifier": "model"},
         )
-        return ParsedRequest(request, {"image_data": "input", "classifier": "model"})
 
-    def write(self, query: ParsedRequest, answer: JsonObject) -> JsonObject:
+    def write(self, query: Query, answer: JsonObject) -> JsonObject:
         flagged = {entry["name"] for entry in answer["decision"]["labels"]}
         scores = answer["result"]
         result = {
@@ -126,5 +125,4 @@ class OpenAIModerations(OpenAI):
             "category_scores": scores,
             "category_applied_input_types": {name: ["image"] for name in scores},
         }
-        model = query.request.classifier
-        return {"id": f"modr-{uuid.uuid4().hex}", "model": model, "results": [result]}
+        return {"id": f"modr-{uuid.uuid4().hex}", "model": query.classifier, "results": [result]}

@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest, parse_json, parse_query
+from classifier.contract.parsing import parse_json, parse_query
+from classifier.contract.query import Query
 from classifier.contract.schema import JsonObject
 
 
 class Own:
-    def read(
-        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
-    ) -> ParsedRequest:
+    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
         return parse_query(parameters, body) if isinstance(body, bytes) else parse_json(body)
 
-    def write(self, query: ParsedRequest, answer: JsonObject) -> JsonObject:
+    def write(self, query: Query, answer: JsonObject) -> JsonObject:
         return answer
 
     def error(self, err: ApiError) -> JsonObject:

@@ -19,6 +19,10 @@ class ApiError(Exception):
         self.message = message
         self.field = field
 
+    def at(self, field: str | None) -> "ApiError":
+        """The same error about this field."""
+        return ApiError(self.status, self.code, self.message, field)
+
     def body(self) -> dict[str, str]:
         """The error as the response carries it."""
         return {"message": self.message, "code": self.code} | (

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from classifier.contract.decision import check_thresholds
-from classifier.contract.errors import ApiError, shortened
+from classifier.contract.errors import ApiError
+from classifier.contract.query import File, Query, Question
 from classifier.contract.schema import (
     MAX_SQUARES,
+    NOT_BASE64,
     QUERY_LISTS,
     QUERY_PARAMETERS,
     QUERY_TEXTS,
     ClassifyRequest,
     JsonObject,
     LabelSpec,
+    StoredImage,
 )
 from classifier.contract.strict_json import no_constant
 from classifier.contract.validation import (
@@ -32,23 +34,7 @@ _PIXEL = (
 )
 
 
-@dataclass(frozen=True)
-class ParsedRequest:
-    """A request, and the caller's names of its fields."""
-
-    request: ClassifyRequest
-    field_names: Mapping[str, str] = field(default_factory=dict)
-
-    def path(self, name: str, *rest: object) -> str:
-        """The caller's own path of a part of the request, such as `labels.3`, each step cut to what
-        an error can hold.
-        """
-        return ".".join(
-            (self.field_names.get(name, name), *(shortened(str(step)) for step in rest))
-        )
-
-
-def parse_json(value: JsonObject) -> ParsedRequest:
+def parse_json(value: JsonObject) -> Query:
     """Raises ApiError."""
     request = validate(ClassifyRequest, value)
     check_exactly_one(
@@ -57,10 +43,14 @@ def parse_json(value: JsonObject) -> ParsedRequest:
         "is missing; send an image: image_data, images or image_embedding.",
     )
     _check_combinations(request)
-    return ParsedRequest(request)
+    if request.images is not None:
+        return _query(request, list(map(_file, request.images, range(len(request.images)))))
+    if request.image_s3:
+        return _query(request, [request.image_s3], {"image_data": "image_s3"})
+    return _query(request, [] if request.image_data is None else [request.image_data])
 
 
-def parse_options(options: JsonObject) -> ParsedRequest:
+def parse_options(options: JsonObject) -> Query:
     """A request whose pictures come from a store: `images` holds a stand-in. Raises ApiError."""
     if named := next((name for name in PICTURE_FIELDS if name in options), None):
         raise ApiError(
@@ -72,7 +62,7 @@ def parse_options(options: JsonObject) -> ParsedRequest:
     return parse_json({**options, "images": [_PIXEL]})
 
 
-def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedRequest:
+def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> Query:
     """A request whose body is the image itself. Raises ApiError."""
     value: JsonObject = {}
     for name, texts in query.items():
@@ -91,9 +81,35 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> ParsedReque
             " classifier: ?classifier=NAME."
         )
         raise ApiError(400, "invalid_request", message, "labels")
-    request = validate(ClassifyRequest, value).model_copy(update={"image_data": image})
+    request = validate(ClassifyRequest, value)
     _check_combinations(request)
-    return ParsedRequest(request)
+    return _query(request, [image])
+
+
+def _file(file: bytes | StoredImage | None, i: int) -> File:
+    if file is None:
+        field = f"images.{i}"
+        return ApiError(400, "invalid_request", f"{field} {NOT_BASE64}", field)
+    return file
+
+
+def _query(
+    request: ClassifyRequest, files: Sequence[File], field_names: Mapping[str, str] | None = None
+) -> Query:
+    return Query(
+        question=Question.of(request),
+        images=files,
+        several=request.images is not None,
+        image_embedding=request.image_embedding,
+        classifier=request.classifier,
+        regions=request.regions or 0,
+        regions_combine=request.regions_combine,
+        min_probability=request.min_probability,
+        top_k=request.top_k,
+        embedding=request.embedding,
+        details=request.details,
+        field_names=field_names or {},
+    )
 
 
 def _check_combinations(request: ClassifyRequest) -> None:

@@ -44,6 +44,8 @@ MANIFESTS = "manifests/"
 MAP_RUNS = "map-runs/"
 EVENT_SOURCE = "clip-classifier"
 SLOT = "{}"
+# The default of negative_template.
+NEGATIVE = "no {}"
 CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # By Pillow's names. A file's content tells its format, whatever its content type says.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
@@ -387,7 +389,7 @@ class LabelSpec(ApiModel):
         AfterValidator(_negative_template),
         Field(json_schema_extra={"format": "negative template"}),
     ] = Field(
-        "no {}",
+        NEGATIVE,
         description=(
             "With `multi_label`: what stands for absence; goes through the same templates. Without"
             " `{}` one text serves all."

@@ -16,8 +16,8 @@ COMMAS = frozenset(",，、،")
 
 def check_question(question: LabelSpec, *, one_label: bool = False) -> None:
     """Checks what no field can check alone. Raises ApiError."""
-    if not one_label:
-        check_joined_labels(question, "labels")
+    if not one_label and not question.multi_label:
+        check_joined_labels(question.labels, "labels")
     check_exactly_one(
         question,
         ("labels", "categories"),
@@ -46,13 +46,13 @@ def refuse(sent: BaseModel, contradictions: Iterable[tuple[str, bool, str]]) -> 
             raise ApiError(400, "invalid_request", f"{name} {message}", name)
 
 
-def check_joined_labels(question: LabelSpec, field: str) -> None:
+def check_joined_labels(labels: Sequence[str] | None, field: str) -> None:
     """Raises ApiError for a single label that is several: it would get 1.0, and nobody would
     notice.
     """
-    if question.labels is None or len(question.labels) > 1 or question.multi_label:
+    if labels is None or len(labels) > 1:
         return
-    [label] = question.labels
+    [label] = labels
     if not COMMAS.isdisjoint(label) or (label.startswith("[") and label.endswith("]")):
         message = (
             f"{field} has one entry, {quoted(label)}, with a comma or brackets, and one label alone"

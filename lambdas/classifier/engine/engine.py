@@ -1,20 +1,21 @@
-"""From a parsed request to its answer: images and prompts to embeddings, embeddings to
+"""From a query to its answer: images and prompts to embeddings, embeddings to
 probabilities.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import ParamSpec, TypeVar, cast
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest
-from classifier.contract.schema import MAX_IMAGES, NOT_BASE64, ClassifyRequest, JsonObject
+from classifier.contract.query import File, Query
+from classifier.contract.schema import MAX_IMAGES, JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import EncodedPrompt, PromptCache
 from classifier.engine.prompts import PromptSet, check_answer_size, look_up_texts, make_prompt_set
@@ -28,8 +29,6 @@ from classifier.model.scoring import mean
 P = ParamSpec("P")
 T = TypeVar("T")
 Embedding = NDArray[np.float32]
-# Of several images, one may be what was no base64, or the reason why it can't be read.
-File = bytes | ApiError | None
 # A normalised embedding that went through JSON and float32 is this close to length 1.
 LENGTH_TOLERANCE = 1e-3
 FEWER_IMAGES = (
@@ -40,13 +39,13 @@ FEWER_IMAGES = (
 
 @dataclass(frozen=True)
 class _Job:
-    """One request on its way through the classifier."""
+    """One query on its way through the engine."""
 
-    parsed: ParsedRequest
+    query: Query
     prompt_set: PromptSet
     context: RequestContext
     budget: DecodeBudget
-    named: DeployedClassifier | None = None
+    deployed: DeployedClassifier | None = None
 
 
 class Engine:
@@ -70,46 +69,42 @@ class Engine:
         # One thread, since the decoder takes one image at a time.
         self._decoder = ThreadPoolExecutor(1)
 
-    def answer(self, parsed: ParsedRequest, context: RequestContext) -> JsonObject:
+    def answer(self, query: Query, context: RequestContext) -> JsonObject:
         """{"result": …}, or {"results": […]} for several images. Raises ApiError."""
-        named = (
-            self.registry.find(parsed.request.classifier, parsed.path("classifier"))
-            if parsed.request.classifier is not None
-            else None
-        )
-        if named:
-            parsed = named.apply_to(parsed)
-            prompt_set = named.prompt_set
-            check_answer_size(parsed.request, prompt_set, self._manifest.dimension)
+        job = self._job(query, context)
+        if query.several:
+            return {"results": self._results(job)}
+        if query.image_embedding is not None:
+            field = query.path("image_embedding")
+            rows = [self._validate_embedding(query.image_embedding, field)]
+            return self._result(job, self._embed_texts(job), rows, None)
+        image = _open(query.images[0], query.image_path(0))
+        _log_and_check([image], query.images, context)
+        decoded = self._decode(image, job)
+        [rows] = self._embed_images([decoded], job)
+        return self._result(job, self._embed_texts(job), rows, decoded)
+
+    def _job(self, query: Query, context: RequestContext) -> _Job:
+        """Raises ApiError for prompts that can't be encoded or an answer that can't be sent."""
+        deployed = None
+        if query.classifier is not None:
+            deployed = self.registry.find(query.classifier, query.path("classifier"))
+            query = replace(query, question=deployed.question)
+            prompt_set = deployed.prompt_set
+            check_answer_size(query, prompt_set, self._manifest.dimension)
         else:
-            prompt_set = make_prompt_set(parsed, self._cache, self._manifest, context)
-        request = parsed.request
+            prompt_set = make_prompt_set(query, self._cache, self._manifest, context)
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)
-        cached = len(prompt_set.prompts) if named and named.vectors else cached
+        if deployed and deployed.vectors:
+            cached = len(prompt_set.prompts)
         if cached < len(prompt_set.prompts):
             # While the image is decoded.
             self._encoders.prepare_text()
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
-        context.log |= {"classifier": request.classifier} if named else {}
-        context.log |= {"regions": request.regions} if request.regions else {}
-        job = _Job(parsed, prompt_set, context, DecodeBudget(context.seconds_left()), named)
-        if request.images is not None:
-            return {"results": list(self._results(job, cast(Sequence[File], request.images)))}
-        if request.image_embedding is not None:
-            embedding = self._validate_embedding(
-                request.image_embedding, parsed.path("image_embedding")
-            )
-            return make_result(
-                request, prompt_set, self._embed_texts(job), [embedding], None, self._manifest
-            )
-        assert request.image_data is not None
-        image = open_image(request.image_data, parsed.path("image_data"))
-        _log_and_check([image], [request.image_data], context)
-        decoded = self._decode(image, job)
-        [embeddings] = self._embed_images([decoded], job)
-        return make_result(
-            request, prompt_set, self._embed_texts(job), embeddings, decoded, self._manifest
-        )
+        context.log |= {"classifier": query.classifier} if deployed else {}
+        context.log |= {"regions": query.regions} if query.regions else {}
+        budget = DecodeBudget(context.seconds_left())
+        return _Job(query, prompt_set, context, budget, deployed)
 
     def embed(
         self, inputs: Sequence[str | bytes], context: RequestContext
@@ -136,10 +131,8 @@ class Engine:
             [text for text, _ in texts], [field for _, field in texts], self._cache, context
         )
         context.log |= {"texts": len(prompts)}
-        request = ParsedRequest(ClassifyRequest.model_construct())
-        job = _Job(
-            request, PromptSet([], [], prompts, []), context, DecodeBudget(context.seconds_left())
-        )
+        budget = DecodeBudget(context.seconds_left())
+        job = _Job(Query(), PromptSet([], [], prompts, []), context, budget)
         with context.stage("text"):
             rows = iter(self._cache.embed(prompts, context))
         decoded = []
@@ -151,56 +144,68 @@ class Engine:
         tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
         return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens
 
-    def _results(self, job: _Job, files: Sequence[File]) -> Iterator[JsonObject]:
+    def _results(self, job: _Job) -> list[JsonObject]:
         """One entry for each image; an error stays in its own entry."""
+        query = job.query
         images = [
-            capture_error(_open, file, job.parsed.path("images", i)) for i, file in enumerate(files)
+            capture_error(_open, file, query.image_path(i)) for i, file in enumerate(query.images)
         ]
-        _log_and_check(
-            [image for image in images if isinstance(image, OpenedImage)],
-            [file for file in files if isinstance(file, bytes)],
-            job.context,
-        )
-        # The next images are decoded while the last ones are encoded; when the reader stops, so
+        good = [image for image in images if isinstance(image, OpenedImage)]
+        _log_and_check(good, query.images, job.context)
+        # The next images are decoded while the last ones are encoded; once this method ends, so
         # does the decoding.
-        decoded = self._decoder.map(
-            lambda image: (
-                image if isinstance(image, ApiError) else capture_error(self._decode, image, job)
-            ),
-            images,
-        )
-        texts: LabelWeights | None = None
-        group: list[DecodedImage | ApiError] = []
-        for i, outcome in enumerate(decoded, 1):
+        decoded = self._decoder.map(partial(self._decode_or_error, job=job), images)
+        # Encoded once there is a good image: a request with nothing but bad ones encodes no prompt.
+        texts = cache(partial(self._embed_texts, job))
+        results: list[JsonObject] = []
+        batch: list[DecodedImage | ApiError] = []
+        for image in decoded:
             job.context.check_deadline(FEWER_IMAGES)
-            group.append(outcome)
-            good = [image for image in group if isinstance(image, DecodedImage)]
-            if i < len(images) and sum(map(_count, good)) < self._manifest.image.max_batch:
-                continue
-            if good:
-                # Only now, so that a request with nothing but bad images encodes no prompt.
-                texts = self._embed_texts(job) if texts is None else texts
-                job.context.check_deadline(FEWER_IMAGES)
-            embeddings = iter(self._embed_images(good, job) if good else ())
-            for image in group:
-                if isinstance(image, ApiError):
-                    yield {"error": image.body()}
-                else:
-                    assert texts is not None
-                    rows = next(embeddings)
-                    yield make_result(
-                        job.parsed.request, job.prompt_set, texts, rows, image, self._manifest
-                    )
-            group = []
+            batch.append(image)
+            if sum(map(_count, batch)) >= self._manifest.image.max_batch:
+                results += self._batch_results(batch, job, texts)
+                batch = []
+        return results + self._batch_results(batch, job, texts)
+
+    def _batch_results(
+        self,
+        batch: Sequence[DecodedImage | ApiError],
+        job: _Job,
+        texts: Callable[[], LabelWeights],
+    ) -> list[JsonObject]:
+        good = [image for image in batch if isinstance(image, DecodedImage)]
+        if not good:
+            return [{"error": err.body()} for err in batch if isinstance(err, ApiError)]
+        weights = texts()
+        job.context.check_deadline(FEWER_IMAGES)
+        rows = iter(self._embed_images(good, job))
+        return [
+            {"error": image.body()}
+            if isinstance(image, ApiError)
+            else self._result(job, weights, next(rows), image)
+            for image in batch
+        ]
+
+    def _result(
+        self,
+        job: _Job,
+        weights: LabelWeights,
+        rows: Sequence[Embedding],
+        image: DecodedImage | None,
+    ) -> JsonObject:
+        return make_result(job.query, job.prompt_set, weights, rows, image, self._manifest)
 
     def _decode(self, image: OpenedImage, job: _Job) -> DecodedImage:
         with job.context.stage("decode"):
             return image.decode(
                 self._manifest.image,
-                job.parsed.request.fit,
+                job.query.question.fit,
                 job.budget,
-                regions=job.parsed.request.regions or 0,
+                regions=job.query.regions,
             )
+
+    def _decode_or_error(self, image: OpenedImage | ApiError, job: _Job) -> DecodedImage | ApiError:
+        return image if isinstance(image, ApiError) else capture_error(self._decode, image, job)
 
     def _embed_images(self, images: Sequence[DecodedImage], job: _Job) -> list[list[Embedding]]:
         """For each image its embedding [d], the mean of its squares', and one for each different
@@ -223,12 +228,10 @@ class Engine:
     def _embed_texts(self, job: _Job) -> LabelWeights:
         """The embeddings of all prompts, or what was learned in their place."""
         with job.context.stage("text"):
-            if job.named:
-                return self.registry.vectors(job.named, job.context)
-            rows = np.stack(self._cache.embed(job.prompt_set.prompts, job.context)).astype(
-                np.float64
-            )
-            return LabelWeights(rows, self._manifest.logit_scale)
+            if job.deployed:
+                return self.registry.vectors(job.deployed, job.context)
+            rows = self._cache.embed(job.prompt_set.prompts, job.context)
+            return LabelWeights(np.stack(rows).astype(np.float64), self._manifest.logit_scale)
 
     def _validate_embedding(self, values: Sequence[float], field: str) -> Embedding:
         """Raises ApiError for an embedding that this model can't have made."""
@@ -259,22 +262,24 @@ def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 def _open(file: File, field: str) -> OpenedImage:
     if isinstance(file, ApiError):
         raise file
-    if file is None:
-        raise ApiError(400, "invalid_request", f"{field} {NOT_BASE64}", field)
+    # The entry has fetched what lies in the bucket.
+    assert isinstance(file, bytes)
     return open_image(file, field)
 
 
-def _count(image: DecodedImage) -> int:
+def _count(image: DecodedImage | ApiError) -> int:
+    if isinstance(image, ApiError):
+        return 0
     return len(image.squares) + len(image.region_squares)
 
 
 def _log_and_check(
-    images: Sequence[OpenedImage], files: Sequence[bytes], context: RequestContext
+    images: Sequence[OpenedImage], files: Sequence[File], context: RequestContext
 ) -> None:
     """Raises ApiError for too many pixels in all."""
     context.log |= {
         "images": len(images),
-        "bytes": sum(map(len, files)),
+        "bytes": sum(len(file) for file in files if isinstance(file, bytes)),
         "pixels": sum(image.pixels for image in images),
         "format": ",".join(sorted({image.format for image in images})),
     }

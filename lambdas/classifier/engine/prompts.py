@@ -3,19 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.parsing import ParsedRequest
+from classifier.contract.query import Query, Question
 from classifier.contract.schema import (
     MAX_ANSWER_BYTES,
     MAX_CHARACTERS,
     MAX_PROMPTS,
     MAX_TOTAL_CHARACTERS,
     MAX_TOTAL_LINES,
+    NEGATIVE,
     SLOT,
-    ClassifyRequest,
 )
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import Prompt, PromptCache, Templates
@@ -45,28 +44,23 @@ class PromptSet:
 
 
 def make_prompt_set(
-    parsed: ParsedRequest, cache: PromptCache, manifest: BundleManifest, context: RequestContext
+    query: Query, cache: PromptCache, manifest: BundleManifest, context: RequestContext
 ) -> PromptSet:
     """Raises ApiError for too many or too long prompts, two that are the same to the model, too
     large an answer, or lack of time.
     """
-    request = parsed.request
-    if request.categories is None:
-        assert request.labels is not None
-        names = request.labels
-        texts = request.labels
-    else:
-        names = list(request.categories)
-        texts = list(chain.from_iterable(request.categories.values()))
+    question = query.question
+    texts = question.prompts
     # Before the negatives are written out: a body holds a million short prompts, and a template can
     # make each a thousand characters.
-    _check_count(len(texts) * len(request.templates))
-    groups, fields = _group(parsed)
+    _check_count(len(texts) * len(question.templates))
+    groups, fields = _group(query)
     _check_lengths(texts, fields)
-    negative_texts = _negative_texts(request, texts, manifest)
-    _check_count(len({*texts, *negative_texts}) * len(request.templates))
-    _check_total([*texts, *negative_texts], request.templates)
-    templates = Templates(request.templates)
+    negative = question.negative_template or NEGATIVE
+    negative_texts = _negative_texts(question, negative, manifest)
+    _check_count(len({*texts, *negative_texts}) * len(question.templates))
+    _check_total([*texts, *negative_texts], question.templates)
+    templates = Templates(question.templates)
 
     def look_up(texts: Sequence[str], fields: Sequence[str], subject: str) -> list[Prompt]:
         prompts = []
@@ -77,13 +71,13 @@ def make_prompt_set(
 
     positives = look_up(texts, fields, "The label")
     _check_duplicates(positives, fields)
-    if SLOT in request.negative_template:
+    if SLOT in negative:
         negatives = look_up(negative_texts, fields, "The label in negative_template")
     else:
         negatives = look_up(negative_texts, ["negative_template"], "The text")
     _check_negatives(positives, negatives, fields)
-    prompt_set = PromptSet(names, groups, positives, negatives)
-    check_answer_size(request, prompt_set, manifest.dimension)
+    prompt_set = PromptSet(question.names, groups, positives, negatives)
+    check_answer_size(query, prompt_set, manifest.dimension)
     return prompt_set
 
 
@@ -103,39 +97,35 @@ def look_up_texts(
     return prompts
 
 
-def _group(parsed: ParsedRequest) -> tuple[list[Sequence[int]], list[str]]:
+def _group(query: Query) -> tuple[list[Sequence[int]], list[str]]:
     """The prompts' indices by name, and each prompt's path in the request."""
-    labels = parsed.request.labels
-    categories = parsed.request.categories
-    if categories is None:
-        name = parsed.path("labels")
-        count = len(labels or ())
+    if query.question.categories is None:
+        name = query.path("labels")
+        count = len(query.question.prompts)
         return [[i] for i in range(count)], [f"{name}.{i}" for i in range(count)]
     groups: list[Sequence[int]] = []
     fields: list[str] = []
-    for name, prompts in categories.items():
+    for name, prompts in query.question.categories.items():
         groups.append(range(len(fields), len(fields) + len(prompts)))
-        fields += [parsed.path("categories", name, i) for i in range(len(prompts))]
+        fields += [query.path("categories", name, i) for i in range(len(prompts))]
     return groups, fields
 
 
-def _negative_texts(
-    request: ClassifyRequest, texts: Sequence[str], manifest: BundleManifest
-) -> list[str]:
-    """Raises ApiError where the model itself judges each label alone, and so takes no negatives."""
-    if not request.multi_label:
+def _negative_texts(question: Question, template: str, manifest: BundleManifest) -> list[str]:
+    """Raises ApiError if the model itself judges each label alone, and so takes no negatives."""
+    if not question.multi_label:
         return []
     if manifest.scoring == "sigmoid":
-        if "negative_template" in request.model_fields_set:
+        if question.negative_template is not None:
             message = (
                 "negative_template has no meaning for this model, which judges each label alone by"
                 " itself; remove it."
             )
             raise ApiError(400, "invalid_request", message, "negative_template")
         return []
-    if SLOT not in request.negative_template:
-        return [request.negative_template]
-    return [request.negative_template.replace(SLOT, text) for text in texts]
+    if SLOT not in template:
+        return [template]
+    return [template.replace(SLOT, text) for text in question.prompts]
 
 
 def _check_count(count: int) -> None:
@@ -217,34 +207,32 @@ def _check_negatives(
             )
 
 
-def check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension: int) -> None:
+def check_answer_size(query: Query, prompt_set: PromptSet, dimension: int) -> None:
     """Raises ApiError for an answer that could be larger than Lambda can send."""
 
     def sizes(texts: Sequence[str]) -> list[int]:
         # The answer travels as a JSON string inside JSON, at worst with everything but ASCII
         # escaped: seven bytes for half a surrogate pair. For one image and texts of ordinary length
         # a quick bound is enough, since they can't come near the limit.
-        exact = (
-            request.images is not None or request.regions or 14 * sum(map(len, texts)) > 1_000_000
-        )
+        exact = query.several or query.regions or 14 * sum(map(len, texts)) > 1_000_000
         return [
             (len(json.dumps(json.dumps(text))) if exact else 14 * len(text) + 6) + _NUMBER_BYTES
             for text in texts
         ]
 
-    names = sum(sorted(sizes(prompt_set.names), reverse=True)[: request.top_k])
-    counted = [size + _COUNTED_BYTES for size in sizes(list(request.thresholds or ()))]
-    action = max(sizes(request.actions or ()), default=0)
+    names = sum(sorted(sizes(prompt_set.names), reverse=True)[: query.top_k])
+    counted = [size + _COUNTED_BYTES for size in sizes(list(query.question.thresholds or ()))]
+    action = max(sizes(query.question.actions or ()), default=0)
     entry = (
         300
         + names
         + sum(counted)
         + action * (len(counted) + 1)
-        + (_BOX_BYTES + names) * (request.regions or 0) ** 2
+        + (_BOX_BYTES + names) * query.regions**2
     )
-    entry += _NUMBER_BYTES * dimension if request.embedding else 0
-    entry += sum(sizes([prompt.text for prompt in prompt_set.prompts])) if request.details else 0
-    size = entry * (len(request.images) if request.images else 1)
+    entry += _NUMBER_BYTES * dimension if query.embedding else 0
+    entry += sum(sizes([prompt.text for prompt in prompt_set.prompts])) if query.details else 0
+    size = entry * (len(query.images) if query.several else 1)
     if size > MAX_ANSWER_BYTES:
         limit = MAX_ANSWER_BYTES / 1e6
         fit = MAX_ANSWER_BYTES // entry
@@ -252,5 +240,5 @@ def check_answer_size(request: ClassifyRequest, prompt_set: PromptSet, dimension
             f"The answer could take {size / 1e6:.1f} MB; at most {limit} MB can be sent. Ask for"
             f" top_k, or for fewer images: {fit} fit."
         )
-        message += " Or ask for fewer regions." if request.regions else ""
+        message += " Or ask for fewer regions." if query.regions else ""
         raise ApiError(400, "answer_too_large", message)

@@ -1,7 +1,7 @@
 """Deployed classifiers, ready to answer: their prompts checked, their vectors at hand."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierError, ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest
-from classifier.contract.schema import ClassifyRequest, JsonObject, LabelSpec
+from classifier.contract.query import Query, Question
+from classifier.contract.schema import JsonObject, LabelSpec
 from classifier.contract.validation import unknown_name
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
@@ -30,18 +30,14 @@ class LabelWeights(NamedTuple):
     lengths: NDArray[np.float64] | None = None
 
 
-@dataclasses.dataclass
+@dataclass
 class DeployedClassifier:
     """One deployed classifier. `vectors`: None until its prompts are encoded."""
 
     file: ClassifierFile
+    question: Question
     prompt_set: PromptSet
     vectors: LabelWeights | None = None
-
-    def apply_to(self, parsed: ParsedRequest) -> ParsedRequest:
-        """The request with the classifier's own question."""
-        question = {name: getattr(self.file, name) for name in LabelSpec.model_fields}
-        return dataclasses.replace(parsed, request=parsed.request.model_copy(update=question))
 
     def describe(self, name: str) -> JsonObject:
         """What `GET /classifiers` says of it: its question, so that a caller may ask it with
@@ -80,8 +76,8 @@ class Registry:
             name: _prepare(name, file, cache, manifest) for name, file in files.items()
         }
         try:
-            for named in self._by_name.values():
-                self.vectors(named, context)
+            for deployed in self._by_name.values():
+                self.vectors(deployed, context)
         except ApiError as err:
             if err.status != 503:
                 raise
@@ -93,12 +89,14 @@ class Registry:
             raise ApiError(400, "invalid_request", message, field)
         return self._by_name[name]
 
-    def vectors(self, named: DeployedClassifier, context: RequestContext) -> LabelWeights:
+    def vectors(self, deployed: DeployedClassifier, context: RequestContext) -> LabelWeights:
         """Raises a 503 ApiError when time runs out; what is encoded by then stays cached."""
-        if named.vectors is None:
-            rows = np.stack(self._cache.embed(named.prompt_set.prompts, context)).astype(np.float64)
-            named.vectors = LabelWeights(rows, self._scale)
-        return named.vectors
+        if deployed.vectors is None:
+            rows = np.stack(self._cache.embed(deployed.prompt_set.prompts, context)).astype(
+                np.float64
+            )
+            deployed.vectors = LabelWeights(rows, self._scale)
+        return deployed.vectors
 
     @property
     def names(self) -> Sequence[str]:
@@ -106,10 +104,12 @@ class Registry:
 
     def describe(self) -> JsonObject:
         """The answer to `GET /classifiers`."""
-        return {"classifiers": [named.describe(name) for name, named in self._by_name.items()]}
+        return {
+            "classifiers": [deployed.describe(name) for name, deployed in self._by_name.items()]
+        }
 
 
-@dataclasses.dataclass
+@dataclass
 class _Unencoded:
     """A bundle in the place of its encoders, for a cache that only looks up."""
 
@@ -134,22 +134,16 @@ def check_prompts(
 def _prepare(
     name: str, file: ClassifierFile, cache: PromptCache, manifest: BundleManifest
 ) -> DeployedClassifier:
-    request = ClassifyRequest.model_construct(
-        file.model_fields_set & LabelSpec.model_fields.keys(),
-        **{key: getattr(file, key) for key in LabelSpec.model_fields},
-    )
+    question = Question.of(file)
     try:
         # Looking up takes milliseconds; only encoding has a deadline.
-        prompt_set = make_prompt_set(
-            ParsedRequest(request), cache, manifest, RequestContext(lambda: 60_000)
-        )
+        context = RequestContext(lambda: 60_000)
+        prompt_set = make_prompt_set(Query(question), cache, manifest, context)
     except ApiError as err:
         raise ClassifierError(f"classifiers/{name}.json: {err.message}") from err
     if file.head is None:
-        return DeployedClassifier(file, prompt_set)
+        return DeployedClassifier(file, question, prompt_set)
     rows = np.array(file.head.floats(), np.float64).reshape(-1, manifest.dimension)
-    return DeployedClassifier(
-        file,
-        prompt_set,
-        LabelWeights(rows, file.head.scale, np.maximum(np.linalg.norm(rows, axis=1), 1e-12)),
-    )
+    lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
+    weights = LabelWeights(rows, file.head.scale, lengths)
+    return DeployedClassifier(file, question, prompt_set, weights)

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.decision import decide
-from classifier.contract.schema import ClassifyRequest, JsonObject
+from classifier.contract.query import Query
+from classifier.contract.schema import JsonObject
 from classifier.engine.prompts import PromptSet
 from classifier.engine.registry import LabelWeights
 from classifier.images.decoder import DecodedImage
@@ -15,7 +16,7 @@ from classifier.model.scoring import probabilities, rank, similarities
 
 
 def make_result(
-    request: ClassifyRequest,
+    query: Query,
     prompt_set: PromptSet,
     texts: LabelWeights,
     embeddings: Sequence[NDArray[np.float32]],
@@ -25,34 +26,35 @@ def make_result(
     """`embeddings` [d]: the image's, then one for each different box of its regions. `image` is
     None for an embedding alone.
     """
+    question = query.question
     products = [similarities(texts.rows, embedding) for embedding in embeddings]
     whole, *parts = (
         probabilities(
             texts.scale * each,
             prompt_set.groups,
-            multi_label=request.multi_label,
-            combine=request.combine,
+            multi_label=question.multi_label,
+            combine=question.combine,
             scoring=manifest.scoring,
             bias=manifest.logit_bias,
         )
         for each in products
     )
-    is_max = request.regions_combine == "max"
+    is_max = query.regions_combine == "max"
     shares = [max(column) for column in zip(whole, *parts, strict=True)] if is_max else whole
     cosines = products if texts.lengths is None else [each / texts.lengths for each in products]
     answer: JsonObject = {
-        "result": rank(prompt_set.names, shares, request.min_probability, request.top_k)
+        "result": rank(prompt_set.names, shares, query.min_probability, query.top_k)
     }
-    if request.thresholds is not None:
+    if question.thresholds is not None:
         largest = max(
             float(each[: len(prompt_set.positives)].max())
             for each in cosines[: None if is_max else 1]
         )
         complete = dict(zip(prompt_set.names, shares, strict=True))
         answer["decision"] = decide(
-            complete, request.thresholds, request.actions, largest, request.min_similarity
+            complete, question.thresholds, question.actions, largest, question.min_similarity
         )
-    if request.regions and image:
+    if query.regions and image:
         places = {name: i for i, name in enumerate(prompt_set.names)}
         by_box = dict(zip(dict.fromkeys(image.boxes), parts, strict=True))
         answer["regions"] = [
@@ -62,9 +64,9 @@ def make_result(
             }
             for box in image.boxes
         ]
-    if request.embedding:
+    if query.embedding:
         answer["embedding"] = embeddings[0].tolist()
-    if request.details:
+    if query.details:
         texts_in_order = (prompt.text for prompt in prompt_set.prompts)
         answer["similarities"] = dict(zip(texts_in_order, cosines[0].tolist(), strict=True))
         answer["model"] = {

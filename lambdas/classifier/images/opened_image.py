@@ -51,8 +51,7 @@ class OpenedImage:
         try:
             return decoder.decode(self.file, settings, fit, budget or DecodeBudget(), regions)
         except ApiError as err:
-            err.field = self.field
-            raise
+            raise err.at(self.field) from err
 
 
 def open_image(data: bytes, field: str | None = None) -> OpenedImage:
@@ -66,8 +65,7 @@ def open_image(data: bytes, field: str | None = None) -> OpenedImage:
     try:
         image_file = inspect(data)
     except ApiError as err:
-        err.field = field
-        raise
+        raise err.at(field) from err
     held = image_file.format == "WEBP" or (image_file.format == "AVIF" and image_file.alpha)
     most = MAX_HELD_PIXELS if held else MAX_PIXELS
     if image_file.width * image_file.height > most:

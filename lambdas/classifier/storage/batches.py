@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
 
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import ParsedRequest, parse_options
+from classifier.contract.parsing import parse_options
+from classifier.contract.query import Query
 from classifier.contract.schema import MAX_OBJECT_BYTES, JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
@@ -64,7 +65,7 @@ class Replaced(Exception):  # noqa: N818, it is no error
 Outcome = JsonObject | Exception
 
 
-def check(classifier: Engine, options: JsonObject, context: RequestContext) -> ParsedRequest:
+def check(classifier: Engine, options: JsonObject, context: RequestContext) -> Query:
     """The request that the options make, answered once for a picture of one pixel: so every error
     of labels, templates and sizes comes here.
 
@@ -99,7 +100,7 @@ def batch_name(items: Iterable[Item]) -> str:
 def classify_batch(
     classifier: Engine,
     model: str,
-    parsed: ParsedRequest,
+    parsed: Query,
     items: Sequence[Item],
     store: Store,
     *,
@@ -169,14 +170,13 @@ def classify_batch(
 
 
 def _answers(
-    classifier: Engine, parsed: ParsedRequest, files: list[bytes], context: RequestContext
+    classifier: Engine, parsed: Query, files: list[bytes], context: RequestContext
 ) -> list[JsonObject]:
     """Pictures that are too many for one request, by their pixels or by the answer's size, are
     halved until they fit.
     """
-    request = parsed.request.model_copy(update={"images": files})
     try:
-        answers: list[JsonObject] = classifier.answer(replace(parsed, request=request), context)[
+        answers: list[JsonObject] = classifier.answer(replace(parsed, images=files), context)[
             "results"
         ]
         return answers

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.parsing import ParsedRequest
+from classifier.contract.query import Query
 from classifier.contract.schema import MAX_OBJECT_BYTES, MAX_READ_BYTES, StoredImage
 from classifier.storage.batches import Item, Replaced
 
@@ -105,26 +105,16 @@ class Bucket:
                 Tagging={"TagSet": [{"Key": name, "Value": text} for name, text in after.items()]},
             )
 
-    def fetch(self, parsed: ParsedRequest) -> ParsedRequest:
-        """The request with the files that it names; in `images` each error stays in its own place.
+    def fetch(self, query: Query) -> Query:
+        """The query with the files that it names; of several images each keeps its own error.
         Raises ApiError.
         """
-        request = parsed.request
-        if request.image_s3 is not None:
-            file = self._checked(request.image_s3, parsed.path("image_s3", "key"))
-            names = {**parsed.field_names, "image_data": "image_s3"}
-            return replace(
-                parsed,
-                request=request.model_copy(update={"image_s3": None, "image_data": file}),
-                field_names=names,
-            )
-        stored = [i for i, file in enumerate(request.images or ()) if isinstance(file, StoredImage)]
+        stored = {i: file for i, file in enumerate(query.images) if isinstance(file, StoredImage)}
         if not stored:
-            return parsed
-        files: list[Any] = list(request.images or ())
-        fields = [parsed.path("images", i, "image_s3", "key") for i in stored]
+            return query
+        fields = [query.key_path(i) for i in stored]
         with ThreadPoolExecutor(READERS) as readers:
-            found = list(readers.map(self._stat_or_error, [files[i] for i in stored], fields))
+            found = list(readers.map(self._stat_or_error, stored.values(), fields))
             total = sum(item.size or 0 for item in found if isinstance(item, Item))
             if total > MAX_READ_BYTES:
                 message = (
@@ -132,17 +122,11 @@ class Bucket:
                     " are allowed. Send fewer."
                 )
                 raise ApiError(413, "too_large", message, "images")
-            for i, content in zip(
-                stored, readers.map(self._read_or_error, found, fields), strict=True
-            ):
-                files[i] = content
-        return replace(parsed, request=request.model_copy(update={"images": files}))
-
-    def _checked(self, stored: StoredImage, field: str) -> bytes:
-        file = self._read_or_error(self._stat_or_error(stored, field), field)
-        if isinstance(file, ApiError):
-            raise file
-        return file
+            read = dict(zip(stored, readers.map(self._read_or_error, found, fields), strict=True))
+        files = [read.get(i, file) for i, file in enumerate(query.images)]
+        if not query.several and isinstance(files[0], ApiError):
+            raise files[0]
+        return replace(query, images=files)
 
     def _stat_or_error(self, stored: StoredImage, field: str) -> Item | ApiError:
         try:
@@ -151,8 +135,7 @@ class Bucket:
                 raise _too_large(stored.key, item.size or 0)
             return item
         except ApiError as err:
-            err.field = field
-            return err
+            return err.at(field)
 
     def _read_or_error(self, item: Item | ApiError, field: str) -> bytes | ApiError:
         if isinstance(item, ApiError):
@@ -161,15 +144,10 @@ class Bucket:
             # What has replaced it since could be larger than what was counted.
             return self.read(replace(item, exact=True))[1]
         except Replaced:
-            return ApiError(
-                503,
-                "out_of_time",
-                f"{quoted(item.key)} was replaced while it was read; send it again.",
-                field,
-            )
+            message = f"{quoted(item.key)} was replaced while it was read; send it again."
+            return ApiError(503, "out_of_time", message, field)
         except ApiError as err:
-            err.field = field
-            return err
+            return err.at(field)
 
     def _is_missing(self, key: str, err: Any) -> bool:
         """S3 says 403 for a missing object to who may list under a prefix alone: such a listing
@@ -207,7 +185,7 @@ class Bucket:
             if code == "InvalidObjectState":
                 message = f"{quoted(item.key)} is in an archive's storage class; restore it first."
                 raise ApiError(403, "forbidden", message) from err
-            missing = code != "InvalidObjectState" and self._is_missing(item.key, err)
+            missing = self._is_missing(item.key, err)
             if status == 412 or (missing and item.exact):
                 raise Replaced from err
             if missing:

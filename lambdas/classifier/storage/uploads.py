@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from classifier.contract.parsing import ParsedRequest, parse_options
+from classifier.contract.parsing import parse_options
+from classifier.contract.query import Query
 from classifier.contract.schema import EVENT_SOURCE, RESULTS, JsonObject
 from classifier.engine.engine import Engine
 from classifier.storage.batches import Item, Outcome, Replaced, batch_name, classify_batch, dumps
@@ -40,7 +41,7 @@ class Uploads:
     events: Any = field(default_factory=lambda: client("events"))
 
     @cached_property
-    def _request(self) -> ParsedRequest:
+    def _request(self) -> Query:
         body = self.assets.get(self.key)
         if body is None:
             raise RuntimeError(f"There is no {self.key} in {self.assets.name}; deploy again.")
