@@ -16,7 +16,7 @@ from tests.support.requests import ROOT
 GUIDES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
-    *(ROOT / name / "README.md" for name in ("classifiers", "models/demo", "tests/integration")),
+    *(ROOT / name / "README.md" for name in ("classifiers", "models/demo", "tests/image")),
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
