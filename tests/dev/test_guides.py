@@ -1,5 +1,5 @@
-"""The commands in the guides against the Makefile, and the workflow in docs/deploy.md against what
-GitHub Actions needs.
+"""The commands in the guides against the Makefile, and the workflows against what GitHub Actions
+needs.
 """
 
 import os
@@ -26,10 +26,8 @@ VARIABLES = set(
     )
 )
 WORKFLOWS = {
-    "docs/deploy.md": re.findall(
-        r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.DOTALL
-    ),
-    "ci.yml": [(ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")],
+    path: (ROOT / path).read_text(encoding="utf-8")
+    for path in ("examples/github/deploy.yml", ".github/workflows/ci.yml")
 }
 
 
@@ -63,6 +61,12 @@ def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Pat
                 assert word in TARGETS, f"make {command}"
 
 
+def test_every_make_command_of_a_workflow_is_one_that_the_makefile_knows() -> None:
+    for text in WORKFLOWS.values():
+        for command in commands(f"```\n{text}\n```"):
+            assert command.split()[0] in TARGETS, f"make {command}"
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_file_that_a_guide_links_to_is_there_for_whoever_clones(guide: Path) -> None:
     listed = subprocess.run(
@@ -90,7 +94,7 @@ def test_the_guides_commands_are_found() -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_has_what_github_needs(name: str) -> None:
-    (text,) = WORKFLOWS[name]
+    text = WORKFLOWS[name]
     # YAML 1.1 reads the key `on` as true.
     workflow: dict[Any, Any] = yaml.safe_load(text)
     assert workflow["permissions"] == {"contents": "read"}
@@ -114,7 +118,7 @@ def test_a_workflow_has_what_github_needs(name: str) -> None:
 
 
 def test_the_deployments_variables_are_those_that_the_guide_has_you_set() -> None:
-    (text,) = WORKFLOWS["docs/deploy.md"]
+    text = WORKFLOWS["examples/github/deploy.yml"]
     guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     assert set(re.findall(r"vars\.(\w+)", text)) == {"DEPLOY_ROLE", "BUNDLE_FROM", "BUNDLE_SHA256"}
     assert all(f"`{name}`" in guide for name in re.findall(r"vars\.(\w+)", text))
