@@ -170,8 +170,8 @@ class Settings(BaseModel):
         ge=1280,
         le=10240,
         description=(
-            "1,280 to 10,240 MB, one vCPU per 1,769; the largest pictures take 700 beside the"
-            " model; new accounts are refused more than 3,008"
+            "1,280 to 10,240 MB, one vCPU per 1,769; the largest images take 700 on top of"
+            " the model; new accounts are refused more than 3,008"
         ),
     )
     timeout: int = Field(
@@ -278,7 +278,7 @@ class Settings(BaseModel):
         default=None,
         description=(
             "`none`, `create`, or the name of a bucket in the region of the deployment: runs over"
-            " its pictures ([bulk.md](bulk.md)), and `image_s3` in the API"
+            " its images ([bulk.md](bulk.md)), and `image_s3` in the API"
         ),
     )
     bulk_prefix: Prefix = Field(
@@ -290,7 +290,7 @@ class Settings(BaseModel):
     bulk_key: Key = Field(
         default=None,
         description=(
-            "`none`, or the ARN of the KMS key that encrypts `bulk_bucket`, where it isn't S3's own"
+            "`none`, or the ARN of the KMS key that encrypts `bulk_bucket`, if it isn't S3's own"
         ),
     )
     bulk_memory: int = Field(
@@ -310,17 +310,17 @@ class Settings(BaseModel):
         default=None,
         description=(
             "`none`, or a JSON file of this repository with a request's labels, categories or"
-            " classifier, and options: each new picture is classified so"
+            " classifier, and options: each new image is classified so"
         ),
     )
     upload_prefix: Prefix = Field(
         default=None,
         description=(
-            "`none` for `bulk_prefix`, or a prefix under it: where new pictures are classified"
+            "`none` for `bulk_prefix`, or a prefix under it: new images below it are classified"
         ),
     )
     upload_tags: bool = Field(
-        default=False, description="`true` or `false`: new pictures get tags with their result"
+        default=False, description="`true` or `false`: new images get tags with their result"
     )
     upload_concurrency: int = Field(
         default=2,
@@ -382,7 +382,7 @@ class Settings(BaseModel):
         if not self.bulk_bucket:
             if self.on_upload:
                 raise SettingsError(
-                    f"on_upload={self.on_upload} needs bulk_bucket: the bucket that pictures are"
+                    f"on_upload={self.on_upload} needs bulk_bucket: the bucket that images are"
                     " uploaded to."
                 )
             return
@@ -413,7 +413,7 @@ class Settings(BaseModel):
         ):
             raise SettingsError(
                 f"upload_prefix={watched or 'none'} watches {own}, where results are written: each"
-                " result would be an upload again. Set upload_prefix to the pictures' own prefix."
+                " result would be an upload again. Set upload_prefix to the images' own prefix."
             )
 
     @property
