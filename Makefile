@@ -83,12 +83,12 @@ demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=m
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
-classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat"|CLASSIFIER=name OUTPUT=results.jsonl|parquet BUNDLE=models/…
+classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat"|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE="*.gif" BUNDLE=models/…
 	@$(VENV)/bin/python -m tools.classify $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
-		$(if $(REQUEST),--request "$(REQUEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+		$(if $(REQUEST),--request "$(REQUEST)") $(if $(EXCLUDE),--exclude "$(EXCLUDE)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 EVALUATED = $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
-	$(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+	$(if $(EXCLUDE),--exclude "$(EXCLUDE)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
 
 evaluate: $(SERVES) ## how good is a classifier on labelled pictures, and which thresholds keep a promise: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--precision 0.95 --save"
 	@$(VENV)/bin/python -m tools.evaluate $(EVALUATED)
@@ -186,6 +186,9 @@ benchmark-colours: $(READY) ## measure what ignoring a colour profile changes, a
 
 benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings
 	@$(VENV)/bin/python -m dev.benchmark.promises
+
+benchmark-copies: $(READY) ## measure which near-copies of pictures are found, and which different pictures are joined
+	@$(VENV)/bin/python -m dev.benchmark.copies
 
 benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise
 	@$(VENV)/bin/python -m dev.benchmark.learn

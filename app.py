@@ -22,6 +22,8 @@ def main() -> None:
         if (region := os.environ.get("CDK_DEFAULT_REGION")) and not settings.synth_only:
             settings.check_region(region)
         bundle = Bundle.read(ROOT, settings)
+        for message in bundle.left_out:
+            print(f"classifiers=all leaves out: {message}", file=sys.stderr)
         ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
     except SettingsError as err:
         sys.exit(f"error: {err}")

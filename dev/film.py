@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tools.local.serve import MODELS, load, running
+from tools.bundles import MODELS
+from tools.local.serve import load, running
 
 OUT = Path("docs/playground.webp")
 SIZE = (1120, 890)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import client
+from folders import find_pictures
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif"}
 MAX_IMAGES = 64
 MAX_PIXELS = 100_000_000
 PROGRESS_WIDTH = 30
@@ -37,27 +37,25 @@ class Row:
     error: str = ""
 
 
-def find_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files themselves, and the images anywhere in the folders."""
+def find_files(
+    paths: Iterable[Path], exclude: Sequence[str] = ()
+) -> tuple[list[Path], Counter[str]]:
+    """The files themselves and the pictures anywhere in the folders, each once, and how many others
+    the folders have, by reason.
+    """
+    found = list[Path]()
+    others = Counter[str]()
     for path in paths:
-        if path.is_dir():
-            yield from sorted(
-                file
-                for file in path.rglob("[!.]*")
-                if file.suffix.lower() in SUFFIXES and file.is_file()
-            )
-        else:
-            yield path
+        pictures, rest = find_pictures(path, exclude) if path.is_dir() else ([path], Counter())
+        found += pictures
+        others += rest
+    return list(dict.fromkeys(found)), others
 
 
-def passed_over(paths: Iterable[Path]) -> Counter[str]:
-    """How many files in the folders are not sent, by their ending."""
-    rest = (file for path in paths if path.is_dir() for file in path.rglob("*") if file.is_file())
-    return Counter(
-        "hidden" if file.name.startswith(".") else file.suffix.lower() or "without an ending"
-        for file in rest
-        if file.name.startswith(".") or file.suffix.lower() not in SUFFIXES
-    )
+def passed_over(others: Counter[str]) -> str:
+    """One line, empty if no file was passed over."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in others.most_common())
+    return f"Passed over, not sent: {reasons}." if others else ""
 
 
 def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
@@ -180,7 +178,7 @@ def argument_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="FILE_OR_FOLDER",
-        help=f"in folders: {' '.join(sorted(SUFFIXES))}",
+        help="in folders, what is a picture by its first bytes",
     )
     parser.add_argument(
         "--labels", type=client.split_labels, default=[], help='separated by commas: "a dog,a cat"'
@@ -218,6 +216,13 @@ def argument_parser() -> argparse.ArgumentParser:
         f"large images are resized to this many pixels; default: {client.SHORT_SIDE}; use at least"
         " twice what the model sees"
     )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help='pass over files and folders such as "*.gif"; may be repeated',
+    )
     parser.add_argument("--short-side", type=int, default=client.SHORT_SIDE, help=side_help)
     return parser
 
@@ -226,33 +231,31 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     parser = argument_parser()
     arguments = parser.parse_args(argv)
     labels = [*arguments.labels, *arguments.label]
-    files = list(dict.fromkeys(find_files(arguments.paths)))
+    files, others = find_files(arguments.paths, arguments.exclude)
     if not labels:
         parser.error(
             'labels are missing: add --labels "a dog,a cat", or --label for one that contains a'
             " comma"
         )
     if not files:
-        parser.error(
-            f"there is no image in {', '.join(map(str, arguments.paths))}; these suffixes count:"
-            f" {' '.join(sorted(SUFFIXES))}"
-        )
+        where = ", ".join(map(str, arguments.paths))
+        parser.error(f"there is no image in {where}. {passed_over(others)}".rstrip())
     options = ("templates", "multi_label", "negative_template", "fit", "top_k", "min_probability")
     fields = {"labels": labels} | {
         name: getattr(arguments, name) for name in options if getattr(arguments, name) is not None
     }
     session = client.open_session(arguments.api_key, backoff)
-    warned = False
+    announced = False
 
     def call(images: list[str]) -> list[dict[str, Any]]:
-        nonlocal warned
+        nonlocal announced
         results, model = client.post(
             session, arguments.endpoint, fields | {"images": images}, "results"
         )
-        if model == "demo" and not warned:
-            warned = True
+        if not announced:
+            announced = True
             progress("")
-            print(client.DEMO_WARNING, file=sys.stderr)
+            print(client.model_line(model), file=sys.stderr)
         answers: list[dict[str, Any]] = results
         return answers
 
@@ -272,13 +275,8 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     except KeyboardInterrupt:
         print(f"Interrupted after {run.done} of {run.total} files.", file=sys.stderr)
         sys.exit(130)
-    if skipped := passed_over(arguments.paths):
-        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
-        print(
-            f"Passed over {skipped.total()} files, which are not sent: {kinds}. Sent:"
-            f" {' '.join(sorted(SUFFIXES))}",
-            file=sys.stderr,
-        )
+    if others:
+        print(passed_over(others), file=sys.stderr)
     if run.failed:
         sys.exit(f"{run.failed} of {run.total} files failed.")
 

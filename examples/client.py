@@ -151,6 +151,11 @@ def error_message(status: int, text: str) -> str:
     return f"The endpoint answered {status}: {message}{hints.get(status, '')}"
 
 
+def model_line(model: str) -> str:
+    """Says which model answers."""
+    return f"Model: {model}.{f' {DEMO_WARNING}' if model == 'demo' else ''}"
+
+
 def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
     """The file to send and its number of pixels.
 

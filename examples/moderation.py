@@ -25,8 +25,7 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     answer, model = client.ask(
         client.open_session(arguments.api_key, backoff), arguments.endpoint, body, "result"
     )
-    if model == "demo":
-        print(client.DEMO_WARNING)
+    print(client.model_line(model))
     print("Category probabilities:")
     for category, share in sorted(answer["result"].items(), key=lambda item: -item[1]):
         print(f"  {category:<10}  {share:7.2%}")

@@ -12,6 +12,8 @@ from classifier.contract.classifier_file import (
     FOLDER,
     ClassifierError,
     ClassifierFile,
+    available,
+    fitted_elsewhere,
     read_classifiers,
 )
 from classifier.engine.registry import check_prompts
@@ -21,12 +23,13 @@ from stacks.settings import Settings, SettingsError
 @dataclass(frozen=True)
 class Bundle:
     """`path` is relative to the repository's root; it is the value of the Dockerfile's argument
-    BUNDLE. `classifiers`: their files.
+    BUNDLE. `classifiers`: their files. `left_out`: a sentence for each classifier of another model.
     """
 
     path: str
     files: tuple[str, ...]
     classifiers: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, root: Path, settings: Settings) -> Self:
@@ -53,26 +56,33 @@ class Bundle:
                 " the template alone: make synth."
             )
         # The demo model may stand in for the one that classifiers were fitted on.
-        classifiers = deployed_classifiers(
+        classifiers, left_out = deployed_classifiers(
             root, settings, None if manifest.model == "demo" else manifest
         )
         files = tuple((path / name).as_posix() for name in (MANIFEST, *FILES))
-        return cls(path.as_posix(), files, tuple(f"{FOLDER}/{name}.json" for name in classifiers))
+        names = tuple(f"{FOLDER}/{name}.json" for name in classifiers)
+        return cls(path.as_posix(), files, names, tuple(left_out))
 
 
 def deployed_classifiers(
     root: Path, settings: Settings, manifest: BundleManifest | None
-) -> dict[str, ClassifierFile]:
-    """Those that the settings name, checked against the model if there is one. Raises
-    SettingsError.
+) -> tuple[dict[str, ClassifierFile], list[str]]:
+    """Those that the settings name, checked against the model if there is one. Of all, those that
+    were fitted on another model are left out, with a sentence for each. Raises SettingsError.
     """
-    names = None if settings.classifiers == "all" else settings.classifiers
+    folder = root / FOLDER
+    everything = settings.classifiers == "all"
     try:
-        files = read_classifiers(root / FOLDER, manifest, names)
+        elsewhere = fitted_elsewhere(folder, manifest) if everything and manifest else {}
+        names = [
+            name
+            for name in (available(folder) if everything else settings.classifiers)
+            if name not in elsewhere
+        ]
+        files = read_classifiers(folder, manifest, names)
         if manifest:
             check_prompts(files, root / settings.bundle, manifest)
-        return files
+        return files, list(elsewhere.values())
     except ClassifierError as err:
-        raise SettingsError(
-            f"classifiers={'all' if names is None else ','.join(names) or 'none'}: {err}"
-        ) from err
+        setting = "all" if everything else ",".join(settings.classifiers) or "none"
+        raise SettingsError(f"classifiers={setting}: {err}") from err

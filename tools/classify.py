@@ -7,7 +7,8 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing import get_context
@@ -25,9 +26,12 @@ from classifier.contract.schema import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import Item, check, classify_batch, dumps, skip_reason
+from classifier.storage.batches import check, classify_batch, dumps
+from classifier.storage.items import Item, wrong_size
+from tools.bundles import BUNDLE_HELP, announced, choose
+from tools.folders import Folder, no_picture
+from tools.folders import summary as counted
 
-DEMO = Path("models/demo")
 BATCH = 40
 # What is in a line whatever was asked; the rest of it goes into the Parquet file as JSON.
 COLUMNS = ("key", "etag", "size", "model", "result", "decision", "error", "skipped")
@@ -39,13 +43,16 @@ def unlimited() -> int:
     return 3_600_000
 
 
-class Folder:
-    """A store: keys are paths below a folder. The ETag tells a file that has changed since, without
-    reading it.
+class FolderStore:
+    """Keys are paths below a folder. The ETag tells a file that has changed since, without reading
+    it.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def skip_reason(self, item: Item) -> str | None:
+        return wrong_size(item) or no_picture(self.root / item.key)
 
     def stat(self, item: Item) -> Item:
         found = (self.root / item.key).stat()
@@ -57,15 +64,11 @@ class Folder:
         except OSError as err:
             raise ApiError(404, "not_found", f"The file can't be read: {err.strerror}.") from err
 
-    def items(self) -> Iterator[Item]:
-        for path in sorted(self.root.rglob("*")):
-            if path.is_file() and not any(
-                part.startswith(".") for part in path.relative_to(self.root).parts
-            ):
-                # A name needn't be UTF-8, but a line must be.
-                key = path.relative_to(self.root).as_posix()
-                with suppress(OSError):
-                    yield self.stat(Item(key))
+    def items(self, paths: Iterable[Path]) -> Iterator[Item]:
+        for path in paths:
+            # A file may be gone meanwhile.
+            with suppress(OSError):
+                yield self.stat(Item(path.relative_to(self.root).as_posix()))
 
 
 def classifier_of(encoders: Encoders, query: Query) -> Engine:
@@ -84,7 +87,7 @@ class Worker:
     def __init__(self, bundle: Path, folder: Path, query: Query) -> None:
         self.encoders = Encoders.load(bundle, threads=1)
         self.classifier = classifier_of(self.encoders, query)
-        self.folder = Folder(folder)
+        self.folder = FolderStore(folder)
         self.query = query
 
     def lines(self, items: Sequence[Item]) -> list[str]:
@@ -140,29 +143,39 @@ def lines_of(
 
 
 def finished(output: Path) -> set[tuple[str, str]]:
-    """Key and ETag of every line; a line that was cut off is removed."""
+    """Key and ETag of every line; a line that was cut off is removed. Exits if a line is none of
+    ours.
+    """
     done = set[tuple[str, str]]()
     whole = 0
     if not output.exists():
         return done
     with output.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 break
             whole += len(line)
-            value = json.loads(line)
-            done.add((value["key"], value["etag"]))
+            try:
+                value = json.loads(line)
+                done.add((value["key"], value["etag"]))
+            except (ValueError, KeyError, TypeError):
+                sys.exit(f"{output}, line {number} is no result of ours. Name another OUTPUT.")
     os.truncate(output, whole)
     return done
 
 
 def classify(
-    bundle: Path, folder: Path, options: JsonObject, output: Path, processes: int
+    bundle: Path,
+    folder: Path,
+    files: Sequence[Path],
+    options: JsonObject,
+    output: Path,
+    processes: int,
 ) -> tuple[int, int]:
     """Appends a line for each file that has none; how many were there, and how many are new."""
     # The same rules for a name as in the lines.
     done = finished(output)
-    items = list(Folder(folder).items())
+    items = list(FolderStore(folder).items(files))
     left = [
         item
         for item in items
@@ -238,16 +251,31 @@ def write_parquet(lines: Path, output: Path) -> None:
     partial.replace(output)
 
 
-def summary(lines: Path) -> str:
+def summary(lines: Path) -> tuple[str, Counter[str]]:
+    """What the lines hold, and why files were skipped."""
     counts = {"error": 0, "skipped": 0, "result": 0}
+    skipped = Counter[str]()
     with lines.open(encoding="utf-8") as file:
         for line in file:
             value = json.loads(line)
             counts[next(kind for kind in counts if kind in value)] += 1
-    return (
+            skipped.update([value["skipped"]] if "skipped" in value else [])
+    text = (
         f"{counts['result']:,} classified, {counts['error']:,} with an error, {counts['skipped']:,}"
         " skipped"
     )
+    return text, skipped
+
+
+def read_request(path: Path) -> JsonObject:
+    """Raises ValueError for a file that holds no JSON object, and OSError."""
+    try:
+        request = json.loads(path.read_bytes())
+    except ValueError as err:
+        raise ValueError(f"{path} is not JSON in UTF-8 ({err})") from err
+    if not isinstance(request, dict):
+        raise ValueError(f'{path} must hold a JSON object: {{"labels": ["a dog", "a cat"]}}')
+    return request
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -267,7 +295,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet"
     )
-    parser.add_argument("--bundle", type=Path, default=DEMO)
+    parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help='pass over files and folders such as "*.gif" or "2019/*"; may be repeated',
+    )
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -298,27 +333,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = {
             name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
         }
-        options |= json.loads(given.request.read_bytes()) if given.request else {}
-        encoders = Encoders.load(given.bundle, threads=1, verify_hashes=True)
+        options |= read_request(given.request) if given.request else {}
+        bundle = announced(choose(given.bundle))
+        encoders = Encoders.load(bundle, threads=1, verify_hashes=True)
         classifier = classifier_of(encoders, parse_options(options))
         check(classifier, options, RequestContext(unlimited))
     except (OSError, ValueError, BundleError, ClassifierError) as err:
         sys.exit(f"error: {err}")
     except ApiError as err:
         sys.exit(f"error: {err.message}")
-    if not any(skip_reason(item) is None for item in Folder(given.pictures).items()):
-        sys.exit(f"There is no picture in {given.pictures}.")
+    folder = Folder(given.pictures, given.exclude)
+    files = folder.files()
+    if not any(no_picture(path) is None for path in files):
+        passed_over = folder.passed_over + Counter(filter(None, map(no_picture, files)))
+        sys.exit(f"There is no picture in {given.pictures}. {counted(passed_over)}".rstrip())
     lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
     model = encoders.manifest.files["image.onnx"].sha256
     asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}
     if name := options.get("classifier"):
         asked["classifier"] = classifier.registry.find(name).file.model_dump(mode="json")
-    check_request(lines, asked)
     try:
-        before, new = classify(given.bundle, given.pictures, options, lines, given.processes)
+        lines.parent.mkdir(parents=True, exist_ok=True)
+        check_request(lines, asked)
+        before, new = classify(bundle, given.pictures, files, options, lines, given.processes)
+        text, skipped = summary(lines)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where it was.")
-    print(f"{given.output}: {summary(lines)}; {new:,} of them now, {before:,} before.")
+    except OSError as err:
+        sys.exit(f"error: {err}")
+    print(f"{given.output}: {text}; {new:,} of them now, {before:,} before.")
+    if passed_over := folder.passed_over + skipped:
+        print(counted(passed_over))
     if parquet:
         write_parquet(lines, given.output)
 

@@ -20,9 +20,11 @@ from pathlib import Path
 from classifier.contract.parsing import parse_options
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import IMAGES_A_RUN, Item, classify_batch
+from classifier.storage.batches import IMAGES_A_RUN, classify_batch
+from classifier.storage.items import Item
 from tests.support.pictures import encoded, picture
-from tools.classify import Folder, unlimited
+from tools.classify import FolderStore, unlimited
+from tools.folders import Folder
 from tools.local.serve import load, running
 
 RUNS = (1, 2, 4, 8, 16)
@@ -111,7 +113,7 @@ def images_a_run(
                 "m",
                 parsed,
                 items,
-                Folder(folder),
+                FolderStore(folder),
                 remaining_ms=unlimited,
                 images_a_run=size,
             )
@@ -135,7 +137,7 @@ def main() -> None:
         folder = Path(text) / "pictures"
         folder.mkdir()
         write(folder, given.count)
-        items = list(Folder(folder).items())
+        items = list(FolderStore(folder).items(Folder(folder).files()))
         for threads in (1, 2):
             times = images_a_run(
                 given.bundle, folder, items[: min(160, given.count)], given.rounds, threads

@@ -27,8 +27,9 @@ from classifier.contract.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E
 from classifier.engine.context import RequestContext  # noqa: E402
 from classifier.engine.engine import Engine  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402
-from classifier.storage.batches import Item, batch_name, check, classify_batch, dumps  # noqa: E402
+from classifier.storage.batches import batch_name, check, classify_batch, dumps  # noqa: E402
 from classifier.storage.bucket import Bucket  # noqa: E402
+from classifier.storage.items import Item  # noqa: E402
 from classifier.storage.uploads import Uploads  # noqa: E402
 
 # Beside the request's own fields: the default, the least, the most.

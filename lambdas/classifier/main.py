@@ -1,6 +1,7 @@
 """The API's composition root: reads the environment, loads the bundle and builds the handler."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from classifier.start import Start, begin_from_environment
@@ -22,15 +23,16 @@ def build(
     cors_origin: str = "*",
     verify_hashes: bool = False,
     classifiers: Path | None = None,
+    names: Sequence[str] | None = None,
     bucket: Bucket | None = None,
 ) -> Handler:
-    """Checks the bundle that is loading and the classifiers of a folder, and waits for both. Raises
-    BundleError and ClassifierError.
+    """Checks the bundle that is loading and the classifiers of a folder, all or those of these
+    names, and waits for both. Raises BundleError and ClassifierError.
 
     Where all classifiers are learned, the text encoder is loaded when it is first needed.
     """
     manifest = read_manifest(start.sessions.folder, verify_hashes=verify_hashes)
-    files = read_classifiers(classifiers, manifest) if classifiers else {}
+    files = read_classifiers(classifiers, manifest, names) if classifiers else {}
     encoders = Encoders.of(
         start.sessions,
         manifest,

@@ -24,6 +24,7 @@ from tests.support.requests import ROOT, base64_of
 from tools.local.serve import running
 
 SAMPLES = ROOT / "examples" / "images"
+MODEL_LINE = f"Model: demo. {client.DEMO_WARNING}\n"
 LABELS = ["a dog", "a pizza", "stars, of any colour"]
 LABEL_OPTIONS = ["--labels", "a dog,a pizza", "--label", LABELS[2]]
 
@@ -70,11 +71,9 @@ def test_a_folder_is_answered_like_single_requests_and_only_a_broken_file_fails(
     assert [row["result"] for row in rows[1:]] == [answer["result"] for answer in expected]
     assert rows[0]["error"] == "The PNG image is damaged or truncated; send the whole file."
     assert code == "1 of 4 files failed."
-    warning, skipped = err.splitlines()
-    assert warning == client.DEMO_WARNING
-    assert skipped.startswith("Passed over 2 files, which are not sent: 1 ")
-    assert "1 .txt" in skipped
-    assert "1 hidden" in skipped
+    model, skipped = err.splitlines()
+    assert f"{model}\n" == MODEL_LINE
+    assert skipped == "Passed over, not sent: 1 hidden, 1 suffix .txt."
 
 
 def test_the_table_is_ranked_and_the_csv_keeps_the_order_of_the_labels(
@@ -323,7 +322,7 @@ def test_endpoint_and_key_come_from_the_environment_and_a_file_gets_no_progress_
             CLIP_ENDPOINT=url,
             CLIP_API_KEY="secret",
         )
-    assert (done.returncode, done.stderr) == (0, client.DEMO_WARNING + "\n")
+    assert (done.returncode, done.stderr) == (0, MODEL_LINE)
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         f"examples/images/{path.name}" for path in sorted(SAMPLES.iterdir())
     ]
@@ -411,10 +410,7 @@ def test_an_interrupted_run_prints_its_rows_and_its_progress(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert [row["file"] for row in json.loads(out)] == ["examples/images/dog.jpg"]
-    assert (
-        err
-        == f"{client.DEMO_WARNING}\nInterrupted after 1 of {len(list(SAMPLES.iterdir()))} files.\n"
-    )
+    assert err == f"{MODEL_LINE}Interrupted after 1 of {len(list(SAMPLES.iterdir()))} files.\n"
 
 
 @pytest.mark.parametrize("form", classify.OUTPUTS)
@@ -441,4 +437,4 @@ def test_a_closed_pipe_ends_the_run_quietly(handler: Handler, form: str) -> None
         )
     os.close(writing)
     assert done.returncode == 1
-    assert done.stderr in ("", client.DEMO_WARNING + "\n")
+    assert done.stderr in ("", MODEL_LINE)

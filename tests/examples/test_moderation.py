@@ -20,8 +20,8 @@ def test_one_call_gives_all_categories_best_first(deployed: Handler) -> None:
             "examples/moderation.py", "--endpoint", url, "--image", "examples/images/pizza.jpg"
         )
     assert done.returncode == 0, done.stderr
-    warning, title, *rows, decision = done.stdout.splitlines()
-    assert "nothing about photographs" in warning
+    model, title, *rows, decision = done.stdout.splitlines()
+    assert model.startswith("Model: demo. ") and "nothing about photographs" in model
     assert decision.startswith("No decision: the classifier moderation has no thresholds.")
     assert title == "Category probabilities:"
     shares = [float(row.split()[1].rstrip("%")) for row in rows]

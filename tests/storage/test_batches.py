@@ -5,7 +5,8 @@ import threading
 from classifier.contract.parsing import parse_options
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import MAX_HELD_BYTES, Item, batch_name, classify_batch, skip_reason
+from classifier.storage.batches import MAX_HELD_BYTES, batch_name, classify_batch
+from classifier.storage.items import Item, skip_reason
 from tests.support.pictures import encoded, picture
 
 
@@ -34,6 +35,9 @@ class Memory:
     def __init__(self, data: bytes, *, knows_sizes: bool) -> None:
         self.data = data
         self.knows_sizes = knows_sizes
+
+    def skip_reason(self, item: Item) -> str | None:
+        return skip_reason(item)
 
     def stat(self, item: Item) -> Item:
         return Item(item.key, "e", len(self.data))
@@ -71,9 +75,20 @@ def test_what_is_no_picture_is_told_by_name_and_size() -> None:
     assert {key: skip_reason(Item(key, "e", 5)) for key in skipped} == skipped
     assert skip_reason(Item("a.jpg", "e", 0)) == "empty"
     assert skip_reason(Item("a.jpg", "e", 50_000_001)) == "more than 50 MB"
-    assert [
-        key for key in ("a.JPG", "a", "a.b/c", ".jpg", "a.avif") if skip_reason(Item(key))
-    ] == []
+    assert [key for key in ("a.JPG", "a", "a.b/c", "jpg", "a.avif") if skip_reason(Item(key))] == []
+
+
+def test_what_lies_in_a_hidden_folder_or_in_a_waste_bin_below_the_prefix_is_skipped() -> None:
+    skipped = {
+        "photos/.trash/a.jpg": "hidden",
+        "photos/._a.jpg": "hidden",
+        "photos/@eaDir/a.jpg/thumb.jpg": "in @eaDir",
+        "photos/#Recycle/a.jpg": "in #Recycle",
+        "photos/Thumbs.db": "in Thumbs.db",
+    }
+    assert {key: skip_reason(Item(key, "e", 5), "photos/") for key in skipped} == skipped
+    assert skip_reason(Item(".ours/a.jpg", "e", 5), ".ours/") is None
+    assert skip_reason(Item(".ours/a.jpg", "e", 5)) == "hidden"
 
 
 def test_a_batchs_name_depends_on_its_keys_and_etags_and_not_on_their_order() -> None:

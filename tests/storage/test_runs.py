@@ -400,7 +400,7 @@ def test_the_definition_leaves_an_express_child_time_for_every_attempt(s3: Any) 
 def test_out_of_time_is_a_line_for_each_picture_that_is_left(s3: Any, encoders: Encoders) -> None:
     from classifier.contract.parsing import parse_options
     from classifier.engine.engine import Engine
-    from classifier.storage.batches import Item
+    from classifier.storage.items import Item
 
     fill(3)
     bucket = Bucket(BUCKET, "images/")

@@ -21,9 +21,10 @@ import requests
 from classifier.api.handler import Handler
 from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT
+from tools.bundles import choose
 from tools.local.demo import classify
 from tools.local.gateway import Limits
-from tools.local.serve import Protocol, choose, running
+from tools.local.serve import Protocol, running
 
 JSON = {"Content-Type": "application/json"}
 
@@ -234,18 +235,18 @@ def test_one_request_at_a_time_reaches_the_handler() -> None:
 def test_the_only_real_bundle_is_chosen_and_several_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert choose(tmp_path, None) == tmp_path / "demo"
+    assert choose(None, tmp_path) == tmp_path / "demo"
     for name in ("demo", "one"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "bundle.json").touch()
-    assert choose(tmp_path, None) == tmp_path / "one"
+    assert choose(None, tmp_path) == tmp_path / "one"
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "bundle.json").touch()
     with pytest.raises(SystemExit) as caught:
-        choose(tmp_path, None)
+        choose(None, tmp_path)
     assert caught.value.code == 2
     assert f"BUNDLE={tmp_path / 'two'}" in capsys.readouterr().err
-    assert choose(tmp_path, tmp_path / "two") == tmp_path / "two"
+    assert choose(tmp_path / "two", tmp_path) == tmp_path / "two"
 
 
 def test_bytes_that_are_no_utf_8_are_lost_without_a_binary_content_type() -> None:

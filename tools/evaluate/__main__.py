@@ -9,6 +9,7 @@ from pathlib import Path
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifier_file import ClassifierError
 from classifier.contract.schema import JsonObject
+from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.evaluate.classifier_file import Judged, from_options, open_classifier, path_of, save
 from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import CACHE, Cache
@@ -17,7 +18,6 @@ from tools.evaluate.judging.judgement import judge
 from tools.evaluate.pictures import PicturesError
 from tools.evaluate.report.page import write_report
 from tools.evaluate.scores import Bundle, Source
-from tools.local.serve import MODELS, choose
 
 REPORT = Path("build/report.html")
 FIELDS = ("templates", "multi_label", "negative_template", "fit")
@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         metavar="NAME",
         help="write thresholds into the classifier's file; with labels, into a new one",
+    )
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN", help='pass over files and folders such as "*.gif"; may be repeated'
     )
     parser.add_argument("--report", type=Path, default=REPORT, help=f"default: {REPORT}")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"where embeddings are kept; default: {CACHE}")
@@ -99,7 +102,7 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
         wanted = Wanted.of(given, judged[0])
         source = open_source()
         with Cache(given.cache) as cache:
-            material = gather(source, given.pictures, judged, cache)
+            material = gather(source, given.pictures, judged, cache, given.exclude)
         judgement = judge(material, wanted, source.manifest)
         print(judgement.text())
         write_report(given.report, judgement.report())
@@ -125,11 +128,11 @@ def run_locally(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None, run: Callable[[argparse.Namespace, Callable[[], Source]], None]
 ) -> None:
     """With a bundle of this machine."""
-    parser.add_argument("--bundle", type=Path, help="default: the only one in models, else the demo")
+    parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}")
     given = parser.parse_args(argv)
-    run(given, lambda: Bundle(choose(MODELS, given.bundle), given.processes))
+    run(given, lambda: Bundle(announced(choose(given.bundle)), given.processes))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

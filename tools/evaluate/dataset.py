@@ -14,9 +14,11 @@ from classifier.contract.classifier_file import ClassifierError, ClassifierFile
 from classifier.engine.registry import Registry
 from classifier.model.scoring import Floats
 from tools.evaluate.classifier_file import Judged, usable
+from tools.evaluate.copies import near_copies
 from tools.evaluate.embeddings import Cache, Outcome
 from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth
 from tools.evaluate.scores import Source, score
+from tools.folders import summary
 
 # Of broken files.
 LISTED = 10
@@ -48,7 +50,7 @@ class Material:
     notes: list[str]
 
 
-def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache) -> Material:
+def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache, exclude: Sequence[str] = ()) -> Material:
     """Judges all classifiers on the same pictures. Raises PicturesError and ClassifierError."""
     names, notes = judged[0].names, list[str]()
     files = []
@@ -64,19 +66,20 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache)
     # So that what is wrong with a wording costs no picture.
     keys = [f"{i}: {each.name}" for i, each in enumerate(judged)]
     prepared = _prepare(source, dict(zip(keys, files, strict=True)))
-    pictures, passed_over = read_pictures(folder, names)
-    if passed_over:
-        notes.append("Passed over: " + ", ".join(f"{count:,} {reason}" for reason, count in passed_over.most_common()) + ".")
+    pictures, passed_over = read_pictures(folder, names, exclude)
+    notes += filter(None, [summary(passed_over)])
     hashes, broken = cache.hashes([picture.path for picture in pictures])
     multi_label = all(file.multi_label for file in files)
     pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
     if copies:
         are = "copy of another picture is" if len(copies) == 1 else "copies of other pictures are"
         notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
+    places = {picture.path: f" ({picture.place})" for picture in pictures if picture.place}
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
     kept = [picture for picture in pictures if hashes[picture.path] not in learned_from]
     if len(kept) < len(pictures):
         notes.append(f"{len(pictures) - len(kept):,} pictures are left out, since the classifier learned from them.")
+    taught = {hashes[picture.path]: picture.path for picture in pictures if hashes[picture.path] in learned_from}
     contents = {hashes[picture.path]: picture.path for picture in kept}
     by_fit: dict[object, dict[str, Outcome]] = {}
     for file in files:
@@ -85,14 +88,23 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache)
     for outcomes in by_fit.values():
         broken |= {contents[content]: outcome for content, outcome in outcomes.items() if isinstance(outcome, str)}
     kept = [picture for picture in kept if picture.path not in broken]
-    notes += _broken_notes(broken)
+    notes += _broken_notes({path: reason + places.get(path, "") for path, reason in broken.items()})
+    small = cache.small_versions({hashes[picture.path]: picture.path for picture in kept} | taught, learned_from)
+    known = [hashes[picture.path] for picture in kept]
+    copies_of = near_copies([small.get(content) for content in [*known, *sorted(learned_from)]])
+    left_out = np.isin(copies_of[: len(kept)], copies_of[len(kept) :])
+    if left_out.any():
+        notes.append(f"{left_out.sum():,} pictures are left out, since the classifier learned from near-copies of them.")
+        kept = [picture for picture, out in zip(kept, left_out, strict=True) if not out]
+    copies_of = copies_of[: len(left_out)][~left_out]
+    notes += _copies_notes(kept, copies_of)
     if not kept:
         raise PicturesError("\n".join(["No picture is left to judge by.", *notes]))
     answers = []
     for key, each, file in zip(keys, judged, files, strict=True):
         embeddings = np.stack([np.asarray(by_fit[file.fit][hashes[picture.path]]) for picture in kept])
         answers.append(answer(prepared, key, each, file, names, source.manifest, embeddings))
-    return Material(names, kept, [hashes[picture.path] for picture in kept], truth(kept, names), groups(kept), answers, notes)
+    return Material(names, kept, [hashes[picture.path] for picture in kept], truth(kept, names), groups(kept, copies_of), answers, notes)
 
 
 def answer(
@@ -117,6 +129,23 @@ def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
     except ClassifierError as err:
         # The number that tells the two apart is no part of a file's name.
         raise ClassifierError(re.sub(r"^classifiers/\d+: (.*?)\.json: ", r"\1: ", str(err))) from err
+
+
+def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> list[str]:
+    """Which pictures are near-copies, unless the CSV file says to which group they belong."""
+    found: dict[int, list[Path]] = {}
+    for picture, number in zip(pictures, copies.tolist(), strict=True):
+        if not picture.group:
+            found.setdefault(number, []).append(picture.path)
+    sets = [paths for paths in found.values() if len(paths) > 1]
+    if not sets:
+        return []
+    first = f"{sum(map(len, sets)):,} pictures are near-copies (thumbnails, re-encodings, neighbouring frames): {len(sets):,}"
+    lines = [
+        f"  {paths[0]}, {paths[1]}" + (f" and {len(paths) - 2:,} more" if len(paths) > 2 else "") for paths in sets[:LISTED]
+    ]
+    more = [f"… and {len(sets) - LISTED:,} more."] if len(sets) > LISTED else []
+    return [f"{first} {'group' if len(sets) == 1 else 'groups'}, each of which counts as one piece of evidence:", *lines, *more]
 
 
 def _broken_notes(broken: Mapping[Path, str]) -> list[str]:

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.schema import Fit
-from classifier.storage.batches import Item
+from classifier.storage.items import Item
 from tools.classify import lines_of
+from tools.evaluate.copies import SIDE, Pixels, small_versions
 
 CACHE = Path("build/embeddings.sqlite3")
 # A file that was written so shortly before may be written again without another time of change.
@@ -29,6 +30,7 @@ HASHED_AT_ONCE = 500
 LASTING = ("invalid_image", "unsupported_media_type", "too_large")
 TABLES = """
 create table if not exists files (path blob primary key, size integer, mtime_ns integer, sha256 text) without rowid;
+create table if not exists small (sha256 text primary key, pixels blob) without rowid;
 create table if not exists pictures (model text, sha256 text, embedding blob, error text, primary key (model, sha256)) without rowid;
 """
 # float32 [d], or why there is none.
@@ -79,6 +81,24 @@ class Cache:
             query = "select embedding, error from pictures where model = ? and sha256 = ?"
             for embedding, error in self._database.execute(query, (model, content)):
                 found[content] = error or np.frombuffer(embedding, "<f4").astype(np.float32)
+        return found
+
+    def small_versions(self, files: Mapping[str, Path], others: Iterable[str] = ()) -> dict[str, Pixels]:
+        """uint8 [SIDE, SIDE, 3] of each picture by the sha256 of its content, made where it is new, without broken ones; and of
+        `others` where they were made before.
+        """
+        found = dict[str, Pixels]()
+        query = "select pixels from small where sha256 = ?"
+        for content in {*files, *others}:
+            for (pixels,) in self._database.execute(query, [content]):
+                found[content] = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE, 3)
+        contents = [content for content in files if content not in found]
+        for start in range(0, len(contents), HASHED_AT_ONCE):
+            new = small_versions({content: files[content] for content in contents[start : start + HASHED_AT_ONCE]})
+            found |= new
+            with self._database:
+                rows = [(content, pixels.tobytes()) for content, pixels in new.items()]
+                self._database.executemany("insert or replace into small values (?, ?)", rows)
         return found
 
     def store(self, model: str, outcomes: Mapping[str, Outcome]) -> None:

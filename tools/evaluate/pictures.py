@@ -1,6 +1,9 @@
 """Labelled pictures: from a folder for each label, or from a CSV file."""
 
+import codecs
 import csv
+import io
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +15,23 @@ from numpy.typing import NDArray
 
 from classifier.contract.errors import quoted
 from classifier.contract.validation import unknown_name
-from classifier.storage.batches import Item, skip_reason
+from tools.folders import EXCLUDED, Folder, count, no_picture, summary
 
 # The folder, or the label in a CSV file, of pictures that show none of the names.
 OTHER = "_other"
-HEADER = ("path", "label", "group")
+# The columns of a CSV file by position, and the names that a header may give them.
+COLUMNS = {
+    "path": {"path", "file", "filename", "filepath", "image", "imagepath"},
+    "label": {"label", "labels", "class"},
+    "group": {"group"},
+}
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+NO_SPLIT = (
+    "Remove the column, or name it group if pictures with the same value belong together, such as "
+    "frames of one video. To judge one part of the pictures, keep only its lines."
+)
+HEADER = "A header names its columns path, label and, if you like, group."
+SEPARATORS = 'save it as CSV in UTF-8 with commas (in Excel: "CSV UTF-8"); semicolons separate labels'
 
 
 class PicturesError(Exception):
@@ -26,19 +41,20 @@ class PicturesError(Exception):
 @dataclass(frozen=True)
 class Labelled:
     """A picture and the names that it shows: none where it shows something else. Pictures of one `group` belong together, such as
-    frames of one video; without one, a picture stands for itself."""
+    frames of one video; without one, near-copies do. `place`: the line of a CSV file that names it."""
 
     path: Path
     labels: frozenset[str]
     group: str | None = None
+    place: str = ""
 
 
-def read_pictures(source: Path, names: Sequence[str]) -> tuple[list[Labelled], Counter[str]]:
+def read_pictures(source: Path, names: Sequence[str], exclude: Sequence[str] = ()) -> tuple[list[Labelled], Counter[str]]:
     """The pictures, by path, and how many files were passed over, by reason. `names`: what the classifier knows. Raises PicturesError."""
     # macOS writes é in a folder's name as two characters.
     known = {unicodedata.normalize("NFC", name): name for name in (*names, OTHER)}
     if source.is_dir():
-        found, passed_over = _from_folders(source, known)
+        found, passed_over = _from_folders(source, known, exclude)
     elif source.is_file():
         found, passed_over = list(_from_csv(source, known)), Counter()
     else:
@@ -46,51 +62,101 @@ def read_pictures(source: Path, names: Sequence[str]) -> tuple[list[Labelled], C
     if not found:
         folders = ", ".join(map(quoted, [*list(names)[:3], OTHER]))
         raise PicturesError(
-            f"There is no picture in {source}. Make a folder for each label in it ({folders}), or name a CSV file of path,label."
+            f"There is no picture in {source}. Make a folder for each label in it ({folders}), or name a CSV file of path,label. "
+            + summary(passed_over)
         )
     return sorted(found, key=lambda picture: picture.path), passed_over
 
 
-def _from_folders(source: Path, known: Mapping[str, str]) -> tuple[list[Labelled], Counter[str]]:
-    found, passed_over = list[Labelled](), Counter[str]()
-    for path in source.rglob("*"):
-        folder, *rest = path.relative_to(source).parts
-        if not path.is_file() or any(part.startswith(".") for part in (folder, *rest)):
-            continue
-        if reason := skip_reason(Item(path.name)):
-            passed_over[reason] += 1
-        elif not rest:
-            passed_over["beside the labels' folders"] += 1
+def _from_folders(
+    source: Path, known: Mapping[str, str], exclude: Sequence[str]
+) -> tuple[list[Labelled], Counter[str]]:
+    """Each label's folder is read by itself, so that a link may bring the same pictures under two labels."""
+    found, passed_over, top = list[Labelled](), Counter[str](), Folder(source, exclude)
+    for path in sorted(source.iterdir()):
+        named = unicodedata.normalize("NFC", path.name) in known
+        reason = top.reason(path)
+        if reason == EXCLUDED or (reason and not named):
+            passed_over[reason] += count(path)
+        elif path.is_dir():
+            folder = Folder(path, exclude, source)
+            pictures = folder.pictures()
+            passed_over += folder.passed_over
+            if pictures:
+                name = _known(path.name, known, f"The folder {path} has the name")
+                found += [Labelled(picture, frozenset([name]) - {OTHER}) for picture in pictures]
+        elif named and not path.exists():
+            raise PicturesError(f"The link {path} leads nowhere; mend or remove it.")
         else:
-            name = _known(folder, known, f"The folder {source / folder} has the name")
-            found.append(Labelled(path, frozenset([name]) - {OTHER}))
+            passed_over[no_picture(path) or "beside the labels' folders"] += 1
     return found, passed_over
 
 
 def _from_csv(source: Path, known: Mapping[str, str]) -> Iterator[Labelled]:
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise PicturesError(f"{source} can't be read as CSV in UTF-8 ({err}).") from err
-    for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in line]
-        if not any(cells) or (number == 1 and cells[0].lower() == HEADER[0]):
-            continue
+    rows = _rows(source)
+    header = _columns(rows[0][1], known, f"{source}, line {rows[0][0]}") if rows else None
+    columns = header or dict(zip(COLUMNS, range(3), strict=True))
+    if not header and {cells[2].lower() for _, cells in rows if len(cells) > 2} - {""} <= SPLITS:
+        third = [place for place, cells in rows if len(cells) > 2 and cells[2]]
+        if third:
+            raise PicturesError(f"{source}, line {third[0]} has a split in the third column. {NO_SPLIT}")
+    for number, cells in rows[1:] if header else rows:
         place = f"{source}, line {number}"
-        if not 2 <= len(cells) <= len(HEADER) or not cells[0]:
-            raise PicturesError(f"{place} must be path,label or path,label,group: {quoted(','.join(line))}.")
-        labels = [label.strip() for label in cells[1].split(";")]
-        names = frozenset(_known(label, known, f"{place} has the label") for label in labels if label) or {OTHER}
+        if not max(columns["path"], columns["label"]) < len(cells) <= max(3, len(columns)) or not cells[columns["path"]]:
+            hint = f"; {SEPARATORS}" if len(cells) == 1 and re.search("[;\t]", cells[0]) else ""
+            raise PicturesError(f"{place} must be path,label or path,label,group: {quoted(','.join(cells))}{hint}.")
+        labels = [label.strip() for label in cells[columns["label"]].split(";")]
+        hint = "" if header or number > 1 else f" If this line is meant as a header: {HEADER}"
+        names = frozenset(_known(label, known, f"{place} has the label", hint) for label in labels if label) or {OTHER}
         if OTHER in names and len(names) > 1:
             raise PicturesError(f"{place} has {OTHER}, none of the labels, beside a label; remove one of them.")
-        yield Labelled(source.parent / cells[0], frozenset(names) - {OTHER}, (cells[2] if len(cells) > 2 else "") or None)
+        group = columns.get("group", len(cells))
+        path = source.parent / cells[columns["path"]]
+        if "\\" in cells[columns["path"]] and not path.exists():
+            path = source.parent / cells[columns["path"]].replace("\\", "/")
+        yield Labelled(path, frozenset(names) - {OTHER}, cells[group] or None if group < len(cells) else None, place)
 
 
-def _known(text: str, known: Mapping[str, str], subject: str) -> str:
+def _rows(source: Path) -> list[tuple[int, list[str]]]:
+    """The lines that aren't empty, by their number, without spaces around their cells. Raises PicturesError."""
+    try:
+        data = source.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise PicturesError(f"{source} is in UTF-16; {SEPARATORS}.")
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
+    except UnicodeDecodeError as err:
+        number = data[: err.start].count(b"\n") + 1
+        raise PicturesError(f"{source}, line {number} isn't in UTF-8; {SEPARATORS}.") from err
+    except (OSError, csv.Error) as err:
+        raise PicturesError(f"{source} can't be read as CSV in UTF-8 ({err}).") from err
+    for _, cells in lines:
+        # Excel writes the empty cells behind the last column, too.
+        while len(cells) > len(COLUMNS) and not cells[-1]:
+            cells.pop()
+    return [(number, cells) for number, cells in lines if any(cells)]
+
+
+def _columns(cells: Sequence[str], known: Mapping[str, str], place: str) -> dict[str, int] | None:
+    """Where a header has its columns; None if the first line is none. Raises PicturesError for a header that isn't clear."""
+    cells = [cell for i, cell in enumerate(cells) if any(cells[i:])]
+    names = [re.sub(r"[\s_-]", "", cell.lower()) for cell in cells]
+    kinds = [next((kind for kind, words in COLUMNS.items() if name in words), None) for name in names]
+    if not any(kind == "path" or (kind and cell not in known) for kind, cell in zip(kinds, cells, strict=True)):
+        return None
+    for cell, kind in zip(cells, kinds, strict=True):
+        if kind is None or kinds.count(kind) > 1:
+            wrong = "is there twice" if kind else "means nothing here"
+            raise PicturesError(f"{place}, the header: the column {quoted(cell)} {wrong}. {NO_SPLIT} {HEADER}")
+    if missing := {"path", "label"} - set(kinds):
+        raise PicturesError(f"{place}, the header, has no column {' and no '.join(sorted(missing))}. {HEADER}")
+    return {str(kind): number for number, kind in enumerate(kinds)}
+
+
+def _known(text: str, known: Mapping[str, str], subject: str, hint: str = "") -> str:
     found = known.get(unicodedata.normalize("NFC", text))
     if found is None:
-        raise PicturesError(f"{subject} {unknown_name(text, list(known.values()), 'label')} Pictures of none go to {OTHER}.")
+        raise PicturesError(f"{subject} {unknown_name(text, list(known.values()), 'label')} Pictures of none go to {OTHER}.{hint}")
     return found
 
 
@@ -126,7 +192,15 @@ def truth(pictures: Sequence[Labelled], names: Sequence[str]) -> NDArray[np.bool
     return np.array([[name in picture.labels for name in names] for picture in pictures], np.bool_).reshape(-1, len(names))
 
 
-def groups(pictures: Sequence[Labelled]) -> NDArray[np.int64]:
-    """A number for each picture [N], the same for those of one group."""
+def groups(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each picture [N], the same for those of one group.
+
+    `copies` [N]: the same for near-copies, which are a group unless they have one. Those without a group join that of their copy.
+    """
+    given: dict[int, str] = {}
+    for picture, copy in zip(pictures, copies.tolist(), strict=True):
+        if picture.group:
+            given.setdefault(copy, picture.group)
     numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(picture.group or picture.path, len(numbers)) for picture in pictures], np.int64)
+    keys = [picture.group or given.get(copy, copy) for picture, copy in zip(pictures, copies.tolist(), strict=True)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)

@@ -11,7 +11,8 @@ from pathlib import Path
 import requests
 
 from classifier.contract.bundle import read_manifest
-from tools.local.serve import MODELS, ONLY_DRAWINGS, load, running
+from tools.bundles import DEMO, MODELS, ONLY_DRAWINGS, announced, choose
+from tools.local.serve import load, running
 
 DRAWINGS_FOLDER = Path("examples/images")
 PHOTOGRAPHS_FOLDER = Path("examples/photographs")
@@ -76,7 +77,7 @@ def show(image: Path, answer: Answer) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=MODELS / "demo")
+    parser.add_argument("--bundle", type=Path)
     parser.add_argument("--image", type=Path)
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
     arguments = parser.parse_args()
@@ -84,8 +85,11 @@ def main() -> None:
         sys.exit(
             'For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"'
         )
-    handler = load(arguments.bundle)
-    demo = read_manifest(arguments.bundle, verify_hashes=False).name == "demo"
+    # Its samples are the demo model's, unless a bundle or an image is named.
+    named = arguments.bundle or arguments.image
+    bundle = announced(choose(arguments.bundle) if named else MODELS / DEMO)
+    handler = load(bundle, None)
+    demo = read_manifest(bundle, verify_hashes=False).name == DEMO
     folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
     images = (
         {arguments.image: arguments.labels}

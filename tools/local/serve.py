@@ -19,16 +19,20 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from classifier.contract.bundle import BundleError, read_manifest
-from classifier.contract.classifier_file import FOLDER, ClassifierError
+from classifier.contract.classifier_file import (
+    FOLDER,
+    ClassifierError,
+    available,
+    fitted_elsewhere,
+)
 from classifier.main import build
 from classifier.start import begin
+from tools.bundles import ONLY_DRAWINGS, choose
 from tools.local.gateway import Gateway, Handler, Limits
 
-MODELS = Path("models")
 CLASSIFIERS = Path(FOLDER)
 # Ctrl-C ends the process at the latest after so many seconds.
 EXIT_S = 2.5
-ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
 
 
 def listener(port: int) -> socket.socket:
@@ -108,28 +112,19 @@ def running(
         sock.close()
 
 
-def choose(models: Path, requested: Path | None) -> Path:
-    """The requested bundle, else the only real one, else the demo. Exits if there are several."""
-    if requested:
-        return requested
-    real = sorted(
-        path.parent for path in models.glob("*/bundle.json") if path.parent.name != "demo"
-    )
-    if len(real) > 1:
-        names = "".join(f"\n  BUNDLE={path}" for path in real)
-        print(f"There are several bundles; name one:{names}", file=sys.stderr)
-        raise SystemExit(2)
-    return real[0] if real else models / "demo"
-
-
-def load(bundle: Path, classifiers: Path = CLASSIFIERS) -> Handler:
-    """The handler on a bundle whose hashes hold and a folder of classifiers. Exits with what is
-    wrong with them.
+def load(bundle: Path, classifiers: Path | None = CLASSIFIERS) -> Handler:
+    """The handler on a bundle whose hashes hold and a folder of classifiers, without those that
+    were fitted on another model. Exits with what is wrong with them.
     """
     try:
-        return build(
-            begin(bundle, os.cpu_count() or 1), verify_hashes=True, classifiers=classifiers
-        )
+        start = begin(bundle, os.cpu_count() or 1)
+        names = None
+        if classifiers:
+            elsewhere = fitted_elsewhere(classifiers, read_manifest(bundle, verify_hashes=False))
+            for message in elsewhere.values():
+                print(f"Not served: {message}", file=sys.stderr)
+            names = [name for name in available(classifiers) if name not in elsewhere]
+        return build(start, verify_hashes=True, classifiers=classifiers, names=names)
     except (BundleError, ClassifierError) as err:
         sys.exit(str(err))
     except OSError as err:
@@ -180,7 +175,7 @@ def main() -> None:
     handling = logging.StreamHandler()
     handling.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handling])
-    bundle = choose(MODELS, arguments.bundle)
+    bundle = choose(arguments.bundle)
     try:
         sock = listener(arguments.port)
     except (OSError, OverflowError) as err:

@@ -166,15 +166,17 @@ def head_rows(question: LabelSpec, manifest: BundleManifest) -> int:
 
 
 def available(folder: Path) -> list[str]:
-    """The names of the files in a folder, which may be missing."""
-    return sorted(path.stem for path in folder.glob("*.json"))
+    """The names of the files in a folder, which may be missing. macOS keeps its own notes on a file
+    under the same name with `._` in front.
+    """
+    return sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
 def read_classifiers(
     folder: Path, manifest: BundleManifest | None, names: Sequence[str] | None = None
 ) -> dict[str, ClassifierFile]:
     """The classifiers of these names, or all in the folder, checked against the bundle if there is
-    one. Raises ClassifierError.
+    one. Raises ClassifierError, which lists all that don't fit the bundle.
     """
     names = available(folder) if names is None else names
     if len(names) > MAX_CLASSIFIERS:
@@ -195,8 +197,14 @@ def read_classifiers(
     files = {name: read_classifier(folder / f"{name}.json") for name in names}
     if manifest is None:
         return files
-    for name in names:
-        check_fit(files[name], manifest, folder / f"{name}.json")
+    unfit = list[str]()
+    for name, file in files.items():
+        try:
+            check_fit(file, manifest, folder / f"{name}.json")
+        except ClassifierError as err:
+            unfit.append(str(err))
+    if unfit:
+        raise ClassifierError("\n".join(unfit))
     prompts = sum(
         head_rows(file, manifest) * len(file.templates)
         for file in files.values()
@@ -257,22 +265,29 @@ def parse_classifier(value: object) -> ClassifierFile:
     return file
 
 
+def fitted_elsewhere(folder: Path, manifest: BundleManifest) -> dict[str, str]:
+    """The classifiers in a folder that were fitted on another model, and a sentence for each.
+
+    Raises ClassifierError for a file that can't be read.
+    """
+    found = {}
+    for name in available(folder):
+        path = folder / f"{name}.json"
+        if message := _other_model(read_classifier(path), manifest, path):
+            found[name] = message
+    return found
+
+
 def check_fit(file: ClassifierFile, manifest: BundleManifest, path: Path) -> None:
     """Raises ClassifierError for thresholds or a head that were fitted on another model or
     question, or a head of another shape.
     """
+    if message := _other_model(file, manifest, path):
+        raise ClassifierError(message)
     fitted = file.fitted_on
     if fitted is None:
         return
-    command = (
-        f"make {'learn' if file.head else 'evaluate'} PICTURES=... CLASSIFIER={path.stem}"
-        " OPTIONS=--save"
-    )
-    if fitted.fingerprint != manifest.fingerprint:
-        raise ClassifierError(
-            f"{path} was fitted on {fitted.model} ({fitted.fingerprint[:12]}) and can't be used"
-            f" with {manifest.name} ({manifest.fingerprint[:12]}); fit it again: {command}"
-        )
+    command = _fit_again(file, path)
     if fitted.question != (question := question_sha256(file)):
         raise ClassifierError(
             f"{path} was fitted on other labels or settings ({fitted.question[:12]}) and can't be"
@@ -286,6 +301,24 @@ def check_fit(file: ClassifierFile, manifest: BundleManifest, path: Path) -> Non
             f"{path}: head.vectors",
             command,
         )
+
+
+def _other_model(file: ClassifierFile, manifest: BundleManifest, path: Path) -> str | None:
+    fitted = file.fitted_on
+    if fitted is None or fitted.fingerprint == manifest.fingerprint:
+        return None
+    return (
+        f"{path} was fitted on {fitted.model} ({fitted.fingerprint[:12]}) and can't be used"
+        f" with {manifest.name} ({manifest.fingerprint[:12]}); fit it again:"
+        f" {_fit_again(file, path)}"
+    )
+
+
+def _fit_again(file: ClassifierFile, path: Path) -> str:
+    return (
+        f"make {'learn' if file.head else 'evaluate'} PICTURES=... CLASSIFIER={path.stem}"
+        " OPTIONS=--save"
+    )
 
 
 def _check_head(head: Head, rows: int, dimension: int, field: str, command: str) -> None:

@@ -7,59 +7,24 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
-from classifier.contract.schema import MAX_OBJECT_BYTES, JsonObject
+from classifier.contract.schema import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
+from classifier.storage.items import Item, Store
 
 T = TypeVar("T")
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".avif"))
 # How many pictures share a request to the classifier; docs/bulk.md has the measurement.
 IMAGES_A_RUN = 8
 READERS = 16
 # The most bytes of files that a batch holds at a time, read and being read; one larger file is held
 # alone.
 MAX_HELD_BYTES = 64_000_000
-
-
-@dataclass(frozen=True)
-class Item:
-    """An object of a store. `exact`: only the version that etag (and version) name counts, not what
-    has replaced it.
-    """
-
-    key: str
-    etag: str | None = None
-    size: int | None = None
-    version: str | None = None
-    exact: bool = False
-
-    @property
-    def identity(self) -> tuple[str, str | None, str | None]:
-        """The same for the same version of the same object."""
-        return self.key, self.version, self.etag
-
-
-class Store(Protocol):
-    """Where pictures lie. Both raise ApiError for what is wrong with one object, and anything else
-    where the store itself fails.
-    """
-
-    def stat(self, item: Item) -> Item:
-        """The item with its etag and size."""
-
-    def read(self, item: Item) -> tuple[Item, bytes]:
-        """The object, and the item as it was read."""
-
-
-class Replaced(Exception):  # noqa: N818, it is no error
-    """The version that an item names is gone; what has replaced it is an item of its own."""
 
 
 Outcome = JsonObject | Exception
@@ -74,21 +39,6 @@ def check(classifier: Engine, options: JsonObject, context: RequestContext) -> Q
     parsed = parse_options(options)
     classifier.answer(parsed, context)
     return parsed
-
-
-def skip_reason(item: Item) -> str | None:
-    """Why an object is no picture by its name and size, or None."""
-    name = PurePosixPath(item.key).name
-    suffix = PurePosixPath(name).suffix.lower()
-    if item.key.endswith("/"):
-        return "folder"
-    if item.size == 0:
-        return "empty"
-    if suffix and suffix not in SUFFIXES:
-        return f"suffix {suffix}"
-    if item.size is not None and item.size > MAX_OBJECT_BYTES:
-        return f"more than {MAX_OBJECT_BYTES // 1_000_000} MB"
-    return None
 
 
 def batch_name(items: Iterable[Item]) -> str:
@@ -120,7 +70,7 @@ def classify_batch(
         ):
             if isinstance(found, Exception):
                 outcomes[index] = item, _outcome(item, model, found)
-            elif reason := skip_reason(found):
+            elif reason := store.skip_reason(found):
                 outcomes[index] = found, _line(found, model, {"skipped": reason})
             else:
                 pending.append((index, found))
@@ -192,7 +142,7 @@ def _answers(
 
 
 def _stat(store: Store, item: Item) -> Item | Exception:
-    if item.size is not None or skip_reason(item):
+    if item.size is not None or store.skip_reason(item):
         return item
     return _captured(lambda: store.stat(item))
 

@@ -15,7 +15,7 @@ from typing import Any
 from classifier.contract.errors import ApiError, quoted
 from classifier.contract.query import Query
 from classifier.contract.schema import MAX_OBJECT_BYTES, MAX_READ_BYTES, StoredImage
-from classifier.storage.batches import Item, Replaced
+from classifier.storage.items import Item, Replaced, skip_reason
 
 # Tags that S3 refuses: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 MAX_TAGS = 10
@@ -47,6 +47,9 @@ class Bucket:
     @cached_property
     def s3(self) -> Any:
         return client("s3")
+
+    def skip_reason(self, item: Item) -> str | None:
+        return skip_reason(item, self.prefix)
 
     def stat(self, item: Item) -> Item:
         with self._explained(item):

@@ -12,8 +12,9 @@ from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
 from classifier.contract.schema import EVENT_SOURCE, RESULTS, JsonObject
 from classifier.engine.engine import Engine
-from classifier.storage.batches import Item, Outcome, Replaced, batch_name, classify_batch, dumps
+from classifier.storage.batches import Outcome, batch_name, classify_batch, dumps
 from classifier.storage.bucket import Bucket, client, deduplicated, tags_of
+from classifier.storage.items import Item, Replaced
 
 DETAIL_TYPE = "Image Classified"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: 256 KB an entry, and

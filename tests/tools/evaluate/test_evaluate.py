@@ -213,7 +213,7 @@ def test_broken_files_and_copies_are_counted_and_listed(evaluate: Evaluate, tmp_
     out = capsys.readouterr().out
     assert "1 broken file is left out" in out and "broken.jpg: The image is none of JPEG" in out
     assert "1 copy of another picture is left out" in out
-    assert "Passed over: 1 suffix .txt" in out
+    assert "Passed over 1 file: 1 suffix .txt." in out
 
 
 def test_several_labels_a_picture_from_a_csv_file(folder: Path, evaluate: Evaluate, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth
@@ -27,7 +29,27 @@ def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
     assert shown(pictures, tmp_path) == {
         "a dog/1.jpg": {"a dog"}, "a dog/more/2.PNG": {"a dog"}, "_other/3.webp": set(), "a cafe\u0301/7.jpg": {"a café"},
     }  # fmt: skip
-    assert passed_over == {"suffix .txt": 1, "beside the labels' folders": 1}
+    assert passed_over == {"suffix .txt": 1, "beside the labels' folders": 1, "hidden": 2}
+
+
+def test_links_to_labels_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    make(tmp_path, "all/dogs/1.jpg", "all/dogs/more/2.jpg", "pictures/a cat/3.jpg")
+    (pictures / "a dog").symlink_to(tmp_path / "all" / "dogs", target_is_directory=True)
+    (pictures / "a cat" / "loop").symlink_to(pictures, target_is_directory=True)
+    found, passed_over = read_pictures(pictures, NAMES)
+    assert shown(found, pictures) == {"a dog/1.jpg": {"a dog"}, "a dog/more/2.jpg": {"a dog"}, "a cat/3.jpg": {"a cat"}}
+    assert passed_over == {"a link to a folder that was read already": 1}
+    (pictures / "a café").symlink_to(tmp_path / "none")
+    with pytest.raises(PicturesError, match="a café leads nowhere"):
+        read_pictures(pictures, NAMES)
+
+
+def test_patterns_leave_out_files_folders_and_whole_labels(tmp_path: Path) -> None:
+    make(tmp_path, "a dog/1.jpg", "a dog/1.png", "a dog/small/2.jpg", "a cat/3.jpg")
+    found, passed_over = read_pictures(tmp_path, NAMES, ["*.png", "a dog/small", "a cat"])
+    assert shown(found, tmp_path) == {"a dog/1.jpg": {"a dog"}}
+    assert passed_over == {"excluded": 3}
 
 
 def test_a_csv_file_names_labels_and_groups(tmp_path: Path) -> None:
@@ -38,9 +60,50 @@ def test_a_csv_file_names_labels_and_groups(tmp_path: Path) -> None:
     pictures, _ = read_pictures(file, NAMES)
     assert shown(pictures, tmp_path) == {"a,1.jpg": {"a dog", "a cat"}, "b.jpg": set(), "c.jpg": {"a cat"}, "d.jpg": set()}
     assert truth(pictures, ["a cat", "a dog"]).tolist() == [[True, True], [False, False], [True, False], [False, False]]
-    first, second, *others = groups(pictures).tolist()
+    first, second, *others = groups(pictures, np.arange(4)).tolist()
     assert first == second
     assert len({first, *others}) == 3
+    assert [picture.place for picture in pictures] == [f"{file}, line {number}" for number in (2, 3, 5, 6)]
+
+
+def test_near_copies_are_a_group_unless_the_csv_file_says_otherwise() -> None:
+    pictures = [Labelled(Path(str(i)), frozenset(), group) for i, group in enumerate(["film", None, "scene", None, None, None])]
+    assert groups(pictures, np.array([0, 0, 0, 3, 3, 5])).tolist() == [0, 0, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("header", ["filename,label", "File Name,Labels", "image_path,class", "label,file", "group,image,label"])
+def test_a_header_names_the_columns_in_any_order(header: str, tmp_path: Path) -> None:
+    cells = {"label": "a dog", "labels": "a dog", "class": "a dog", "group": "film"}
+    file = tmp_path / "labels.csv"
+    row = ",".join(cells.get(name.lower(), "a.jpg") for name in header.split(","))
+    file.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    [found], _ = read_pictures(file, NAMES)
+    assert (found.path.name, found.labels, found.group) == ("a.jpg", frozenset(["a dog"]), "film" if "group" in header else None)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_what_excel_writes_is_read(end: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_bytes(end.join(['"path","label",,', '"a.jpg","a café",,', '"b.jpg","a dog",,', ""]).encode("utf-8-sig"))
+    found, _ = read_pictures(file, NAMES)
+    assert [(picture.path.name, *picture.labels) for picture in found] == [("a.jpg", "a café"), ("b.jpg", "a dog")]
+    assert found[1].place.endswith("line 3")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("path,label\na.jpg,a dog\n".encode("utf-16"), "labels.csv is in UTF-16; save it as CSV in UTF-8 with commas"),
+        ("path,label\na.jpg,a café\n".encode("cp1252"), "labels.csv, line 2 isn't in UTF-8; save it as CSV in UTF-8"),
+        (b"path;label\na.jpg;a dog\n", "semicolons separate labels"),
+        (b"a.jpg\ta dog\n", "save it as CSV in UTF-8 with commas"),
+    ],
+)
+def test_other_encodings_and_separators_are_refused_with_what_to_do(data: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_bytes(data)
+    with pytest.raises(PicturesError, match=re.escape(message)):
+        read_pictures(file, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +114,13 @@ def test_a_csv_file_names_labels_and_groups(tmp_path: Path) -> None:
         ("a.jpg,_other;a dog\n", "has _other, none of the labels, beside a label"),
         ('"a.jpg,a dog\n', "can't be read as CSV in UTF-8"),
         ("path,label\n", "There is no picture in"),
+        ("path,label,split\na.jpg,a dog,train\n", 'labels.csv, line 1, the header: the column "split" means nothing here. Remove'),
+        ("a.jpg,a dog,train\nb.jpg,a cat,test\n", "labels.csv, line 1 has a split in the third column. Remove"),
+        ("path,file,label\na.jpg,b.jpg,a dog\n", 'the column "path" is there twice'),
+        ("filepath,ground_truth\na.jpg,a dog\n", 'the header: the column "ground_truth" means nothing here'),
+        ("filename\na.jpg\n", "the header, has no column label"),
+        ("img,tag\na.jpg,a dog\n", "If this line is meant as a header: A header names its columns path, label"),
+        ("a.jpg,a dog,film,x\n", "labels.csv, line 1 must be path,label or path,label,group"),
     ],
 )
 def test_a_csv_file_that_says_nothing_clear_is_refused(lines: str, message: str, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
         path, wanted, words = target(given, judged), Wanted.of(given, judged), by_words(judged)
         source = open_source()
         with Cache(given.cache) as cache:
-            material = gather(source, given.pictures, [words], cache)
+            material = gather(source, given.pictures, [words], cache, given.exclude)
         lesson = teach(Pupil.of(source, words), material, wanted, given.hold_back)
         print(lesson.judgement.text())
         write_report(given.report, lesson.judgement.report())

@@ -1,4 +1,4 @@
-"""One inspect over an image file: its format, its size, and the parts of it that decide its pixels.
+"""One walk over an image file: its format, its size, and the parts of it that decide its pixels.
 
 Everything here is cheap and bounded: nothing is decoded, and a file of too many parts is refused.
 Metadata is left out of what the decoder gets, so that broken or huge metadata can neither fail nor
@@ -18,7 +18,7 @@ from classifier.images.formats.jpeg import read_jpeg
 from classifier.images.formats.png import read_png
 from classifier.images.formats.webp import read_webp
 
-__all__ = ["FORMATS", "ImageFile", "PixelBox", "inspect", "name_format"]
+__all__ = ["FORMATS", "ImageFile", "PixelBox", "format_of", "inspect", "name_format"]
 
 _READERS = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), read_jpeg),
@@ -34,11 +34,16 @@ _READERS = {
 FORMATS = tuple(_READERS)
 
 
+def format_of(start: bytes) -> str | None:
+    """The format whose first bytes these are."""
+    return next((name for name, (magic, _) in _READERS.items() if magic.match(start)), None)
+
+
 def inspect(data: bytes) -> ImageFile:
     """Raises ApiError for a file of another format, of too many parts or too large sides, and for a
     damaged header.
     """
-    name = next((name for name, (magic, _) in _READERS.items() if magic.match(data)), None)
+    name = format_of(data)
     if not name:
         raise ApiError(415, "unsupported_media_type", _unsupported(data))
     try:

@@ -1,0 +1,85 @@
+"""The objects of a store, and which of them are pictures by their names and sizes."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from classifier.contract.schema import MAX_OBJECT_BYTES
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".avif"))
+# Thumbnails, waste bins and snapshots of Synology, QNAP, Windows and macOS, in small letters.
+NOT_THE_OWNERS = frozenset(
+    (
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+        *("$recycle.bin", "recycler", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An object of a store. `exact`: only the version that etag (and version) name counts, not what
+    has replaced it.
+    """
+
+    key: str
+    etag: str | None = None
+    size: int | None = None
+    version: str | None = None
+    exact: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str | None, str | None]:
+        """The same for the same version of the same object."""
+        return self.key, self.version, self.etag
+
+
+class Store(Protocol):
+    """Where pictures lie. `stat` and `read` raise ApiError for what is wrong with one object, and
+    anything else where the store itself fails.
+    """
+
+    def skip_reason(self, item: Item) -> str | None:
+        """Why an object is not read, or None."""
+
+    def stat(self, item: Item) -> Item:
+        """The item with its etag and size."""
+
+    def read(self, item: Item) -> tuple[Item, bytes]:
+        """The object, and the item as it was read."""
+
+
+class Replaced(Exception):  # noqa: N818, it is no error
+    """The version that an item names is gone; what has replaced it is an item of its own."""
+
+
+def hidden(name: str) -> str | None:
+    """Why a file or folder of this name is none of its owner's pictures, or None."""
+    if name.startswith("."):
+        return "hidden"
+    return f"in {name}" if name.lower() in NOT_THE_OWNERS else None
+
+
+def wrong_size(item: Item) -> str | None:
+    """Why an object of this size is not read, or None."""
+    if item.size == 0:
+        return "empty"
+    if item.size is not None and item.size > MAX_OBJECT_BYTES:
+        return f"more than {MAX_OBJECT_BYTES // 1_000_000} MB"
+    return None
+
+
+def skip_reason(item: Item, within: str = "") -> str | None:
+    """Why an object is no picture by its name below the prefix `within` and by its size, or None.
+
+    The prefix is of the owner's choice, so it may be hidden.
+    """
+    path = PurePosixPath(item.key.removeprefix(within))
+    suffix = path.suffix.lower()
+    if item.key.endswith("/"):
+        return "folder"
+    if reason := next(filter(None, map(hidden, path.parts)), None):
+        return reason
+    if suffix and suffix not in SUFFIXES and item.size != 0:
+        return f"suffix {suffix}"
+    return wrong_size(item)

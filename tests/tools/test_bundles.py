@@ -1,0 +1,114 @@
+"""The bundle that commands take where none is named."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from classifier.contract.bundle import read_manifest
+from classifier.contract.classifier_file import ClassifierError, fitted_elsewhere, read_classifiers
+from tests.support.requests import DEMO, ROOT, Context
+from tools.bundles import ONLY_DRAWINGS, announced
+from tools.local.serve import load
+
+COMMANDS = {
+    "classify": ("tools.classify", ".", "--labels", "a dog,a cat"),
+    "evaluate": ("tools.evaluate", "pictures", "--labels", "a dog,a cat"),
+    "learn": ("tools.evaluate.learn", "pictures", "--labels", "a dog,a cat"),
+    "serve": ("tools.local.serve", "--port", "0"),
+    "demo": ("tools.local.demo", "--image", "pictures/a dog/1.jpg", "--labels", "a dog,a cat"),
+}
+
+
+def bundle(path: Path, **changes: object) -> Path:
+    """The demo's files as a bundle of another model."""
+    shutil.copytree(DEMO, path)
+    manifest = json.loads((path / "bundle.json").read_bytes()) | changes
+    (path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with the demo's bundle, and pictures of two labels."""
+    bundle(tmp_path / "models" / "demo")
+    for label in ("a dog", "a cat"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+    sample = ROOT / "examples" / "images"
+    shutil.copy(sample / "dog.jpg", tmp_path / "pictures" / "a dog" / "1.jpg")
+    shutil.copy(sample / "pizza.jpg", tmp_path / "pictures" / "a cat" / "1.jpg")
+    return tmp_path
+
+
+def run(desk: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "lambdas")])}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=desk, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_with_several_real_bundles_every_command_lists_them(command: str, desk: Path) -> None:
+    for name in ("one", "two"):
+        bundle(desk / "models" / name, model=name)
+    done = run(desk, *COMMANDS[command])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("name one:\n  BUNDLE=models/one\n  BUNDLE=models/two\n")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"serve", "learn"}))
+def test_the_only_real_bundle_is_taken_else_the_demo_and_one_line_says_so(
+    command: str, desk: Path
+) -> None:
+    done = run(desk, *COMMANDS[command])
+    assert done.stderr.count(f"Model: demo, of models/demo. {ONLY_DRAWINGS}\n") == 1
+    bundle(desk / "models" / "real", model="real", pretrained="tag")
+    done = run(desk, *COMMANDS[command])
+    assert done.stderr.count("Model: real/tag, of models/real.\n") == 1
+    assert ONLY_DRAWINGS not in done.stderr
+
+
+def test_a_damaged_bundle_is_left_to_its_loader(tmp_path: Path) -> None:
+    assert announced(tmp_path) == tmp_path
+
+
+def classifier(path: Path, fingerprint: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    labels = {"labels": ["a dog", "a cat"]}
+    fitted = {"model": "other", "fingerprint": fingerprint, "question": "0" * 64}
+    path.write_text(json.dumps(labels | ({"fitted_on": fitted} if fingerprint else {})))
+
+
+def test_classifiers_of_another_model_are_not_served_and_each_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, fingerprint in (("plain", ""), ("a", "1" * 64), ("b", "2" * 64)):
+        classifier(tmp_path / f"{name}.json", fingerprint)
+    handler = load(DEMO, tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" was fitted on other")[0] for line in lines] == [
+        f"Not served: {tmp_path / 'a.json'}",
+        f"Not served: {tmp_path / 'b.json'}",
+    ]
+    event = {"httpMethod": "GET", "path": "/classifiers", "headers": {}}
+    answer = handler(event, Context(60_000))
+    assert [found["name"] for found in json.loads(answer["body"])["classifiers"]] == ["plain"]
+
+
+def test_named_ones_of_another_model_are_refused_all_at_once(tmp_path: Path) -> None:
+    manifest = read_manifest(DEMO, verify_hashes=False)
+    for name in "ab":
+        classifier(tmp_path / f"{name}.json", "1" * 64)
+    with pytest.raises(ClassifierError) as refused:
+        read_classifiers(tmp_path, manifest, ["a", "b"])
+    assert len(str(refused.value).splitlines()) == 2
+    assert list(fitted_elsewhere(tmp_path, manifest)) == ["a", "b"]
+
+
+def test_what_macos_keeps_beside_a_file_is_no_classifier(tmp_path: Path) -> None:
+    classifier(tmp_path / "plain.json", "")
+    (tmp_path / "._plain.json").write_bytes(b"\0\x05\x16\x07")
+    assert list(read_classifiers(tmp_path, read_manifest(DEMO, verify_hashes=False))) == ["plain"]

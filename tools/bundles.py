@@ -1,0 +1,35 @@
+"""Which bundle a command takes: one rule for all of them."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from classifier.contract.bundle import BundleError, read_manifest
+
+MODELS = Path("models")
+DEMO = "demo"
+BUNDLE_HELP = "default: the only real one in models, else the demo"
+ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
+
+
+def choose(requested: Path | None, models: Path = MODELS) -> Path:
+    """The requested bundle, else the only real one, else the demo. Exits if there are several."""
+    if requested:
+        return requested
+    real = sorted(path.parent for path in models.glob("*/bundle.json") if path.parent.name != DEMO)
+    if len(real) > 1:
+        names = "".join(f"\n  BUNDLE={path}" for path in real)
+        print(f"There are several bundles; name one:{names}", file=sys.stderr)
+        raise SystemExit(2)
+    return real[0] if real else models / DEMO
+
+
+def announced(bundle: Path) -> Path:
+    """The bundle, after a line that names its model. What is wrong with it is said by whoever loads
+    it.
+    """
+    with contextlib.suppress(BundleError):
+        name = read_manifest(bundle, verify_hashes=False).name
+        warning = f" {ONLY_DRAWINGS}" if name == DEMO else ""
+        print(f"Model: {name}, of {bundle}.{warning}", file=sys.stderr)
+    return bundle

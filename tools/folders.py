@@ -1,0 +1,124 @@
+"""Which files below a folder are pictures: one rule for all tools.
+
+The examples, which stand alone, follow the same rule, and a bucket's keys follow that for folders.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from classifier.images.formats import format_of
+from classifier.storage.items import SUFFIXES, hidden
+
+# The longest that a format's first bytes are: those of an AVIF with many brands.
+START_BYTES = 128
+EXCLUDED = "excluded"
+
+
+@dataclass
+class Folder:
+    """A folder's files, and how many were passed over, by reason.
+
+    `exclude`: patterns such as `*.png` or `2019/*`, of a name or of a path below the folder.
+    `top`: the folder that was asked for, if `root` is only a part of it.
+    """
+
+    root: Path
+    exclude: Sequence[str] = ()
+    top: Path | None = None
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def pictures(self) -> list[Path]:
+        """In order of their paths. Fills `passed_over`."""
+        files = self.files()
+        reasons = [no_picture(path) for path in files]
+        self.passed_over.update(filter(None, reasons))
+        return [path for path, reason in zip(files, reasons, strict=True) if reason is None]
+
+    def files(self) -> list[Path]:
+        """All that aren't passed over by their names, in order of their paths."""
+        self.passed_over.clear()
+        files = sorted(self._files())
+        # Without the reasons of empty folders.
+        self.passed_over = +self.passed_over
+        return files
+
+    def _files(self) -> Iterator[Path]:
+        """Links to folders come last, so that a file keeps the path by which it lies there."""
+        # A link back to the top is a loop.
+        seen = {identity(self.top)} if self.top else set[tuple[int, int]]()
+        folders, links = [self.root], list[Path]()
+        while folders or links:
+            folder = folders.pop() if folders else links.pop(0)
+            try:
+                real, names = identity(folder), sorted(os.listdir(folder))
+            except OSError:
+                self.passed_over["a folder that can't be read"] += 1
+                continue
+            if real in seen:
+                self.passed_over["a link to a folder that was read already"] += 1
+                continue
+            seen.add(real)
+            for name in names:
+                path = folder / name
+                if reason := self.reason(path):
+                    self.passed_over[reason] += count(path)
+                elif path.is_dir():
+                    (links if path.is_symlink() else folders).append(path)
+                elif path.is_file():
+                    yield path
+                else:
+                    self.passed_over["a broken link" if path.is_symlink() else "no file"] += 1
+
+    def reason(self, path: Path) -> str | None:
+        """Why a file or folder is passed over by its name, or None."""
+        relative = path.relative_to(self.top or self.root).as_posix()
+        if any(
+            fnmatch(text, pattern) for pattern in self.exclude for text in (path.name, relative)
+        ):
+            return EXCLUDED
+        return hidden(path.name)
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """The same for a folder and a link to it. Raises OSError."""
+    state = folder.stat()
+    return state.st_dev, state.st_ino
+
+
+def count(path: Path) -> int:
+    """How many files are at a path that is passed over."""
+    if path.is_symlink() or not path.is_dir():
+        return 1
+    return sum(len(names) for _, _, names in os.walk(path))
+
+
+def no_picture(path: Path) -> str | None:
+    """Why a file is no picture, or None.
+
+    Its first bytes decide. One that has a picture's name alone is damaged, and one that can't be
+    read may be a picture: both go on, so that their error is reported.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(START_BYTES)
+    except OSError:
+        return None
+    suffix = path.suffix.lower()
+    if not start:
+        return "empty"
+    if format_of(start) or suffix in SUFFIXES:
+        return None
+    return f"suffix {suffix}" if suffix else "no suffix and no picture's first bytes"
+
+
+def summary(passed_over: Counter[str]) -> str:
+    """One line, empty where nothing was passed over."""
+    if not passed_over:
+        return ""
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in passed_over.most_common())
+    total = passed_over.total()
+    return f"Passed over {total:,} {'file' if total == 1 else 'files'}: {reasons}."
