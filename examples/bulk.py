@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import csv
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,13 @@ EXPRESS = 1.00 / 1e6
 EXPRESS_GB_SECOND = 0.00001667
 EXPRESS_GB = 0.064
 MANIFESTS = "manifests/"
+# Lists of other programs, by how a line begins.
+HINTS = [
+    (rb"\[", "is a JSON array: write each of its objects on a line of its own"),
+    (rb"\{", "has no key"),
+    (rb'"[^"]*"\s*,\s*"', "is of an inventory's CSV, whose second column is the URL-encoded key"),
+    (rb"", "is no JSON object"),
+]
 ENDS = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
 ATHENA = """-- One table for all runs of this deployment. A query names its run, reads that alone.
 CREATE EXTERNAL TABLE IF NOT EXISTS classified (
@@ -133,8 +141,33 @@ class Deployment:
         return float(compute + images * GET + batches * (PUT + TRANSITION + EXPRESS))
 
 
+def checked_manifest(path: Path) -> bytes:
+    """Its lines, without empty ones. Raises ValueError with the number of the first line that names
+    no key.
+    """
+    wanted = 'each line must be a JSON object, {"key": "photos/1.jpg"}'
+    kept = []
+    for number, data in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if not data.strip():
+            continue
+        try:
+            line = json.loads(data)
+        except ValueError:
+            line = data
+        if not isinstance(line, dict) or not isinstance(line.get("key"), str) or not line["key"]:
+            found = next(hint for pattern, hint in HINTS if re.match(pattern, data.strip()))
+            raise ValueError(f"{path}, line {number} {found}; {wanted}.")
+        kept.append(data.strip() + b"\n")
+    if not kept:
+        raise ValueError(f"{path} names no picture; {wanted}.")
+    return b"".join(kept)
+
+
 def start(deployment: Deployment, given: argparse.Namespace) -> None:
     request = json.loads(given.request.read_bytes()) if given.request else {}
+    if not isinstance(request, dict):
+        wanted = '{"labels": ["a dog", "a cat"]}'
+        raise ValueError(f"{given.request} must hold a JSON object: {wanted}")
     request |= {
         name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
     }
@@ -143,9 +176,8 @@ def start(deployment: Deployment, given: argparse.Namespace) -> None:
     name = given.name or datetime.now(UTC).strftime("run-%Y-%m-%d-%H%M%S")
     if given.manifest:
         key = f"{MANIFESTS}{name}.jsonl"
-        deployment.s3.put_object(
-            Bucket=deployment.bucket, Key=key, Body=given.manifest.read_bytes()
-        )
+        body = checked_manifest(given.manifest)
+        deployment.s3.put_object(Bucket=deployment.bucket, Key=key, Body=body)
         request["manifest"] = key
     else:
         request["prefix"] = given.prefix
@@ -206,6 +238,8 @@ def results(deployment: Deployment, given: argparse.Namespace) -> None:
     best: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     decided: Counter[str] = Counter()
+    for path in filter(None, (given.output, given.failed)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     failed = given.failed.open("w", encoding="utf-8") if given.failed else None
     partial = given.output.with_name(given.output.name + ".partial") if given.output else None
     out = partial.open("w", encoding="utf-8", newline="") if partial else None

@@ -1,6 +1,7 @@
 """examples/bulk.py against a run on moto, and AWS's documented answers that moto doesn't give."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -267,3 +268,34 @@ def test_the_prices_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
     for price in ("0.0000133334", "0.00001667", "0.40", "5.00", "25.00", "1.00", "0.20"):
         assert f"${price}" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("photos/1.jpg\n", "line 1 is no JSON object; each line must be"),
+        ('{"key": "a"}\n\nphotos/1.jpg\n', "line 3 is no JSON object"),
+        ('[{"key": "photos/1.jpg"}]', "line 1 is a JSON array"),
+        ('"b","photos/1%2B2.jpg"\n', "line 1 is of an inventory's CSV"),
+        ('{"Key": "a"}\n', "line 1 has no key"),
+        ('{"key": 5}\n', "line 1 has no key"),
+        ('{"key": ""}\n', "line 1 has no key"),
+        ("5\n", "line 1 is no JSON object"),
+        ("\ufffe", "line 1 is no JSON object"),
+        ("", "names no picture"),
+        ("\n \n", "names no picture"),
+    ],
+)
+def test_a_manifest_of_another_form_starts_nothing(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(f"{path}")) as refused:
+        bulk.checked_manifest(path)
+    assert message in str(refused.value)
+    assert '{"key": "photos/1.jpg"}' in str(refused.value)
+
+
+def test_empty_lines_and_what_windows_adds_are_left_out_of_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b'\xef\xbb\xbf{"key": "a"}\r\n\r\n {"key": "\xc3\xa4", "etag": "x"} ')
+    assert bulk.checked_manifest(path) == b'{"key": "a"}\n{"key": "\xc3\xa4", "etag": "x"}\n'

@@ -72,6 +72,24 @@ def lines(s3: Any, run: str) -> list[dict[str, Any]]:
     return found
 
 
+def execute(machine: dict[str, Any], given: dict[str, Any]) -> str:
+    """How an execution of a state machine of this definition ends."""
+    client = boto3.client("stepfunctions", region_name=REGION)
+    name = f"m{time.monotonic_ns()}"
+    role = f"arn:aws:iam::{ACCOUNT}:role/run"
+    made = client.create_state_machine(name=name, definition=json.dumps(machine), roleArn=role)
+    started = client.start_execution(
+        stateMachineArn=made["stateMachineArn"], name=name, input=json.dumps(given)
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        state = client.describe_execution(executionArn=started["executionArn"])
+        if state["status"] != "RUNNING":
+            return str(state["status"])
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @dataclass
 class Machine:
     """One state machine with `handler` as its function. `faults`: by the number of a batch's first

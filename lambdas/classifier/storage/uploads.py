@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
@@ -23,7 +24,7 @@ MAX_DETAIL_BYTES = 200_000
 MAX_ENTRIES = 10
 # How many names an event keeps where all of them don't fit.
 NAMES_IN_A_LARGE_EVENT = 100
-KEPT = ("id", "bucket", "key", "etag", "size", "version_id", "model")
+KEPT = ("id", "bucket", "key", "encoded_key", "etag", "size", "version_id", "model")
 logger = logging.getLogger(__name__)
 
 
@@ -145,10 +146,11 @@ def _uploaded(event: JsonObject) -> tuple[Item, str]:
 
 def _detail(bucket: str, item: Item, line: JsonObject) -> str:
     """The event's detail. `id` is the same for the same version of the same object, so that whoever
-    gets it twice can tell.
+    gets it twice can tell. `encoded_key` is URL-encoded, as S3 wants a CopySource.
     """
     identity = hashlib.sha256(json.dumps([bucket, *item.identity]).encode()).hexdigest()
-    detail = {"id": identity, "bucket": bucket, **line}
+    encoded = quote(item.key, errors="replace")
+    detail = {"id": identity, "bucket": bucket, "encoded_key": encoded, **line}
     text = dumps(detail)
     if len(text.encode()) > MAX_DETAIL_BYTES:
         best = sorted((line.get("result") or {}).items(), key=lambda pair: -pair[1])[
