@@ -4,20 +4,24 @@ VENV := .venv
 PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 EXPORT := .venv-export
-CONVERT := .venv-model
-# Each environment is made once, and again when its requirements change. SERVES is what the demo and the local server need; READY adds
-# what tests, checks and deployments need.
+SAM := build/sam
+# SERVES is installed for the demo and the local server. Each $(VENV)/group-NAME adds a group of
+# pyproject.toml, and READY is all but torch, SAM and the groups of single suites.
 SERVES := $(VENV)/serves
+TOOLS := $(VENV)/group-tools
+DEPLOYS := $(VENV)/deploys
+CONVERTS := $(VENV)/group-model
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
-CONVERT_READY := $(CONVERT)/ready
-BROWSES := $(VENV)/browses
 RUNTIME := lambdas/classifier/requirements.txt
+# pip knows the groups of pyproject.toml from 25.1 on, and an environment begins with the one of its Python.
+PIP := pip==26.1
 
 MODEL ?= ViT-B-32-quickgelu
 PRETRAINED ?= openai
 PRECISION ?= auto
-MINUTES ?= 82
+# Processes that share the tests: a number, or auto for one a core.
+WORKERS ?= auto
 
 # The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
 CDK := node_modules/.bin/cdk
@@ -32,284 +36,261 @@ CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
 # The demo bundle stands in where the bundle's content doesn't matter.
 STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
 
+# A variable's text as one word of the shell, with its dollars and quotes.
+text = '$(subst ','\'',$(value $(1)))'
+# --option with a variable's text, if the variable is set.
+option = $(if $(value $(1)),$(2) $(call text,$(1)))
+
+# The true architecture in 8 bits, with random weights: what the image weighs, without a download.
+RANDOM := build/ViT-B-32-random/bundle.json
+# Encoders in every precision, to run on both architectures.
+STEPS := build/steps/inputs.npz
+
+# Suites of tests, benchmarks and data by name: what each needs, and how it runs if not as the rest do.
+NEEDS_browser := $(VENV)/group-browser $(CDK)
+NEEDS_aws := $(VENV)/group-aws $(CDK)
+NEEDS_sam := $(SAM)/ready
+NEEDS_image := $(RANDOM)
+NEEDS_arm64 := $(STEPS)
+NEEDS_export := $(EXPORT_READY)
+NEEDS_clients := tests/clients/node_modules
+NEEDS_fuzz := $(VENV)/group-fuzz
+TEST_export = $(EXPORT)/bin/python -m pytest tests/export
+TEST_robustness = ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
+TEST_soak = $(VENV)/bin/python -m tests.robustness.soak --minutes $(or $(MINUTES),10)
+TEST_fuzz = mkdir -p build/fuzz-corpus && $(VENV)/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict \
+	-artifact_prefix=build/fuzz- -max_len=8192 -timeout=10 -rss_limit_mb=2048 -max_total_time=$$((60 * $(or $(MINUTES),60)))
+NEEDS_api := $(EXPORT_READY)
+NEEDS_start := $(RANDOM)
+NEEDS_ladder := $(CONVERTS)
+BENCHMARK_api = $(EXPORT)/bin/python -m dev.benchmark.api && $(EXPORT)/bin/python -m dev.benchmark.start --bundle build/benchmark/int8
+BENCHMARK_bulk = $(VENV)/bin/python -m dev.benchmark.bulk $(call option,BUNDLE,--bundle)
+BENCHMARK_endpoint = $(VENV)/bin/python -m dev.benchmark.endpoint --url $(call text,URL) --key $(call text,KEY) \
+	$(call option,CALLS,--calls) $(call option,FUNCTION,--function) $(call option,COLD_STARTS,--cold-starts)
+NEEDS_golden := $(EXPORT_READY)
+NEEDS_models := $(EXPORT_READY)
+NEEDS_demo-model := $(EXPORT_READY)
+NEEDS_demo-figures := $(EXPORT_READY)
+NEEDS_still := $(VENV)/group-browser
+DATA_answers = $(VENV)/bin/python -m tests.golden.answers
+DATA_golden = $(EXPORT)/bin/python -m tests.golden.make_golden
+DATA_models = $(EXPORT)/bin/python -m export.make_table
+DATA_demo-model = $(EXPORT)/bin/python -m dev.demo_model all --minutes $(or $(MINUTES),82)
+DATA_demo-figures = $(EXPORT)/bin/python -m dev.demo_model measure
+DATA_still = $(VENV)/bin/python -m dev.still
+
+# What may be set on the command line. Anything else there is a mistake, which make itself would ignore.
+VARIABLES := ACCEPT_LICENCE APPROVAL AWS_CLI BUNDLE CALLS CDK CLASSIFIER COLD_STARTS BUCKET DEPLOYED EXCLUDE EXPORT FOLDER FROM FUNCTION IMAGE KEY LABELS \
+	MAKE MINUTES MODEL NAME OPTIONS OSV OUTPUT PICTURES PORT PRECISION PRETRAINED PRETRAINED_CFG PYTHON REQUEST REVISION SAM SECONDS SEED SETTINGS \
+	SHA256 SUITE TARGET TORCH_INDEX URL VENV WORKERS YES
+UNKNOWN := $(filter-out $(VARIABLES) SHELL MAKEFLAGS MAKEOVERRIDES,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+$(if $(UNKNOWN),$(error $(firstword $(UNKNOWN))=… is no variable of this Makefile. They are in capitals, and `make help` shows them))
+
 help: ## show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^## / { print "\n" substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## install what everything needs except torch
-	@echo "Ready: make test, make check, make demo."
+## Each day
 
-$(SERVES): pyproject.toml $(RUNTIME) tools/requirements.txt examples/requirements.txt
-	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
-	@echo "Installing what the demo and the local server need into $(VENV) …"
-	@"$(PYTHON)" -m venv --clear $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt -r examples/requirements.txt
-	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --editable .
-	@touch $@
-
-$(READY): $(SERVES) requirements.txt tests/requirements.txt
-	@echo "Installing what tests, checks and deployments need into $(VENV) …"
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
-	@touch $@
-
-# PyTorch's CPU build lies in an index of its own on Linux; macOS has no other. TORCH_INDEX= (empty) takes pip's, with CUDA libraries.
-TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
-
-setup-export: $(EXPORT_READY) ## install torch and open_clip, for the models and tests that need them: TORCH_INDEX=…
-
-$(EXPORT_READY): export/requirements-torch.txt export/requirements.txt $(RUNTIME) tests/requirements.txt
-	@echo "Installing torch and open_clip: with CUDA libraries, as in pip's index for Linux, 5.6 GB; less from PyTorch's CPU index."
-	@"$(PYTHON)" -m venv --clear $(EXPORT)
-	@test -z "$(TORCH_INDEX)" || \
-		$(EXPORT)/bin/pip install -q --disable-pip-version-check --index-url "$(TORCH_INDEX)" $$(grep -E '^torch(vision)?==' $<) || \
-		{ echo "$(TORCH_INDEX) doesn't give torch. For pip's own index, run it again with TORCH_INDEX= (empty)."; exit 1; }
-	@$(EXPORT)/bin/pip install -q --disable-pip-version-check -r $< -r export/requirements.txt \
-		$$(grep -E '^(pytest|hypothesis|awslambdaric)==' tests/requirements.txt)
-	@$(EXPORT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
-	@touch $@
-
-$(CONVERT_READY): export/requirements.txt $(RUNTIME)
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. If yours has another name or place: make PYTHON=…"; exit 1; }
-	@echo "Installing what makes a bundle into $(CONVERT) …"
-	@"$(PYTHON)" -m venv --clear $(CONVERT)
-	@$(CONVERT)/bin/pip install -q --disable-pip-version-check -r $<
-	@$(CONVERT)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) --editable .
-	@touch $@
-
-demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS="a dog,a cat"
-	@$(VENV)/bin/python -m tools.local.demo $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(IMAGE),--image "$(IMAGE)") $(if $(LABELS),--labels "$(LABELS)")
+demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS='a dog,a cat'
+	@$(VENV)/bin/python -m tools.local.demo $(call option,BUNDLE,--bundle) $(call option,IMAGE,--image) $(call option,LABELS,--labels)
 
 serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
-	@$(VENV)/bin/python -m tools.local.serve $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
+	@$(VENV)/bin/python -m tools.local.serve $(call option,PORT,--port) $(call option,BUNDLE,--bundle) $(OPTIONS)
 
-classify: $(SERVES) ## classify a folder on all cores, resumable: PICTURES=folder LABELS="a dog,a cat"|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE="*.gif" BUNDLE=models/…
-	@$(VENV)/bin/python -m tools.classify $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
-		$(if $(REQUEST),--request "$(REQUEST)") $(if $(EXCLUDE),--exclude "$(EXCLUDE)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
-
-EVALUATED = $(if $(PICTURES),"$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)") $(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") \
-	$(if $(EXCLUDE),--exclude "$(EXCLUDE)") $(if $(BUNDLE),--bundle "$(BUNDLE)") $(OPTIONS)
-
-evaluate: $(SERVES) ## how good is a classifier on labelled pictures, and which thresholds keep a promise: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--precision 0.95 --save"
-	@$(VENV)/bin/python -m tools.evaluate $(EVALUATED)
-
-learn: $(SERVES) ## teach a classifier by labelled pictures, a few a label: PICTURES=folder CLASSIFIER=name|LABELS="…" OPTIONS="--save --precision 0.95"
-	@$(VENV)/bin/python -m tools.evaluate.learn $(EVALUATED)
-
-upload-events: $(SERVES) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
-	@$(VENV)/bin/python -m tools.upload_events "$(BUCKET)"
+# Status 3 says that the model needs torch.
+model: $(CONVERTS) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
+	@$(VENV)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
+		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
 EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
-	$(if $(PRETRAINED_CFG),--pretrained-cfg '$(PRETRAINED_CFG)') $(if $(REVISION),--revision "$(REVISION)") \
-	$(if $(ACCEPT_LICENCE),--accept-licence "$(ACCEPT_LICENCE)") $(if $(TARGET),--target "$(TARGET)") \
-	$(if $(PICTURES),--pictures "$(PICTURES)") $(if $(LABELS),--labels "$(LABELS)")
-
+	$(call option,PRETRAINED_CFG,--pretrained-cfg) $(call option,REVISION,--revision) $(call option,ACCEPT_LICENCE,--accept-licence) \
+	$(call option,TARGET,--target) $(call option,PICTURES,--pictures) $(call option,LABELS,--labels)
 # By another name: a recipe that names MAKE itself runs even in a dry run.
 RUN_MAKE = $(MAKE) --no-print-directory
 
-# Status 3 says that the model needs torch.
-model: $(CONVERT_READY) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
-	@$(CONVERT)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
-		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
+WORK = $(if $(PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) \
+	$(call option,EXCLUDE,--exclude) $(call option,BUNDLE,--bundle)
 
-model-table: $(EXPORT_READY) ## write export/models.json again, from open_clip
-	@$(EXPORT)/bin/python -m export.make_table
+classify: $(TOOLS) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE='*.gif' BUNDLE=…
+	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(OPTIONS)
 
-pack: $(SERVES) ## write a bundle into one file, with its sha256 beside it: BUNDLE=models/… [OUTPUT=build/….tar]
-	@$(VENV)/bin/python -m tools.archive pack "$(BUNDLE)" $(if $(OUTPUT),--output "$(OUTPUT)")
+evaluate: $(TOOLS) ## how good is it on labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--precision 0.95 --save"
+	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(OPTIONS)
 
-fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
-	@$(VENV)/bin/python -m tools.archive fetch "$(FROM)" "$(SHA256)" $(if $(NAME),--name "$(NAME)")
+learn: $(TOOLS) ## teach a classifier with a few labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
+	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(OPTIONS)
 
-$(CDK): package.json package-lock.json
-	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
-	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
-	@touch $@
+drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
+	@$(VENV)/bin/python -m dev.demo_model.labelled "$(or $(FOLDER),build/drawings)"
 
-deploy-cdk: $(READY) ## deploy to AWS; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
+## On AWS
+
+bootstrap: $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
+	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
+	@$(CDK) bootstrap $(STAND_IN)
+	@$(VENV)/bin/python -m tools.deploy logging-role
+
+deploy-cdk: $(DEPLOYS) ## deploy; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
 	@$(VENV)/bin/python -m tools.deploy check classifiers node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-synth: $(READY) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
-	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
-	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
-
-diff: $(READY) $(CDK) ## show what a deployment would change
+diff: $(DEPLOYS) $(CDK) ## show what a deployment would change
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region $(CONTEXT)
 	@$(CDK) diff $(CONTEXT)
 
-destroy: $(READY) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
+synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
+	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
+	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+
+destroy: $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
 	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
-bootstrap: $(READY) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
-	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
-	@$(CDK) bootstrap $(STAND_IN)
-	@$(VENV)/bin/python -m tools.deploy logging-role
+pack: $(TOOLS) ## write a bundle into one file, with its sha256: BUNDLE=models/… [OUTPUT=build/….tar]
+	@$(VENV)/bin/python -m tools.archive pack $(call text,BUNDLE) $(call option,OUTPUT,--output)
 
-update-base: $(READY) ## pin today's version of AWS's base image in cdk.json; then deploy
+fetch-bundle: $(TOOLS) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
+	@$(VENV)/bin/python -m tools.archive fetch $(call text,FROM) "$(SHA256)" $(call option,NAME,--name)
+
+upload-events: $(TOOLS) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
+	@$(VENV)/bin/python -m tools.upload_events $(call text,BUCKET)
+
+update-base: $(DEPLOYS) ## pin today's version of AWS's base image in cdk.json; then deploy
 	@$(VENV)/bin/python -m tools.deploy update-base
 
-demo-model: $(EXPORT_READY) ## train the demo model again from nothing: MINUTES=82
-	@$(EXPORT)/bin/python -m dev.demo_model all --minutes $(MINUTES)
+## To work on the project
 
-demo-figures: $(EXPORT_READY) ## measure the demo model on new drawings and write the figures to models/demo/README.md
-	@$(EXPORT)/bin/python -m dev.demo_model measure
+setup: $(READY) ## install what everything needs except torch
+	@echo "Ready: make test, make check, make demo."
 
-golden: $(EXPORT_READY) ## write tests/golden again, from open_clip and the demo model's checkpoint
-	@$(EXPORT)/bin/python -m tests.golden.make_golden
-
-golden-answers: $(READY) ## answer the recorded requests in tests/golden again, print what changed, record the new answers
-	@$(VENV)/bin/python -m tests.golden.answers
-
-document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/api.md
-	@$(VENV)/bin/python -m dev.generate_docs
-
-benchmark: $(EXPORT_READY) ## measure ViT-B/32 against the original method: build/benchmark.json, docs/benchmark.svg; on a quiet machine
-	@$(EXPORT)/bin/python -m dev.benchmark.api
-	@$(EXPORT)/bin/python -m dev.benchmark.start --bundle build/benchmark/int8
-
-benchmark-bulk: $(READY) ## measure an image's time in bulk: images a run, threads, processes, beside the API: BUNDLE=models/…
-	@$(VENV)/bin/python -m dev.benchmark.bulk $(if $(BUNDLE),--bundle "$(BUNDLE)")
-
-benchmark-ladder: $(CONVERT_READY) ## measure accuracy, time and size of every precision; ten minutes
-	@$(CONVERT)/bin/python -m dev.benchmark.ladder
-
-benchmark-regions: $(READY) ## measure what regions find in drawn scenes, and their time; four minutes
-	@$(VENV)/bin/python -m dev.benchmark.regions
-
-benchmark-colours: $(READY) ## measure what ignoring a colour profile changes, and what is left once it is converted
-	@$(VENV)/bin/python -m dev.benchmark.colours
-
-benchmark-promises: $(READY) ## measure how often fitted thresholds break their promise, on 200 folders of new drawings
-	@$(VENV)/bin/python -m dev.benchmark.promises
-
-benchmark-copies: $(READY) ## measure which near-copies of pictures are found, and which different pictures are joined
-	@$(VENV)/bin/python -m dev.benchmark.copies
-
-benchmark-learn: $(READY) ## measure what a few examples teach, and how often thresholds of learned heads break their promise
-	@$(VENV)/bin/python -m dev.benchmark.learn
-
-drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
-	@$(VENV)/bin/python -m dev.demo_model.labelled "$(or $(FOLDER),build/drawings)"
-
-benchmark-endpoint: $(READY) ## measure a deployed endpoint: URL=… KEY=… [CALLS=30]; or its cold starts (asks first): FUNCTION=name [COLD_STARTS=10]
-	@$(VENV)/bin/python -m dev.benchmark.endpoint --url "$(URL)" --key "$(KEY)" $(if $(CALLS),--calls $(CALLS)) \
-		$(if $(FUNCTION),--function "$(FUNCTION)") $(if $(COLD_STARTS),--cold-starts $(COLD_STARTS))
-
-# Processes that share the tests; a number, or auto for one a core.
-WORKERS ?= auto
-
-test: $(READY) ## run all tests that need neither torch nor root; needs Node.js
+test: $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|arm64|export|clients|robustness|soak|fuzz
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
-
-classifier-lambda-test: test ## the same as make test
-
-test-export: $(EXPORT_READY) ## export real architectures with random weights and verify them; needs torch
-	@$(EXPORT)/bin/python -m pytest tests/export
-
-# The true architecture in 8 bits, with random weights: what the image weighs, without a download.
-RANDOM := build/ViT-B-32-random/bundle.json
-
-$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py) | $(CONVERT_READY)
-	@mkdir -p build
-	@$(CONVERT)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
-	@$(CONVERT)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
-		--precision int8 --crops 12 --output $(@D)
-	@rm build/random.safetensors
-
-benchmark-start: $(READY) $(RANDOM) ## measure a start step by step, warm and (as root) cold: docs/start.svg; on a quiet machine
-	@$(VENV)/bin/python -m dev.benchmark.start
-
-test-image: $(READY) $(RANDOM) ## build the image for both architectures, run it, and print what it weighs; root on x86_64 Debian or Ubuntu
-	@$(VENV)/bin/python -m pytest tests/image
-
-# Encoders in every precision, to run on both architectures.
-STEPS := build/steps/inputs.npz
-
-$(STEPS): $(wildcard export/*.py) tests/support/steps.py tests/support/weights.py | $(CONVERT_READY)
-	@$(CONVERT)/bin/python -m tests.support.steps $(@D)
-
-test-arm64: $(READY) $(STEPS) ## run the ARM64 image on an emulated Graviton2; root on x86_64 Debian or Ubuntu
-	@$(VENV)/bin/python -m pytest tests/arm64
-
-test-browser: $(BROWSES) $(CDK) ## test the playground and the report in Chromium, with axe-core; root on Debian or Ubuntu if there is no chromium
-	@$(VENV)/bin/python -m pytest tests/browser
-
-playground-film: $(BROWSES) ## record docs/playground.webp and .png, the page at work on the demo model; needs chromium
-	@$(VENV)/bin/python -m dev.film
-
-$(BROWSES): tests/integration/requirements.txt $(READY)
-	@echo "Installing what the browser's test needs into $(VENV) …"
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
-	@touch $@
-
-test-sam: $(READY) build/sam/ready ## compare the local server's events with those of SAM's local API Gateway
-	@$(VENV)/bin/python -m pytest tests/sam
-
-build/sam/ready: tests/integration/sam-requirements.txt
-	@echo "Installing SAM, 342 MB, into $(@D) …"
-	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
-	@touch $@
-
-test-aws: $(READY) build/aws/ready $(CDK) ## run the tools around a deployment, AWS's command line and the CDK's against moto: AWS_CLI=/usr/bin/aws
-	@$(VENV)/bin/python -m pytest tests/aws
-
-build/aws/ready: tests/integration/aws-requirements.txt
-	@echo "Installing the AWS CLI and moto, 480 MB, into $(@D) …"
-	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
-	@touch $@
-
-test-robustness: $(READY) ## send hostile files and requests, made from a seed: SECONDS=600 for each SEED=1
-	@ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
+	@$(or $(TEST_$(SUITE)),$(VENV)/bin/python -m pytest $(if $(SUITE),tests/$(SUITE),-n $(WORKERS) --dist worksteal))
 
 check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
 	@$(VENV)/bin/mypy app.py stacks lambdas export tools dev examples tests
 
-lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
-	@$(VENV)/bin/python -m dev.lock
-
-# By default PyPI's own advisories. Without --strict, what could not be looked up would count as harmless.
-audit: build/audit/ready ## look up known vulnerabilities of what the image installs; other advisories: OSV=https://api.osv.dev/v1/query
-	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes $(if $(OSV),-s osv --osv-url "$(OSV)") \
-		-r lambdas/classifier/requirements.lock || \
-		{ echo "Vulnerabilities are listed above. If a package could not be looked up, nothing is known: run it where pypi.org can be reached, or name another service: make audit OSV=https://api.osv.dev/v1/query"; exit 1; }
-
-build/audit/ready: dev/audit-requirements.txt
-	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
-	@touch $@
-
-soak: $(READY) ## send good and hostile requests to AWS's runtime client and watch its memory: MINUTES=10; Linux
-	@$(VENV)/bin/python -m tests.robustness.soak --minutes $(if $(filter command,$(origin MINUTES)),$(MINUTES),10)
-
-fuzz: build/fuzz/ready ## fuzz containers, bodies and events, guided by coverage: MINUTES=60; Linux
-	@mkdir -p build/fuzz-corpus
-	@build/fuzz/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict -artifact_prefix=build/fuzz- -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
-		-max_total_time=$$((60 * $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)))
-
-build/fuzz/ready: tests/robustness/fuzz-requirements.txt $(RUNTIME)
-	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check --no-deps -r $(RUNTIME) -r $< --editable .
-	@touch $@
-
-test-clients: $(READY) ## run Hugging Face's and OpenAI's official clients against the API; needs Node.js
-	@cd tests/clients && npm ci --silent --no-audit --no-fund
-	@$(VENV)/bin/python -m pytest tests/clients
-
 format: $(READY) ## format in place
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-examples-setup: $(SERVES) ## install what the examples need
-	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
+benchmark: $(READY) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|start|bulk|ladder|regions|colours|copies|promises|learn|endpoint
+	@$(or $(BENCHMARK_$(or $(NAME),api)),$(VENV)/bin/python -m dev.benchmark.$(NAME))
 
-TARGETS := $(shell grep -oE '^[a-z0-9-]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
+document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/
+	@$(VENV)/bin/python -m dev.generate_docs
+
+data: $(READY) $(NEEDS_$(NAME)) ## make data in the repository again: NAME=answers|golden|models|demo-model|demo-figures|still
+	@$(or $(DATA_$(NAME)),echo "Say which: make data NAME=answers" && exit 1)
+
+lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
+	@$(VENV)/bin/python -m dev.lock
+
+# By default PyPI's own advisories. Without --strict, what could not be looked up would count as harmless.
+audit: $(VENV)/group-audit ## look up known vulnerabilities of what the image installs; other advisories: OSV=https://api.osv.dev/v1/query
+	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes $(if $(OSV),-s osv --osv-url "$(OSV)") \
+		-r lambdas/classifier/requirements.lock || \
+		{ echo "Vulnerabilities are listed above. If a package could not be looked up, nothing is known: run it where pypi.org can be reached, or name another service: make audit OSV=https://api.osv.dev/v1/query"; exit 1; }
+
+# Other names of the same, which guides and scripts print.
+
+classifier-lambda-test: test
+setup-export: $(EXPORT_READY)
+examples-setup: $(TOOLS)
+	@echo "Ready: $(VENV)/bin/python examples/classify.py --help"
+test-%:
+	@$(RUN_MAKE) test SUITE=$*
+benchmark-%:
+	@$(RUN_MAKE) benchmark NAME=$*
+soak fuzz:
+	@$(RUN_MAKE) test SUITE=$@
+golden-answers:
+	@$(RUN_MAKE) data NAME=answers
+golden demo-model demo-figures:
+	@$(RUN_MAKE) data NAME=$@
+model-table:
+	@$(RUN_MAKE) data NAME=models
+
+# Environments. A line for each package that is downloaded, since pip shows no progress to a pipe.
+
+install = { $(VENV)/bin/python -m pip install --disable-pip-version-check $(1) || echo FAILED; } | awk '/^ *Downloading .*\.(whl|gz) / { \
+	sub(/.*\//, "", $$2); split($$2, part, "-"); print "  " part[1], part[2], $$3, $$4; fflush() } /^FAILED/ { failed = 1 } END { exit failed }'
+
+$(SERVES): $(RUNTIME) tools/requirements.txt
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
+	@echo "Installing what the demo and the local server need into $(VENV), about 40 MB:"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(call install,--no-deps -r $(RUNTIME) -r tools/requirements.txt)
+	@$(call install,--no-deps --editable .)
+	@touch $@
+
+groups = $(VENV)/bin/python -m pip install --help | grep -q -e --group || $(call install,$(PIP))
+
+$(VENV)/group-%: pyproject.toml $(SERVES)
+	@echo "Installing the group $* of pyproject.toml into $(VENV):"
+	@$(groups)
+	@$(call install,--group $*)
+	@touch $@
+
+$(DEPLOYS): pyproject.toml requirements.txt $(SERVES)
+	@echo "Installing what deployments need into $(VENV):"
+	@$(groups)
+	@$(call install,-r requirements.txt --group tools)
+	@touch $@ $(TOOLS)
+
+$(READY): pyproject.toml requirements.txt $(SERVES)
+	@echo "Installing what tests and checks need into $(VENV):"
+	@$(groups)
+	@$(call install,-r requirements.txt --group dev)
+	@touch $@ $(TOOLS) $(DEPLOYS) $(CONVERTS)
+
+# PyTorch's CPU build lies in an index of its own on Linux; macOS has no other. TORCH_INDEX= (empty) takes pip's, with CUDA libraries.
+TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
+
+# Apart, so that nothing that runs in the other environment can import torch.
+$(EXPORT_READY): pyproject.toml $(RUNTIME)
+	@echo "Installing torch and open_clip: with CUDA libraries, as in pip's index for Linux, 5.6 GB; less from PyTorch's CPU index."
+	@"$(PYTHON)" -m venv --clear $(EXPORT)
+	@$(EXPORT)/bin/pip install -q --disable-pip-version-check $(PIP)
+	@test -z "$(TORCH_INDEX)" || \
+		$(EXPORT)/bin/pip install -q --index-url "$(TORCH_INDEX)" $$(grep -oE '"torch(vision)?==[^"]+' pyproject.toml | tr -d '"') || \
+		{ echo "$(TORCH_INDEX) doesn't give torch. For pip's own index, run it again with TORCH_INDEX= (empty)."; exit 1; }
+	@$(EXPORT)/bin/pip install -q -r $(RUNTIME) --group torch
+	@$(EXPORT)/bin/pip install -q --no-deps --editable .
+	@touch $@
+
+# SAM wants other versions of what the rest needs. It takes 342 MB.
+$(SAM)/ready: pyproject.toml
+	@echo "Installing SAM into $(@D):"
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check $(PIP)
+	@$(@D)/bin/pip install -q --group sam
+	@touch $@
+
+$(CDK): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed: https://nodejs.org"; exit 1; }
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+tests/clients/node_modules: tests/clients/package-lock.json
+	@cd tests/clients && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py) | $(READY)
+	@mkdir -p build
+	@$(VENV)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
+	@$(VENV)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
+		--precision int8 --crops 12 --output $(@D)
+	@rm build/random.safetensors
+
+$(STEPS): $(wildcard export/*.py) tests/support/steps.py tests/support/weights.py | $(READY)
+	@$(VENV)/bin/python -m tests.support.steps $(@D)
+
+TARGETS := $(shell grep -oE '^[a-z0-9 -]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
 .PHONY: $(TARGETS)
+.SECONDARY:

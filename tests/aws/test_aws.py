@@ -1,7 +1,6 @@
-"""The tools around a deployment with AWS's and the CDK's real command lines against moto, in
-build/aws.
+"""The tools around a deployment with AWS's and the CDK's real command lines against moto.
 
-The AWS CLI is version 1, from build/aws, unless the variable AWS_CLI names another program.
+The AWS CLI is version 1, beside this Python, unless the variable AWS_CLI names another program.
 """
 
 import json
@@ -21,7 +20,7 @@ from tests.support.requests import ROOT
 from tools.archive import pack
 from tools.deploy import AwsError
 
-PROGRAMS = ROOT / "build" / "aws" / "bin"
+PROGRAMS = Path(sys.executable).parent
 CLI = os.environ.get("AWS_CLI") or PROGRAMS / "aws"
 BOOTSTRAP = "/cdk-bootstrap/hnb659fds/version"
 Run = Callable[..., subprocess.CompletedProcess[str]]

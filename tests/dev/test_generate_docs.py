@@ -163,7 +163,7 @@ def test_schemathesis_finds_nothing(deployed: Handler) -> None:
                 "--checks",
                 "all",
                 "-n",
-                "40",
+                "15",
                 "--suppress-health-check",
                 "all",
                 "--continue-on-failure",

@@ -5,6 +5,7 @@ variables that Lambda sets.
 import socket
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def emulator_path(machine: str) -> Path:
     path = ROOT / "build" / "rie" / NAMES[machine]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        requirements = ["-r", str(ROOT / "tests" / "integration" / "sam-requirements.txt")]
+        groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         download = [
             sys.executable,
             "-m",
@@ -49,7 +50,7 @@ def emulator_path(machine: str) -> Path:
             "--no-deps",
             "-d",
             str(path.parent),
-            *requirements,
+            *groups["dependency-groups"]["sam"],
         ]
         subprocess.run(download, check=True, capture_output=True)
         with zipfile.ZipFile(next(path.parent.glob("*.whl"))) as wheel:

@@ -219,7 +219,7 @@ def test_an_archive_of_another_content_is_refused_and_changes_nothing(
 def test_a_compressed_archive_is_refused(
     tmp_path: Path, members: Members, compression: str
 ) -> None:
-    digest = write(tmp_path / "demo.tar", members, f"w:{compression}")
+    digest = write(tmp_path / "demo.tar", members[:1], f"w:{compression}")
     with pytest.raises(ArchiveError, match="not an archive"):
         fetch(str(tmp_path / "demo.tar"), digest, tmp_path / "models")
 

@@ -58,21 +58,21 @@ def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(
         assert found[f"inner/{path.name}"]["result"] == answer["result"]
 
 
-def test_two_thousand_pictures_get_the_results_of_two_thousand_calls(
+def test_every_picture_of_a_folder_gets_the_result_of_its_own_call(
     tmp_path: Path, handler: Handler
 ) -> None:
     folder = tmp_path / "pictures"
     output = tmp_path / "results.jsonl"
     folder.mkdir()
     kinds = ("JPEG", "PNG", "WEBP")
-    for seed in range(2000):
+    for seed in range(400):
         width, height = SIZES[seed % 6]
         (folder / f"{seed}.{kinds[seed % 3].lower()}").write_bytes(
             encoded(picture(width, height, seed=seed), kinds[seed % 3])
         )
     assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
     found = lines(output)
-    assert len(found) == 2000
+    assert len(found) == 400
     for name, line in found.items():
         answer = ask(
             handler,

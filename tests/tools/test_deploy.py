@@ -845,7 +845,7 @@ def test_the_whole_way_from_the_missing_bundle_to_the_first_answer(
         # One that leaves its images in a container, where the CDK doesn't find them.
         environment = outside(PATH=path, BUILDX_BUILDER="in-a-container", AWS_REGION="eu-central-1")
         folder = workspace(programs.folder, bundle)
-        command = ["make", "--silent", "--old-file", ".venv/ready", "deploy-cdk", *words]
+        command = ["make", "--silent", "--old-file", ".venv/deploys", "deploy-cdk", *words]
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -1006,7 +1006,7 @@ def test_a_template_made_of_the_demo_unasked_says_so(
         "make",
         "--silent",
         "--old-file",
-        ".venv/ready",
+        ".venv/deploys",
         "--old-file",
         cdk,
         f"CDK={cdk}",
