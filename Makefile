@@ -125,28 +125,32 @@ drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to 
 
 ## On AWS
 
-bootstrap: $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
-	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
+# Before minutes of installing: what needs nothing but Python to be checked.
+deploy-cdk: BUILDERS := docker buildx
+machine:
+	@$(needs-python)
+	@"$(PYTHON)" -m tools.deploy.machine node $(BUILDERS) aws credentials region
+
+bootstrap: machine $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(CDK) bootstrap $(STAND_IN)
 	@$(VENV)/bin/python -m tools.deploy logging-role
 
-deploy-cdk: $(DEPLOYS) ## deploy; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
-	@$(VENV)/bin/python -m tools.deploy check classifiers node docker buildx aws credentials region bootstrap logging-role concurrency $(CONTEXT)
+deploy-cdk: machine $(DEPLOYS) ## deploy; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
+	@$(VENV)/bin/python -m tools.deploy check classifiers region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
 
-diff: $(DEPLOYS) $(CDK) ## show what a deployment would change
-	@$(VENV)/bin/python -m tools.deploy check node aws credentials region $(CONTEXT)
+diff: machine $(DEPLOYS) $(CDK) ## show what a deployment would change
+	@$(VENV)/bin/python -m tools.deploy check region $(CONTEXT)
 	@$(CDK) diff $(CONTEXT)
 
 synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
 	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
 
-destroy: $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
-	@$(VENV)/bin/python -m tools.deploy check node aws credentials region
+destroy: machine $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
 pack: $(TOOLS) ## write a bundle into one file, with its sha256: BUNDLE=models/… [OUTPUT=build/….tar]
@@ -217,12 +221,14 @@ model-table:
 
 # Environments. A line for each package that is downloaded, since pip shows no progress to a pipe.
 
+needs-python = test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
+
 install = { $(VENV)/bin/python -m pip install --disable-pip-version-check $(1) || echo FAILED; } | awk '/^ *Downloading .*\.(whl|gz) / { \
 	sub(/.*\//, "", $$2); split($$2, part, "-"); print "  " part[1], part[2], $$3, $$4; fflush() } /^FAILED/ { failed = 1 } END { exit failed }'
 
 $(SERVES): $(RUNTIME) tools/requirements.txt
-	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "Python 3.11 or newer is needed. Install it, or name yours: make setup PYTHON=/path/to/python3"; exit 1; }
+	@$(needs-python)
 	@echo "Installing what the demo and the local server need into $(VENV), about 40 MB:"
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(call install,--no-deps -r $(RUNTIME) -r tools/requirements.txt)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import struct
 import sys
 import time
@@ -75,7 +76,14 @@ class SignedRequests(requests.auth.AuthBase):
         from botocore.awsrequest import AWSRequest
 
         session = botocore.session.get_session()
-        region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        # The region of an address of API Gateway's own; a domain doesn't say it.
+        host = re.search(r"\.execute-api\.([a-z0-9-]+)\.", str(request.url))
+        region = (
+            host[1]
+            if host
+            else os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        )
+        # The signature covers these headers alone, since proxies may change others.
         signed = AWSRequest(
             request.method,
             request.url,

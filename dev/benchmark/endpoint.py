@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.deploy import AwsError, aws
+from tools.deploy.aws import AwsError, aws
 
 # https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/api-gateway/pricing/, us-east-1:
 # US dollars a GB-second (arm64), a request, and a call of a REST API (first 333 million a month).

@@ -18,7 +18,7 @@ from classifier.contract.bundle import read_manifest
 from tests.support.emulator import LAMBDA, free_port
 from tests.support.requests import ROOT
 from tools.archive import pack
-from tools.deploy import AwsError
+from tools.deploy.aws import AwsError
 
 PROGRAMS = Path(sys.executable).parent
 CLI = os.environ.get("AWS_CLI") or PROGRAMS / "aws"

@@ -1,0 +1,158 @@
+import re
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import ANSWER, Programs, endpoint, outputs
+from tests.support.requests import DEMO
+from tools.deploy.answer import wait
+from tools.deploy.machine import CheckError
+
+
+def certificate(folder: Path, name: str) -> ssl.SSLContext:
+    """A server's certificate that nobody trusts."""
+    key = folder / "key.pem"
+    file = folder / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        f"/CN={name}",
+    ]
+    extension = ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(file)]
+    subprocess.run([*command, *extension], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    return context
+
+
+def test_the_endpoint_is_called_with_growing_pauses_until_it_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pauses: list[float] = []
+    with endpoint(403, 502, 503, 429, 500, 504) as (url, seen):
+        assert wait(url, "secret", sleep=pauses.append)
+    assert pauses == [1, 2, 4, 8, 15, 15]
+    assert {request["x-api-key"] for request in seen} == {"secret"}
+    assert {request["content-type"] for request in seen} == {"application/json"}
+    output = capsys.readouterr().out
+    assert "502  {" in output
+    assert ANSWER in output
+    assert "It answered after 0." in output
+    assert "secret" not in output
+
+
+def test_no_key_is_sent_where_there_is_none() -> None:
+    with endpoint() as (url, seen):
+        assert wait(url, None)
+    assert "x-api-key" not in seen[0]
+
+
+def test_a_request_that_is_wrong_in_itself_is_not_repeated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with endpoint(400) as (url, seen):
+        assert not wait(url, None)
+    assert len(seen) == 1
+    assert "No answer after" in capsys.readouterr().err
+
+
+def test_patience_ends_where_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    pauses: list[float] = []
+    assert not wait("http://127.0.0.1:9/", None, patience=3, sleep=pauses.append)
+    assert pauses == [1, 2]
+    assert "no answer" in capsys.readouterr().out
+
+
+def test_the_answer_of_the_version_before_is_not_taken_for_the_new_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pauses: list[float] = []
+    with endpoint(models=("ViT-B-32/old", "ViT-B-32/old", "ViT-L-14/new")) as (url, seen):
+        assert wait(url, None, model="ViT-L-14/new", sleep=pauses.append)
+    assert len(seen) == 3
+    assert pauses == [1, 2]
+    assert "(still ViT-B-32/old, not ViT-L-14/new)" in capsys.readouterr().out
+
+
+def test_a_certificate_that_is_not_trusted_ends_at_once_with_what_to_do(tmp_path: Path) -> None:
+    with (
+        endpoint(context=certificate(tmp_path, "localhost")) as (url, seen),
+        pytest.raises(CheckError) as raised,
+    ):
+        wait(url, None, sleep=lambda _: pytest.fail("it waited"))
+    assert not seen
+    assert "The deployment itself succeeded." in str(raised.value)
+    assert "REQUESTS_CA_BUNDLE" in str(raised.value)
+
+
+def test_certificates_come_with_the_tool_and_not_from_the_system(programs: Programs) -> None:
+    """A Python from python.org has none of its own on macOS: there OpenSSL looks into a folder that
+    doesn't exist.
+    """
+    context = certificate(programs.folder, "localhost")
+    variables = {
+        "SSL_CERT_FILE": "/nowhere",
+        "REQUESTS_CA_BUNDLE": str(programs.folder / "certificate.pem"),
+    }
+    with endpoint(context=context) as (url, _):
+        assert (
+            programs.run("wait", outputs(programs.folder, url), str(DEMO), **variables).returncode
+            == 0
+        )
+
+
+def test_the_outputs_of_a_deployment_lead_to_the_key_and_the_answer(programs: Programs) -> None:
+    programs.aws(apigateway__get_api_key="secret")
+    with endpoint(503) as (url, seen):
+        done = programs.run(
+            "wait",
+            outputs(programs.folder, url, ApiKeyCommand="aws apigateway get-api-key --api-key abc"),
+            str(DEMO),
+        )
+    assert done.returncode == 0, done.stderr
+    assert [request["x-api-key"] for request in seen] == ["secret", "secret"]
+    assert "The API key: aws apigateway get-api-key --api-key abc" in done.stdout
+    assert "It answered after 1." in done.stdout
+    assert programs.calls("aws lambda") == [
+        "aws lambda wait function-updated-v2 --function-name clip-Function-1"
+    ]
+
+
+def test_a_private_api_is_not_called_from_here(programs: Programs) -> None:
+    done = programs.run(
+        "wait",
+        outputs(programs.folder, "https://a-vpce-1.example.org/", VpcEndpoint="vpce-1"),
+        str(DEMO),
+    )
+    assert (done.returncode, "private to vpce-1" in done.stdout) == (0, True)
+    assert not programs.calls()
+
+
+def test_a_deployment_with_iam_is_called_with_a_signature(programs: Programs) -> None:
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalr",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_REGION": "eu-central-1",
+    }
+    with endpoint() as (url, seen):
+        done = programs.run(
+            "wait", outputs(programs.folder, url, Authentication="iam"), str(DEMO), **credentials
+        )
+    assert done.returncode == 0, done.stderr
+    signature = seen[0]["authorization"]
+    assert re.match(
+        r"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/\d{8}/eu-central-1/execute-api/aws4_request, ",
+        signature,
+    )
+    assert "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token" in signature
+    assert seen[0]["x-amz-security-token"] == "token"

@@ -1,0 +1,153 @@
+import pytest
+
+from tests.support.deployment import FAILURES, Programs, Reply, check, limits
+from tools.deploy import machine
+
+NO_PARAMETER = (
+    254,
+    (
+        "An error occurred (ParameterNotFound) when calling the GetParameter operation: Parameter"
+        " /cdk-bootstrap/hnb659fds/version not found."
+    ),
+)
+
+
+NO_STACK = (
+    254,
+    (
+        "An error occurred (ValidationError) when calling the DescribeStackResources operation:"
+        " Stack with id clip-classifier does not exist"
+    ),
+)
+
+
+def test_a_wrong_setting_ends_the_check_before_anything_is_built(programs: Programs) -> None:
+    done = programs.run("check", "region", "-c", "memroy=4096")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: memroy=4096 is no setting. Did you mean memory?\n",
+    )
+    certificate = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b"
+    settings = [
+        "-c",
+        "domain=a.example.org",
+        "-c",
+        f"certificate={certificate}",
+        "-c",
+        "hosted_zone=Z1",
+    ]
+    assert (
+        "is in us-east-1, and the deployment goes to eu-central-1"
+        in programs.run("check", "region", *settings).stderr
+    )
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("check_name", ["logging-role", "bootstrap", "concurrency", "credentials"])
+def test_no_failure_of_the_aws_cli_counts_as_something_missing(
+    programs: Programs, check_name: str, failure: str
+) -> None:
+    reply, remedy = FAILURES[failure]
+    programs.aws(
+        apigateway__get_account=reply,
+        ssm__get_parameter=reply,
+        lambda__get_account_settings=reply,
+        sts__get_caller_identity=reply,
+    )
+    done = (
+        programs.run_machine(check_name)
+        if check_name in machine.CHECKS
+        else programs.run("check", check_name)
+    )
+    assert "make bootstrap" not in done.stderr
+    assert reply[1].partition(" when ")[0] in done.stderr
+    if failure == "denied" and check_name in ("bootstrap", "concurrency"):
+        # Whoever deploys may lack this one permission, and the deployment doesn't need it.
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 1
+        assert remedy in done.stderr or check_name == "credentials"
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [(NO_PARAMETER, "is not set up"), ("5", "has version 5, which is too old"), ("6", "")],
+)
+def test_the_cdks_own_bootstrap_is_looked_for(
+    programs: Programs, reply: Reply, message: str
+) -> None:
+    programs.aws(ssm__get_parameter=reply)
+    reported = check(programs, "bootstrap")
+    assert (message in reported and "make bootstrap" in reported) if message else not reported
+    assert "--name /cdk-bootstrap/hnb659fds/version " in programs.calls("aws ssm")[0]
+
+
+@pytest.mark.parametrize(
+    ("quota", "unreserved", "setting", "message"),
+    [
+        (10, 10, "reserved_concurrency=1", "none fits: leave reserved_concurrency out"),
+        (50, 50, "reserved_concurrency=5", "none fits"),
+        (50, 50, "provisioned_concurrency=1", "none fits: leave provisioned_concurrency out"),
+        (
+            1000,
+            1000,
+            "reserved_concurrency=901",
+            "at most 900 fit: SETTINGS=reserved_concurrency=900",
+        ),
+        (1000, 120, "reserved_concurrency=21", "at most 20 fit"),
+        (1000, 1000, "reserved_concurrency=900", ""),
+        (1000, 120, "provisioned_concurrency=20", ""),
+    ],
+)
+def test_more_environments_than_the_account_can_spare_are_refused(
+    programs: Programs, quota: int, unreserved: int, setting: str, message: str
+) -> None:
+    programs.aws(
+        lambda__get_account_settings=limits(quota, unreserved),
+        cloudformation__describe_stack_resources=NO_STACK,
+    )
+    done = programs.run("check", "concurrency", "-c", setting, "-c", "throttle_burst=1")
+    assert (done.returncode, message in done.stderr, "rather" in done.stdout) == (
+        bool(message),
+        True,
+        False,
+    ), done.stderr
+
+
+def test_what_the_function_has_reserved_already_is_no_obstacle_to_the_next_deployment(
+    programs: Programs,
+) -> None:
+    function = {
+        "cloudformation__describe_stack_resources": "clip-classifier-Function-1",
+        "lambda__get_function_concurrency": '{"ReservedConcurrentExecutions": 900}',
+    }
+    programs.aws(lambda__get_account_settings=limits(1000, 100), **function)
+    assert programs.run("check", "concurrency", "-c", "reserved_concurrency=900").returncode == 0
+    done = programs.run("check", "concurrency", "-c", "reserved_concurrency=901")
+    assert (done.returncode, "at most 900 fit" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "note"), [([], "throttle_burst=10"), (["-c", "throttle_burst=10"], "")]
+)
+def test_a_burst_that_a_new_account_cannot_serve_gets_a_note(
+    programs: Programs, settings: list[str], note: str
+) -> None:
+    programs.aws(lambda__get_account_settings=limits(10, 10))
+    done = programs.run("check", "concurrency", *settings)
+    assert (done.returncode, bool(done.stdout)) == (0, bool(note))
+    assert note in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("classifiers", "message"),
+    [("all", ""), ("none", ""), ("drawing", "classifiers/drawing.json is missing")],
+)
+def test_classifiers_are_checked_before_the_model_is_made(
+    programs: Programs, classifiers: str, message: str
+) -> None:
+    done = programs.run(
+        "check", "classifiers", "-c", f"classifiers={classifiers}", "-c", "bundle=models/none"
+    )
+    assert done.returncode == (1 if message else 0)
+    assert message in done.stderr + done.stdout
