@@ -371,7 +371,7 @@ def test_the_first_call_that_the_guide_of_a_deployment_shows_works() -> None:
             check=True,
             timeout=30,
         )
-        assert list(json.loads(answer.stdout)["result"]) == ["a dog", "a cat"]
+        assert list(json.loads(answer.stdout)["result"]) == ["a dog", "a cat", "something else"]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
 
