@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from classifier.api.openai import OpenAIError
 from classifier.contract.answers import Classifiers, ErrorBody, Result, Results, Score
 from classifier.contract.classifier_file import ClassifierFile, Head
 from classifier.contract.schema import (
+    ABSENT,
     BINARY_TYPES,
     IMAGE_TYPES,
     MAX_ANSWER_BYTES,
@@ -116,13 +118,22 @@ LIMITS = {
 
 
 class Published(GenerateJsonSchema):
-    """What may be left out is not null: a default of None is no part of the contract."""
+    """What an answer may leave out is never null: a default of None is no part of the contract."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonObject:
         inner = schema["schema"]
         if schema.get("default", ...) is None and inner["type"] == "nullable":
             return self.generate_inner(inner["schema"])
         return super().default_schema(schema)
+
+
+class Taken(Published):
+    """What a request may leave out may also be null."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonObject:
+        published = super().default_schema(schema)
+        default = {"default": published.pop("default")} if "default" in published else {}
+        return {"anyOf": [published, ABSENT]} | default
 
 
 def _without_titles(value: Any) -> Any:
@@ -133,6 +144,23 @@ def _without_titles(value: Any) -> Any:
             if not (k == "title" and isinstance(v, str))
         }
     return [_without_titles(item) for item in value] if isinstance(value, list) else value
+
+
+def _schemas(models: Sequence[type[BaseModel]], generator: type[Published]) -> JsonObject:
+    schemas: JsonObject = _without_titles(
+        models_json_schema(
+            [(model, "validation") for model in models],
+            schema_generator=generator,
+            ref_template="#/components/schemas/{model}",
+        )[1]["$defs"]
+    )
+    return schemas
+
+
+def _in_query(field: JsonObject) -> JsonObject:
+    """A field's schema in a query, which can't hold null."""
+    kept = {k: v for k, v in field.items() if k not in ("anyOf", "description")}
+    return {**field["anyOf"][0], **kept}
 
 
 def _reference(model: type[BaseModel]) -> JsonObject:
@@ -222,34 +250,25 @@ def _openai(
 
 def document() -> JsonObject:
     """The OpenAPI 3.1 description of the contract."""
-    models = (
-        ClassifyRequest,
-        HuggingFaceRequest,
+    requests = (ClassifyRequest, HuggingFaceRequest, ModerationRequest, EmbeddingRequest)
+    answers = (
         Result,
         Results,
         Score,
         Classifiers,
         ErrorBody,
-        ModerationRequest,
         Moderation,
-        EmbeddingRequest,
         Embeddings,
         OpenAIError,
     )
-    schemas = _without_titles(
-        models_json_schema(
-            [(model, "validation") for model in models],
-            schema_generator=Published,
-            ref_template="#/components/schemas/{model}",
-        )[1]["$defs"]
-    )
+    schemas = _schemas(requests, Taken) | _schemas(answers, Published)
     fields = schemas["ClassifyRequest"]["properties"]
     query = [
         {
             "name": name,
             "in": "query",
             "required": False,
-            "schema": {k: v for k, v in fields[name].items() if k != "description"},
+            "schema": _in_query(fields[name]),
             "description": f"For a body that is an image: {fields[name]['description']}",
         }
         | ({"explode": True, "style": "form"} if name in QUERY_LISTS else {})
@@ -406,7 +425,7 @@ def document() -> JsonObject:
 
 def classifier_schema() -> JsonObject:
     """The JSON Schema of a classifier's file."""
-    schema = _without_titles(ClassifierFile.model_json_schema(schema_generator=Published))
+    schema = _without_titles(ClassifierFile.model_json_schema(schema_generator=Taken))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

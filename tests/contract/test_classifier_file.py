@@ -136,7 +136,6 @@ def test_thresholds_of_another_model_or_another_question_are_stale(tmp_path: Pat
             "stricter",
         ),
         ({"labels": ["a cat"], "thresholds": {"a cat": 0.5}}, "always gets 1.0"),
-        (LABELS | {"thresholds": None}, "thresholds is null"),
         ({"labels": ["a \ud800", "b"]}, "half of a surrogate pair"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.classifier_file import ClassifierFile, parse_classifier
 from classifier.contract.errors import ApiError
 from classifier.contract.schema import IMAGE_TYPES
 from dev import generate_docs
@@ -59,6 +59,10 @@ def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_
         {"labels": None},
         {"labels": []},
         {"categories": {"a": ["b"]}},
+        {"labels": None, "categories": {"a": ["b"]}, "combine": None},
+        {"multi_label": None, "negative_template": "none"},
+        {"head": {"vectors": "", "scale": 1}, "fitted_on": None},
+        dict.fromkeys(set(ClassifierFile.model_fields) - {"labels"}),
         {"combine": "max"},
         {"negative_template": "none"},
         {"multi_label": True, "negative_template": "none"},

@@ -2,11 +2,14 @@
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from classifier.api.handler import Handler
+from classifier.contract.errors import ApiError
+from classifier.contract.schema import JsonObject
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "models" / "demo"
@@ -46,3 +49,11 @@ def ask(
 
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def outcome(parse: Callable[[JsonObject], Any], value: JsonObject) -> Any:
+    """What is read; or status, code, field and message of the refusal."""
+    try:
+        return parse(value)
+    except ApiError as err:
+        return (err.status, err.code, err.field, err.message)

@@ -52,7 +52,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.body["model"] = "drawings"
     elif case.path == "/v1/embeddings":
         case.body["model"] = "demo"
-        if "dimensions" in case.body:
+        if case.body.get("dimensions") is not None:
             case.body["dimensions"] = DIMENSION
     elif case.media_type == "application/json":
         case.query = {}
@@ -71,16 +71,16 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
                 case.body["images"] = [
                     FILE if isinstance(file, dict) else file for file in case.body["images"]
                 ]
-        if isinstance(case.body, dict) and "image_embedding" in case.body:
+        if isinstance(case.body, dict) and case.body.get("image_embedding") is not None:
             # Of the model's own dimension and of length 1, which no schema can say.
             case.body["image_embedding"] = [1.0] + [0.0] * (DIMENSION - 1)
-        if isinstance(case.body, dict) and "classifier" in case.body:
+        if isinstance(case.body, dict) and case.body.get("classifier") is not None:
             case.body["classifier"] = "drawings"
-        if isinstance(case.body, dict) and "thresholds" in case.body:
+        if isinstance(case.body, dict) and case.body.get("thresholds") is not None:
             # For names that are there, an action each, and of two names at least or with
             # multi_label, which no schema can say.
             names = list(case.body.get("labels") or case.body["categories"])
-            action = next(iter(case.body.get("actions", ())), None)
+            action = next(iter(case.body.get("actions") or ()), None)
             case.body["thresholds"] = {names[0]: {action: 0.5} if action else 0.5}
             if len(names) == 1:
                 for name in ("thresholds", "actions", "min_similarity"):

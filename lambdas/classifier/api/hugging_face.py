@@ -30,12 +30,13 @@ FIELDS = {
 
 
 def _split(value: object) -> object:
-    """Hugging Face's examples join labels with commas. What looks like a JSON list is refused
-    later, as it is anywhere.
+    """Hugging Face's examples join labels with commas, and may end with one. What looks like a JSON
+    list is refused later, as it is anywhere.
     """
     if not isinstance(value, str) or value.lstrip().startswith("["):
         return [value] if isinstance(value, str) else value
-    return [label.strip() for label in value.split(",")]
+    labels = [label.strip() for label in value.split(",")]
+    return labels if labels[-1] else labels[:-1] or labels
 
 
 def _decode_input(value: object) -> bytes:
@@ -65,6 +66,14 @@ class HuggingFaceParameters(ApiModel):
     hypothesis_template: Template = "This is a photo of {}."
 
 
+class HuggingFaceOptions(ApiModel):
+    """Ignored: a model is always there, and nothing is cached between requests or runs on a GPU."""
+
+    wait_for_model: bool = True
+    use_cache: bool = True
+    use_gpu: bool = False
+
+
 class HuggingFaceRequest(ApiModel):
     """The form of Hugging Face's zero-shot-image-classification task."""
 
@@ -72,12 +81,16 @@ class HuggingFaceRequest(ApiModel):
         description='One image file in base64, or `{"image": …}` with it.'
     )
     parameters: HuggingFaceParameters
+    options: HuggingFaceOptions = Field(
+        default_factory=HuggingFaceOptions, description="Taken and ignored."
+    )
 
 
 class HuggingFace:
     def speaks(self, body: JsonObject | bytes) -> bool:
         """Whether a body has this dialect's form, so that its sender expects the answer in it."""
-        return isinstance(body, dict) and ("inputs" in body or "parameters" in body)
+        names = ("inputs", "parameters")
+        return isinstance(body, dict) and any(body.get(name) is not None for name in names)
 
     def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
         assert isinstance(body, dict)

@@ -27,7 +27,9 @@ from classifier.contract.schema import (
     ApiModel,
     JsonObject,
     LabelSpec,
+    absent_or,
     from_base64,
+    requires_without,
 )
 from classifier.contract.strict_json import no_constant, no_duplicates
 from classifier.contract.validation import check_question, validate
@@ -99,11 +101,11 @@ class ClassifierFile(LabelSpec):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "anyOf": [BY_LABELS, BY_CATEGORIES],
-            "dependentSchemas": {
-                "negative_template": WITH_MULTI_LABEL,
-                "head": {"required": ["fitted_on"]},
-            },
+            "allOf": [
+                {"anyOf": [BY_LABELS, BY_CATEGORIES]},
+                absent_or("negative_template", WITH_MULTI_LABEL),
+                absent_or("head", requires_without("fitted_on")),
+            ],
         }
     )
 

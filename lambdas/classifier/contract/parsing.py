@@ -1,6 +1,7 @@
 """JSON objects and query strings to checked requests."""
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from classifier.contract.decision import check_thresholds
@@ -16,6 +17,7 @@ from classifier.contract.schema import (
     JsonObject,
     LabelSpec,
     StoredImage,
+    encoded_twice,
 )
 from classifier.contract.strict_json import no_constant
 from classifier.contract.validation import (
@@ -52,7 +54,7 @@ def parse_json(value: JsonObject) -> Query:
 
 def parse_options(options: JsonObject) -> Query:
     """A request whose pictures come from a store: `images` holds a stand-in. Raises ApiError."""
-    if named := next((name for name in PICTURE_FIELDS if name in options), None):
+    if named := next((name for name in PICTURE_FIELDS if options.get(name) is not None), None):
         raise ApiError(
             400,
             "invalid_request",
@@ -69,6 +71,7 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> Query:
         if name not in QUERY_PARAMETERS:
             raise unknown(name, QUERY_PARAMETERS, "query parameter")
         if name in QUERY_LISTS:
+            _check_plus(name, texts)
             value[name] = list(texts)
         elif len(texts) > 1:
             message = f"The query parameter {name} was sent {len(texts)} times; send it once."
@@ -172,6 +175,33 @@ def _check_combinations(request: ClassifyRequest) -> None:
             " fewer regions."
         )
         raise ApiError(400, "invalid_request", message, "regions")
+
+
+def _check_plus(name: str, texts: Sequence[str]) -> None:
+    """Raises ApiError for a text with a + for each space: the query was encoded twice."""
+    for i, text in enumerate(texts):
+        if (
+            "+" in text
+            and " " not in text
+            and any(map(_joins_letters, zip(text, text[1:], text[2:], strict=False)))
+        ):
+            message = encoded_twice(text, text.replace("+", " "))
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{name}.{i} {message} In JSON a + stands for itself.",
+                f"{name}.{i}",
+            )
+
+
+def _joins_letters(characters: tuple[str, str, str]) -> bool:
+    """Whether the middle one is a + between two letters. Marks are letters of the Indic scripts."""
+    before, middle, after = characters
+    return (
+        middle == "+"
+        and unicodedata.category(before)[0] in "LM"
+        and unicodedata.category(after)[0] in "LM"
+    )
 
 
 def _number_or_boolean(text: str) -> object:

@@ -3,7 +3,7 @@
 import binascii
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from pydantic import (
     AfterValidator,
@@ -14,8 +14,11 @@ from pydantic import (
     PlainValidator,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from classifier.contract.errors import quoted
 
 MAX_LABELS = 1000
 MAX_IMAGES = 64
@@ -75,6 +78,8 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 # Neither character occurs in base64, so whatever parameters stand before it, this ends them.
 _BASE64_MARK = re.compile(r";\s*base64\s*,", re.IGNORECASE)
+# Percent-encoding of white space, punctuation or a character outside ASCII. "100%acrylic" has none.
+_ENCODED = re.compile(r"%0[9ad]|%2[0-9a-f]|%3[a-f]|%[c-f][0-9a-f]%[89ab][0-9a-f]", re.IGNORECASE)
 
 
 def from_base64(text: str) -> bytes:
@@ -121,10 +126,22 @@ def decode(value: object) -> bytes:
     return file
 
 
-class StoredImage(BaseModel):
+class ApiModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, value: object) -> object:
+        """Serialisers of typed languages write null for a field that was left out."""
+        if not isinstance(value, dict):
+            return value
+        return {name: item for name, item in value.items() if item is not None}
+
+
+class StoredImage(ApiModel):
     """A picture in the deployment's bucket."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True)
 
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
     key: str = Field(min_length=1, max_length=1024)
@@ -161,6 +178,18 @@ def reject_replacement_character(text: str) -> str:
             "custom", "has U+FFFD, what is left of a character that was not UTF-8; send UTF-8."
         )
     return text
+
+
+def _reject_encoded(text: str) -> str:
+    """A label may be percent-encoded in a URL, once; the model would read what is left as words."""
+    if "%" in text and _ENCODED.search(text):
+        raise PydanticCustomError("custom", encoded_twice(text, unquote(text)))
+    return text
+
+
+def encoded_twice(text: str, decoded: str) -> str:
+    """The end of a message about a text whose encoding is still in it."""
+    return f"is encoded for a URL, {quoted(text)}; send it decoded, {quoted(decoded)}."
 
 
 def _template(text: str) -> str:
@@ -234,12 +263,14 @@ Label = Annotated[
     str,
     StringConstraints(min_length=1),
     AfterValidator(reject_replacement_character),
+    AfterValidator(_reject_encoded),
     Field(json_schema_extra={"format": "label"}),
 ]
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
     AfterValidator(reject_replacement_character),
+    AfterValidator(_reject_encoded),
     Field(json_schema_extra={"format": "label"}),
 ]
 Labels = Annotated[
@@ -253,6 +284,7 @@ Template = Annotated[
     str,
     StringConstraints(max_length=MAX_CHARACTERS),
     AfterValidator(reject_replacement_character),
+    AfterValidator(_reject_encoded),
     AfterValidator(_template),
     Field(json_schema_extra={"format": "template", "minLength": len(SLOT)}),
 ]
@@ -275,10 +307,6 @@ Action = Annotated[
     AfterValidator(reject_replacement_character),
 ]
 Fit = Literal["crop", "pad", "squash", "tiles"]
-
-
-class ApiModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class ImageFields(ApiModel):
@@ -336,7 +364,8 @@ class LabelSpec(ApiModel):
         description=(
             f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and'
             ' `"cat "` are), each at most as long as the model reads (75 tokens for CLIP). A'
-            " single label may hold no comma: it usually is several labels joined by mistake."
+            " single label may hold no comma, semicolon, bar, tab or line break: it usually is"
+            " several labels joined by mistake."
         ),
     )
     categories: (
@@ -386,6 +415,7 @@ class LabelSpec(ApiModel):
         str,
         StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
         AfterValidator(reject_replacement_character),
+        AfterValidator(_reject_encoded),
         AfterValidator(_negative_template),
         Field(json_schema_extra={"format": "negative template"}),
     ] = Field(
@@ -485,9 +515,18 @@ class OutputFields(ApiModel):
 NOT_WITH_CLASSIFIER = ("regions_combine", *LabelSpec.model_fields)
 
 
+# Of a field that is left out: null is the same.
+ABSENT: JsonObject = {"type": "null"}
+PRESENT: JsonObject = {"not": ABSENT}
+
+
 def requires_without(name: str, *excluded: str) -> JsonObject:
-    absent = {other: False for other in excluded if other != name}
-    return {"required": [name]} | ({"properties": absent} if absent else {})
+    absent = {other: ABSENT for other in excluded if other != name}
+    return {"required": [name], "properties": {name: PRESENT, **absent}}
+
+
+def absent_or(name: str, rule: JsonObject) -> JsonObject:
+    return {"anyOf": [{"properties": {name: ABSENT}}, rule]}
 
 
 # What to look for: labels or categories, and what goes with neither or with one alone. The rules of
@@ -495,14 +534,19 @@ def requires_without(name: str, *excluded: str) -> JsonObject:
 BY_LABELS = requires_without("labels", "categories", "combine", "classifier")
 BY_CATEGORIES = requires_without("categories", "labels", "classifier") | {
     "anyOf": [
-        {"properties": {"combine": {"const": "max"}}},
-        {"properties": {"multi_label": {"const": False}}},
+        {"properties": {"combine": {"enum": ["max", None]}}},
+        {"properties": {"multi_label": {"enum": [False, None]}}},
     ]
 }
 WITH_MULTI_LABEL: JsonObject = {
     "required": ["multi_label"],
     "properties": {"multi_label": {"const": True}},
 }
+
+
+def _images_with_regions(count: int) -> JsonObject:
+    images = {"maxItems": MAX_SQUARES // (count**2 + 1)}
+    return {"required": ["regions"], "properties": {"regions": {"const": count}, "images": images}}
 
 
 class ClassifyRequest(OutputFields, LabelSpec, ImageFields):
@@ -527,33 +571,25 @@ class ClassifyRequest(OutputFields, LabelSpec, ImageFields):
                 {
                     "not": {
                         "required": ["regions", "fit"],
-                        "properties": {"fit": {"const": "tiles"}},
+                        "properties": {"regions": PRESENT, "fit": {"const": "tiles"}},
                     }
                 },
-            ],
-            "dependentSchemas": {
-                "actions": {"required": ["thresholds"]},
-                "min_similarity": {"required": ["thresholds"]},
-                "negative_template": WITH_MULTI_LABEL,
-                "regions": {
+                absent_or("actions", requires_without("thresholds")),
+                absent_or("min_similarity", requires_without("thresholds")),
+                absent_or("negative_template", WITH_MULTI_LABEL),
+                {
                     "anyOf": [
-                        {
-                            "properties": {
-                                "regions": {"const": count},
-                                "images": {"maxItems": MAX_SQUARES // (count**2 + 1)},
-                            }
-                        }
-                        for count in (2, 3, 4)
+                        {"properties": {"regions": ABSENT, "regions_combine": ABSENT}},
+                        *map(_images_with_regions, (2, 3, 4)),
                     ]
                 },
-                "regions_combine": {
-                    "required": ["regions"],
+                {
                     "anyOf": [
-                        {"properties": {"regions_combine": {"const": "whole"}}},
+                        {"properties": {"regions_combine": {"enum": ["whole", None]}}},
                         WITH_MULTI_LABEL,
-                    ],
+                    ]
                 },
-            },
+            ],
         }
     )
 

@@ -11,7 +11,32 @@ from classifier.contract.errors import ApiError, quoted, shortened
 from classifier.contract.schema import FIELD_ALIASES, JsonObject, LabelSpec
 
 M = TypeVar("M", bound=BaseModel)
-COMMAS = frozenset(",，、،")
+# Characters that join several labels to one, by their names.
+_SEPARATORS = {
+    "commas": ",，、،﹐﹑",
+    "semicolons": ";；؛",
+    "bars": "|｜¦",
+    "tabs": "\t",
+    "line breaks": "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029",
+}
+_LABELS = '["a dog", "a cat"]'
+# What a list or an object holds, by the field that takes it.
+_FORMS = {
+    "labels": _LABELS,
+    "parameters.candidate_labels": _LABELS,
+    "categories": '{"animals": ["a dog", "a cat"]}, prompts for each name',
+    "templates": '["a photo of {}."]',
+    "images": '["…", "…"], each an image file in base64',
+    "image_s3": '{"key": "…"}',
+    "image_embedding": "[0.1, -0.2, …], the numbers that an earlier answer gave",
+    "actions": '["review", "block"], the mildest first',
+    "thresholds": '{"a dog": 0.5}, a probability for each label',
+    "parameters": f'{{"candidate_labels": {_LABELS}}}',
+    "options": '{"wait_for_model": true}',
+    "fitted_on": '{"model": "…", "fingerprint": "…", "question": "…"}',
+    "head": '{"vectors": "…", "scale": 100}',
+    "head.learned_from": '["…"], the sha256 of each picture',
+}
 
 
 def check_question(question: LabelSpec, *, one_label: bool = False) -> None:
@@ -53,10 +78,15 @@ def check_joined_labels(labels: Sequence[str] | None, field: str) -> None:
     if labels is None or len(labels) > 1:
         return
     [label] = labels
-    if not COMMAS.isdisjoint(label) or (label.startswith("[") and label.endswith("]")):
+    holds = [
+        kind for kind, characters in _SEPARATORS.items() if not set(characters).isdisjoint(label)
+    ]
+    if label.startswith("[") and label.endswith("]"):
+        holds.append("brackets")
+    if holds:
         message = (
-            f"{field} has one entry, {quoted(label)}, with a comma or brackets, and one label alone"
-            ' always gets 1.0; send each label by itself: "labels": ["a dog", "a cat"] in JSON,'
+            f"{field} has one entry, {quoted(label)}, which holds {' and '.join(holds)}, and one"
+            f' label alone always gets 1.0; send each label by itself: "labels": {_LABELS} in JSON,'
             " ?labels=a+dog&labels=a+cat in the URL."
         )
         raise ApiError(400, "invalid_request", message, field)
@@ -75,6 +105,10 @@ def check_exactly_one(question: LabelSpec, names: tuple[str, ...], missing: str)
 
 
 def validate(model: type[M], value: JsonObject) -> M:
+    """The object as its model. An optional field that is null is absent, as typed clients send it.
+
+    Raises ApiError.
+    """
     _check_names(model, value)
     try:
         return model.model_validate(value)
@@ -83,20 +117,11 @@ def validate(model: type[M], value: JsonObject) -> M:
 
 
 def _check_names(model: type[BaseModel], value: JsonObject, prefix: str = "") -> None:
-    """Raises ApiError for the first unknown field, before a million of them become errors, and for
-    null.
-    """
+    """Raises ApiError for the first unknown field, before a million of them become errors."""
     known = model.model_fields
     for name, item in value.items():
         if name not in known:
             raise unknown(name, list(known), "field", prefix)
-        if item is None:
-            raise ApiError(
-                400,
-                "invalid_request",
-                f"{prefix}{name} is null; give it a value, or leave it out.",
-                prefix + name,
-            )
         inner = known[name].annotation
         if isinstance(item, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
             _check_names(inner, item, f"{prefix}{name}.")
@@ -146,13 +171,17 @@ def _explain(error: ErrorDetails) -> ApiError:
     kind = error["type"]
     context = error.get("ctx", {})
     name = ".".join(path)
+    if name in _FORMS:
+        form = f": {_FORMS[name]}"
+    else:
+        form = ': ["a dog", "a cat"], its prompts' if path[0] == "categories" else ""
     minimum, maximum = (context.get(key, context.get(f"{key}_length")) for key in ("min", "max"))
     message = {
         "missing": "is missing.",
         "custom": error["msg"],
-        "list_type": "must be a list.",
-        "dict_type": 'must be an object of lists: {"category": ["prompt", "…"]}.',
-        "model_type": "must be an object.",
+        "list_type": f"must be a list{form}.",
+        "dict_type": f"must be an object{form}.",
+        "model_type": f"must be an object{form}.",
         "string_type": "must be a string.",
         "bool_type": "must be true or false.",
         "int_type": "must be a whole number.",
@@ -165,7 +194,7 @@ def _explain(error: ErrorDetails) -> ApiError:
         "string_pattern_mismatch": f"must have the form {context.get('pattern')}.",
         "greater_than": f"must be more than {context.get('gt')}.",
         "string_unicode": "has half of a surrogate pair; send whole characters.",
-        "string_too_short": "is empty; say what to look for.",
+        "string_too_short": "is empty; give it a value, or leave it out.",
         "string_too_long": f"is too long; at most {maximum} characters are allowed.",
         "too_short": f"needs at least {minimum} {'entry' if minimum == 1 else 'entries'}.",
         "too_long": f"has {context.get('actual_length')} entries; at most {maximum} are allowed.",
