@@ -90,7 +90,7 @@ def test_labels_and_categories_become_prompts(
             "categories.y.1",
             'categories.x.0 "Cat"',
         ),
-        ({"labels": ["a", " "]}, "invalid_request", "labels.1", "empty without its white space"),
+        ({"labels": ["a", " "]}, "invalid_request", "labels.1", "is empty"),
         (
             {"labels": ["a", LONG], "multi_label": True, "negative_template": "not even {}"},
             "label_too_long",

@@ -24,9 +24,66 @@ def tokenizer(encoders: Encoders) -> Tokenizer:
     return Tokenizer(encoders.folder, encoders.manifest.text)
 
 
-@pytest.mark.parametrize("text", golden_tokens())
+# Of open_clip's texts those with characters that nobody sees, and the same without them.
+UNSEEN = {
+    "zero\u200bwidth": "zerowidth",
+    "soft\u00adhyphen": "softhyphen",
+    "\u202eright to left": "right to left",
+    "\U0001f9ff\U000e0041": "\U0001f9ff",
+}
+
+
+@pytest.mark.parametrize("text", sorted(golden_tokens().keys() - UNSEEN.keys()))
 def test_token_ids_equal_those_of_open_clip(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.encode(text) == golden_tokens()[text]
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_a_text_with_characters_that_nobody_sees_is_the_text_without_them(
+    tokenizer: Tokenizer, text: str
+) -> None:
+    assert tokenizer.encode(text) == tokenizer.encode(UNSEEN[text])
+    assert tokenizer.encode(text) != golden_tokens()[text]
+
+
+# Unicode's own list, but for what is seen or shapes a script, and for Hangul's fillers, which are
+# as wide as a letter.
+INVISIBLE = [
+    *(0xAD, 0x34F, 0x61C, 0x17B4, 0x17B5, 0x180B, 0x180E, *range(0x200B, 0x2010)),
+    *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFE00, 0xFE0F, 0xFEFF, 0xFFF9),
+    *(0x1BCA0, 0x1D173, 0xE0001, 0xE0041, 0xE007F),
+]
+
+
+@pytest.mark.parametrize("character", [chr(one) for one in INVISIBLE], ids=ascii)
+def test_a_character_that_nobody_sees_is_removed_wherever_it_stands(
+    tokenizer: Tokenizer, character: str
+) -> None:
+    for text in ("{}a big dog", "a big d{}og", "a big{} dog", "a {}big dog", "a big dog{}"):
+        assert tokenizer.clean(text.format(character)) == "a big dog"
+        assert tokenizer.clean(text.format(character * 3 + "\u200d\u200b")) == "a big dog"
+        assert tokenizer.clean(text.format(f"&#{ord(character)};")) == "a big dog"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("می\u200cخواهم", "क्\u200dष", "ක\u0dca\u200dර", "ക\u0d4d\u200d", "ল\u09cd\u200cপ"),
+        *(
+            "👩\u200d👩\u200d👧",
+            "👩🏽\u200d⚕\ufe0f",
+            "❤\ufe0f\u200d🔥",
+            "🏳\ufe0f\u200d🌈",
+            "1\ufe0f\u20e3",
+        ),
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    ],
+)
+def test_joiners_and_selectors_stay_where_they_are_part_of_the_spelling(
+    tokenizer: Tokenizer, text: str
+) -> None:
+    assert tokenizer.clean(text) == text
+    assert tokenizer.clean(f"\u200d{text}\u200e\u200c a\u200cb") == f"{text} ab"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +91,8 @@ def test_token_ids_equal_those_of_open_clip(tokenizer: Tokenizer, text: str) -> 
     [
         ("dog " * 76, "label_too_long", "76 tokens"),
         (" \t&nbsp;\n", "invalid_request", "empty"),
+        ("\u200b\ufeff&shy; \u200d", "invalid_request", "empty"),
+        ("a <end\u200b_of_text> dog", "invalid_request", "<end_of_text>"),
         ("a <END_OF_TEXT> dog", "invalid_request", "<end_of_text>"),
         ("&lt;start_of_text&gt;", "invalid_request", "<start_of_text>"),
     ],
@@ -103,6 +162,8 @@ def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_o
     ranks = {(left, right): FIRST_MERGED + i for i, (left, right) in enumerate(table)}
     encoded = 0
     for text in texts(8_000):
+        if set(map(chr, INVISIBLE)) & set(ftfy.fix_text(text)):
+            continue
         clean = " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
         assert tokenizer.clean(text) == clean, repr(text)
         try:

@@ -15,6 +15,36 @@ _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 # The letters and digits of ASCII, for the pattern's classes of all scripts'.
 _CLASSES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9"}
 
+# Characters that nobody sees, and that change what the model reads: the joining grapheme, soft
+# hyphen, marks and controls of direction, zero-width spaces, and the byte order mark; then the
+# selectors of a variant and the tags of a flag if they follow nothing that has variants. Of the
+# format characters (https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point) those are
+# left that are seen, or that shape a script.
+_INVISIBLE = (
+    "[\u00ad\u034f\u061c\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a]"
+    "|(?<![\u1810-\u18af])[\u180b-\u180f]+"
+    "|(?:(?<=[\\sA-Za-z\u200c\u200d])|^)[\ufe00-\ufe0f]+"
+    "|(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0000-\U000e007f]+"
+)
+# Letters and marks of the scripts that spell with joiners: Arabic's with Persian and its other
+# relatives, the Indic ones, Mongolian. https://www.unicode.org/versions/Unicode16.0.0/core-spec/
+# chapters 9, 12 and 13
+_SPELT = (
+    "\u0620-\u065f\u066e-\u06ef\u06fa-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af"
+    "\u1a20-\u1c4f\ua800-\uaaff\ufb50-\ufeef"
+)
+# The signs that end a consonant, behind which a joiner at a word's end shapes it.
+_VIRAMAS = "\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca"
+_EMOJI = "\u2190-\u2bff\U0001f000-\U0001faff"
+# A joiner that is kept is the first or second group.
+_JOINERS = (
+    f"(?:(?<=[{_SPELT}])([\u200c\u200d])[\u200c\u200d]*(?=[{_SPELT}])"
+    f"|(?<=[{_EMOJI}\ufe0f])(\u200d)[\u200c\u200d]*(?=[{_EMOJI}])"
+    f"|(?<=[{_VIRAMAS}])(\u200d)[\u200c\u200d]*"
+    "|[\u200c\u200d]+)"
+)
+
 
 class _Pattern(Protocol):
     def findall(self, string: str, /) -> list[str]: ...
@@ -41,13 +71,17 @@ class Tokenizer:
         return full
 
     def clean(self, text: str) -> str:
-        """The text as the model sees it; two texts with equal results are the same to it."""
+        """The text as the model sees it; two texts with equal results are the same to it.
+
+        As open_clip's, but for characters that nobody sees, which are removed.
+        """
         if not _PLAIN.fullmatch(text):
             import html
 
             import ftfy
 
             text = html.unescape(html.unescape(ftfy.fix_text(text)))
+            text = re.sub(_JOINERS, r"\1\2\3", re.sub(_INVISIBLE, "", text))
         return " ".join(text.split()).lower()
 
     def encode(self, text: str, field: str | None = None, subject: str = "The label") -> list[int]:
@@ -58,7 +92,10 @@ class Tokenizer:
         settings = self._settings
         clean = self.clean(text)
         if not clean:
-            message = f"{subject} is empty without its white space; say what to look for."
+            message = (
+                f"{subject} is empty without white space and characters that nobody sees; say what"
+                " to look for."
+            )
             raise ApiError(400, "invalid_request", message, field)
         for token in settings.special_tokens:
             if token in clean:
