@@ -14,6 +14,7 @@ from PIL import Image
 from classifier.images.opened_image import open_image
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
+from classifier.storage.items import hidden
 from export.errors import ExportError
 
 Floats = NDArray[np.float32]
@@ -121,7 +122,7 @@ def read_pictures(folder: Path) -> list[Image.Image]:
     files = sorted(
         path
         for path in folder.expanduser().glob("*")
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") and not hidden(path.name)
     )
     if len(files) < MIN_PICTURES:
         raise ExportError(

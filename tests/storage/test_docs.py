@@ -4,11 +4,13 @@ import json
 import re
 from typing import Any
 
+import boto3
 import pytest
 from moto.events.models import EventPattern
 
 import bulk
 from tests.support.requests import ROOT
+from tests.support.runs import REGION, aws
 
 PAGE = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
 BLOCKS = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
@@ -63,3 +65,30 @@ def test_the_rules_match_what_they_say(detail: dict[str, Any], matching: list[in
         if EventPattern.load(json.dumps(pattern)).matches_event(event)
     ]
     assert (found, len(PATTERNS)) == (matching, 3)
+
+
+def test_every_block_for_aws_is_run_here_or_by_the_uploads_tests() -> None:
+    """The state machines run in test_uploads.py."""
+    statements = [block for block in BLOCKS if "Sid" in block]
+    machines = [block["StartAt"] for block in BLOCKS if "StartAt" in block]
+    assert (machines, len(statements)) == (["Copy", "Put"], 1)
+    assert len(BLOCKS) == len(PATTERNS) + len(machines) + len(statements)
+
+
+def test_the_policies_that_the_guides_give_are_accepted() -> None:
+    github = ROOT / "examples" / "github"
+    [statement] = [block for block in BLOCKS if "Sid" in block]
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    with aws():
+        keys = boto3.client("kms", region_name=REGION)
+        key = keys.create_key()["KeyMetadata"]["KeyId"]
+        keys.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+        assert json.loads(keys.get_key_policy(KeyId=key, PolicyName="default")["Policy"]) == policy
+        iam = boto3.client("iam")
+        trust = (github / "trust.json").read_text(encoding="utf-8")
+        permissions = (github / "permissions.json").read_text(encoding="utf-8")
+        iam.create_role(RoleName="deploys", AssumeRolePolicyDocument=trust)
+        iam.put_role_policy(RoleName="deploys", PolicyName="p", PolicyDocument=permissions)
+        wrong = permissions.replace('"Effect"', '"Efect"')
+        with pytest.raises(iam.exceptions.MalformedPolicyDocumentException):
+            iam.put_role_policy(RoleName="deploys", PolicyName="p", PolicyDocument=wrong)
