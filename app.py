@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
+from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
 from stacks.settings import Settings, SettingsError
@@ -21,7 +22,7 @@ def main() -> None:
         # CDK then names one.
         if (region := os.environ.get("CDK_DEFAULT_REGION")) and not settings.synth_only:
             settings.check_region(region)
-        bundle = Bundle.read(ROOT, settings)
+        bundle = Bundle.read(ROOT, settings, check_prompts)
         for message in bundle.left_out:
             print(f"classifiers=all leaves out: {message}", file=sys.stderr)
         ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)

@@ -19,8 +19,9 @@ from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.schema import SLOT, Fit
 from classifier.engine.context import RequestContext
-from classifier.engine.prompt_cache import NewPrompt, Prompt, PromptCache, Templates
+from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry
+from classifier.engine.tokenized import NewPrompt, Prompt, Templates
 from classifier.model.scoring import mean
 from tools.classify import unlimited
 from tools.evaluate.__main__ import add_arguments, run

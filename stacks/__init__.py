@@ -1,3 +1,1 @@
-"""The CDK stack. Of the package that it deploys it imports the contracts alone: `bundle`, `schema`,
-`parsing` and `errors`.
-"""
+"""The CDK stack. Of the package that it deploys it imports the room `contract/` alone."""

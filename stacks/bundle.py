@@ -3,6 +3,7 @@ is built.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,25 +17,30 @@ from classifier.contract.classifier_file import (
     fitted_elsewhere,
     read_classifiers,
 )
-from classifier.engine.registry import check_prompts
 from stacks.settings import Settings, SettingsError
+
+# Raises ClassifierError for prompts that the bundle in the folder can't encode.
+Check = Callable[[Mapping[str, ClassifierFile], Path, BundleManifest], None]
 
 
 @dataclass(frozen=True)
 class Bundle:
     """`path` is relative to the repository's root; it is the value of the Dockerfile's argument
     BUNDLE. `classifiers`: their files. `left_out`: a sentence for each classifier of another model.
+    `all_learned`: there are classifiers, and none encodes a text.
     """
 
     path: str
     files: tuple[str, ...]
     classifiers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    all_learned: bool = False
 
     @classmethod
-    def read(cls, root: Path, settings: Settings) -> Self:
-        """Raises SettingsError for a folder outside the repository, a damaged bundle, the demo
-        model, or a classifier that can't be used with the bundle.
+    def read(cls, root: Path, settings: Settings, check: Check) -> Self:
+        """`check` is asked about the classifiers' prompts. Raises SettingsError for a folder
+        outside the repository, a damaged bundle, the demo model, or a classifier that can't be
+        used with the bundle.
         """
         setting = f"bundle={settings.bundle}"
         folder = (root / settings.bundle).resolve()
@@ -57,15 +63,16 @@ class Bundle:
             )
         # The demo model may stand in for the one that classifiers were fitted on.
         classifiers, left_out = deployed_classifiers(
-            root, settings, None if manifest.model == "demo" else manifest
+            root, settings, None if manifest.model == "demo" else manifest, check
         )
         files = tuple((path / name).as_posix() for name in (MANIFEST, *FILES))
         names = tuple(f"{FOLDER}/{name}.json" for name in classifiers)
-        return cls(path.as_posix(), files, names, tuple(left_out))
+        all_learned = bool(classifiers) and all(file.head for file in classifiers.values())
+        return cls(path.as_posix(), files, names, tuple(left_out), all_learned)
 
 
 def deployed_classifiers(
-    root: Path, settings: Settings, manifest: BundleManifest | None
+    root: Path, settings: Settings, manifest: BundleManifest | None, check: Check
 ) -> tuple[dict[str, ClassifierFile], list[str]]:
     """Those that the settings name, checked against the model if there is one. Of all, those that
     were fitted on another model are left out, with a sentence for each. Raises SettingsError.
@@ -81,7 +88,7 @@ def deployed_classifiers(
         ]
         files = read_classifiers(folder, manifest, names)
         if manifest:
-            check_prompts(files, root / settings.bundle, manifest)
+            check(files, root / settings.bundle, manifest)
         return files, list(elsewhere.values())
     except ClassifierError as err:
         setting = "all" if everything else ",".join(settings.classifiers) or "none"

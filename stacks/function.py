@@ -78,7 +78,11 @@ def image(
         cmd=[handler] if handler else None,
         file=f"{PACKAGE}/Dockerfile",
         # Part of the asset's hash: a new base image is a new image.
-        build_args={"BUNDLE": bundle.path, "BASE_IMAGE": settings.base_image},
+        build_args={
+            "BUNDLE": bundle.path,
+            "BASE_IMAGE": settings.base_image,
+            **({"TEXT_ENCODER": "later"} if bundle.all_learned else {}),
+        },
         platform=ARCHITECTURES[settings.architecture][1],
         exclude=[*CONTEXT, *(f"!{file}" for file in (*bundle.files, *bundle.classifiers))],
         ignore_mode=IgnoreMode.DOCKER,

@@ -1,7 +1,9 @@
 import ast
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import PIL
@@ -64,23 +66,81 @@ def test_the_bundle_is_read_by_the_standard_library_and_pydantic_alone() -> None
     assert roots - set(sys.stdlib_module_names) == {"pydantic"}
 
 
-def test_the_stack_imports_contracts_alone_and_checks_settings_before_the_cdk_starts() -> None:
+def closure(modules: Iterable[Path]) -> set[str]:
+    """All that these modules import, through the project's own modules too."""
     root = PACKAGE.parent.parent
-    for module in (root / "app.py", *(root / "stacks").glob("*.py")):
-        names = imported(module)
-        roots = {name.partition(".")[0] for name in names}
-        assert not roots & {"export", "tools", "examples", "tests", "torch", "onnxruntime"}, module
-        allowed = {
-            "classifier.contract.bundle",
-            "classifier.contract.classifier_file",
-            "classifier.engine.registry",
-            "classifier.contract.schema",
-            "classifier.contract.parsing",
-            "classifier.contract.errors",
-            "classifier.contract.routes",
-        }
-        assert {name for name in names if name.startswith("classifier")} <= allowed, module
-        assert module.stem not in ("settings", "bundle") or not roots & {"aws_cdk", "constructs"}
+    names = set[str]()
+    queue = list(modules)
+    while queue:
+        for name in imported(queue.pop()) - names:
+            names.add(name)
+            own = "lambdas/" if name.startswith("classifier") else ""
+            for path in (f"{own}{name.replace('.', '/')}{end}" for end in (".py", "/__init__.py")):
+                queue += [root / path] if (root / path).is_file() else []
+    return names
+
+
+def test_the_stack_sees_contracts_alone_through_other_modules_too() -> None:
+    stacks = PACKAGE.parent.parent / "stacks"
+    names = closure(stacks.glob("*.py"))
+    own = {name for name in names if name.startswith("classifier")}
+    assert own and all(name.startswith("classifier.contract.") for name in own)
+    libraries = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    pydantic = {"pydantic", "pydantic_core"}
+    cdk = {"aws_cdk", "constructs"}
+    assert libraries == pydantic | cdk | {"classifier", "stacks"}
+    for name in ("settings", "bundle"):
+        # They are checked before the CDK starts, which takes seconds.
+        assert not {one.partition(".")[0] for one in closure([stacks / f"{name}.py"])} & cdk
+
+
+# Refuses every installed package but those that requirements.txt names, and those that they need.
+DEPLOYING = """
+import re, sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+lines = Path("requirements.txt").read_text().splitlines()
+queue = [line.partition("==")[0] for line in lines if "==" in line]
+allowed = set()
+while queue:
+    name = re.match(r"[\\w.-]+", queue.pop())[0].lower().replace("_", "-")
+    if name not in allowed:
+        allowed.add(name)
+        try:
+            queue += [line for line in requires(name) or [] if "extra ==" not in line]
+        except PackageNotFoundError:
+            pass
+sys.modules.update({
+    package: None
+    for package, owners in packages_distributions().items()
+    if not allowed & {owner.lower().replace("_", "-") for owner in owners}
+})
+sys.modules.pop("classifier", None)
+"""
+
+
+def test_deploying_checks_prompts_with_what_its_requirements_name(tmp_path: Path) -> None:
+    file = {"labels": ["ein Hündchen", "eine Katze"]}
+    (tmp_path / "pets.json").write_text(json.dumps(file), encoding="utf-8")
+    check = f"""
+import stacks.bundle
+from classifier.contract.bundle import read_manifest
+from classifier.contract.classifier_file import read_classifiers
+from classifier.engine.check import check_prompts
+folder = Path("models/demo")
+manifest = read_manifest(folder, verify_hashes=False)
+check_prompts(read_classifiers(Path({str(tmp_path)!r}), manifest), folder, manifest)
+assert sys.modules["numpy"] is None and sys.modules["regex"]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", DEPLOYING + check],
+        cwd=PACKAGE.parent.parent,
+        env={"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), "."])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_handler_runs_where_torch_cannot_be_imported() -> None:

@@ -9,9 +9,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.requests import DEMO, ROOT, base64_of, event
+from classifier.contract.classifier_file import fitted_on
+from classifier.contract.schema import LabelSpec
+from classifier.main import build
+from classifier.model.encoders import Encoders
+from classifier.start import begin_from_environment
+from tests.support.requests import DEMO, ROOT, ask, base64_of, event
 
 # Python's own record of imports, opened files and started processes; then a request.
 PROGRAM = """
@@ -83,6 +89,27 @@ def test_a_session_is_loading_before_the_rest_is_imported() -> None:
         "CLIP_BUNDLE": str(DEMO),
     }
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_if_no_classifier_encodes_a_text_its_encoder_loads_with_the_first_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoders: Encoders
+) -> None:
+    question = {"labels": ["a dog", "a cat"]}
+    rows = np.stack([np.eye(1, encoders.manifest.dimension, k, np.float32)[0] for k in (0, 1)])
+    head = {"vectors": base64_of(rows.tobytes()), "scale": 10.0}
+    on = fitted_on(encoders.manifest, LabelSpec.model_validate(question)).model_dump()
+    (tmp_path / "pets.json").write_text(json.dumps(question | {"head": head, "fitted_on": on}))
+    monkeypatch.setenv("CLIP_BUNDLE", str(DEMO))
+    monkeypatch.setenv("CLIP_TEXT_ENCODER", "later")
+    begun = begin_from_environment()
+    assert begun
+    session = begun.sessions.text
+    handler = build(begun, classifiers=tmp_path)
+    image = {"image_data": base64_of((ROOT / "examples" / "images" / "dog.jpg").read_bytes())}
+    assert ask(handler, event(image | {"classifier": "pets"}))[0] == 200
+    assert not session.started
+    assert ask(handler, event(image | question))[0] == 200
+    assert session.started
 
 
 def test_plain_labels_import_nothing_that_only_others_need_and_open_no_file_twice() -> None:

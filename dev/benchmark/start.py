@@ -44,7 +44,7 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def once(bundle: Path, *, cold: bool) -> dict[str, Any]:
+def once(bundle: Path, *, cold: bool, text: str = "start") -> dict[str, Any]:
     if cold:
         drop_caches()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +56,8 @@ def once(bundle: Path, *, cold: bool) -> dict[str, Any]:
             BENCHMARK_BUNDLE=str(bundle),
             BENCHMARK_STARTED=str(began),
             BENCHMARK_FOUND=str(found),
-            CLIP_CLASSIFIERS="classifiers",
+            CLIP_CLASSIFIERS="classifiers" if text == "start" else folder,
+            CLIP_TEXT_ENCODER=text,
         )
         result: dict[str, Any] = json.loads(found.read_text())
     spans = {
@@ -72,7 +73,7 @@ def middle(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     chosen = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
     return dict(chosen) | {
         name: statistics.median(run[name] for run in runs)
-        for name in ("files", "peak_mb", "read_mb")
+        for name in ("files", "ready_mb", "peak_mb", "read_mb")
     }
 
 
@@ -121,20 +122,27 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--chart", type=Path, default=CHART)
+    parser.add_argument(
+        "--text",
+        choices=("start", "later"),
+        default="start",
+        help="when the text encoder loads; later: without classifiers, as if all were learned",
+    )
     given = parser.parse_args()
     states = {"warm": False} | ({"cold": True} if os.geteuid() == 0 else {})
     if len(states) == 1:
         say("Only root can drop the kernel's caches, so no cold start is measured.")
     runs: dict[str, list[dict[str, Any]]] = {state: [] for state in states}
-    once(given.bundle, cold=False)
+    once(given.bundle, cold=False, text=given.text)
     for _ in range(given.rounds):
         for state, cold in states.items():
-            runs[state].append(once(given.bundle, cold=cold))
+            runs[state].append(once(given.bundle, cold=cold, text=given.text))
     found = {state: middle(several) for state, several in runs.items()}
     for state, run in found.items():
         print(
             f"{state}: {run['seconds']:.2f} s, {run['read_mb']:.0f} MB read, {run['files']:.0f}"
-            f" files opened by Python, peak {run['peak_mb']:.0f} MB"
+            f" files opened by Python, {run['ready_mb']:.0f} MB when ready, peak"
+            f" {run['peak_mb']:.0f} MB"
         )
         for name, (first, last) in sorted(run["spans"].items(), key=lambda item: item[1]):
             print(f"  {1000 * first:5.0f} to {1000 * last:5.0f} ms  {name}")

@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from classifier.contract.bundle import read_manifest
 from classifier.contract.schema import SLOT
 from classifier.engine.context import RequestContext
-from classifier.engine.prompt_cache import PromptCache, Templates
+from classifier.engine.prompt_cache import PromptCache
+from classifier.engine.tokenized import Templates
 from classifier.model.encoders import Encoders
 from dev.demo_model.world import (
     HELD_OUT_PAIRS,

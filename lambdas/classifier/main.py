@@ -28,16 +28,10 @@ def build(
 ) -> Handler:
     """Checks the bundle that is loading and the classifiers of a folder, all or those of these
     names, and waits for both. Raises BundleError and ClassifierError.
-
-    Where all classifiers are learned, the text encoder is loaded when it is first needed.
     """
     manifest = read_manifest(start.sessions.folder, verify_hashes=verify_hashes)
     files = read_classifiers(classifiers, manifest, names) if classifiers else {}
-    encoders = Encoders.of(
-        start.sessions,
-        manifest,
-        text=not files or any(file.head is None for file in files.values()),
-    )
+    encoders = Encoders.of(start.sessions, manifest)
     handler = Handler(
         encoders,
         cors_origin=cors_origin,

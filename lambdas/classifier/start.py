@@ -43,13 +43,15 @@ class Start:
     remaining_ms: Callable[[], int]
 
 
-def begin(bundle: Path, threads: int) -> Start:
-    """Begins to load a bundle's encoders; nothing is checked yet."""
+def begin(bundle: Path, threads: int, *, text: bool = True) -> Start:
+    """Begins to load a bundle's encoders; nothing is checked yet. Without `text` the text encoder
+    loads when it is first needed.
+    """
     end = time.monotonic() + START_S
     # Takes as long to import as the decoder's process takes to start.
     from classifier.model.sessions import Sessions
 
-    return Start(Sessions(bundle, threads), lambda: int((end - time.monotonic()) * 1000))
+    return Start(Sessions(bundle, threads, text=text), lambda: int((end - time.monotonic()) * 1000))
 
 
 def begin_from_environment() -> Start | None:
@@ -76,4 +78,6 @@ def begin_from_environment() -> Start | None:
     return begin(
         Path(os.environ["CLIP_BUNDLE"]),
         threads_for(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),
+        # The image is built with this if all its classifiers are learned, and so encode no text.
+        text=os.environ.get("CLIP_TEXT_ENCODER") != "later",
     )

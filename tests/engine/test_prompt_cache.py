@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from classifier.contract.errors import ApiError
 from classifier.contract.schema import SLOT
 from classifier.engine.context import RequestContext
-from classifier.engine.prompt_cache import PromptCache, Templates
+from classifier.engine.prompt_cache import PromptCache
+from classifier.engine.tokenized import Templates
 from classifier.model.encoders import Encoders
 from tests.support.encoders import CountingEncoders
 

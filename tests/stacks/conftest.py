@@ -7,6 +7,7 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
+from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
 from stacks.settings import Settings
@@ -18,7 +19,9 @@ REPORT = "validation-report.json"
 
 def synthesize_into(folder: Path, settings: Settings) -> None:
     app = cdk.App(outdir=str(folder))
-    ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    ClassifierStack(
+        app, settings=settings, bundle=Bundle.read(ROOT, settings, check_prompts), root=ROOT
+    )
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
     cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
     app.synth()

@@ -7,6 +7,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
+from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
 from stacks.settings import Settings
@@ -57,7 +58,8 @@ def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path
         {"bundle": "models/demo", "synth_only": True, "provisioned_concurrency": 1}
     )
     app = cdk.App(outdir=str(tmp_path))
-    module["ClassifierStack"](app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    bundle = Bundle.read(ROOT, settings, check_prompts)
+    module["ClassifierStack"](app, settings=settings, bundle=bundle, root=ROOT)
     app.synth()
     expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[
         EXTENSIONS.index(code)
@@ -72,7 +74,8 @@ def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_
     app = cdk.App(
         outdir=str(tmp_path), context={"@aws-cdk/core:permissionsBoundary": {"name": "boundary"}}
     )
-    stack = ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    bundle = Bundle.read(ROOT, settings, check_prompts)
+    stack = ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
     cdk.Tags.of(stack).add("team", "images")
     app.synth()
     template = json.loads((tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8"))

@@ -1,10 +1,14 @@
+import base64
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from classifier.contract.bundle import FILES, FORMAT, MANIFEST
+from classifier.contract.bundle import FILES, FORMAT, MANIFEST, read_manifest
+from classifier.contract.classifier_file import fitted_on
+from classifier.contract.schema import LabelSpec
+from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.settings import Settings, SettingsError
 from tests.support.requests import DEMO, ROOT
@@ -26,7 +30,7 @@ def described(root: Path, **changes: object) -> None:
 
 
 def read(root: Path, path: str = "models/real", **values: object) -> Bundle:
-    return Bundle.read(root, Settings.read({"bundle": path, **values}))
+    return Bundle.read(root, Settings.read({"bundle": path, **values}), check_prompts)
 
 
 def refusal(root: Path, path: str = "models/real") -> str:
@@ -114,6 +118,19 @@ def test_classifiers_are_named_with_commas_or_all_or_none(given: object, names: 
 def test_what_is_no_classifiers_name_is_refused(given: str) -> None:
     with pytest.raises(SettingsError, match="classifiers="):
         Settings.read({"bundle": "models/real", "classifiers": given})
+
+
+def test_an_image_knows_that_all_its_classifiers_are_learned(root: Path, classifiers: Path) -> None:
+    assert not read(root, classifiers="none").all_learned
+    assert not read(root, classifiers="pets").all_learned
+    manifest = read_manifest(root / "models" / "real", verify_hashes=False)
+    question = {"labels": ["a dog", "a cat"]}
+    on = fitted_on(manifest, LabelSpec.model_validate(question)).model_dump()
+    head = {"vectors": base64.b64encode(bytes(8 * manifest.dimension)).decode(), "scale": 1.0}
+    file = question | {"head": head, "fitted_on": on}
+    (classifiers / "learned.json").write_text(json.dumps(file), encoding="utf-8")
+    assert read(root, classifiers="learned").all_learned
+    assert not read(root, classifiers="learned,pets").all_learned
 
 
 def test_the_classifiers_that_the_setting_names_are_checked_and_deployed(

@@ -8,6 +8,7 @@ from typing import Any
 
 import aws_cdk as cdk
 
+from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
 from stacks.settings import Settings
@@ -74,7 +75,9 @@ def synthesize(folder: Path, **context: object) -> Path:
     """
     settings = Settings.read({"bundle": "models/demo", "synth_only": True, **context})
     app = cdk.App(outdir=str(folder))
-    ClassifierStack(app, settings=settings, bundle=Bundle.read(ROOT, settings), root=ROOT)
+    ClassifierStack(
+        app, settings=settings, bundle=Bundle.read(ROOT, settings, check_prompts), root=ROOT
+    )
     app.synth()
     return folder / f"{settings.name}.template.json"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from classifier.contract.bundle import BundleError, read_manifest
+from classifier.engine.check import check_prompts
 from stacks.bundle import deployed_classifiers
 from stacks.settings import Settings, SettingsError
 from tools.deploy.account import CDK_JSON, ROOT, logging_role
@@ -138,7 +139,7 @@ def check_classifiers(settings: Settings) -> None:
     manifest = None
     with contextlib.suppress(BundleError):
         manifest = read_manifest(ROOT / settings.bundle, verify_hashes=False)
-    deployed_classifiers(ROOT, settings, manifest)
+    deployed_classifiers(ROOT, settings, manifest, check_prompts)
 
 
 CHECKS: Mapping[str, Callable[[Settings], None]] = {

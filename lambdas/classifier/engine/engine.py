@@ -17,8 +17,9 @@ from classifier.contract.errors import ApiError
 from classifier.contract.query import File, Query
 from classifier.contract.schema import MAX_IMAGES, JsonObject
 from classifier.engine.context import RequestContext
+from classifier.engine.limits import check_answer_size
 from classifier.engine.prompt_cache import EncodedPrompt, PromptCache
-from classifier.engine.prompts import PromptSet, check_answer_size, look_up_texts, make_prompt_set
+from classifier.engine.prompts import PromptSet, look_up_texts, make_prompt_set
 from classifier.engine.registry import DeployedClassifier, LabelWeights, Registry
 from classifier.engine.result import make_result
 from classifier.images.decoder import DecodeBudget, DecodedImage
@@ -91,7 +92,7 @@ class Engine:
             deployed = self.registry.find(query.classifier, query.path("classifier"))
             query = replace(query, question=deployed.question)
             prompt_set = deployed.prompt_set
-            check_answer_size(query, prompt_set, self._manifest.dimension)
+            check_answer_size(query, prompt_set.names, prompt_set.texts, self._manifest.dimension)
         else:
             prompt_set = make_prompt_set(query, self._cache, self._manifest, context)
         cached = sum(isinstance(prompt, EncodedPrompt) for prompt in prompt_set.prompts)

@@ -1,7 +1,5 @@
 """Prompts to embeddings, the most recently used ones from memory."""
 
-import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.schema import SLOT
 from classifier.engine.context import RequestContext
+from classifier.engine.tokenized import (
+    Key,
+    NewPrompt,
+    Prompt,
+    PromptTokenizer,
+    Templates,
+    TokenIds,
+)
 from classifier.model.scoring import mean
-from classifier.model.tokenizer import Tokenizer
 
 CACHE_MAX_PROMPTS = 10_000
 CACHE_MAX_BYTES = 64_000_000
 # How many prompts are encoded between two looks at the deadline.
 BATCH = 32
-TokenIds = tuple[int, ...]
-Key = tuple[str, str]
 
 
 class TextEncoder(Protocol):
@@ -37,43 +39,16 @@ class TextEncoder(Protocol):
     def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]: ...
 
 
-class Templates:
-    """Sentences with one slot each, and a short key for the set of them."""
-
-    def __init__(self, sentences: Sequence[str]) -> None:
-        self.sentences = sentences
-        self.plain = list(sentences) == [SLOT]
-        self.key = "" if self.plain else hashlib.sha256(json.dumps(sentences).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
-class NewPrompt:
-    """A text that isn't in the cache. `ids`: of the text alone; `token_ids_by_template`: the
-    distinct ones to encode.
-    """
-
-    key: Key
-    text: str
-    ids: TokenIds
-    token_ids_by_template: tuple[TokenIds, ...]
-
-
-@dataclass(frozen=True)
-class EncodedPrompt:
+class EncodedPrompt(Prompt):
     """`embedding` [d]: the normalised mean over the templates."""
 
-    key: Key
-    text: str
-    ids: TokenIds
     embedding: NDArray[np.float32]
 
     @property
     def size(self) -> int:
         # Python's own objects outweigh the text: about 700 bytes, and 36 for each id.
         return 700 + 4 * len(self.text) + 36 * len(self.ids) + self.embedding.nbytes
-
-
-Prompt = NewPrompt | EncodedPrompt
 
 
 class PromptCache:
@@ -89,7 +64,7 @@ class PromptCache:
         max_bytes: int = CACHE_MAX_BYTES,
     ) -> None:
         self._encoders = encoders
-        self._tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
+        self._prompts = PromptTokenizer(encoders.folder, encoders.manifest.text)
         self._entries: OrderedDict[Key, EncodedPrompt] = OrderedDict()
         self._max_prompts = max_prompts
         self._max_bytes = max_bytes
@@ -101,23 +76,12 @@ class PromptCache:
         """The cached prompt, or a new one. Raises ApiError for `field`, with a message about
         `subject`.
         """
-        key = (templates.key, text)
+        key = templates.key_of(text)
         cached = self._entries.get(key)
-        if cached is not None:
-            self._entries.move_to_end(key)
-            return cached
-        ids = tuple(self._tokenizer.encode(text, field, subject))
-        if templates.plain:
-            return NewPrompt(key, text, ids, (ids,))
-        filled = (
-            tuple(
-                self._tokenizer.encode(
-                    sentence.replace(SLOT, text), field, f"{subject} in a template"
-                )
-            )
-            for sentence in templates.sentences
-        )
-        return NewPrompt(key, text, ids, tuple(dict.fromkeys(filled)))
+        if cached is None:
+            return self._prompts.lookup(text, templates, field, subject)
+        self._entries.move_to_end(key)
+        return cached
 
     def embed(
         self, prompts: Sequence[Prompt], context: RequestContext

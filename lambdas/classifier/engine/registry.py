@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile
+from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.query import Query, Question
+from classifier.contract.query import Question
 from classifier.contract.schema import JsonObject, LabelSpec
 from classifier.contract.validation import unknown_name
+from classifier.engine.check import prompt_set_of
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
-from classifier.engine.prompts import PromptSet, make_prompt_set
+from classifier.engine.prompts import PromptSet
 
 
 class LabelWeights(NamedTuple):
@@ -109,38 +109,11 @@ class Registry:
         }
 
 
-@dataclass
-class _Unencoded:
-    """A bundle in the place of its encoders, for a cache that only looks up."""
-
-    folder: Path
-    manifest: BundleManifest
-
-    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
-        raise NotImplementedError
-
-
-def check_prompts(
-    files: Mapping[str, ClassifierFile], folder: Path, manifest: BundleManifest
-) -> None:
-    """Raises ClassifierError for prompts that a request would be refused for, by the bundle's
-    tokenizer; nothing is encoded.
-    """
-    cache = PromptCache(_Unencoded(folder, manifest))
-    for name, file in files.items():
-        _prepare(name, file, cache, manifest)
-
-
 def _prepare(
     name: str, file: ClassifierFile, cache: PromptCache, manifest: BundleManifest
 ) -> DeployedClassifier:
     question = Question.of(file)
-    try:
-        # Looking up takes milliseconds; only encoding has a deadline.
-        context = RequestContext(lambda: 60_000)
-        prompt_set = make_prompt_set(Query(question), cache, manifest, context)
-    except ApiError as err:
-        raise ClassifierError(f"classifiers/{name}.json: {err.message}") from err
+    prompt_set = prompt_set_of(name, question, cache, manifest)
     if file.head is None:
         return DeployedClassifier(file, question, prompt_set)
     rows = np.array(file.head.floats(), np.float64).reshape(-1, manifest.dimension)

@@ -67,8 +67,7 @@ def make_result(
     if query.embedding:
         answer["embedding"] = embeddings[0].tolist()
     if query.details:
-        texts_in_order = (prompt.text for prompt in prompt_set.prompts)
-        answer["similarities"] = dict(zip(texts_in_order, cosines[0].tolist(), strict=True))
+        answer["similarities"] = dict(zip(prompt_set.texts, cosines[0].tolist(), strict=True))
         answer["model"] = {
             "name": manifest.model,
             "tag": manifest.pretrained,

@@ -31,17 +31,15 @@ class Encoders:
     def load(
         cls, folder: Path, *, threads: int, verify_hashes: bool = False, text: bool = True
     ) -> "Encoders":
-        """Loads both encoders; without `text`, the image encoder alone. Raises BundleError."""
+        """Loads both encoders; without `text`, the text encoder when it is first needed. Raises
+        BundleError.
+        """
         manifest = read_manifest(folder, verify_hashes=verify_hashes)
-        return cls.of(Sessions(folder, threads), manifest, text=text).ready()
+        return cls.of(Sessions(folder, threads, text=text), manifest).ready()
 
     @classmethod
-    def of(cls, sessions: Sessions, manifest: BundleManifest, *, text: bool = True) -> "Encoders":
-        """With sessions that are loading already; without `text`, the text encoder loads when it is
-        first needed.
-        """
-        if not text:
-            sessions.text.forget()
+    def of(cls, sessions: Sessions, manifest: BundleManifest) -> "Encoders":
+        """With sessions that are loading already."""
         return cls(manifest, sessions, ThreadPoolExecutor(sessions.threads))
 
     def ready(self) -> "Encoders":

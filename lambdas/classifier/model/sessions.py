@@ -24,10 +24,6 @@ class LazySession:
         self._loading = self._loading or self._loader.submit(_session, self.path, self._threads)
         return self._loading
 
-    def forget(self) -> None:
-        """Drops the session, loaded or not, until it is needed."""
-        self._loading = None
-
     @property
     def started(self) -> bool:
         return self._loading is not None
@@ -38,9 +34,10 @@ class LazySession:
 
 
 class Sessions:
-    """A bundle's sessions. Both load from now on; nothing is checked yet."""
+    """A bundle's sessions. They load from now on; nothing is checked yet."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, *, text: bool = True) -> None:
+        """Without `text` the text encoder loads when it is first needed."""
         self.folder = folder
         self.threads = threads
         self.image = LazySession(folder / "image.onnx", threads)
@@ -48,7 +45,8 @@ class Sessions:
         # takes all.
         self.text = LazySession(folder / "text.onnx", 1)
         self.image.start()
-        self.text.start()
+        if text:
+            self.text.start()
 
 
 def _session(path: Path, threads: int) -> Session:
