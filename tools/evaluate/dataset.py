@@ -68,13 +68,13 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache,
     prepared = _prepare(source, dict(zip(keys, files, strict=True)))
     pictures, passed_over = read_pictures(folder, names, exclude)
     notes += filter(None, [summary(passed_over)])
+    places = {picture.path: f" ({picture.place})" for picture in pictures if picture.place}
     hashes, broken = cache.hashes([picture.path for picture in pictures])
     multi_label = all(file.multi_label for file in files)
     pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
     if copies:
         are = "copy of another picture is" if len(copies) == 1 else "copies of other pictures are"
         notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
-    places = {picture.path: f" ({picture.place})" for picture in pictures if picture.place}
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
     kept = [picture for picture in pictures if hashes[picture.path] not in learned_from]
     if len(kept) < len(pictures):
@@ -133,19 +133,26 @@ def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
 
 def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> list[str]:
     """Which pictures are near-copies, unless the CSV file says to which group they belong."""
-    found: dict[int, list[Path]] = {}
+    found: dict[int, list[Labelled]] = {}
     for picture, number in zip(pictures, copies.tolist(), strict=True):
         if not picture.group:
-            found.setdefault(number, []).append(picture.path)
-    sets = [paths for paths in found.values() if len(paths) > 1]
+            found.setdefault(number, []).append(picture)
+    sets = [alike for alike in found.values() if len(alike) > 1]
     if not sets:
         return []
-    first = f"{sum(map(len, sets)):,} pictures are near-copies (thumbnails, re-encodings, neighbouring frames): {len(sets):,}"
-    lines = [
-        f"  {paths[0]}, {paths[1]}" + (f" and {len(paths) - 2:,} more" if len(paths) > 2 else "") for paths in sets[:LISTED]
+    number_of_groups = "1 group" if len(sets) == 1 else f"{len(sets):,} groups"
+    notes = [
+        f"{sum(map(len, sets)):,} pictures are near-copies (thumbnails, re-encodings, neighbouring frames): {number_of_groups}, each "
+        "of which counts as one piece of evidence:"
     ]
-    more = [f"… and {len(sets) - LISTED:,} more."] if len(sets) > LISTED else []
-    return [f"{first} {'group' if len(sets) == 1 else 'groups'}, each of which counts as one piece of evidence:", *lines, *more]
+    # Those under different labels first: one picture may lie in the wrong place.
+    sets.sort(key=lambda alike: len({picture.labels for picture in alike}) == 1)
+    for alike in sets[:LISTED]:
+        first = alike[0]
+        second = next((picture for picture in alike if picture.labels != first.labels), alike[1])
+        more = f" and {len(alike) - 2:,} more" if len(alike) > 2 else ""
+        notes.append(f"  {first.path}, {second.path}{more}" + (", under different labels" if second.labels != first.labels else ""))
+    return [*notes, f"… and {len(sets) - LISTED:,} more."] if len(sets) > LISTED else notes
 
 
 def _broken_notes(broken: Mapping[Path, str]) -> list[str]:

@@ -136,3 +136,30 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
     assert "30 pictures are left out, since the classifier learned from them." in out
     left_out = re.search(r"(\d+) pictures are left out, since the classifier learned from near-copies", out)
     assert left_out and int(left_out[1]) >= 60
+
+
+def test_near_copies_under_different_labels_are_named_first(
+    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    draw(pictures, each=4, seed=3)
+    with_thumbnails(pictures)
+    moved = sorted((pictures / LABELS[2]).glob("* 48.jpg"))[0]
+    moved.rename(pictures / LABELS[0] / moved.name)
+    assert exit_status(evaluate, pictures, "--labels", ",".join(LABELS), *beside) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [first] = [i for i, line in enumerate(lines) if "near-copies" in line]
+    assert moved.name in lines[first + 1]
+    assert lines[first + 1].endswith(", under different labels")
+    assert "different labels" not in lines[first + 2]
+
+
+def test_a_missing_file_is_named_with_its_line(
+    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "pictures", each=2)
+    rows = [f"{path},{path.parent.name}" for path in sorted((tmp_path / "pictures").rglob("*.png"))]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(["path,label", rows[0], f"gone.png,{LABELS[0]}", *rows[1:]]), encoding="utf-8")
+    assert exit_status(evaluate, file, "--labels", ",".join(LABELS), *beside) == 0
+    assert f"gone.png: can't be read: No such file or directory ({file}, line 3)" in capsys.readouterr().out
