@@ -104,8 +104,9 @@ def from_base64(text: str) -> bytes:
 
 
 NOT_BASE64 = (
-    "is not base64; encode the image file's bytes, for instance with: base64 < FILE. Addresses are"
-    " not fetched."
+    "is not base64; encode the image file's bytes, for instance with: base64 < FILE. In Python"
+    " decode it to text, base64.b64encode(data).decode(), which leaves out b'…'. Addresses are not"
+    " fetched."
 )
 
 

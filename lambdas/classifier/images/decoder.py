@@ -153,7 +153,9 @@ class Decoder:
                 worker.close()
                 self._worker = None
         if "error" in answer:
-            raise ApiError(400, "invalid_image", f"The {image_file.format} {answer['error']}.")
+            from classifier.images.formats import damaged
+
+            raise damaged(image_file.format, image_file.data, answer["error"])
         import numpy as np
 
         side = settings.size

@@ -16,9 +16,10 @@ from classifier.images.formats.gif import read_gif
 from classifier.images.formats.image_file import MAX_SIDE, DamagedError, ImageFile, PixelBox
 from classifier.images.formats.jpeg import read_jpeg
 from classifier.images.formats.png import read_png
+from classifier.images.formats.transit import certain_damage, likely_damage
 from classifier.images.formats.webp import read_webp
 
-__all__ = ["FORMATS", "ImageFile", "PixelBox", "format_of", "inspect", "name_format"]
+__all__ = ["FORMATS", "ImageFile", "PixelBox", "damaged", "format_of", "inspect", "name_format"]
 
 _READERS = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), read_jpeg),
@@ -49,13 +50,12 @@ def inspect(data: bytes) -> ImageFile:
     try:
         image_file = _READERS[name][1](data)
     except DamagedError as err:
-        raise ApiError(400, "invalid_image", f"The {name} {err}.") from err
+        raise damaged(name, data, str(err)) from err
     except (struct.error, IndexError, ValueError) as err:
-        raise ApiError(
-            400,
-            "invalid_image",
-            f"The {name} image's header is damaged or cut off; send the whole file.",
-        ) from err
+        error = "image's header is damaged or cut off; send the whole file"
+        raise damaged(name, data, error) from err
+    if damage := certain_damage(name, image_file.data):
+        raise ApiError(400, "invalid_image", f"The {name} image is damaged: {damage}.")
     if not image_file.width or not image_file.height:
         raise ApiError(
             400,
@@ -70,6 +70,13 @@ def inspect(data: bytes) -> ImageFile:
         )
         raise ApiError(413, "too_large", message)
     return image_file
+
+
+def damaged(name: str, data: bytes, error: str) -> ApiError:
+    """For a file that can't be read; names the damage of a transfer as text if it looks so."""
+    damage = likely_damage(data)
+    hint = f" Perhaps {damage}." if damage and damage not in error else ""
+    return ApiError(400, "invalid_image", f"The {name} {error}.{hint}")
 
 
 def _unsupported(data: bytes) -> str:

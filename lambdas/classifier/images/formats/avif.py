@@ -11,7 +11,7 @@ from classifier.images.formats.image_file import (
     PixelBox,
     too_many,
 )
-from classifier.images.formats.items import Part, boxes, primary_properties, share_of_bytes
+from classifier.images.formats.items import Part, boxes, full_length, primary_properties
 from classifier.images.profiles import coded_profile
 
 
@@ -49,7 +49,7 @@ def read_avif(data: bytes) -> ImageFile:
         # fail the file.
         kept = _EXIF_ITEM.sub(rb"\1skip", data[slice(*meta)])
         data = data[: meta[0]] + kept + data[meta[1] :]
-    share = share_of_bytes(data)
+    share = len(data) / max(len(data), full_length(data))
     return ImageFile("AVIF", width, height, data, alpha, profiles=profiles, crop=crop, share=share)
 
 

@@ -40,6 +40,17 @@ _OTHERS = [
         "a form upload (multipart/form-data)",
         "forms are not taken: send the file's bytes as the body, or JSON with image_data in base64",
     ),
+    (
+        rb"\x89PNG(?=[\r\n\x1a])(?!\r\n\x1a\n)",
+        "a PNG whose line ends were changed on the way, as curl -d and transfers in text mode do",
+        "send it as binary (curl: --data-binary)",
+    ),
+    (
+        rb"(?:\xc2\x89|\xef\xbf\xbd)PNG|(?:\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf",
+        "an image that was read as text, which destroys it",
+        "read and send it as binary",
+    ),
+    (rb"\s*b['\"]", "Python's text for bytes", "send the bytes themselves; decode base64 to text"),
     (rb"\s*data:[\w/+.;=-]*,", "a data: URI", _BASE64),
     (
         rb"\s*(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[\w+/]{4}Z0eX|Qk[01][\w+/=\s]{40})",

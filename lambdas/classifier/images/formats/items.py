@@ -30,14 +30,16 @@ def boxes(data: bytes, at: int, end: int) -> list[Part]:
     return found
 
 
-def share_of_bytes(data: bytes) -> float:
-    """Below 1 if the file ends inside of its media data."""
+def full_length(data: bytes) -> int:
+    """The length that a file tells by its boxes, more than there is if its end is missing; 0 if its
+    last box holds no media data.
+    """
     parts = boxes(data, 0, len(data))
     begin = parts[-2][2] if len(parts) > 1 else 0
     length, name = struct.unpack_from(">I4s", data, begin)
     if length == 1:
         (length,) = struct.unpack_from(">Q", data, begin + 8)
-    return min(1.0, len(data) / (begin + length)) if name == b"mdat" and length else 1.0
+    return begin + length if name == b"mdat" and length else 0
 
 
 def primary_properties(data: bytes, meta: list[Part]) -> list[Part]:

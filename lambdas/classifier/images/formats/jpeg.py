@@ -11,6 +11,7 @@ from classifier.images.formats.image_file import (
     check_parts,
     too_many,
 )
+from classifier.images.formats.transit import likely_damage
 
 # After fill bytes; inside a scan, zero is a stuffed byte and D0 to D7 are restarts.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
@@ -28,6 +29,7 @@ def read_jpeg(data: bytes) -> ImageFile:
     exif = b""
     size = b""
     ends = False
+    gaps = False
     # By number, counted from 1.
     profile_parts: dict[int, bytes] = {}
     profile_count = 0
@@ -35,6 +37,7 @@ def read_jpeg(data: bytes) -> ImageFile:
     unfinished: dict[int, bytearray] = {}
     while match := (_MARKER_AFTER_SCAN if scans else _MARKER).search(data, at):
         start = match.end() - 2
+        gaps |= not scans and match.start() > at
         marker = match[1][0]
         count += 1
         check_parts(count, "segments")
@@ -79,6 +82,9 @@ def read_jpeg(data: bytes) -> ImageFile:
         len(size) < 6 or len(unfinished) < size[5] or any(map(any, unfinished.values()))
     ):
         raise DamagedError("image is cut off; send the whole file")
+    # No file has both by itself.
+    if gaps and (damage := likely_damage(data)):
+        raise DamagedError(f"image is damaged: {damage}")
     kept += [data[first : start if ends else len(data)], b"\xff\xd9"]
     height, width = struct.unpack_from(">HH", size, 1)
     numbers = range(1, profile_count + 1)
