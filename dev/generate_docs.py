@@ -25,10 +25,8 @@ from classifier.api.moderations import Moderation, ModerationRequest
 from classifier.api.openai import OpenAIError
 from classifier.contract.answers import Classifiers, ErrorBody, Result, Results, Score
 from classifier.contract.classifier_file import ClassifierFile, Head
-from classifier.contract.schema import (
-    ABSENT,
-    BINARY_TYPES,
-    IMAGE_TYPES,
+from classifier.contract.label_spec import LabelSpec
+from classifier.contract.limits import (
     MAX_ANSWER_BYTES,
     MAX_CHARACTERS,
     MAX_IMAGES,
@@ -37,12 +35,11 @@ from classifier.contract.schema import (
     MAX_TEMPLATES,
     MAX_TOTAL_CHARACTERS,
     MAX_TOTAL_LINES,
-    QUERY_LISTS,
-    QUERY_PARAMETERS,
-    ClassifyRequest,
-    JsonObject,
-    LabelSpec,
 )
+from classifier.contract.media_types import BINARY_TYPES, IMAGE_TYPES
+from classifier.contract.schema import ABSENT, ClassifyRequest
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.url_parameters import QUERY_LISTS, QUERY_PARAMETERS
 from classifier.images.opened_image import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from tools.local.gateway import Context
 from tools.local.serve import load, running

@@ -17,7 +17,7 @@ import classify
 import client
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
-from classifier.contract.schema import SLOT, Fit
+from classifier.contract.fields import SLOT, Fit
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry

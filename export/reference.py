@@ -11,8 +11,7 @@ from PIL import Image
 from classifier.contract.bundle import TextSettings
 from classifier.contract.errors import ApiError
 from classifier.model.encoders import Encoders
-from classifier.model.merges import BYTE_IDS, FIRST_MERGED
-from classifier.model.tokenizer import Tokenizer
+from classifier.model.tokenizer import BYTE_IDS, FIRST_MERGED, Tokenizer
 from export.errors import ExportError
 from export.progress import progress, say
 from export.source import Source

@@ -30,10 +30,10 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct, IConstruct
 
-from classifier.contract.classifier_file import FOLDER
+from classifier.contract.bucket_layout import EVENT_SOURCE, MANIFESTS, MAP_RUNS, RESULTS
+from classifier.contract.classifier_folder import FOLDER
 from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_options
-from classifier.contract.schema import EVENT_SOURCE, MANIFESTS, MAP_RUNS, RESULTS
 from stacks.bundle import Bundle
 from stacks.function import ARCHITECTURES, image, log_group
 from stacks.settings import OWN_PREFIXES, Settings, SettingsError

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from classifier.contract.bundle import FILES, MANIFEST, BundleError, BundleManifest, read_manifest
-from classifier.contract.classifier_file import (
+from classifier.contract.classifier_file import ClassifierError, ClassifierFile
+from classifier.contract.classifier_folder import (
     FOLDER,
-    ClassifierError,
-    ClassifierFile,
     available,
     fitted_elsewhere,
     read_classifiers,

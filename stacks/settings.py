@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from classifier.contract.schema import MANIFESTS, MAP_RUNS, RESULTS
+from classifier.contract.bucket_layout import MANIFESTS, MAP_RUNS, RESULTS
 
 # What the function for runs and uploads writes in the bucket.
 OWN_PREFIXES = (RESULTS, MANIFESTS, MAP_RUNS)

@@ -7,7 +7,7 @@ it) and ${Partition} are filled in by CloudFormation.
 
 from typing import Any
 
-from classifier.contract.schema import MAP_RUNS
+from classifier.contract.bucket_layout import MAP_RUNS
 
 Definition = dict[str, Any]
 # Of the function. An Express child has 300 seconds for all attempts and the pauses between them; a

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.contract.classifier_file import fitted_on
-from classifier.contract.schema import LabelSpec
+from classifier.contract.classifier_fit import fitted_on
+from classifier.contract.label_spec import LabelSpec
 from classifier.main import build
 from classifier.model.encoders import Encoders
 from classifier.start import begin_from_environment

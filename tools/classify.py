@@ -18,11 +18,12 @@ from typing import Any
 from tqdm import tqdm
 
 from classifier.contract.bundle import BundleError
-from classifier.contract.classifier_file import FOLDER, ClassifierError, read_classifiers
+from classifier.contract.classifier_file import ClassifierError
+from classifier.contract.classifier_folder import FOLDER, read_classifiers
 from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders

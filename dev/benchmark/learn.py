@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import trange
 
-from classifier.contract.schema import MAX_LABELS
+from classifier.contract.limits import MAX_LABELS
 from classifier.model.scoring import Floats
 from dev.benchmark.promises import PROMISES, holds
 from dev.demo_model.labelled import SEED, draw

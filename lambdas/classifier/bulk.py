@@ -18,12 +18,14 @@ from classifier.start import Start, begin_from_environment
 # The encoders load on one core while the rest is imported on another.
 start = begin_from_environment()
 
+from classifier.contract.bucket_layout import MANIFESTS, RESULTS  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
-from classifier.contract.classifier_file import ClassifierFile, read_classifiers  # noqa: E402
+from classifier.contract.classifier_file import ClassifierFile  # noqa: E402
+from classifier.contract.classifier_folder import read_classifiers  # noqa: E402
 from classifier.contract.errors import ApiError, quoted  # noqa: E402
 from classifier.contract.parsing import parse_options  # noqa: E402
 from classifier.contract.query import Query  # noqa: E402
-from classifier.contract.schema import MANIFESTS, RESULTS, JsonObject  # noqa: E402
+from classifier.contract.strict_json import JsonObject  # noqa: E402
 from classifier.engine.context import RequestContext  # noqa: E402
 from classifier.engine.engine import Engine  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402

@@ -11,7 +11,7 @@ start = begin_from_environment()
 
 from classifier.api.handler import Handler  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
-from classifier.contract.classifier_file import read_classifiers  # noqa: E402
+from classifier.contract.classifier_folder import read_classifiers  # noqa: E402
 from classifier.contract.schema import ClassifyRequest  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402
 from classifier.storage.bucket import Bucket  # noqa: E402

@@ -7,8 +7,9 @@ import pytest
 
 from classifier.api.hugging_face import HUGGING_FACE
 from classifier.contract.classifier_file import parse_classifier
-from classifier.contract.parsing import parse_json, parse_query
-from classifier.contract.schema import JsonObject
+from classifier.contract.parsing import parse_json
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.url_parameters import parse_query
 from tests.support.requests import outcome
 
 OWN = {"image_data": "AAAA", "labels": ["a dog", "a cat"]}

@@ -12,8 +12,10 @@ from classifier.api.hugging_face import (
     HuggingFaceRequest,
 )
 from classifier.contract.classifier_file import ClassifierFile, FittedOn, Head, parse_classifier
-from classifier.contract.parsing import parse_json, parse_options, parse_query
-from classifier.contract.schema import ClassifyRequest, JsonObject
+from classifier.contract.parsing import parse_json, parse_options
+from classifier.contract.schema import ClassifyRequest
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.url_parameters import parse_query
 from tests.support.requests import outcome
 
 LABELS: JsonObject = {"labels": ["a dog", "a cat"]}

@@ -6,8 +6,8 @@ import pytest
 
 from classifier.api.handler import Handler
 from classifier.contract.errors import ApiError
+from classifier.contract.limits import MAX_ANSWER_BYTES
 from classifier.contract.parsing import parse_json
-from classifier.contract.schema import MAX_ANSWER_BYTES
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.prompts import PromptSet, make_prompt_set

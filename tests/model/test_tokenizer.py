@@ -13,8 +13,7 @@ import regex
 
 from classifier.contract.errors import ApiError
 from classifier.model.encoders import Encoders
-from classifier.model.merges import BYTE_IDS, END_OF_WORD, FIRST_MERGED, Merges
-from classifier.model.tokenizer import Tokenizer
+from classifier.model.tokenizer import BYTE_IDS, END_OF_WORD, FIRST_MERGED, Merges, Tokenizer
 from tests.support.golden import golden_tokens
 from tests.support.requests import DEMO, ROOT
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from classifier.contract.schema import BINARY_TYPES, QUERY_PARAMETERS, ClassifyRequest
+from classifier.contract.media_types import BINARY_TYPES
+from classifier.contract.schema import ClassifyRequest
+from classifier.contract.url_parameters import QUERY_PARAMETERS
 from tests.support.events import HTTP_EVENTS, IMAGE, LABELS
 
 Event = Any

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from classifier.bulk import BulkHandler
-from classifier.contract.classifier_file import read_classifiers
+from classifier.contract.classifier_folder import read_classifiers
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import classify_batch
 from classifier.storage.bucket import Bucket

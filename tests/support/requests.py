@@ -9,7 +9,7 @@ from typing import Any
 
 from classifier.api.handler import Handler
 from classifier.contract.errors import ApiError
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "models" / "demo"

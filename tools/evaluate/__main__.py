@@ -8,7 +8,7 @@ from pathlib import Path
 
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifier_file import ClassifierError
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.evaluate.classifier_file import Judged, from_options, open_classifier, path_of, save
 from tools.evaluate.dataset import gather

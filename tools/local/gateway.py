@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from classifier.contract.media_types import BINARY_TYPES
 from classifier.contract.routes import GUARDED, ROUTES
-from classifier.contract.schema import BINARY_TYPES
 from stacks.gateway_responses import GATEWAY_RESPONSES
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html:

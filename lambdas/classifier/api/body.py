@@ -6,8 +6,9 @@ import json
 
 from classifier.api.events import Request
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.schema import FORM_TYPE, IMAGE_TYPES, LOST_CHARACTER, JsonObject
-from classifier.contract.strict_json import no_constant, no_duplicates
+from classifier.contract.fields import LOST_CHARACTER
+from classifier.contract.media_types import FORM_TYPE, IMAGE_TYPES
+from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from classifier.images.formats import name_format
 
 EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'

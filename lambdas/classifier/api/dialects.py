@@ -8,7 +8,7 @@ from classifier.api.openai import OPENAI
 from classifier.api.own import OWN
 from classifier.contract.errors import ApiError
 from classifier.contract.query import Query
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 
 Sent = TypeVar("Sent")
 Answer = TypeVar("Answer", contravariant=True)

@@ -15,14 +15,9 @@ from pydantic_core import PydanticCustomError
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.schema import (
-    MAX_ANSWER_BYTES,
-    MAX_PROMPTS,
-    ApiModel,
-    JsonObject,
-    max_entries,
-    reject_replacement_character,
-)
+from classifier.contract.fields import ApiModel, max_entries, reject_replacement_character
+from classifier.contract.limits import MAX_ANSWER_BYTES, MAX_PROMPTS
+from classifier.contract.strict_json import JsonObject
 from classifier.contract.validation import validate
 
 

@@ -14,9 +14,10 @@ from classifier.api.own import OWN
 from classifier.api.responses import document, error_response, json_response, page, preflight
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
+from classifier.contract.image_fields import StoredImage
 from classifier.contract.query import Query
 from classifier.contract.routes import PREFLIGHTS, ROUTES, methods
-from classifier.contract.schema import JsonObject, StoredImage
+from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders

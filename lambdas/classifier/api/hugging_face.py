@@ -9,16 +9,10 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from classifier.contract.errors import ApiError
+from classifier.contract.fields import ApiModel, Label, Labels, Template
+from classifier.contract.image_fields import BASE64_SCHEMA, decode
 from classifier.contract.query import Query, Question
-from classifier.contract.schema import (
-    BASE64_SCHEMA,
-    ApiModel,
-    JsonObject,
-    Label,
-    Labels,
-    Template,
-    decode,
-)
+from classifier.contract.strict_json import JsonObject
 from classifier.contract.validation import check_joined_labels, validate
 
 # How this dialect calls our fields.

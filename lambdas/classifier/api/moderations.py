@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.errors import ApiError, quoted
+from classifier.contract.fields import ApiModel
 from classifier.contract.query import Query
-from classifier.contract.schema import ApiModel, JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.contract.validation import validate
 from classifier.engine.registry import Registry
 

@@ -9,8 +9,10 @@ from typing import Literal
 from pydantic_core import PydanticCustomError
 
 from classifier.api.body import HINT
+from classifier.contract.base64 import NOT_BASE64, from_base64
 from classifier.contract.errors import ApiError
-from classifier.contract.schema import NOT_BASE64, ApiModel, JsonObject, from_base64
+from classifier.contract.fields import ApiModel
+from classifier.contract.strict_json import JsonObject
 
 PICTURE = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)
 URI: JsonObject = {"type": "string", "format": "data uri"}

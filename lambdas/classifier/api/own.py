@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import parse_json, parse_query
+from classifier.contract.parsing import parse_json
 from classifier.contract.query import Query
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.url_parameters import parse_query
 
 
 class Own:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from classifier.contract.errors import ApiError, quoted, shortened
-from classifier.contract.schema import JsonObject, LabelSpec
-from classifier.contract.validation import unknown_name
+from classifier.contract.label_spec import LabelSpec
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.unknown import unknown_name
 
 Thresholds = Mapping[str, float | Mapping[str, float]]
 

@@ -1,32 +1,17 @@
 """JSON objects and query strings to checked requests."""
 
-import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 
+from classifier.contract.base64 import NOT_BASE64
 from classifier.contract.decision import check_thresholds
 from classifier.contract.errors import ApiError
+from classifier.contract.image_fields import StoredImage
+from classifier.contract.label_spec import LabelSpec
+from classifier.contract.limits import MAX_SQUARES
 from classifier.contract.query import File, Query, Question
-from classifier.contract.schema import (
-    MAX_SQUARES,
-    NOT_BASE64,
-    QUERY_LISTS,
-    QUERY_PARAMETERS,
-    QUERY_TEXTS,
-    ClassifyRequest,
-    JsonObject,
-    LabelSpec,
-    StoredImage,
-    encoded_twice,
-)
-from classifier.contract.strict_json import no_constant
-from classifier.contract.validation import (
-    check_exactly_one,
-    check_question,
-    refuse,
-    unknown,
-    validate,
-)
+from classifier.contract.schema import ClassifyRequest
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.validation import check_exactly_one, check_question, refuse, validate
 
 # How a request names its pictures. Where they come from a store, it has none of these.
 PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
@@ -44,12 +29,12 @@ def parse_json(value: JsonObject) -> Query:
         ("image_data", "images", "image_embedding", "image_s3"),
         "is missing; send an image: image_data, images or image_embedding.",
     )
-    _check_combinations(request)
+    check_combinations(request)
     if request.images is not None:
-        return _query(request, list(map(_file, request.images, range(len(request.images)))))
+        return make_query(request, list(map(_file, request.images, range(len(request.images)))))
     if request.image_s3:
-        return _query(request, [request.image_s3], {"image_data": "image_s3"})
-    return _query(request, [] if request.image_data is None else [request.image_data])
+        return make_query(request, [request.image_s3], {"image_data": "image_s3"})
+    return make_query(request, [] if request.image_data is None else [request.image_data])
 
 
 def parse_options(options: JsonObject) -> Query:
@@ -64,31 +49,6 @@ def parse_options(options: JsonObject) -> Query:
     return parse_json({**options, "images": [_PIXEL]})
 
 
-def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> Query:
-    """A request whose body is the image itself. Raises ApiError."""
-    value: JsonObject = {}
-    for name, texts in query.items():
-        if name not in QUERY_PARAMETERS:
-            raise unknown(name, QUERY_PARAMETERS, "query parameter")
-        if name in QUERY_LISTS:
-            _check_plus(name, texts)
-            value[name] = list(texts)
-        elif len(texts) > 1:
-            message = f"The query parameter {name} was sent {len(texts)} times; send it once."
-            raise ApiError(400, "invalid_request", message, name)
-        else:
-            value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
-    if "labels" not in value and "classifier" not in value:
-        message = (
-            "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a"
-            " classifier: ?classifier=NAME."
-        )
-        raise ApiError(400, "invalid_request", message, "labels")
-    request = validate(ClassifyRequest, value)
-    _check_combinations(request)
-    return _query(request, [image])
-
-
 def _file(file: bytes | StoredImage | None, i: int) -> File:
     if file is None:
         field = f"images.{i}"
@@ -96,7 +56,7 @@ def _file(file: bytes | StoredImage | None, i: int) -> File:
     return file
 
 
-def _query(
+def make_query(
     request: ClassifyRequest, files: Sequence[File], field_names: Mapping[str, str] | None = None
 ) -> Query:
     return Query(
@@ -115,7 +75,7 @@ def _query(
     )
 
 
-def _check_combinations(request: ClassifyRequest) -> None:
+def check_combinations(request: ClassifyRequest) -> None:
     """Checks what no field can check alone. Raises ApiError."""
     if request.classifier is None:
         # One label alone may be asked for an embedding's sake.
@@ -175,39 +135,3 @@ def _check_combinations(request: ClassifyRequest) -> None:
             " fewer regions."
         )
         raise ApiError(400, "invalid_request", message, "regions")
-
-
-def _check_plus(name: str, texts: Sequence[str]) -> None:
-    """Raises ApiError for a text with a + for each space: the query was encoded twice."""
-    for i, text in enumerate(texts):
-        if (
-            "+" in text
-            and " " not in text
-            and any(map(_joins_letters, zip(text, text[1:], text[2:], strict=False)))
-        ):
-            message = encoded_twice(text, text.replace("+", " "))
-            raise ApiError(
-                400,
-                "invalid_request",
-                f"{name}.{i} {message} In JSON a + stands for itself.",
-                f"{name}.{i}",
-            )
-
-
-def _joins_letters(characters: tuple[str, str, str]) -> bool:
-    """Whether the middle one is a + between two letters. Marks are letters of the Indic scripts."""
-    before, middle, after = characters
-    return (
-        middle == "+"
-        and unicodedata.category(before)[0] in "LM"
-        and unicodedata.category(after)[0] in "LM"
-    )
-
-
-def _number_or_boolean(text: str) -> object:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return json.loads(text, parse_constant=no_constant)
-    except (ValueError, RecursionError, ApiError):
-        return text

@@ -1,10 +1,11 @@
-"""Refuses NaN, Infinity and a key twice in one object, which Python's JSON reader takes."""
+"""JSON objects without NaN, Infinity or a key twice, which Python's JSON reader would take."""
 
 from collections import Counter
 from typing import Any, NoReturn
 
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.schema import JsonObject
+
+JsonObject = dict[str, Any]
 
 
 def no_constant(name: str) -> NoReturn:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
+from classifier.contract.limits import MAX_IMAGES
 from classifier.contract.query import File, Query
-from classifier.contract.schema import MAX_IMAGES, JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.limits import check_answer_size
 from classifier.engine.prompt_cache import EncodedPrompt, PromptCache

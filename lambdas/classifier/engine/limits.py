@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 
 from classifier.contract.errors import ApiError
-from classifier.contract.query import Query
-from classifier.contract.schema import (
+from classifier.contract.limits import (
     MAX_ANSWER_BYTES,
     MAX_CHARACTERS,
     MAX_PROMPTS,
     MAX_TOTAL_CHARACTERS,
     MAX_TOTAL_LINES,
 )
+from classifier.contract.query import Query
 
 # The longest float64 in JSON, and what separates two of them.
 _NUMBER_BYTES = 26

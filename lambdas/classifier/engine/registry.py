@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
+from classifier.contract.label_spec import LabelSpec
 from classifier.contract.query import Question
-from classifier.contract.schema import JsonObject, LabelSpec
-from classifier.contract.validation import unknown_name
+from classifier.contract.strict_json import JsonObject
+from classifier.contract.unknown import unknown_name
 from classifier.engine.check import prompt_set_of
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.decision import decide
 from classifier.contract.query import Query
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.engine.prompts import PromptSet
 from classifier.engine.registry import LabelWeights
 from classifier.images.decoder import DecodedImage

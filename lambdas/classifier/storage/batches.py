@@ -13,7 +13,7 @@ from typing import TypeVar
 from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.storage.items import Item, Store

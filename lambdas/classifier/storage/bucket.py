@@ -13,8 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from classifier.contract.errors import ApiError, quoted
+from classifier.contract.image_fields import StoredImage
+from classifier.contract.limits import MAX_OBJECT_BYTES, MAX_READ_BYTES
 from classifier.contract.query import Query
-from classifier.contract.schema import MAX_OBJECT_BYTES, MAX_READ_BYTES, StoredImage
 from classifier.storage.items import Item, Replaced, skip_reason
 
 # Tags that S3 refuses: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from classifier.contract.schema import MAX_OBJECT_BYTES
+from classifier.contract.limits import MAX_OBJECT_BYTES
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".avif"))
 # Thumbnails, waste bins and snapshots of Synology, QNAP, Windows and macOS, in small letters.

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from classifier.contract.bucket_layout import EVENT_SOURCE, RESULTS
 from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
-from classifier.contract.schema import EVENT_SOURCE, RESULTS, JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.engine.engine import Engine
 from classifier.storage.batches import Outcome, batch_name, classify_batch, dumps
 from classifier.storage.bucket import Bucket, client, deduplicated, tags_of

@@ -17,12 +17,9 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_file import (
-    fitted_on,
-    parse_classifier,
-    question_sha256,
-    read_classifiers,
-)
+from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.classifier_fit import fitted_on, question_sha256
+from classifier.contract.classifier_folder import read_classifiers
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ROOT

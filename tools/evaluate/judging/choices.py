@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from classifier.contract.decision import by_action
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from tools.evaluate.dataset import Answers, Material
 from tools.evaluate.judging.goals import Wanted
 from tools.evaluate.judging.guarantees import ERROR, estimated, promised

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from classifier.contract.errors import quoted
-from classifier.contract.validation import unknown_name
+from classifier.contract.unknown import unknown_name
 from tools.evaluate.classifier_file import Judged
 
 # As options, in texts, and whether such a promise is for the mildest action: what is to be found goes there, what is to be sure elsewhere.

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from tools.evaluate.dataset import Answers, Material
 from tools.evaluate.judging.choices import (
     Choice,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.model.scoring import Floats
 from tools.evaluate.dataset import Answers, Material
 from tools.evaluate.judging.measures import Bools, Ints, independent, wilson

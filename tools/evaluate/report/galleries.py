@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.model.scoring import Floats
 from tools.evaluate.pictures import OTHER, Labelled
 from tools.evaluate.report.page import thumbnail

@@ -13,7 +13,7 @@ from PIL import Image
 
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.images.opened_image import open_image
 
 TEMPLATE = Path(__file__).with_name("report.html")

@@ -1,0 +1,23 @@
+"""Formats of images, and the content types of bodies."""
+
+# By Pillow's names. A file's content tells its format, whatever its content type says.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+# The content types of a body that is an image: by their registered names, and as some clients call
+# them.
+IMAGE_TYPES = (
+    *(f"image/{name.lower()}" for name in IMAGE_FORMATS),
+    *(f"image/{name}" for name in ("jpg", "pjpeg", "x-png")),
+    "application/octet-stream",
+    "binary/octet-stream",
+)
+# What curl says where nobody names the type: an image is taken, a form is not.
+FORM_TYPE = "application/x-www-form-urlencoded"
+# What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is
+# lost; with */* JSON would arrive in base64. Those that are refused are listed too, so that the
+# refusal can say what the bytes are.
+BINARY_TYPES = (
+    *IMAGE_TYPES,
+    FORM_TYPE,
+    "multipart/form-data",
+    *(f"image/{name}" for name in ("heic", "heif", "tiff", "jxl", "jp2", "svg+xml")),
+)

@@ -1,0 +1,89 @@
+"""A request whose body is an image, and whose question stands in the URL."""
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from classifier.contract.errors import ApiError
+from classifier.contract.fields import encoded_twice
+from classifier.contract.parsing import check_combinations, make_query
+from classifier.contract.query import Query
+from classifier.contract.schema import ClassifyRequest
+from classifier.contract.strict_json import JsonObject, no_constant
+from classifier.contract.unknown import unknown
+from classifier.contract.validation import validate
+
+# What the query may hold when the body is an image; lists are repeated parameters.
+QUERY_LISTS = ("labels", "templates")
+QUERY_TEXTS = ("classifier", "negative_template", "fit", "regions_combine")
+QUERY_PARAMETERS = (
+    *QUERY_LISTS,
+    *QUERY_TEXTS,
+    "multi_label",
+    "regions",
+    "min_probability",
+    "top_k",
+    "embedding",
+    "details",
+)
+
+
+def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> Query:
+    """A request whose body is the image itself. Raises ApiError."""
+    value: JsonObject = {}
+    for name, texts in query.items():
+        if name not in QUERY_PARAMETERS:
+            raise unknown(name, QUERY_PARAMETERS, "query parameter")
+        if name in QUERY_LISTS:
+            _check_plus(name, texts)
+            value[name] = list(texts)
+        elif len(texts) > 1:
+            message = f"The query parameter {name} was sent {len(texts)} times; send it once."
+            raise ApiError(400, "invalid_request", message, name)
+        else:
+            value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
+    if "labels" not in value and "classifier" not in value:
+        message = (
+            "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a"
+            " classifier: ?classifier=NAME."
+        )
+        raise ApiError(400, "invalid_request", message, "labels")
+    request = validate(ClassifyRequest, value)
+    check_combinations(request)
+    return make_query(request, [image])
+
+
+def _check_plus(name: str, texts: Sequence[str]) -> None:
+    """Raises ApiError for a text with a + for each space: the query was encoded twice."""
+    for i, text in enumerate(texts):
+        if (
+            "+" in text
+            and " " not in text
+            and any(map(_joins_letters, zip(text, text[1:], text[2:], strict=False)))
+        ):
+            message = encoded_twice(text, text.replace("+", " "))
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{name}.{i} {message} In JSON a + stands for itself.",
+                f"{name}.{i}",
+            )
+
+
+def _joins_letters(characters: tuple[str, str, str]) -> bool:
+    """Whether the middle one is a + between two letters. Marks are letters of the Indic scripts."""
+    before, middle, after = characters
+    return (
+        middle == "+"
+        and unicodedata.category(before)[0] in "LM"
+        and unicodedata.category(after)[0] in "LM"
+    )
+
+
+def _number_or_boolean(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError, ApiError):
+        return text
