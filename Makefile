@@ -289,7 +289,7 @@ tests/clients/node_modules: tests/clients/package-lock.json
 
 $(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py) | $(READY)
 	@mkdir -p build
-	@$(VENV)/bin/python -m tests.support.weights ViT-B-32-quickgelu build/random.safetensors
+	@$(VENV)/bin/python -m dev.weights ViT-B-32-quickgelu build/random.safetensors
 	@$(VENV)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors

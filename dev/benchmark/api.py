@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from dev.benchmark.ask import Context, event
 from dev.benchmark.plot import draw
 from export.verify import PHOTOGRAPHS
 
@@ -73,11 +74,6 @@ IMAGE_GFLOP = 2e-9 * (
 Operations = dict[str, Callable[[Any], object]]
 
 
-class Context:
-    def get_remaining_time_in_millis(self) -> int:
-        return 29_000
-
-
 def say(text: str) -> None:
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
@@ -91,17 +87,6 @@ def thumbnail(width: int = 440, height: int = 248) -> bytes:
         file, "JPEG", quality=85
     )
     return file.getvalue()
-
-
-def event(**body: object) -> dict[str, Any]:
-    headers = {"Content-Type": "application/json"}
-    return {
-        "httpMethod": "POST",
-        "resource": "/",
-        "headers": headers,
-        "body": json.dumps(body),
-        "isBase64Encoded": False,
-    }
 
 
 def unseen(words: Iterator[int], count: int) -> list[str]:
@@ -126,10 +111,10 @@ def make_models() -> None:
     """Bundles of one and the same random weights, made as any bundle is."""
     import torch
 
+    from dev.weights import unfriendly
     from export.architecture import Architecture
     from export.pipeline import export
     from export.source import read_table
-    from tests.support.weights import unfriendly
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     weights = unfriendly(Architecture.model_validate(read_table()["architectures"][MODEL]))

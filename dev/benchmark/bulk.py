@@ -22,7 +22,7 @@ from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import IMAGES_A_RUN, classify_batch
 from classifier.storage.items import Item
-from tests.support.pictures import encoded, picture
+from dev.pictures import encoded, picture
 from tools.classify import FolderStore, unlimited
 from tools.folders import Folder
 from tools.local.serve import load, running

@@ -5,14 +5,15 @@ plainly in sRGB. Prints the largest difference of a probability to the plain one
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from PIL import Image
 
 from classifier.api.handler import Handler
 from classifier.model.encoders import Encoders
-from tests.support import icc
-from tests.support.pictures import encoded
-from tests.support.requests import DEMO, ROOT, ask, base64_of, event
+from dev import icc
+from dev.benchmark.ask import ask, base64_of
+from dev.pictures import encoded
 
 LABELS = ["a dog", "a pizza", "a star", "a cat", "a bird", "a house", "a car", "a flower"]
 SIDE = 256
@@ -20,9 +21,9 @@ GAMMAS: dict[str, float | None] = {"p3": None, "adobe": 2.2, "prophoto": 1.8, "b
 
 
 def main() -> None:
-    handler = Handler(Encoders.load(DEMO, threads=2))
+    handler = Handler(Encoders.load(Path("models/demo"), threads=2))
     images = []
-    for path in sorted((ROOT / "examples" / "images").glob("*.jpg")):
+    for path in sorted((Path("examples/images")).glob("*.jpg")):
         with Image.open(path) as file:
             images.append(file.convert("RGB").resize((SIDE, SIDE)))
     print("| colours | profile ignored | converted |\n|---|---|---|")
@@ -34,7 +35,7 @@ def main() -> None:
             inside = icc.in_space(image, space, encode)
             files = (encoded(image), encoded(inside), encoded(inside, icc_profile=tag))
             body = {"images": [base64_of(file) for file in files], "labels": LABELS}
-            _, answer, _ = ask(handler, event(body))
+            answer = ask(handler, body)
             plain, without, tagged = (entry["result"] for entry in answer["results"])
             dropped = max(dropped, *(abs(without[label] - plain[label]) for label in LABELS))
             converted = max(converted, *(abs(tagged[label] - plain[label]) for label in LABELS))

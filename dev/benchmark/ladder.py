@@ -18,6 +18,7 @@ import onnxruntime
 
 from classifier.contract.bundle import BundleManifest, Weights
 from classifier.model.encoders import Encoders
+from dev.weights import Arrays, plain, small_architecture, unfriendly
 from export import check, pipeline
 from export.architecture import Architecture
 from export.graph import STEPS, calibrate
@@ -25,7 +26,6 @@ from export.ladder import Ladder
 from export.source import Source, read_table
 from export.towers import write_encoder
 from export.verify import pictures, sentences
-from tests.support.weights import Arrays, plain, small_architecture, unfriendly
 
 MODEL = "ViT-B-32-quickgelu"
 WIDE = 8  # images in one run, as max_batch has it

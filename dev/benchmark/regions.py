@@ -8,23 +8,20 @@ needs.
 
 import argparse
 import io
-import json
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dev.benchmark.ask import Handler, base64_of
+from dev.benchmark.ask import ask as call
 from dev.demo_model.world import average_precision, background, concepts, degrade, paste
-from tests.support.requests import Context, base64_of, event
 from tools.local.serve import load
 
-Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 SHARE = 0.18
 NAMES = 60
 GRIDS = (2, 3, 4)
@@ -74,12 +71,6 @@ def draw(rng: np.random.Generator, size: int, things: NDArray[np.int64]) -> Scen
     file = io.BytesIO()
     Image.fromarray(degrade(rng, canvas)).save(file, "PNG")
     return Scene(file.getvalue(), centres)
-
-
-def call(handler: Handler, body: dict[str, Any]) -> Any:
-    answer = handler(event(body), Context())
-    assert answer["statusCode"] == 200, answer["body"]
-    return json.loads(answer["body"])
 
 
 def ask(handler: Handler, scenes: list[Scene], labels: list[str], regions: int) -> Scores:

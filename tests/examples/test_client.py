@@ -12,7 +12,7 @@ import client
 import moderation
 from classifier.contract.bundle import ImageSettings
 from classifier.images.opened_image import open_image
-from tests.support import icc
+from dev import icc
 from tests.support.pictures import encoded, picture, png_header
 from tests.support.programs import RecordingHandler, exit_status, response
 from tests.support.requests import ROOT

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from export.architecture import Architecture
 from export.source import read_table
-from tests.support.weights import plain
+from dev.weights import plain
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = "ViT-B-32-quickgelu"

@@ -14,7 +14,7 @@ from dev.benchmark.ladder import small_ladder
 from export import pipeline
 from export.errors import ExportError
 from export.verify import Reference, Served, judge, pictures, read_pictures, sentences
-from tests.support.weights import small_architecture, unfriendly
+from dev.weights import small_architecture, unfriendly
 
 DIMENSION = 512
 # CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.

@@ -31,7 +31,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     subprocess.run(
-        [sys.executable, "-m", "tests.support.weights", MODEL, str(path)], cwd=ROOT, check=True
+        [sys.executable, "-m", "dev.weights", MODEL, str(path)], cwd=ROOT, check=True
     )
     return path
 

@@ -5,7 +5,7 @@ import struct
 import zlib
 from functools import cache
 
-from tests.support import icc
+from dev import icc
 from tests.support.pictures import encoded, picture, png_chunk, with_png_chunks
 
 FORMATS = {"JPEG": ("L", "RGB", "CMYK"), "PNG": ("L", "LA", "P", "RGB"), "WEBP": ("RGB", "RGBA"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tests.support import icc
+from dev import icc
 from tests.support.pictures import encoded
 
 # The side of the demo model's square, so that nothing is resized.

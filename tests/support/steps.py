@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from dev.benchmark.ladder import small_ladder
+from dev.weights import small_architecture, unfriendly
 from export.graph import STEPS
 from export.towers import write_encoder
-from tests.support.weights import small_architecture, unfriendly
 
 
 def main(folder: Path) -> None:

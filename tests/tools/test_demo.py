@@ -20,7 +20,9 @@ def test_the_demo_classifies_an_image_of_your_own_after_a_warning() -> None:
         "a dog, a teapot",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.index("nothing about photographs") < done.stdout.index("a teapot")
+    real_model = done.stdout.index("make model\n")
+    assert done.stdout.index("nothing about photographs") < real_model
+    assert real_model < done.stdout.index("a teapot") < done.stdout.index("labels in English")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,10 @@ def test_the_demo_classifies_an_image_of_your_own_after_a_warning() -> None:
         (["--image", "none.jpg", "--labels", "a"], "none.jpg can't be read"),
         (["--image", "README.md", "--labels", "a"], "The image is none of JPEG"),
         (["--image", "examples/images/dog.jpg"], "give both"),
+        (
+            ["--image", "https://example.org/a.jpg?b=1&c=2", "--labels", "a,b"],
+            "curl -o image.jpg 'https://example.org/a.jpg?b=1&c=2'",
+        ),
     ],
 )
 def test_the_demo_explains_a_wrong_command_line(arguments: list[str], message: str) -> None:

@@ -4,6 +4,7 @@ model, photographs for a real one.
 
 import argparse
 import base64
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ PHOTOGRAPHS = {
 REAL_MODEL = """For photographs, make a bundle of a real model once and try it:
   make model
   make demo BUNDLE=models/ViT-B-32-quickgelu-openai"""
+ENGLISH = "Write labels in English: neither the demo model nor OpenAI's know other languages."
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,17 @@ def show(image: Path, answer: Answer) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--image", type=Path)
+    parser.add_argument("--image")
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.labels):
         sys.exit(
             'For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"'
+        )
+    if arguments.image and "://" in arguments.image:
+        sys.exit(
+            f"IMAGE={arguments.image} is an address, and the demo takes files. Fetch it first:"
+            f" curl -o image.jpg {shlex.quote(arguments.image)}"
         )
     # Its samples are the demo model's, unless a bundle or an image is named.
     named = arguments.bundle or arguments.image
@@ -92,17 +99,19 @@ def main() -> None:
     demo = read_manifest(bundle, verify_hashes=False).name == DEMO
     folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
     images = (
-        {arguments.image: arguments.labels}
+        {Path(arguments.image): arguments.labels}
         if arguments.image
         else {folder / name: labels for name, labels in samples.items()}
     )
+    if demo and arguments.image:
+        print(f"{ONLY_DRAWINGS}\n{REAL_MODEL}")
     wrong = []
     with running(handler) as url:
         print(f"POST {url}")
+        # The first call starts the process that decodes, so it takes longer than any other.
+        classify(url, *next(iter(images.items())))
         for image, labels in images.items():
             answer = classify(url, image, labels)
-            if answer.model == "demo" and arguments.image:
-                print(ONLY_DRAWINGS)
             show(image, answer)
             if (
                 demo
@@ -110,7 +119,9 @@ def main() -> None:
                 and max(answer.result, key=answer.result.__getitem__) != labels[0]
             ):
                 wrong.append(image)
-    if answer.model == "demo":
+    if arguments.labels:
+        print(f"\n{ENGLISH}")
+    elif demo:
         print(f"\n{ONLY_DRAWINGS}\n{REAL_MODEL}")
     if wrong:
         sys.exit(f"Wrong answer for {', '.join(map(str, wrong))}.")

@@ -124,7 +124,7 @@ def _deviation(name: str, tower: ImageTower | TextTower) -> float:
 
 
 if __name__ == "__main__":
-    # A safetensors file with a model's true names and shapes: python -m tests.support.weights MODEL
+    # A safetensors file with a model's true names and shapes: python -m dev.weights MODEL
     # PATH [unfriendly]
     import sys
 
