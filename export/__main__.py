@@ -49,11 +49,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["auto", "search", *STEPS],
+        choices=["auto", *STEPS],
         default="auto",
         help=(
-            "auto: the fastest that decides as fp32 does; search: tries int8 with single products"
-            " in fp32 too, in its own time; or the one to take whether it does or not"
+            "auto: the fastest that decides as fp32 does; or the one to take whether it does or not"
         ),
     )
     parser.add_argument(

@@ -3,7 +3,7 @@ every CPU, and the precisions they come in.
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ class Step:
     two_parts: bool = False
 
 
-# The names that bundle.json gives them. "mixed" is any of the int8 ones with some products left in
-# fp32.
+# The names that bundle.json gives them. Bundles of before may also say "mixed": an int8 one with
+# some products left in fp32.
 STEPS = {
     "int8": Step(7, constant_scales=True),
     "int8-full": Step(8, constant_scales=True),
@@ -70,7 +70,7 @@ class Graph:
 
     A quantised product's row depends on that row alone, to the last bit, whatever the step:
     integers add up in any order. `largest` is what the channels of each product's input reach: it
-    smooths them, and gives constant scales. Products in `floats` stay fp32. `signed`: 8-bit weights
+    smooths them, and gives constant scales. `signed`: 8-bit weights
     as int8, for VNNI; otherwise as uint8 around 128. Both give the same integers. `inputs` is where
     to look for what the channels reach: the value that each named product takes.
     """
@@ -80,12 +80,10 @@ class Graph:
         step: Step,
         largest: Mapping[str, Floats] | None = None,
         *,
-        floats: Collection[str] = (),
         signed: bool = False,
     ) -> None:
         self.step = step
         self._largest = largest or {}
-        self._floats = floats
         self._signed = signed
         self.quantised = step.bits < 32
         self.inputs: dict[str, str] = {}
@@ -114,7 +112,7 @@ class Graph:
         weight [k, n] with, so that channels of both sizes fit one scale (SmoothQuant, arXiv
         2211.10438, with its exponent of one half).
         """
-        if product not in self._largest or product in self._floats:
+        if product not in self._largest:
             return np.ones(len(weight), np.float32)
         factor = np.sqrt(
             np.maximum(self._largest[product], TINY) / np.maximum(np.abs(weight).max(1), TINY)
@@ -131,7 +129,7 @@ class Graph:
         known and near.
         """
         self.inputs[product] = x
-        if not self.quantised or product in self._floats:
+        if not self.quantised:
             return str(
                 self.op("Add", self.op("MatMul", x, self.constant(weight)), self.constant(bias))
             )

@@ -2,8 +2,8 @@
 
 import gc
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
-from export.graph import LADDERS, STEPS, Floats
+from export.graph import LADDERS, Floats
 from export.graph import calibrate as largest_inputs
-from export.progress import progress, say
+from export.progress import say
 from export.source import Source
 from export.towers import write_encoder
 from export.verify import (
@@ -27,10 +27,6 @@ from export.verify import (
 )
 
 CALIBRATING = 64
-# The search ranks products by the errors of so many embeddings, and gives up where more than this
-# share of them would be fp32.
-RANKED_ON = 16
-MAX_FLOATS = 0.5
 # A precision whose change on the first third of the pictures is so far past the gate's limit isn't
 # tried on the others.
 FIRST_LOOK = 40
@@ -38,7 +34,18 @@ HOPELESS = 1.2
 Figures = dict[str, float | int | str]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Attempt:
+    """A step that was written: how near to fp32 it decides, with the embeddings of both encoders if
+    it is taken.
+    """
+
+    step: str
+    verdict: Verdict
+    served: Served
+
+
+@dataclass(frozen=True)
 class Ladder:
     """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` is
     what they give.
@@ -55,21 +62,22 @@ class Ladder:
     reference: Reference
     served: Served
     target: str
-    _tried: Served = field(init=False)
 
     def take(self, precision: str) -> tuple[dict[str, str], Figures]:
-        """What each encoder takes, and the figures of every step tried.
+        """The step that each encoder takes, and the figures of every step tried.
 
-        `precision`: `auto`, `search` (tries int8 with some products in fp32 too), or the step to
-        take whether it holds or not.
+        `precision`: `auto`, or the step to take whether it holds or not.
         """
         figures = Figures(target=self.target)
         chosen = dict[str, str]()
+        served = self.served
         for encoder in ("image", "text"):
             with_fp32 = self.set_aside(encoder)
-            for name, verdict, floats in self._attempts(
-                encoder, with_fp32 / f"{encoder}.onnx", precision
+            for attempt in self._attempts(
+                encoder, with_fp32 / f"{encoder}.onnx", precision, served
             ):
+                name = attempt.step
+                verdict = attempt.verdict
                 figures[f"{encoder}_{name}_best_label_equal_at_least"] = round(
                     verdict.equal_at_least, 5
                 )
@@ -85,9 +93,7 @@ class Ladder:
                 say(f"{encoder} encoder in {name}: {verdict}: {outcome}")
                 if taken:
                     chosen[encoder] = name
-                    self.served = self._tried
-                    if floats:
-                        figures[f"{encoder}_fp32_products"] = ", ".join(floats)
+                    served = attempt.served
                     break
             else:
                 chosen[encoder] = "fp32"
@@ -95,7 +101,7 @@ class Ladder:
                     path.replace(self.folder / path.name)
                 say(f"{encoder} encoder: fp32")
             shutil.rmtree(with_fp32)
-        verdict = judge(self.served, self.reference)
+        verdict = judge(served, self.reference)
         say(f"as it serves: {verdict}")
         return chosen, figures | {
             "decided_pairs": verdict.decided,
@@ -113,55 +119,31 @@ class Ladder:
         return aside
 
     def _attempts(
-        self, encoder: str, fp32: Path, precision: str
-    ) -> Iterator[tuple[str, Verdict, list[str]]]:
-        """Writes one step after the other: its name, verdict, and the products left in fp32."""
+        self, encoder: str, fp32: Path, precision: str, served: Served
+    ) -> Iterator[Attempt]:
+        """Writes one step after the other."""
         # torch traces a ResNet, which has one way to be quantised.
         steps: Sequence[str] = LADDERS[self.target] if self.inputs[encoder] else ("int8", "fp32")
-        if precision not in ("auto", "search"):
+        if precision != "auto":
             steps = (precision if self.inputs[encoder] or precision == "fp32" else "int8",)
         steps = tuple(step for step in steps if step != "fp32")
         largest = self.calibrate(encoder, fp32) if steps and self.inputs[encoder] else {}
         for step in steps:
-            yield step, self.try_step(encoder, step, largest, required=precision == step), []
-            if precision == "search" and STEPS[step] == STEPS["int8-rows-full"]:
-                yield from self._search(encoder, step, largest)
-
-    def _search(
-        self, encoder: str, step: str, largest: Mapping[str, Floats]
-    ) -> Iterator[tuple[str, Verdict, list[str]]]:
-        """Puts the product that hurts most into fp32, then the next one too, and so on."""
-
-        def error(product: str) -> float:
-            self._write(encoder, step, largest, [product])
-            return float(
-                (
-                    (
-                        self._embed(self.load(), encoder, slice(RANKED_ON))
-                        - getattr(self.reference, f"{encoder}s")[:RANKED_ON]
-                    )
-                    ** 2
-                ).sum()
-            )
-
-        products = list(self.inputs[encoder])
-        say(f"{encoder} encoder: trying each of {len(products)} products in fp32")
-        errors = {product: error(product) for product in progress(products, "products")}
-        ranked = sorted(products, key=errors.__getitem__)
-        for count in range(1, int(MAX_FLOATS * len(ranked)) + 1):
-            yield "mixed", self.try_step(encoder, step, largest, ranked[:count]), ranked[:count]
+            yield self.try_step(encoder, step, largest, served, required=precision == step)
 
     def try_step(
         self,
         encoder: str,
         step: str,
         largest: Mapping[str, Floats],
-        floats: Collection[str] = (),
+        served: Served,
         *,
         required: bool = False,
-    ) -> Verdict:
-        """How near to fp32 it decides; `required` where it is taken anyway."""
-        self._write(encoder, step, largest, floats)
+    ) -> Attempt:
+        """Writes the step and judges it, together with what the other encoder serves; `required`
+        if it is taken anyway.
+        """
+        self._write(encoder, step, largest)
         encoders = self.load()
         looks = [slice(None)]
         if encoder == "image" and not required and len(self.reference.pixels) > FIRST_LOOK:
@@ -169,31 +151,24 @@ class Ladder:
         rows = self._embed(encoders, encoder, looks[0])
         if len(looks) > 1:
             few = replace(self.reference, images=self.reference.images[:FIRST_LOOK])
-            verdict = judge(replace(self.served, images=rows), few)
+            first = replace(served, images=rows)
+            verdict = judge(first, few)
             if verdict.change > HOPELESS * MAX_CHANGE:
-                return verdict
+                return Attempt(step, verdict, first)
             # An embedding depends on its own input alone, so that those of the first look count.
             rows = np.concatenate([rows, self._embed(encoders, encoder, looks[1])])
         del encoders
-        self._tried = replace(self.served, **{f"{encoder}s": rows})
+        tried = replace(served, **{f"{encoder}s": rows})
         if self.target == "x86_64-vnni":
             # Without VNNI these products would saturate here; the uint8 ones that were judged give
             # the same integers.
-            self._write(encoder, step, largest, floats, signed=True)
-        return judge(self._tried, self.reference)
+            self._write(encoder, step, largest, signed=True)
+        return Attempt(step, judge(tried, self.reference), tried)
 
     def _write(
-        self,
-        encoder: str,
-        step: str,
-        largest: Mapping[str, Floats],
-        floats: Collection[str] = (),
-        *,
-        signed: bool = False,
+        self, encoder: str, step: str, largest: Mapping[str, Floats], *, signed: bool = False
     ) -> None:
-        write_encoder(
-            self.source, encoder, step, self.folder, largest, floats=floats, signed=signed
-        )
+        write_encoder(self.source, encoder, step, self.folder, largest, signed=signed)
         gc.collect()
 
     def _embed(self, encoders: Encoders, encoder: str, part: slice) -> Floats:

@@ -89,8 +89,8 @@ def export(
         inputs = {
             encoder: write_encoder(loaded, encoder, "fp32", folder) for encoder in ("image", "text")
         }
-        settings = _settings(loaded, name, folder)
-        _write_settings(folder, settings)
+        settings = describe(loaded, name, folder)
+        write_settings(folder, settings)
         settings = _judged(
             folder,
             settings,
@@ -179,18 +179,18 @@ def _judged(
     del encoders  # the fp32 sessions hold the weights once more
 
     def load() -> Encoders:
-        _write_settings(folder, settings)
+        write_settings(folder, settings)
         return Encoders.load(folder, threads=os.cpu_count() or 1)
 
     chosen, figures = Ladder(
         folder, source, settings.text, inputs, load, reference, served, target
     ).take(precision)
-    return _write_settings(
+    return write_settings(
         folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity | figures})
     )
 
 
-def _settings(source: Source, name: str | None, folder: Path) -> BundleManifest:
+def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
     """Writes the tokenizer's merges too."""
     if source.model is not None:
         from export.reference import text_settings, write_merges
@@ -225,7 +225,7 @@ def _settings(source: Source, name: str | None, folder: Path) -> BundleManifest:
     )
 
 
-def _write_settings(folder: Path, settings: BundleManifest) -> BundleManifest:
+def write_settings(folder: Path, settings: BundleManifest) -> BundleManifest:
     files = {
         name: File(bytes=(folder / name).stat().st_size, sha256=sha256(folder / name))
         for name in FILES

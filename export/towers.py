@@ -2,7 +2,7 @@
 out.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,10 @@ def write_encoder(
     folder: Path,
     largest: Largest | None = None,
     *,
-    floats: Collection[str] = (),
     signed: bool = False,
 ) -> dict[str, str]:
     """image.onnx or text.onnx in a precision of STEPS, and its weights beside it. `largest`: what
-    its products' inputs reach, from `calibrate`; `floats`: products that stay fp32; `signed`: see
+    its products' inputs reach, from `calibrate`; `signed`: see
     Graph. Returns the products and where to look for their inputs: none where torch writes the
     graph.
     """
@@ -48,7 +47,7 @@ def write_encoder(
     architecture = source.architecture
     mean = source.settings["mean"]
     std = source.settings["std"]
-    graph = Graph(STEPS[precision], largest, floats=floats, signed=signed)
+    graph = Graph(STEPS[precision], largest, signed=signed)
     if encoder == "text":
         _write_text(architecture, source.arrays, graph, path)
     elif architecture.image is None:

@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from dev.benchmark import charts
 from dev.benchmark.ask import Context, event
-from dev.benchmark.plot import draw
 from export.verify import PHOTOGRAPHS
 
 FOLDER = Path("build/benchmark")
@@ -585,8 +585,7 @@ def main() -> None:
         **figures(ROUNDS, 1000),
     }
     JSON.write_text(json.dumps(found, indent=2) + "\n")
-    SVG.parent.mkdir(exist_ok=True)
-    SVG.write_text(draw(found))
+    charts.save(charts.comparison(found), SVG)
     print(json.dumps(found, indent=2))
     say(f"written: {JSON}, {SVG}")
 

@@ -49,10 +49,10 @@ def small_ladder(
     inputs = {
         encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")
     }
-    manifest = pipeline._settings(source, "random", folder)
+    manifest = pipeline.describe(source, "random", folder)
 
     def load() -> Encoders:
-        pipeline._write_settings(folder, manifest)
+        pipeline.write_settings(folder, manifest)
         return Encoders.load(folder, threads=os.cpu_count() or 1)
 
     reference, served, _ = check.with_numpy(load(), source, pictures(count), sentences())
@@ -72,7 +72,9 @@ def measure_accuracy() -> None:
                 aside = ladder.set_aside(encoder)
                 largest = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
                 for step in [step for step in STEPS if step != "fp32"]:
-                    verdict = ladder.try_step(encoder, step, largest, required=True)
+                    verdict = ladder.try_step(
+                        encoder, step, largest, ladder.served, required=True
+                    ).verdict
                     cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
                     print(
                         f"| {weights.__name__} | {encoder} | `{step}` | {cosine:.5f} |"

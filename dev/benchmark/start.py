@@ -12,31 +12,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from dev.benchmark import charts
 from dev.benchmark.api import machine, say, start
-from dev.benchmark.plot import WIDTH, document
 
 BUNDLE = Path("build/ViT-B-32-random")
 CHART = Path("docs/start.svg")
-# On the first line what the handler's own thread does, on the other two what loads meanwhile.
-LINES = (
-    (
-        "Python and Lambda's client",
-        "numpy and ONNX Runtime",
-        "the other imports",
-        "checks, classifiers, waiting",
-        "the first answer",
-    ),
-    ("image encoder",),
-    ("text encoder",),
-)
-COLOURS = ("#8fb0d9", "#4c72b0", "#7fa37f", "#c9b458", "#c44e52", "#6a5d9c", "#a08bbf")
-LEFT = 20
-RIGHT = 70
-HEIGHT = 22
 
 
 def drop_caches() -> None:
@@ -77,46 +60,6 @@ def middle(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def draw(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
-    """An SVG document with a bar for each step."""
-    longest = max(run["seconds"] for run in found.values())
-    scale = (WIDTH - LEFT - RIGHT) / longest
-    steps = [name for line in LINES for name in line]
-    parts = list[str]()
-    top = 30
-    for state, run in found.items():
-        parts.append(
-            f'<text x="{LEFT}" y="{top}" font-weight="bold">{escape(state)}: {run["seconds"]:.2f}'
-            f" s, {run['read_mb']:.0f} MB read</text>"
-        )
-        for line in LINES:
-            top += HEIGHT + 4
-            for name in line:
-                first, last = run["spans"][name]
-                x = LEFT + scale * first
-                width = max(1.0, scale * (last - first))
-                colour = COLOURS[steps.index(name)]
-                parts.append(
-                    f'<rect x="{x:.1f}" y="{top - 16}" width="{width:.1f}" height="{HEIGHT}"'
-                    f' fill="{colour}"><title>{escape(name)}</title></rect>'
-                )
-                parts.append(
-                    f'<text x="{x + 4:.1f}" y="{top}" font-size="11"'
-                    f' fill="#fff">{1000 * (last - first):.0f}</text>'
-                )
-        top += 44
-    for i, name in enumerate(steps):
-        x = LEFT + 250 * (i % 3)
-        y = top + 22 * (i // 3)
-        parts.append(
-            f'<rect x="{x}" y="{y - 11}" width="12" height="12" fill="{COLOURS[i]}"/><text'
-            f' x="{x + 18}" y="{y}">{escape(name)}</text>'
-        )
-    top += 22 * ((len(steps) + 2) // 3) + 10
-    parts.append(f'<text x="{LEFT}" y="{top}" fill="#555">Milliseconds; {escape(title)}</text>')
-    return document(parts, top + 16)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
@@ -146,7 +89,7 @@ def main() -> None:
         )
         for name, (first, last) in sorted(run["spans"].items(), key=lambda item: item[1]):
             print(f"  {1000 * first:5.0f} to {1000 * last:5.0f} ms  {name}")
-    given.chart.write_text(draw(found, machine()), encoding="utf-8")
+    charts.save(charts.start(found, machine()), given.chart)
 
 
 if __name__ == "__main__":

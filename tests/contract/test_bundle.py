@@ -48,6 +48,11 @@ def test_a_pretrained_tag_is_part_of_the_name() -> None:
     assert manifest.name == "ViT-B-32/openai"
 
 
+def test_a_bundle_whose_precision_is_no_longer_made_still_loads(bundle: Path) -> None:
+    rewrite(bundle, lambda manifest: manifest["precision"].update(image="mixed"))
+    assert read_manifest(bundle, verify_hashes=False).precision["image"] == "mixed"
+
+
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
 def test_a_missing_file_is_named_with_the_command_that_makes_it(bundle: Path, name: str) -> None:
     (bundle / name).unlink()

@@ -2,17 +2,16 @@ import json
 import os
 import subprocess
 import sys
-import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from classifier.api.handler import Handler
+from dev.benchmark import charts
+from dev.benchmark.charts import STEPS
 from dev.benchmark.endpoint import cost_per_1000, measure
-from dev.benchmark.plot import draw
-from dev.benchmark.start import LINES, once
-from dev.benchmark.start import draw as draw_start
+from dev.benchmark.start import once
 from tests.support.requests import DEMO, ROOT
 from tools.local.serve import running
 
@@ -142,40 +141,61 @@ def test_a_denied_change_is_said_with_awss_code(account: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_start_is_measured_step_by_step() -> None:
     run = once(DEMO, cold=False)
-    own = [run["spans"][name] for name in LINES[0]]
+    own = [run["spans"][name] for name in STEPS[0]]
     assert own[0][0] == pytest.approx(0, abs=0.01)
     assert all(first < last for first, last in run["spans"].values())
     assert all(before[1] <= after[0] for before, after in pairwise(own))
     # The encoders begin to load before the rest is imported.
-    for (name,) in LINES[1:]:
+    for (name,) in STEPS[1:]:
         assert run["spans"][name][0] <= run["spans"]["the other imports"][0]
     assert own[-1][1] <= run["seconds"] + 0.05
     assert run["files"] > 100 and 50 < run["peak_mb"] < 1000
-    bars = [
-        element.text
-        for element in ET.fromstring(draw_start({"warm": run}, "two & a half cores")).iter()
-        if element.tag.endswith("title")
-    ]
-    assert bars == [name for line in LINES for name in line]
+    (axes,) = charts.start({"warm": run}, "two cores").axes
+    drawn = {bar.get_label(): bar.patches[0] for bar in axes.containers}
+    assert list(drawn) == [name for line in STEPS for name in line]
+    for name, patch in drawn.items():
+        assert (patch.get_x(), patch.get_x() + patch.get_width()) == pytest.approx(
+            run["spans"][name]
+        )
 
 
-def test_the_plot_is_an_svg_with_every_bar() -> None:
+def test_a_bar_of_the_comparison_is_as_long_as_its_figure(tmp_path: Path) -> None:
     figures: dict[str, float | str] = {
         "machine": "two & a half cores",
         "image_precision": "int14",
         "text_precision": "fp32",
     }
     for n in (1, 5, 9):
-        for key in ("original", "original_without_duplicate", "new", "cached"):
-            figures[f"{key}_{n}_labels_ms"] = 10.0 * n
+        for factor, key in enumerate(("cached", "new", "original_without_duplicate", "original")):
+            figures[f"{key}_{n}_labels_ms"] = 10.0 * n * (factor + 1)
     figures |= {
         "image_holding_ms": 12.0,
         "outside_encoders_ms": 3.0,
         "start_to_first_answer_s": 0.7,
         "original_start_to_first_answer_s": 4,
     }
-    root = ET.fromstring(draw(figures))
-    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 1 + 12 + 3 + 2
+    chart = charts.comparison(figures)
+    lengths = [
+        dict(
+            zip(
+                (label.get_text() for label in axes.get_yticklabels()),
+                (bar.get_width() for bar in axes.patches),
+                strict=True,
+            )
+        )
+        for axes in chart.axes
+    ]
+    assert len(lengths[0]) == 12
+    assert lengths[0]["original, 9 labels"] == 360
+    assert lengths[0]["this project, labels seen before, 1 label"] == 10
+    assert lengths[1] == {
+        "image encoder, int14": 12,
+        "text encoder, fp32, 9 labels never seen": 90,
+        "all outside the encoders": 3,
+    }
+    assert lengths[2] == {"original": 4, "this project": 0.7}
+    charts.save(chart, tmp_path / "chart.svg")
+    assert "<svg" in (tmp_path / "chart.svg").read_text(encoding="utf-8")
 
 
 def test_a_side_measures_in_a_process_of_its_own() -> None:

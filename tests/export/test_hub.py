@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dev.weights import plain
 from export.architecture import Architecture
 from export.source import read_table
-from dev.weights import plain
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = "ViT-B-32-quickgelu"

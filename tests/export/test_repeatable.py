@@ -30,9 +30,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    subprocess.run(
-        [sys.executable, "-m", "dev.weights", MODEL, str(path)], cwd=ROOT, check=True
-    )
+    subprocess.run([sys.executable, "-m", "dev.weights", MODEL, str(path)], cwd=ROOT, check=True)
     return path
 
 
