@@ -17,7 +17,8 @@ from classifier.contract.bundle import ImageSettings
 from classifier.images.colours import MAX_PROFILE, find_conversion
 from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
-from tests.support import colour_files, icc
+from dev import icc
+from tests.support import colour_files
 from tests.support.golden import FOLDER
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ask, base64_of, event
