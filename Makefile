@@ -146,9 +146,12 @@ diff: machine $(DEPLOYS) $(CDK) ## show what a deployment would change
 	@$(VENV)/bin/python -m tools.deploy check region $(CONTEXT)
 	@$(CDK) diff $(CONTEXT)
 
+# Without the CDK's advice on feature flags, which change nothing here.
 synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
-	@$(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN))
+	@mkdir -p build; $(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN)) 2>build/synth.log; \
+		status=$$?; grep -v "feature flags are not configured" build/synth.log >&2; \
+		test $$status = 0 && echo "The template: $$(ls -t build/cdk.out/*.template.json | head -1)"
 
 destroy: machine $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)

@@ -145,10 +145,10 @@ def test_a_failing_npm_says_why(tmp_path: Path) -> None:
 
 
 def test_a_template_is_made_of_the_demo_only_where_no_bundle_was_named() -> None:
-    assert "cdk synth --quiet -c memory=2048 -c bundle=models/demo -c synth_only=true\n" in make(
+    assert "cdk synth --quiet -c memory=2048 -c bundle=models/demo -c synth_only=true 2>" in make(
         "synth", "SETTINGS=memory=2048", "DEPLOYED=models/none"
     )
-    assert "-c bundle=models/none -c synth_only=true\n" in make("synth", "BUNDLE=models/none")
+    assert "-c bundle=models/none -c synth_only=true 2>" in make("synth", "BUNDLE=models/none")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,9 @@ def test_a_template_is_made_of_the_demo_only_where_no_bundle_was_named() -> None
 def test_a_template_made_of_the_demo_unasked_says_so(
     programs: Programs, words: list[str], noted: bool
 ) -> None:
-    programs.add("cdk", "exit 0")
+    programs.add(
+        "cdk", "echo 84 feature flags are not configured. >&2; echo A warning. >&2; exit $STATUS"
+    )
     cdk = f"{programs.folder}/cdk"
     command = [
         "make",
@@ -170,10 +172,23 @@ def test_a_template_made_of_the_demo_unasked_says_so(
         "synth",
         *words,
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, env=outside(), capture_output=True, text=True, check=True
+    done, failed = (
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            env=outside(STATUS=status),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for status in "01"
     )
     assert ("doesn't exist: the template is made with the demo bundle" in done.stdout) == noted
+    assert "The template: " in done.stdout
+    assert "The template: " not in failed.stdout
+    assert (done.returncode, failed.returncode) == (0, 2)
+    assert "A warning." in done.stderr
+    assert "feature flags" not in done.stderr
 
 
 def test_removal_and_bootstrap_need_no_bundle() -> None:
