@@ -68,15 +68,16 @@ def near_copies(pixels: Sequence[Pixels | None]) -> Ints:
     rgb = np.stack([each for each in pixels if each is not None]).astype(np.float32)
     vectors, colours = _differences(rgb @ GREY), _coarse(rgb)
     found: Ints = np.arange(len(rgb))
+    lengths, most = (colours**2).sum(axis=1), MAX_COLOUR_DIFFERENCE**2 * colours.shape[1]
     for start in range(0, len(rgb), ROWS):
-        end = start + ROWS
-        similar = vectors[start:end] @ vectors[:end].T > SIMILAR
-        for i, row in enumerate(similar, start):
-            near = np.flatnonzero(row[:i])
-            distance = np.sqrt(((colours[near] - colours[i]) ** 2).mean(axis=1))
-            joined = np.unique(found[near[distance < MAX_COLOUR_DIFFERENCE]])
-            if len(joined):
-                found[i] = joined[0]
+        end = min(start + ROWS, len(rgb))
+        distances = lengths[start:end, None] + lengths[:end] - 2 * colours[start:end] @ colours[:end].T
+        alike = (vectors[start:end] @ vectors[:end].T > SIMILAR) & (distances < most)
+        # Each with those before it.
+        alike = np.tril(alike, start - 1)
+        for i in np.flatnonzero(alike.any(axis=1)):
+            joined = np.unique(found[:end][alike[i]])
+            found[start + i] = joined[0]
             if len(joined) > 1:
                 found[np.isin(found, joined)] = joined[0]
     numbers[known] = known[found]
