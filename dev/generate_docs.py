@@ -55,7 +55,7 @@ COMMAND = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n(.*?)\n```\
 STARS = Path("examples/images/stars-small.png")
 LABELS = ["a star", "a circle"]
 DESCRIPTION = (
-    "Send a picture and a few labels in plain words; get back how likely each label is.\n\n"
+    "Send an image and a few labels in plain words; get back how likely each label is.\n\n"
     "Send the header `x-api-key: …` if the deployment asks for a key. Every answer carries"
     " `Server-Timing` (milliseconds spent on decoding, on the image and on the text) and `X-Model`."
     " An image may have 50 million pixels; a request, 100 million pixels and 2,000 distinct"
@@ -310,7 +310,7 @@ def document() -> JsonObject:
                 },
                 "post": {
                     "operationId": "classify",
-                    "summary": "How likely each label is for a picture, or for each of several.",
+                    "summary": "How likely each label is for an image, or for each of several.",
                     "parameters": query,
                     "requestBody": {
                         "required": True,
@@ -384,13 +384,13 @@ def document() -> JsonObject:
             },
             "/v1/moderations": _openai(
                 "moderate",
-                "OpenAI's form: a picture's decision, by a classifier's name.",
+                "OpenAI's form: an image's decision, by a classifier's name.",
                 ModerationRequest,
                 Moderation,
             ),
             "/v1/embeddings": _openai(
                 "embed",
-                "OpenAI's form: texts and pictures to vectors.",
+                "OpenAI's form: texts and images to vectors.",
                 EmbeddingRequest,
                 Embeddings,
             ),

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings: of texts and of pictures.
+"""OpenAI's embeddings: of texts and of images.
 
 https://platform.openai.com/docs/api-reference/embeddings
 """
@@ -22,7 +22,7 @@ from classifier.contract.validation import validate
 
 
 def _embedded(value: object) -> list[str | bytes]:
-    """Texts, and pictures as bytes."""
+    """Texts, and images as bytes."""
     items = value if isinstance(value, list) else [value]
     if not items:
         raise PydanticCustomError(
@@ -61,7 +61,7 @@ _EMBEDDED: JsonObject = {
 
 
 class EmbeddingRequest(ApiModel):
-    """OpenAI's form, for texts and pictures."""
+    """OpenAI's form, for texts and images."""
 
     input: Annotated[
         list[str | bytes],
@@ -70,8 +70,7 @@ class EmbeddingRequest(ApiModel):
         WithJsonSchema(_EMBEDDED),
     ] = Field(
         description=(
-            "A text, a picture as a `data:` URI, or a list of them; arrays of token ids are"
-            " refused."
+            "A text, an image as a `data:` URI, or a list of them; arrays of token ids are refused."
         )
     )
     model: str = Field(
@@ -96,7 +95,7 @@ class Embedded(ApiModel):
 
 
 class Usage(ApiModel):
-    """The texts' tokens; pictures have none."""
+    """The texts' tokens; images have none."""
 
     prompt_tokens: int
     total_tokens: int

@@ -22,7 +22,7 @@ _ONE_PICTURE = '[{"type": "image_url", "image_url": {"url": "data:image/jpeg;bas
 
 
 def _moderated(value: object) -> bytes:
-    """The one picture of a moderation's input."""
+    """The one image of a moderation's input."""
     if isinstance(value, list) and len(value) > 1 and all(isinstance(item, dict) for item in value):
         raise PydanticCustomError(
             "custom",
@@ -73,10 +73,10 @@ _IMAGE_INPUT: JsonObject = {
 
 
 class ModerationRequest(ApiModel):
-    """OpenAI's form, for one picture."""
+    """OpenAI's form, for one image."""
 
     input: Annotated[bytes, PlainValidator(_moderated), WithJsonSchema(_IMAGE_INPUT)] = Field(
-        description="One picture, as a `data:` URI; texts and addresses are refused."
+        description="One image, as a `data:` URI; texts and addresses are refused."
     )
     model: str = Field(
         description="The name of a deployed classifier that has thresholds.",

@@ -37,7 +37,7 @@ class ImageDetails(ApiModel):
 
 
 class Region(ApiModel):
-    """Left, top, width and height in fractions of the upright picture, and the answer for that part
+    """Left, top, width and height in fractions of the upright image, and the answer for that part
     alone.
     """
 
@@ -103,7 +103,7 @@ class Score(ApiModel):
 
 class ClassifierInfo(ApiModel):
     """A deployed classifier and its question. `labels`: the names in its answers, which are those
-    of its `categories` where it has any; `fitted`: whether its thresholds were fitted on pictures,
+    of its `categories` if it has any; `fitted`: whether its thresholds were fitted on images,
     on this very model, rather than set by hand; `learned`: whether it learned from examples.
     """
 

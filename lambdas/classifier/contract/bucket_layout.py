@@ -1,6 +1,6 @@
 """What is ours in a bucket and on its bus."""
 
-# Where a bucket holds what is ours, beside the pictures.
+# Prefixes of a bucket for this program's own objects.
 RESULTS = "results/"
 MANIFESTS = "manifests/"
 MAP_RUNS = "map-runs/"

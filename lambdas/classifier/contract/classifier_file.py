@@ -66,7 +66,7 @@ class Head(ApiModel):
     )
     learned_from: list[Sha256] = Field(
         default_factory=list,
-        description="The sha256 of each picture that it learned from, which can't judge it.",
+        description="The sha256 of each image that it learned from, which can't judge it.",
     )
 
     def floats(self) -> "array.array[float]":

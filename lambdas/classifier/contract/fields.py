@@ -87,7 +87,7 @@ def _template(text: str) -> str:
 
 
 def _threshold(value: object) -> float | dict[str, float]:
-    """A union of the two would be told as two errors."""
+    """By hand, since pydantic reports an error for each member of a union."""
     if isinstance(value, dict):
         if not value:
             raise PydanticCustomError(

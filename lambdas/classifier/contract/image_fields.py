@@ -39,7 +39,7 @@ def decode(value: object) -> bytes:
 
 
 class StoredImage(ApiModel):
-    """A picture in the deployment's bucket."""
+    """An image in the deployment's bucket."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,7 +98,7 @@ class ImageFields(ApiModel):
         None,
         description=(
             '`{"key": "…"}`: a file of at most 50 MB in the deployment\'s bucket, under its'
-            " `bulk_prefix`, in `image_data`'s place. Only where the deployment has a bucket."
+            " `bulk_prefix`, in `image_data`'s place. Only if the deployment has a bucket."
         ),
     )
     image_embedding: (

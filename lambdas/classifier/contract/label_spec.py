@@ -127,7 +127,7 @@ class LabelSpec(ApiModel):
     fit: Fit | None = Field(
         None,
         description=(
-            "How a picture that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or"
+            "How an image that isn't square is seen: `crop` its centre, `pad` it, `squash` it, or"
             " in `tiles`: two or three squares along the long side, embeddings averaged. Default:"
             " as the model was trained, which is `crop` for CLIP."
         ),
@@ -148,7 +148,7 @@ class LabelSpec(ApiModel):
     ) = Field(
         None,
         description=(
-            f"With `thresholds`: 1 to {MAX_ACTIONS} names of what is to be done, mildest first,"
+            f"With `thresholds`: 1 to {MAX_ACTIONS} names of things to do, mildest first,"
             ' such as `["review", "block"]`.'
         ),
     )
@@ -165,7 +165,7 @@ class LabelSpec(ApiModel):
     min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,
         description=(
-            "With `thresholds`: where the largest cosine of all labels' prompts is below it, the"
-            " picture is none of these, and no name counts."
+            "With `thresholds`: if the largest cosine of all labels' prompts is below it, the"
+            " image is none of these, and no name counts."
         ),
     )

@@ -18,6 +18,6 @@ MAX_TOTAL_LINES = 10_000
 MAX_DIMENSION = 4_096
 # Lambda fails on a response over 6 MB, after all the work was done.
 MAX_ANSWER_BYTES = 5_500_000
-# Of a picture that is read from S3, and of all that one request reads.
+# Of an image that is read from S3, and of all that one request reads.
 MAX_OBJECT_BYTES = 50_000_000
 MAX_READ_BYTES = 60_000_000

@@ -13,7 +13,7 @@ from classifier.contract.schema import ClassifyRequest
 from classifier.contract.strict_json import JsonObject
 from classifier.contract.validation import check_exactly_one, check_question, refuse, validate
 
-# How a request names its pictures. Where they come from a store, it has none of these.
+# How a request names its images. If they come from a store, it has none of these.
 PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
 # The smallest PNG there is stands for them.
 _PIXEL = (
@@ -38,7 +38,7 @@ def parse_json(value: JsonObject) -> Query:
 
 
 def parse_options(options: JsonObject) -> Query:
-    """A request whose pictures come from a store: `images` holds a stand-in. Raises ApiError."""
+    """A request whose images come from a store: `images` holds a stand-in. Raises ApiError."""
     if named := next((name for name in PICTURE_FIELDS if options.get(name) is not None), None):
         raise ApiError(
             400,

@@ -31,7 +31,7 @@ class OutputFields(ApiModel):
         None,
         description=(
             "The name of a deployed classifier, instead of `labels` or `categories` and all that"
-            " goes with them. `GET /classifiers` lists them. The answer has a `decision` where it"
+            " goes with them. `GET /classifiers` lists them. The answer has a `decision` if it"
             " has thresholds."
         ),
     )
@@ -39,27 +39,27 @@ class OutputFields(ApiModel):
         None,
         description=(
             "2, 3 or 4: also answer for the squares of such a grid, 2 x 2 to 4 x 4, that overlap"
-            ' and cover the picture: `regions: [{"box": [left, top, width, height], "result":'
-            " {…}}, …]`, row by row, in fractions of the upright picture, with the names that"
-            f" `result` keeps. At most {MAX_SQUARES} pictures and squares in all. Not with `fit:"
+            ' and cover the image: `regions: [{"box": [left, top, width, height], "result":'
+            " {…}}, …]`, row by row, in fractions of the upright image, with the names that"
+            f" `result` keeps. At most {MAX_SQUARES} images and squares in all. Not with `fit:"
             " tiles` or `image_embedding`."
         ),
     )
     regions_combine: Literal["whole", "max"] = Field(
         "whole",
         description=(
-            "With `regions`: `result` is of the `whole` picture; with `multi_label` too, `max`"
+            "With `regions`: `result` is of the `whole` image; with `multi_label` too, `max`"
             " makes each probability the best of the whole and its regions, so that a small thing"
             " counts."
         ),
     )
     min_probability: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Drop what is less likely; the rest comes best first."
+        None, description="Drop less likely labels; the rest comes best first."
     )
     top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole_number)] | None = Field(
         None, description="Keep the best k, best first."
     )
-    embedding: bool = Field(False, description="Also give the picture's normalised vector.")
+    embedding: bool = Field(False, description="Also give the image's normalised vector.")
     details: bool = Field(
         False,
         description="Also give `similarities` (the cosine of every prompt), `model` and `image`.",
