@@ -26,8 +26,9 @@ from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import check, classify_batch, dumps
+from classifier.storage.batches import Batch, check
 from classifier.storage.items import Item, wrong_size
+from classifier.storage.lines import dumps
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.folders import Folder, no_picture
 from tools.folders import summary as counted
@@ -91,15 +92,8 @@ class Worker:
 
     def lines(self, items: Sequence[Item]) -> list[str]:
         model = self.encoders.manifest.name
-        found = classify_batch(
-            self.classifier, model, self.query, items, self.folder, remaining_ms=unlimited
-        )
-        texts = []
-        for _, outcome in found:
-            if isinstance(outcome, Exception):
-                raise outcome
-            texts.append(dumps(outcome))
-        return texts
+        batch = Batch(self.classifier, model, self.query, items, self.folder, unlimited)
+        return [dumps(outcome.line_or_raise()) for outcome in batch.classify()]
 
 
 def begin(bundle: Path, folder: Path, options: JsonObject) -> None:

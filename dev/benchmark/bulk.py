@@ -20,7 +20,7 @@ from pathlib import Path
 from classifier.contract.parsing import parse_options
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import IMAGES_A_RUN, classify_batch
+from classifier.storage.batches import IMAGES_A_RUN, Batch
 from classifier.storage.items import Item
 from dev.pictures import encoded, picture
 from tools.classify import FolderStore, unlimited
@@ -108,15 +108,8 @@ def images_a_run(
     for _ in range(rounds):
         for size in RUNS:
             start = time.perf_counter()
-            classify_batch(
-                classifier,
-                "m",
-                parsed,
-                items,
-                FolderStore(folder),
-                remaining_ms=unlimited,
-                images_a_run=size,
-            )
+            store = FolderStore(folder)
+            Batch(classifier, "m", parsed, items, store, unlimited, size).classify()
             found[size].append((time.perf_counter() - start) / len(items))
     return {size: statistics.median(times) for size, times in found.items()}
 

@@ -29,9 +29,10 @@ from classifier.contract.strict_json import JsonObject  # noqa: E402
 from classifier.engine.context import RequestContext  # noqa: E402
 from classifier.engine.engine import Engine  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402
-from classifier.storage.batches import batch_name, check, classify_batch, dumps  # noqa: E402
+from classifier.storage.batches import Batch, batch_name, check  # noqa: E402
 from classifier.storage.bucket import Bucket  # noqa: E402
 from classifier.storage.items import Item  # noqa: E402
+from classifier.storage.lines import dumps  # noqa: E402
 from classifier.storage.uploads import Uploads  # noqa: E402
 
 # Beside the request's own fields: the default, the least, the most.
@@ -161,17 +162,12 @@ class BulkHandler:
     def _classify(self, event: JsonObject, remaining: Callable[[], int]) -> JsonObject:
         """One batch of a run. Raises where S3 fails, so that all of the batch is tried again."""
         run = event["BatchInput"]
-        parsed = self._parsed(run["request"])
+        query = self._query(run["request"])
         found = [_item(entry) for entry in event["Items"]]
         items = [item for item in found if isinstance(item, Item)]
-        outcomes = classify_batch(
-            self._classifier, self._model, parsed, items, self._bucket, remaining_ms=remaining
-        )
+        batch = Batch(self._classifier, self._model, query, items, self._bucket, remaining)
         lines = [line for line in found if isinstance(line, dict)]
-        for _, outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
-            lines.append(outcome)
+        lines += [outcome.line_or_raise() for outcome in batch.classify()]
         name = batch_name(
             [*items, *(Item(json.dumps(line)) for line in found if isinstance(line, dict))]
         )
@@ -184,7 +180,7 @@ class BulkHandler:
         logger.info("batch", extra=counts)
         return counts
 
-    def _parsed(self, key: str) -> Query:
+    def _query(self, key: str) -> Query:
         """The run's request, read once for as many batches of it as come one after the other."""
         if self._request is None or self._request[0] != key:
             body = self._bucket.get(key)

@@ -5,7 +5,7 @@ import threading
 from classifier.contract.parsing import parse_options
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import MAX_HELD_BYTES, batch_name, classify_batch
+from classifier.storage.batches import MAX_HELD_BYTES, Batch, batch_name
 from classifier.storage.items import Item, skip_reason
 from tests.support.pictures import encoded, picture
 
@@ -52,15 +52,15 @@ def test_a_batch_of_the_largest_pictures_stays_within_its_memory(encoders: Encod
     for size in (len(large), None):
         MatchedLabel.peak = MatchedLabel.live = 0
         items = [Item(f"{i}.bmp", "e", size) for i in range(12)]
-        found = classify_batch(
+        batch = Batch(
             Engine(encoders),
             "m",
             parse_options({"labels": ["a", "b"]}),
             items,
             Memory(large, knows_sizes=size is not None),
-            remaining_ms=lambda: 10**9,
+            lambda: 10**9,
         )
-        assert [isinstance(line, dict) and "result" in line for _, line in found] == [True] * 12
+        assert ["result" in outcome.line for outcome in batch.classify()] == [True] * 12
         assert len(large) < MatchedLabel.peak <= MAX_HELD_BYTES
     assert MatchedLabel.live == 0
 

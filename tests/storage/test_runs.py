@@ -10,7 +10,7 @@ import pytest
 from classifier.bulk import BulkHandler
 from classifier.contract.classifier_folder import read_classifiers
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import classify_batch
+from classifier.storage.batches import Batch
 from classifier.storage.bucket import Bucket
 from tests.support.encoders import CountingEncoders
 from tests.support.pictures import encoded, picture
@@ -404,14 +404,13 @@ def test_out_of_time_is_a_line_for_each_picture_that_is_left(s3: Any, encoders: 
 
     fill(3)
     bucket = Bucket(BUCKET, "images/")
-    found = classify_batch(
+    batch = Batch(
         Engine(encoders),
         "demo",
         parse_options({"labels": LABELS}),
         [Item("images/00000.jpg"), Item("images/00001.jpg")],
         bucket,
-        remaining_ms=lambda: 900,
+        lambda: 900,
     )
-    assert [outcome["error"]["code"] for _, outcome in found if isinstance(outcome, dict)] == [
-        "out_of_time"
-    ] * 2
+    codes = [outcome.line["error"]["code"] for outcome in batch.classify()]
+    assert codes == ["out_of_time"] * 2

@@ -1,14 +1,11 @@
-"""A batch of pictures from a store to lines of results: what the bulk function and the local tool
-share.
-"""
+"""A batch of images from a store to lines of results, for the bulk function and the local tool."""
 
 import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
 
 from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_options
@@ -17,28 +14,24 @@ from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
 from classifier.storage.items import Item, Store
+from classifier.storage.lines import error_answer, make_line
 
-T = TypeVar("T")
-# How many pictures share a request to the classifier; docs/bulk.md has the measurement.
+# The number of images that share a request to the engine; docs/bulk.md has the measurement.
 IMAGES_A_RUN = 8
 READERS = 16
-# The most bytes of files that a batch holds at a time, read and being read; one larger file is held
-# alone.
+# The bytes of files that a batch holds at a time, read and being read. A larger file is held alone.
 MAX_HELD_BYTES = 64_000_000
 
 
-Outcome = JsonObject | Exception
-
-
-def check(classifier: Engine, options: JsonObject, context: RequestContext) -> Query:
-    """The request that the options make, answered once for a picture of one pixel: so every error
-    of labels, templates and sizes comes here.
+def check(engine: Engine, options: JsonObject, context: RequestContext) -> Query:
+    """The query that the options make. It is answered once for an image of one pixel, so that every
+    error of labels, templates and sizes comes here.
 
     Raises ApiError.
     """
-    parsed = parse_options(options)
-    classifier.answer(parsed, context)
-    return parsed
+    query = parse_options(options)
+    engine.answer(query, context)
+    return query
 
 
 def batch_name(items: Iterable[Item]) -> str:
@@ -47,150 +40,147 @@ def batch_name(items: Iterable[Item]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def classify_batch(
-    classifier: Engine,
-    model: str,
-    parsed: Query,
-    items: Sequence[Item],
-    store: Store,
-    *,
-    remaining_ms: Callable[[], int],
-    images_a_run: int = IMAGES_A_RUN,
-) -> list[tuple[Item, Outcome]]:
-    """One outcome for each item, in order: its line, or the exception where the store failed.
+@dataclass(frozen=True)
+class Outcome:
+    """The item as it was read, and its line, or the failure of the store."""
 
-    A bad picture is a line with its error. Reading goes on while pictures are classified, within
-    MAX_HELD_BYTES.
+    item: Item
+    line: JsonObject = field(default_factory=dict)
+    failure: Exception | None = None
+
+    def line_or_raise(self) -> JsonObject:
+        """Raises the failure, if there is one."""
+        if self.failure:
+            raise self.failure
+        return self.line
+
+
+class ByteBudget:
+    """The bytes of the files that are held or being read."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def allows(self, size: int) -> bool:
+        """One file is allowed in any case."""
+        return not self._held or self._held + size <= self._limit
+
+    def add(self, size: int) -> None:
+        self._held += size
+
+    def release(self, size: int) -> None:
+        self._held -= size
+
+
+@dataclass
+class Batch:
+    """Items on their way to outcomes. An image that can't be classified is a line with its error.
+
+    Reading goes on while images are classified, within MAX_HELD_BYTES: no name here keeps a file
+    that is done with. `model` is the model's name in each line.
     """
-    outcomes: dict[int, tuple[Item, Outcome]] = {}
-    with ThreadPoolExecutor(READERS) as readers:
-        pending: deque[tuple[int, Item]] = deque()
-        for index, (item, found) in enumerate(
-            zip(items, readers.map(_stat, [store] * len(items), items), strict=True)
+
+    engine: Engine
+    model: str
+    query: Query
+    items: Sequence[Item]
+    store: Store
+    remaining_ms: Callable[[], int]
+    images_a_run: int = IMAGES_A_RUN
+    _budget: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_HELD_BYTES), init=False)
+    _outcomes: dict[int, Outcome] = field(default_factory=dict, init=False)
+    _pending: deque[tuple[int, Item]] = field(default_factory=deque, init=False)
+    _reading: dict[Future[tuple[Item, bytes]], tuple[int, Item]] = field(
+        default_factory=dict, init=False
+    )
+    _ready: deque[tuple[int, Item, bytes]] = field(default_factory=deque, init=False)
+
+    def classify(self) -> list[Outcome]:
+        """One outcome for each item, in order."""
+        with ThreadPoolExecutor(READERS) as readers:
+            self._look_up(readers)
+            while self._pending or self._reading or self._ready:
+                self._start_reading(readers)
+                if self._reading and len(self._ready) < self.images_a_run:
+                    self._take_files()
+                else:
+                    self._classify_files()
+        return [self._outcomes[index] for index in range(len(self.items))]
+
+    def _look_up(self, readers: ThreadPoolExecutor) -> None:
+        futures = [readers.submit(self._stat, item) for item in self.items]
+        for index, (item, future) in enumerate(zip(self.items, futures, strict=True)):
+            if err := future.exception():
+                self._fail(index, item, err)
+                continue
+            known = future.result()
+            if reason := self.store.skip_reason(known):
+                self._outcomes[index] = self._outcome(known, {"skipped": reason})
+            else:
+                self._pending.append((index, known))
+
+    def _stat(self, item: Item) -> Item:
+        return (
+            item if item.size is not None or self.store.skip_reason(item) else self.store.stat(item)
+        )
+
+    def _start_reading(self, readers: ThreadPoolExecutor) -> None:
+        while (
+            self._pending
+            and len(self._reading) < READERS
+            and self._budget.allows(self._pending[0][1].size or 0)
         ):
-            if isinstance(found, Exception):
-                outcomes[index] = item, _outcome(item, model, found)
-            elif reason := store.skip_reason(found):
-                outcomes[index] = found, _line(found, model, {"skipped": reason})
+            index, item = self._pending.popleft()
+            self._budget.add(item.size or 0)
+            self._reading[readers.submit(self.store.read, item)] = index, item
+
+    def _take_files(self) -> None:
+        """Waits until a file is there, or several."""
+        for future in wait(self._reading, return_when=FIRST_COMPLETED).done:
+            index, item = self._reading.pop(future)
+            # The object may have been replaced since its size was listed.
+            self._budget.release(item.size or 0)
+            if err := future.exception():
+                self._fail(index, item, err)
             else:
-                pending.append((index, found))
-        reading: dict[Future[tuple[Item, bytes] | Exception], tuple[int, Item]] = {}
-        ready: list[tuple[int, Item, bytes]] = []
-        held = 0
+                found, data = future.result()
+                self._budget.add(len(data))
+                self._ready.append((index, found, data))
 
-        # Functions, so that no name here keeps a file in memory once it is done with.
-        def take(future: Future[tuple[Item, bytes] | Exception]) -> int:
-            """How many more bytes are held than was thought: what was read may have replaced what
-            was listed.
-            """
-            index, item = reading.pop(future)
-            found = future.result()
-            if isinstance(found, Exception):
-                outcomes[index] = item, _outcome(item, model, found)
-                return -(item.size or 0)
-            ready.append((index, *found))
-            return len(found[1]) - (item.size or 0)
+    def _classify_files(self) -> None:
+        group = [self._ready.popleft() for _ in range(min(self.images_a_run, len(self._ready)))]
+        files = [data for _, _, data in group]
+        context = RequestContext(self.remaining_ms)
+        answers = _answers(self.engine, self.query, files, context)
+        for (index, item, data), answer in zip(group, answers, strict=True):
+            self._outcomes[index] = self._outcome(item, answer)
+            self._budget.release(len(data))
 
-        def classify() -> int:
-            """How many bytes are no longer held."""
-            group = [ready.pop(0) for _ in range(min(images_a_run, len(ready)))]
-            answers = _answers(
-                classifier, parsed, [data for _, _, data in group], RequestContext(remaining_ms)
-            )
-            outcomes.update(
-                (index, (item, _line(item, model, answer)))
-                for (index, item, _), answer in zip(group, answers, strict=True)
-            )
-            return sum(len(data) for _, _, data in group)
+    def _fail(self, index: int, item: Item, err: BaseException) -> None:
+        if isinstance(err, ApiError):
+            self._outcomes[index] = self._outcome(item, error_answer(err))
+        elif isinstance(err, Exception):
+            self._outcomes[index] = Outcome(item, failure=err)
+        else:
+            raise err
 
-        while pending or reading or ready:
-            while (
-                pending
-                and len(reading) < READERS
-                and (not held or held + (pending[0][1].size or 0) <= MAX_HELD_BYTES)
-            ):
-                index, item = pending.popleft()
-                held += item.size or 0
-                reading[readers.submit(_read, store, item)] = index, item
-            if reading and len(ready) < images_a_run:
-                held += sum(map(take, wait(reading, return_when=FIRST_COMPLETED)[0]))
-            else:
-                held -= classify()
-    return [outcomes[index] for index in range(len(items))]
+    def _outcome(self, item: Item, answer: JsonObject) -> Outcome:
+        return Outcome(item, make_line(item, self.model, answer))
 
 
 def _answers(
-    classifier: Engine, parsed: Query, files: list[bytes], context: RequestContext
+    engine: Engine, query: Query, files: list[bytes], context: RequestContext
 ) -> list[JsonObject]:
-    """Pictures that are too many for one request, by their pixels or by the answer's size, are
-    halved until they fit.
+    """Images that are too many for one request, by their pixels or by the answer's size, are halved
+    until they fit.
     """
     try:
-        answers: list[JsonObject] = classifier.answer(replace(parsed, images=files), context)[
-            "results"
-        ]
-        return answers
+        results: list[JsonObject] = engine.answer(replace(query, images=files), context)["results"]
+        return results
     except ApiError as err:
         if len(files) > 1 and err.code in ("too_large", "answer_too_large"):
             middle = len(files) // 2
-            return [
-                answer
-                for half in (files[:middle], files[middle:])
-                for answer in _answers(classifier, parsed, half, context)
-            ]
-        return [_error(err)] * len(files)
-
-
-def _stat(store: Store, item: Item) -> Item | Exception:
-    if item.size is not None or store.skip_reason(item):
-        return item
-    return _captured(lambda: store.stat(item))
-
-
-def _read(store: Store, item: Item) -> tuple[Item, bytes] | Exception:
-    return _captured(lambda: store.read(item))
-
-
-def _captured(function: Callable[[], T]) -> T | Exception:
-    try:
-        return function()
-    except Exception as err:
-        return err
-
-
-def _outcome(item: Item, model: str, err: Exception) -> Outcome:
-    return _line(item, model, _error(err)) if isinstance(err, ApiError) else err
-
-
-def _error(err: ApiError) -> JsonObject:
-    return {"error": err.body()}
-
-
-def _line(item: Item, model: str, outcome: JsonObject) -> JsonObject:
-    """`model` is the model's name in every line; what `details` says of the model goes by another
-    name.
-    """
-    version = {"version_id": item.version} if item.version else {}
-    if "error" in outcome:
-        # Its field is the place in a request that the caller never saw.
-        outcome = {
-            "error": {name: text for name, text in outcome["error"].items() if name != "field"}
-        }
-    outcome = {
-        "model_details" if name == "model" else name: value for name, value in outcome.items()
-    }
-    return {
-        "key": item.key,
-        "etag": item.etag,
-        "size": item.size,
-        **version,
-        "model": model,
-        **outcome,
-    }
-
-
-def dumps(line: JsonObject) -> str:
-    """One line of JSON Lines, its end included. A key or a message may hold half of a surrogate
-    pair, which UTF-8 can't.
-    """
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
+            first = _answers(engine, query, files[:middle], context)
+            return first + _answers(engine, query, files[middle:], context)
+        return [error_answer(err)] * len(files)

@@ -14,9 +14,10 @@ from classifier.contract.parsing import parse_options
 from classifier.contract.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.engine import Engine
-from classifier.storage.batches import Outcome, batch_name, classify_batch, dumps
+from classifier.storage.batches import Batch, Outcome, batch_name
 from classifier.storage.bucket import Bucket, client, deduplicated, tags_of
 from classifier.storage.items import Item, Replaced
+from classifier.storage.lines import dumps
 
 DETAIL_TYPE = "Image Classified"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: 256 KB an entry, and
@@ -63,16 +64,13 @@ class Uploads:
         # One that S3 sent again, or that a copy of itself follows, is one item.
         items = deduplicated([item for item, _ in messages.values()])
         days = {item.identity: day for item, day in messages.values()}
-        outcomes = classify_batch(
-            self.classifier, self.model, self._request, items, self.bucket, remaining_ms=remaining
-        )
+        batch = Batch(self.classifier, self.model, self._request, items, self.bucket, remaining)
         lost: set[Item] = set()
         entries: list[tuple[Item, JsonObject]] = []
-        for asked, (item, outcome) in zip(items, outcomes, strict=True):
+        for asked, outcome in zip(items, batch.classify(), strict=True):
             try:
-                if self._finish(asked, item, outcome, days[asked.identity]):
-                    assert isinstance(outcome, dict)
-                    entries.append((asked, outcome))
+                if self._finish(asked, outcome, days[asked.identity]):
+                    entries.append((asked, outcome.line))
             except Exception:
                 logger.exception("upload")
                 lost.add(asked)
@@ -81,25 +79,22 @@ class Uploads:
         logger.info("uploads", extra={"records": len(records), "failed": len(failed)})
         return {"batchItemFailures": [{"itemIdentifier": identity} for identity in sorted(failed)]}
 
-    def _finish(self, asked: Item, item: Item, outcome: Outcome, day: str) -> bool:
-        """Writes the line and the tags; whether an event follows. Raises where S3 fails, or time
-        ran out.
+    def _finish(self, asked: Item, outcome: Outcome, day: str) -> bool:
+        """Writes the line and the tags, and tells whether an event follows. Raises if S3 fails or
+        time ran out.
         """
-        if isinstance(outcome, Replaced):
+        if isinstance(outcome.failure, Replaced):
             # Deleted, or replaced: the new object has an event of its own.
             return False
-        if isinstance(outcome, Exception):
-            raise outcome
-        if outcome.get("error", {}).get("code") == "out_of_time":
-            raise TimeoutError(item.key)
-        if "skipped" in outcome:
+        line = outcome.line_or_raise()
+        if line.get("error", {}).get("code") == "out_of_time":
+            raise TimeoutError(asked.key)
+        if "skipped" in line:
             return False
-        self.bucket.put(
-            f"{RESULTS}uploads-{day}/{batch_name([asked])}.jsonl", dumps(outcome).encode()
-        )
-        if self.tags and "error" not in outcome:
+        self.bucket.put(f"{RESULTS}uploads-{day}/{batch_name([asked])}.jsonl", dumps(line).encode())
+        if self.tags and "error" not in line:
             try:
-                self.bucket.tag(asked, tags_of(outcome))
+                self.bucket.tag(asked, tags_of(line))
             except Replaced:
                 return False
         return True

@@ -1,0 +1,37 @@
+"""Lines of results: one JSON object for each item."""
+
+import json
+
+from classifier.contract.errors import ApiError
+from classifier.contract.schema import JsonObject
+from classifier.storage.items import Item
+
+
+def error_answer(err: ApiError) -> JsonObject:
+    return {"error": err.body()}
+
+
+def make_line(item: Item, model: str, answer: JsonObject) -> JsonObject:
+    """`model` is the model's name in every line; the model's details go by another name."""
+    version = {"version_id": item.version} if item.version else {}
+    if "error" in answer:
+        # Its field is the place in a request that the caller never saw.
+        answer = {
+            "error": {name: text for name, text in answer["error"].items() if name != "field"}
+        }
+    answer = {"model_details" if name == "model" else name: value for name, value in answer.items()}
+    return {
+        "key": item.key,
+        "etag": item.etag,
+        "size": item.size,
+        **version,
+        "model": model,
+        **answer,
+    }
+
+
+def dumps(line: JsonObject) -> str:
+    """One line of JSON Lines, its end included. A key or a message may hold half of a surrogate
+    pair, which UTF-8 can't.
+    """
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
