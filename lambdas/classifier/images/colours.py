@@ -1,4 +1,4 @@
-"""A picture's colours to sRGB by its ICC profile.
+"""An image's colours to sRGB by its ICC profile.
 
 As Chromium does it: relative colorimetric, without black-point compensation.
 """
@@ -42,7 +42,7 @@ class Conversion:
 
 
 def find_conversion(mode: str, profiles: Sequence[bytes]) -> tuple[Conversion | None, bool]:
-    """By the first profile that is whole and of the kind of the picture's mode. None if there is no
+    """By the first profile that is whole and of the kind of the image's mode. None if there is no
     such profile or it changes no colour.
 
     The second value tells whether a profile was too large. A profile may be deflated.
@@ -73,7 +73,7 @@ def _inflated(profile: bytes) -> bytes:
 
 
 def _kind(mode: str, profile: bytes) -> str | None:
-    """The mode that the profile takes, if it is whole and the picture has these channels."""
+    """The mode that the profile takes, if it is whole and the image has these channels."""
     whole = profile[36:40] == b"acsp" and int.from_bytes(profile[:4]) <= len(profile)
     if not whole or profile[12:16] not in _DEVICES:
         return None
@@ -85,11 +85,11 @@ def _kind(mode: str, profile: bytes) -> str | None:
     return "RGB" if space == b"RGB " else None
 
 
-# Pictures of one folder have the same few profiles.
+# Images of one folder have the same few profiles.
 @lru_cache(4)
 def _conversion(kind: str, grey: bool, profile: bytes) -> Conversion | None:
     """Raises whatever Pillow raises for a broken profile."""
-    # Most pictures need no colour management.
+    # Most images need no colour management.
     from PIL import ImageCms
 
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -21,11 +21,11 @@ from classifier.images.formats.image_file import DamagedError, cut_off
 from classifier.images.messages import receive, send
 from classifier.images.pixels import squares
 
-# Address space: Python with Pillow takes 40 MB, the largest permitted picture 620 more
+# Address space: Python with Pillow takes 40 MB, the largest permitted image 620 more
 # (docs/security.md has the table).
 MAX_ADDRESS_SPACE = 720 << 20
-# A worker that has taken more ends, and a fresh one is forked: what a large picture leaves in the
-# heap isn't kept.
+# A worker that has taken more ends, and a fresh one is forked, so that the memory of a large image
+# isn't kept in the heap.
 MAX_KEPT = 200 << 20
 
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _work(connection: socket.socket) -> None:
-    """Answers pictures until the other end is closed."""
+    """Decodes images until the other end is closed."""
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     warnings.simplefilter("ignore")
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -60,8 +60,8 @@ def _work(connection: socket.socket) -> None:
         except (EOFError, OSError):
             return
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        # Whole seconds of the process's life: the kernel ends a picture that has taken its time and
-        # a second more.
+        # Whole seconds of the process's life: the kernel ends a worker whose image has taken its
+        # time and a second more.
         seconds = math.ceil(usage.ru_utime + usage.ru_stime + header["seconds"])
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
         answer, parts = _answer(header, body)
@@ -115,7 +115,7 @@ def _limit(kind: int, most: int) -> None:
 
 
 def _warm_up() -> None:
-    """Loads the plugins, which Pillow does with the first picture, so that workers are forked with
+    """Loads the plugins, which Pillow does with the first image, so that workers are forked with
     them.
     """
     for module in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "WebP"):

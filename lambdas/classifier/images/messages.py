@@ -13,7 +13,7 @@ _LENGTHS = struct.Struct(">II")
 
 
 def send(connection: socket.socket, header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
-    """Raises OSError where the other end is closed, or TimeoutError after the socket's timeout."""
+    """Raises OSError if the other end is closed, or TimeoutError after the socket's timeout."""
     text = json.dumps(header).encode()
     connection.sendall(_LENGTHS.pack(len(text), sum(map(len, parts))) + text)
     for part in parts:
@@ -23,7 +23,7 @@ def send(connection: socket.socket, header: dict[str, Any], parts: Sequence[byte
 def receive(
     connection: socket.socket, deadline: float | None = None
 ) -> tuple[dict[str, Any], memoryview]:
-    """`deadline` is by time.monotonic(). Raises EOFError where the other end is closed,
+    """`deadline` is by time.monotonic(). Raises EOFError if the other end is closed,
     TimeoutError past the deadline.
     """
     text, body = _LENGTHS.unpack(_receive(connection, _LENGTHS.size, deadline))

@@ -24,7 +24,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
-# Left, top, width and height of a part of the upright picture.
+# Left, top, width and height of a part of the upright image.
 Fractions = tuple[float, float, float, float]
 # The limits on pixels are this package's own.
 Image.MAX_IMAGE_PIXELS = None
@@ -103,8 +103,9 @@ def _orientation(image: Image.Image, image_file: ImageFile) -> int | None:
 def reload_for_regions(
     image: Image.Image, image_file: ImageFile, size: int, detail: int
 ) -> Image.Image | None:
-    """What to take squares of `detail` from, where what serves one of `size` has too few pixels;
-    the whole stays as it is without them.
+    """The image from which squares of `detail` are taken: decoded again, or `image` itself.
+
+    None if the reduced image that squares of `size` are taken from serves them too.
     """
     again = open_file(image_file)
     again.draft(None, (2 * detail, 2 * detail))

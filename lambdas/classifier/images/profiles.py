@@ -47,7 +47,7 @@ def gamma_profile(gamma: float, chromaticities: Chromaticities = _BT_709) -> byt
 
 @lru_cache(8)
 def coded_profile(primaries: int, transfer: int) -> bytes | None:
-    """By the code points of H.273; None for those that it leaves open or that no picture has."""
+    """By the code points of H.273; None for those that it leaves open or that no image has."""
     if primaries not in _PRIMARIES:
         return None
     name, chromaticities = _PRIMARIES[primaries]

@@ -80,12 +80,12 @@ def _along(image: Image.Image, first: float, last: float) -> tuple[float, float,
 
 
 def grid(size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
-    """count x count boxes (left, top, right, bottom) in pixels of a picture (width, height), row by
+    """count x count boxes (left, top, right, bottom) in pixels of an image (width, height), row by
     row: they overlap and cover it.
 
-    Squares, of which neighbours along the long side share at least a quarter, along the short side
-    half. Where that would take more than the short side they are as large as it, and where so many
-    don't reach from end to end they are oblong, sharing a quarter again.
+    They are squares. Neighbours along the long side share at least a quarter, along the short side
+    half. A square is never larger than the short side. If such squares don't reach from end to end,
+    the boxes are oblong and share a quarter again.
     """
     short, long = sorted(size)
     # Rounded up, and a pixel more so that they overlap whatever their positions are rounded to.

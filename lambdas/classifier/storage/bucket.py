@@ -1,4 +1,4 @@
-"""Pictures and results in one bucket of S3: the only importer of boto3, when it is first needed.
+"""Images and results in one bucket of S3: the only importer of boto3, when it is first needed.
 
 boto3 is part of AWS's base images for Python
 (https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html), so the image brings none.
@@ -27,7 +27,7 @@ READERS = 8
 
 
 def client(service: str) -> Any:
-    """A client that tries again with back-off and jitter where AWS throttles or fails."""
+    """A client that tries again with back-off and jitter if AWS throttles or fails."""
     import boto3
     from botocore.config import Config
 
@@ -40,7 +40,7 @@ def client(service: str) -> Any:
 
 @dataclass
 class Bucket:
-    """`prefix`: what may be read as a picture."""
+    """`prefix`: the part from which images may be read."""
 
     name: str
     prefix: str
@@ -66,7 +66,7 @@ class Bucket:
             return _found(item, answer), body.read()
 
     def get(self, key: str) -> bytes | None:
-        """The program's own object, or None where there is none."""
+        """The program's own object, or None."""
         try:
             body: bytes = self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()
             return body

@@ -1,4 +1,4 @@
-"""The objects of a store, and which of them are pictures by their names and sizes."""
+"""The objects of a store, and which of them are images by their names and sizes."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -35,8 +35,8 @@ class Item:
 
 
 class Store(Protocol):
-    """Where pictures lie. `stat` and `read` raise ApiError for what is wrong with one object, and
-    anything else where the store itself fails.
+    """Holds images. `stat` and `read` raise ApiError for a fault of one object, and anything else
+    if the store itself fails.
     """
 
     def skip_reason(self, item: Item) -> str | None:
@@ -50,11 +50,11 @@ class Store(Protocol):
 
 
 class Replaced(Exception):  # noqa: N818, it is no error
-    """The version that an item names is gone; what has replaced it is an item of its own."""
+    """The version that an item names is gone. The object that replaced it is an item of its own."""
 
 
 def hidden(name: str) -> str | None:
-    """Why a file or folder of this name is none of its owner's pictures, or None."""
+    """Why a file or folder of this name is none of its owner's images, or None."""
     if name.startswith("."):
         return "hidden"
     return f"in {name}" if name.lower() in NOT_THE_OWNERS else None
@@ -70,7 +70,7 @@ def wrong_size(item: Item) -> str | None:
 
 
 def skip_reason(item: Item, within: str = "") -> str | None:
-    """Why an object is no picture by its name below the prefix `within` and by its size, or None.
+    """Why an object is no image by its name below the prefix `within` and by its size, or None.
 
     The prefix is of the owner's choice, so it may be hidden.
     """

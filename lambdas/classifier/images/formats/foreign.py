@@ -22,7 +22,7 @@ _OTHERS = [
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000", _TO_JPEG),
     (rb"8BPS", "a Photoshop file", _TO_JPEG),
     (rb"\0\0[\x01\x02]\0", "an icon file", _TO_JPEG),
-    (rb"%PDF", "a PDF", "send a page or a picture of it as JPEG or PNG"),
+    (rb"%PDF", "a PDF", "send a page or an image of it as JPEG or PNG"),
     (rb"\x1f\x8b", "gzip", "send the file itself, not compressed"),
     (rb"PK\x03\x04", "a ZIP archive", "send one of the files in it"),
     (
@@ -33,7 +33,7 @@ _OTHERS = [
     (
         rb"\s*<(?:!doctype html|html|head|body|script)",
         "a web page (HTML)",
-        "download the picture itself; the address may need a login",
+        "download the image itself; the address may need a login",
     ),
     (
         rb"--[^\r\n]{1,80}\r?\nContent-",
@@ -61,7 +61,7 @@ _OTHERS = [
     (
         rb"\s*https?://\S",
         "an address",
-        "download the picture and send its bytes; nothing is fetched here",
+        "download the image and send its bytes; nothing is fetched here",
     ),
 ]
 _UNSUPPORTED = [

@@ -9,7 +9,7 @@ MAX_SIDE = 65_535
 MAX_PARTS = 10_000
 # A progressive JPEG by a usual program has 6 to 15 scans.
 MAX_SCANS = 100
-# Parts of an AVIF picture, such as tiles of a grid, and their properties.
+# Parts of an AVIF image, such as tiles of a grid, and their properties.
 MAX_ITEMS = 500
 # Pillow decodes run lengths in Python: a million pixels take up to a second.
 MAX_RLE_PIXELS = 1_000_000

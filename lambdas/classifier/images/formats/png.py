@@ -47,7 +47,7 @@ def read_png(data: bytes) -> ImageFile:
     for an orientation and a colour space alone.
 
     Of an animation whose first frame isn't the default image, browsers never show that image: the
-    frame takes its place where it is as large
+    frame takes its place if it is as large
     (https://www.w3.org/TR/png-3/#apng-frame-based-animation).
     """
     if data[8:16] != b"\0\0\0\x0dIHDR":
