@@ -21,9 +21,10 @@ from pydantic_core import core_schema
 
 from classifier.api.embeddings import EmbeddingRequest, Embeddings
 from classifier.api.hugging_face import HuggingFaceRequest
+from classifier.api.models import ModelInfo, Models
 from classifier.api.moderations import Moderation, ModerationRequest
 from classifier.api.openai import OpenAIError
-from classifier.contract.answers import Classifiers, ErrorBody, Result, Results, Score
+from classifier.contract.answers import Classifiers, ErrorBody, Health, Result, Results, Score
 from classifier.contract.classifier_file import ClassifierFile, Head
 from classifier.contract.label_spec import LabelSpec
 from classifier.contract.limits import (
@@ -245,6 +246,32 @@ def _openai(
     }
 
 
+def _get(name: str, summary: str, answer: type[BaseModel], parameter: str = "") -> JsonObject:
+    """A path that is asked without a body. Errors under /v1 have OpenAI's form."""
+    body = (
+        [_reference(ErrorBody)]
+        if name == "health"
+        else [_reference(OpenAIError), _reference(ErrorBody)]
+    )
+    content = {"application/json": {"schema": {"anyOf": body}}}
+    statuses = ("403", *(["404"] if parameter else []), "405", "429", "500", "502", "504")
+    path = {"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": [path] if parameter else [],
+            "responses": {
+                "200": {
+                    "description": summary,
+                    "content": {"application/json": {"schema": _reference(answer)}},
+                }
+            }
+            | {status: {"description": ERRORS[status], "content": content} for status in statuses},
+        }
+    }
+
+
 def document() -> JsonObject:
     """The OpenAPI 3.1 description of the contract."""
     requests = (ClassifyRequest, HuggingFaceRequest, ModerationRequest, EmbeddingRequest)
@@ -256,6 +283,9 @@ def document() -> JsonObject:
         ErrorBody,
         Moderation,
         Embeddings,
+        Health,
+        ModelInfo,
+        Models,
         OpenAIError,
     )
     schemas = _schemas(requests, Taken) | _schemas(answers, Published)
@@ -393,6 +423,13 @@ def document() -> JsonObject:
                 "OpenAI's form: texts and images to vectors.",
                 EmbeddingRequest,
                 Embeddings,
+            ),
+            "/v1/models": _get("models", "OpenAI's list of names for `model`.", Models),
+            "/v1/models/{id}": _get("model", "One of these names.", ModelInfo, "id"),
+            "/health": _get(
+                "health",
+                "Whether the service answers, and with which model; asks for no key.",
+                Health,
             ),
             "/openapi.json": {
                 "get": {

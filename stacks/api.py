@@ -247,14 +247,14 @@ def _policy(settings: Settings) -> iam.PolicyDocument | None:
     anyone = iam.AnyPrincipal()
     if settings.authentication == "iam":
         account = iam.AccountRootPrincipal()
-        signed = [f"/{route.method}{route.path}" for route in GUARDED]
+        # In a policy a parameter is a *.
+        signed = [f"/{route.method}{route.path}".replace("{id}", "*") for route in GUARDED]
         # The playground can't sign what it sends.
         unsigned = [f"/{route.method}{route.path}" for route in OPEN if not route.playground]
+        preflights = [f"/OPTIONS{path}".replace("{id}", "*") for path in PREFLIGHTS]
         statements = [
             statement(iam.Effect.ALLOW, account, *signed),
-            statement(
-                iam.Effect.ALLOW, anyone, *unsigned, *(f"/OPTIONS{path}" for path in PREFLIGHTS)
-            ),
+            statement(iam.Effect.ALLOW, anyone, *unsigned, *preflights),
         ]
     else:
         statements = [statement(iam.Effect.ALLOW, anyone)]

@@ -21,7 +21,10 @@ GATEWAY_RESPONSES = {
     ),
     # API Gateway gives this for every unknown path and method.
     "MISSING_AUTHENTICATION_TOKEN": GatewayResponse(
-        404, "There is nothing at this path with this method; POST to /.", "not_found"
+        404,
+        "There is nothing at this path with this method. Send pictures with POST to /; a path has"
+        " no slash at its end.",
+        "not_found",
     ),
     "REQUEST_TOO_LARGE": GatewayResponse(
         413, "The body is too large; keep it below 6 MB, which is 4.5 MB of image.", "too_large"
@@ -48,7 +51,8 @@ ACCESS_RESPONSES = {"ACCESS_DENIED": GatewayResponse(403, None, "forbidden")}
 IAM_RESPONSES = {
     "MISSING_AUTHENTICATION_TOKEN": GatewayResponse(
         403,
-        "Sign the request with AWS Signature Version 4 and POST it to /; nothing else is served.",
+        "Sign the request with AWS Signature Version 4. Send pictures with POST to /; a path has no"
+        " slash at its end.",
         "forbidden",
     ),
     "INVALID_SIGNATURE": GatewayResponse(403, None, "forbidden"),

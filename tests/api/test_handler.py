@@ -2,6 +2,7 @@ import base64
 import logging
 import re
 import time
+import tomllib
 from typing import Any
 
 import numpy as np
@@ -144,11 +145,50 @@ def test_the_playground_is_a_page_that_fetches_nothing_from_elsewhere(handler: H
     assert set(re.findall(r"\w+://[^\"\s]*", answer["body"])) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_preflight_lets_the_key_and_json_through(handler: Handler) -> None:
+def test_preflight_lets_the_key_json_and_openais_headers_through(handler: Handler) -> None:
     status, _, headers = ask(handler, event(None, method="OPTIONS"))
     assert status == 204
-    assert headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, X-Api-Key"
+    allowed = headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"Authorization", "Content-Type", "X-Api-Key", "X-Stainless-Timeout"} <= set(allowed)
     assert headers["Access-Control-Allow-Methods"] == "GET, POST, OPTIONS"
+
+
+def test_health_names_model_and_version_and_is_never_stored(handler: Handler) -> None:
+    status, body, headers = ask(handler, event(None, "GET", "/health"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (status, body) == (200, {"status": "ok", "model": "demo", "version": project["version"]})
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_a_get_with_a_picture_says_how_to_send_it(handler: Handler) -> None:
+    status, body, _ = ask(handler, event("\ufffdPNG", "GET"))
+    assert (status, body["code"]) == (400, "invalid_request")
+    assert "send it with POST" in body["message"]
+
+
+@pytest.mark.parametrize("path", ["/classifiers/", "/v1/models/", "/openapi.json/", "/health//"])
+def test_a_slash_at_a_paths_end_is_named(handler: Handler, path: str) -> None:
+    status, body, _ = ask(handler, event(None, "GET", path))
+    assert status == 404
+    message = body["error"]["message"] if path.startswith("/v1") else body["message"]
+    assert f"leave out the slash at its end: {path.rstrip('/')}" in message
+
+
+def test_the_models_are_the_bundle_and_the_classifiers(deployed: Handler) -> None:
+    status, answer, _ = ask(deployed, event(None, "GET", "/v1/models"))
+    names = [model["id"] for model in answer["data"]]
+    assert (status, names[0], answer["object"]) == (200, "demo", "list")
+    assert "drawings" in names
+    for model in answer["data"]:
+        # As API Gateway says it, and as everything else does.
+        for resource, more in (
+            ("/v1/models/{id}", {"pathParameters": {"id": model["id"]}}),
+            (f"/v1/models/{model['id']}", {}),
+        ):
+            assert ask(deployed, event(None, "GET", resource, **more))[:2] == (200, model)
+    status, answer, _ = ask(deployed, event(None, "GET", "/v1/models/drawing"))
+    assert (status, answer["error"]["param"]) == (404, "model")
+    assert 'Did you mean "drawings"?' in answer["error"]["message"]
 
 
 def test_out_of_time_carries_retry_after(handler: Handler) -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from classifier.contract.routes import PREFLIGHT_HEADERS
 from tests.support.stacks import (
     COMBINATIONS,
     DOMAIN,
@@ -16,9 +17,11 @@ from tests.support.synthesis import Synth, Synthesized
 
 def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
     made = synth()
-    assert {name: method["ApiKeyRequired"] for name, method in made.methods().items()} == {
+    assert {
+        name: method.get("ApiKeyRequired", False) for name, method in made.methods().items()
+    } == {
         **dict.fromkeys(KEYED, True),
-        **dict.fromkeys(PREFLIGHTS, False),
+        **dict.fromkeys([*PREFLIGHTS, "GET /health"], False),
     }
     assert (
         made.one("ApiGateway::UsagePlan")["ApiStages"][0]["Stage"]
@@ -33,6 +36,11 @@ def test_without_authentication_there_is_no_key(synth: Synth) -> None:
     assert made.methods()["POST /"]["ApiKeyRequired"] is False
     assert not made.all("ApiGateway::ApiKey") + made.all("ApiGateway::UsagePlan")
     assert made.outputs() == {"Url", "FunctionName", "Dashboard"}
+
+
+def resource(method: str) -> str:
+    """A method's in a policy, where a parameter of the path is a *."""
+    return "execute-api:/*/" + method.replace(" ", "").replace("{id}", "*")
 
 
 ROOT_OF_ACCOUNT = {
@@ -61,10 +69,10 @@ THIS_ACCOUNT = [
     (
         "Allow",
         ROOT_OF_ACCOUNT,
-        [f"execute-api:/*/{name.replace(' ', '')}" for name in sorted(KEYED)],
+        sorted(map(resource, KEYED)),
         None,
     ),
-    ("Allow", "*", [f"execute-api:/*/{name.replace(' ', '')}" for name in PREFLIGHTS], None),
+    ("Allow", "*", sorted(map(resource, ["GET /health", *PREFLIGHTS])), None),
 ]
 
 
@@ -111,8 +119,7 @@ def test_with_iam_post_wants_a_signature_and_a_browser_may_send_one(synth: Synth
     assert methods["OPTIONS /"]["AuthorizationType"] == "NONE"
     allowed = set(preflight(made)[1]["access-control-allow-headers"].split(","))
     assert allowed == {
-        "Content-Type",
-        "Authorization",
+        *(set(PREFLIGHT_HEADERS) - {"X-Api-Key"}),
         "X-Amz-Date",
         "X-Amz-Security-Token",
         "X-Amz-Content-Sha256",

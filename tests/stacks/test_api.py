@@ -4,7 +4,7 @@ from classifier.api.handler import Handler
 from classifier.contract.media_types import BINARY_TYPES
 from stacks.gateway_responses import GATEWAY_RESPONSES
 from tests.support.requests import Context
-from tests.support.stacks import ENDPOINT, KEYED, PREFLIGHTS, preflight, responses
+from tests.support.stacks import ENDPOINT, HEALTH, KEYED, PREFLIGHTS, preflight, responses
 from tests.support.synthesis import Synth
 from tools.local import gateway
 
@@ -23,8 +23,9 @@ def test_no_api_takes_tls_before_1_2(synth: Synth, settings: str) -> None:
 
 
 def test_the_throttle_holds_for_the_stage(synth: Synth) -> None:
-    assert synth().throttles() == {"/* *": (10, 20)}
-    assert synth(throttle_rate="0.5", throttle_burst="2").throttles() == {"/* *": (0.5, 2)}
+    assert synth().throttles() == {"/* *": (10, 20), **HEALTH}
+    slow = synth(throttle_rate="0.5", throttle_burst="2")
+    assert slow.throttles() == {"/* *": (0.5, 2), **HEALTH}
 
 
 def test_the_playground_is_open_and_throttled_on_its_own(synth: Synth) -> None:
@@ -32,9 +33,10 @@ def test_the_playground_is_open_and_throttled_on_its_own(synth: Synth) -> None:
     keys = {name: method.get("ApiKeyRequired", False) for name, method in made.methods().items()}
     assert keys == {
         **dict.fromkeys(KEYED, True),
-        **dict.fromkeys([*PREFLIGHTS, "GET /", "GET /openapi.json"], False),
+        **dict.fromkeys([*PREFLIGHTS, "GET /health", "GET /", "GET /openapi.json"], False),
     }
-    assert made.throttles() == {"/* *": (10, 20), "/ GET": (2, 5), "/~1openapi.json GET": (2, 5)}
+    page = {"/ GET": (2, 5), "/~1openapi.json GET": (2, 5)}
+    assert made.throttles() == {"/* *": (10, 20), **page, **HEALTH}
 
 
 @pytest.mark.parametrize("origin", ["*", "https://example.org"])

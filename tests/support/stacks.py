@@ -87,6 +87,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 KEYED = {" ".join(route) for route in gateway.KEYED}
 
 
+# Open to monitors, under a low throttle.
+HEALTH = {"/~1health GET": (2, 5)}
 PREFLIGHTS = sorted(f"OPTIONS {path}" for _, path in gateway.KEYED)
 
 

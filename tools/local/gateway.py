@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from classifier.contract.media_types import BINARY_TYPES
-from classifier.contract.routes import GUARDED, ROUTES
+from classifier.contract.routes import GUARDED, ROUTES, path_of
 from stacks.gateway_responses import GATEWAY_RESPONSES
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html:
@@ -115,9 +115,11 @@ class Gateway:
         if set(b"|{}") & set(scope["query_string"]):
             return _plain_refusal(scope, 400, "Bad Request")
         event = event_of(scope, body)
-        if event["path"] not in PATHS:
+        if event["resource"] not in PATHS:
             return _refusal(scope, "MISSING_AUTHENTICATION_TOKEN")
-        keyed = self._limits.api_key is not None and (event["httpMethod"], event["path"]) in KEYED
+        keyed = (
+            self._limits.api_key is not None and (event["httpMethod"], event["resource"]) in KEYED
+        )
         if keyed and event["headers"].get("x-api-key") != self._limits.api_key:
             return _refusal(scope, "INVALID_API_KEY")
         if self._throttle and not self._throttle.admits():
@@ -166,19 +168,20 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
     ):
         query.setdefault(key, []).append(value)
     path = unquote(scope["raw_path"].decode("latin-1"))
+    resource = path_of(path) or path
     identity = str(uuid.uuid4())
     now = time.time()
     kind = headers.get("content-type", ["application/json"])[-1].partition(";")[0].strip().lower()
     binary = kind in BINARY
     return {
-        "resource": path,
+        "resource": resource,
         "path": path,
         "httpMethod": scope["method"],
         "headers": {name: values[-1] for name, values in headers.items()},
         "multiValueHeaders": headers,
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
         "multiValueQueryStringParameters": query or None,
-        "pathParameters": None,
+        "pathParameters": None if resource == path else {"id": path.rpartition("/")[2]},
         "stageVariables": None,
         "requestContext": {
             "accountId": "123456789012",
@@ -188,7 +191,7 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
             "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
             "requestTimeEpoch": int(now * 1000),
             "resourceId": "local",
-            "resourcePath": path,
+            "resourcePath": resource,
             "httpMethod": scope["method"],
             "path": path,
             "stage": "local",

@@ -71,6 +71,8 @@ class RestApi:
         # Behind a custom domain the path holds the base path; the resource doesn't.
         resource = _text(self.event, "resource")
         path = resource if resource.startswith("/") else _text(self.event, "path")
+        for name, value in _object(self.event, "pathParameters").items():
+            path = path.replace(f"{{{name}}}", str(value))
         method = _text(self.event, "httpMethod")
         return Request(method, path, _headers(self.event), self._query(), _body(self.event))
 

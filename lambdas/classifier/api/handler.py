@@ -9,14 +9,22 @@ from classifier.api.body import read_body
 from classifier.api.dialects import Dialect, WritesErrors, dialect_of_body, dialect_of_path
 from classifier.api.embeddings import OpenAIEmbeddings
 from classifier.api.events import Request, Response, kind_of
+from classifier.api.models import OpenAIModels
 from classifier.api.moderations import OpenAIModerations
 from classifier.api.own import OWN
-from classifier.api.responses import document, error_response, json_response, page, preflight
+from classifier.api.responses import (
+    document,
+    error_response,
+    health,
+    json_response,
+    page,
+    preflight,
+)
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
 from classifier.contract.image_fields import StoredImage
 from classifier.contract.query import Query
-from classifier.contract.routes import PREFLIGHTS, ROUTES, methods
+from classifier.contract.routes import PREFLIGHTS, ROUTES, methods, path_of
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine
@@ -68,13 +76,17 @@ class Handler:
         }
         self._moderations = OpenAIModerations(self._engine.registry)
         self._embeddings = OpenAIEmbeddings(encoders.manifest)
+        self._models = OpenAIModels(encoders.manifest.name, self._engine.registry)
         answers: dict[str, Route] = {
             "classify": self._classify,
             "classifiers": lambda *_: json_response(200, self._engine.registry.describe()),
             "moderations": self._moderate,
             "embeddings": self._embed,
-            "page": lambda *_: page(),
+            "models": lambda *_: json_response(200, self._models.list()),
+            "model": lambda request, _: json_response(200, self._models.find(request.path)),
+            "page": lambda request, _: page(request),
             "document": lambda *_: document(self._engine.registry.names),
+            "health": lambda *_: health(encoders.manifest.name),
         }
         self._routes = {(route.method, route.path): answers[route.name] for route in ROUTES}
         for path in PREFLIGHTS:
@@ -108,12 +120,12 @@ class Handler:
         self._cold = False
 
     def _route(self, request: Request, context: RequestContext, dialect: WritesErrors) -> Response:
-        route = self._routes.get((request.method, request.path))
+        route = self._routes.get((request.method, path_of(request.path) or ""))
         if route:
             return route(request, context)
         allowed = ", ".join(methods(request.path))
         if not allowed:
-            raise ApiError(404, "not_found", "There is nothing at this path; POST to /.")
+            raise ApiError(404, "not_found", _nothing_at(request.path))
         err = ApiError(405, "not_found", f"This method is not allowed here; use {allowed}.")
         response = error_response(err, context, dialect)
         response["headers"]["Allow"] = allowed
@@ -164,3 +176,10 @@ class Handler:
             )
             raise ApiError(400, "invalid_request", message, "image_s3")
         return query
+
+
+def _nothing_at(path: str) -> str:
+    near = path.rstrip("/")
+    if methods(near):
+        return f"There is nothing at {near}/; leave out the slash at its end: {near}."
+    return "There is nothing at this path; send pictures with POST to /."

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from classifier import VERSION
 from classifier.api.dialects import WritesErrors
-from classifier.api.events import Response
+from classifier.api.events import Request, Response
 from classifier.contract.errors import ApiError
 from classifier.contract.routes import PREFLIGHT_HEADERS, methods
 from classifier.engine.context import RequestContext
@@ -63,14 +64,27 @@ def json_response(status: int, body: object) -> Response:
     )
 
 
+def health(model: str) -> Response:
+    """That the function answers, and with which model; a stored answer would say nothing."""
+    response = json_response(200, {"status": "ok", "model": model, "version": VERSION})
+    response["headers"]["Cache-Control"] = "no-store"
+    return response
+
+
 def _file(name: str, content_type: str) -> Response:
     return _response(200, content_type, Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-def page() -> Response:
+def page(request: Request) -> Response:
     """The playground, with a security policy that lets exactly its own script and style run and
-    reach this address alone.
+    reach this address alone. Raises ApiError for a picture that should have been posted.
     """
+    if request.body:
+        message = (
+            "GET brings the page, and reads no body; send it with POST: curl -X POST --data-binary"
+            ' @photo.jpg -H "Content-Type: image/jpeg" "URL?labels=a+cat&labels=a+dog".'
+        )
+        raise ApiError(400, "invalid_request", message)
     response = _file("playground.html", "text/html; charset=utf-8")
     hashes = {
         name: base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()

@@ -1,6 +1,6 @@
 """Responses: their fields and descriptions."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -125,3 +125,11 @@ class ClassifierInfo(ApiModel):
 
 class Classifiers(ApiModel):
     classifiers: list[ClassifierInfo]
+
+
+class Health(ApiModel):
+    """`version`: the project's."""
+
+    status: Literal["ok"]
+    model: str
+    version: str

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Route(NamedTuple):
     """`name`: how the handler calls its answer. `guarded`: needs the API's key or a signature, and
     has a preflight; the others are open to anyone, each under a low throttle of its own.
-    `playground`: deployed with the playground alone.
+    `playground`: deployed with the playground alone. A path may end in one parameter, `{id}`.
     """
 
     method: str
@@ -21,18 +21,42 @@ ROUTES = (
     Route("GET", "/classifiers", "classifiers"),
     Route("POST", "/v1/moderations", "moderations"),
     Route("POST", "/v1/embeddings", "embeddings"),
+    Route("GET", "/v1/models", "models"),
+    Route("GET", "/v1/models/{id}", "model"),
     Route("GET", "/", "page", guarded=False, playground=True),
     Route("GET", "/openapi.json", "document", guarded=False, playground=True),
+    Route("GET", "/health", "health", guarded=False),
 )
 GUARDED = tuple(route for route in ROUTES if route.guarded)
 OPEN = tuple(route for route in ROUTES if not route.guarded)
 # The paths that answer a preflight, and the headers that a browser may then send.
 PREFLIGHTS = tuple(dict.fromkeys(route.path for route in GUARDED))
-PREFLIGHT_HEADERS = ("Authorization", "Content-Type", "X-Api-Key")
+PREFLIGHT_HEADERS = (
+    *("Authorization", "Content-Type", "X-Api-Key", "OpenAI-Organization", "OpenAI-Project"),
+    # Always sent by OpenAI's client: https://github.com/openai/openai-node/blob/master/src/internal/detect-platform.ts
+    *(
+        f"X-Stainless-{name}"
+        for name in (
+            *("Arch", "Helper-Method", "Lang", "OS", "Package-Version", "Retry-Count"),
+            *("Runtime", "Runtime-Version", "Timeout"),
+        )
+    ),
+)
+_PATHS = {route.path for route in ROUTES}
 
 
-def methods(path: str) -> list[str]:
+def path_of(address: str) -> str | None:
+    """The table's path of a request's, such as `/v1/models/{id}`; None for an unknown one."""
+    if address in _PATHS:
+        return address
+    parent, _, parameter = address.rpartition("/")
+    path = f"{parent}/{{id}}"
+    return path if parameter and path in _PATHS else None
+
+
+def methods(address: str) -> list[str]:
     """The methods of a path, as the header `Allow` lists them; none for an unknown path."""
+    path = path_of(address)
     guarded = [route.method for route in GUARDED if route.path == path]
     return [
         *guarded,
