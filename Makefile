@@ -13,6 +13,9 @@ DEPLOYS := $(VENV)/deploys
 CONVERTS := $(VENV)/group-model
 READY := $(VENV)/ready
 EXPORT_READY := $(EXPORT)/ready
+# OPTIONS=--heic needs one package more.
+HEIC := $(VENV)/heic
+TAKES_HEIC = $(if $(filter --heic,$(OPTIONS)),$(HEIC))
 RUNTIME := lambdas/classifier/requirements.txt
 # pip knows the groups of pyproject.toml from 25.1 on, and an environment begins with the one of its Python.
 PIP := pip==26.1
@@ -94,7 +97,7 @@ help: ## show this list
 demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS='a dog,a cat'
 	@$(VENV)/bin/python -m tools.local.demo $(call option,BUNDLE,--bundle) $(call option,IMAGE,--image) $(call option,LABELS,--labels)
 
-serve: $(SERVES) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
+serve: $(SERVES) $(TAKES_HEIC) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(call option,PORT,--port) $(call option,BUNDLE,--bundle) $(OPTIONS)
 
 # Status 3 says that the model needs torch.
@@ -111,13 +114,13 @@ RUN_MAKE = $(MAKE) --no-print-directory
 WORK = $(if $(PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) \
 	$(call option,EXCLUDE,--exclude) $(call option,BUNDLE,--bundle)
 
-classify: $(TOOLS) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE='*.gif' BUNDLE=…
+classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE='*.gif' BUNDLE=…
 	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(OPTIONS)
 
-evaluate: $(TOOLS) ## how good is it on labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--precision 0.95 --save"
+evaluate: $(TOOLS) $(TAKES_HEIC) ## how good is it on labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--precision 0.95 --save"
 	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(OPTIONS)
 
-learn: $(TOOLS) ## teach a classifier with a few labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
+learn: $(TOOLS) $(TAKES_HEIC) ## teach a classifier with a few labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
 	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(OPTIONS)
 
 drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
@@ -244,6 +247,11 @@ $(VENV)/group-%: pyproject.toml $(SERVES)
 	@echo "Installing the group $* of pyproject.toml into $(VENV):"
 	@$(groups)
 	@$(call install,--group $*)
+	@touch $@
+
+$(HEIC): lambdas/classifier/requirements-heic.txt $(SERVES)
+	@echo "Installing what decodes HEIC into $(VENV):"
+	@$(call install,--no-deps -r $<)
 	@touch $@
 
 $(DEPLOYS): pyproject.toml requirements.txt $(SERVES)

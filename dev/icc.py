@@ -141,6 +141,16 @@ def iccp(content: bytes) -> tuple[bytes, bytes]:
     return b"iCCP", b"name\0\0" + zlib.compress(content)
 
 
+def bmp_with(image: Image.Image, tag: bytes) -> bytes:
+    """A BMP with a profile behind its pixels. `image`: RGB, of a width that 4 divides."""
+    rows = np.asarray(image)[::-1, :, ::-1].tobytes()
+    plain = struct.pack("<IiiHHIIiiII", 124, *image.size, 1, 24, 0, len(rows), 0, 0, 0, 0)
+    embedded = struct.pack("<IIII", 4, 124 + len(rows), len(tag), 0)
+    header = plain + bytes(16) + b"DEBM" + bytes(48) + embedded
+    size = 14 + len(header) + len(rows) + len(tag)
+    return b"BM" + struct.pack("<IHHI", size, 0, 0, 14 + len(header)) + header + rows + tag
+
+
 def avif_with(image: Image.Image, primaries: int, transfer: int, **options: Any) -> bytes:
     """An AVIF with other numbers in its nclx box."""
     data = encoded(image, "AVIF", subsampling="4:4:4", quality=98, **options)

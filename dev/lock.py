@@ -1,5 +1,5 @@
-"""Writes lambdas/classifier/requirements.lock: what the image installs, with the hashes of its
-wheels for both architectures.
+"""Writes requirements.lock and requirements-heic.lock of lambdas/classifier: what the image
+installs, with the hashes of its wheels for both architectures.
 """
 
 import hashlib
@@ -12,8 +12,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-REQUIREMENTS = Path("lambdas/classifier/requirements.txt")
-LOCK = REQUIREMENTS.with_suffix(".lock")
+REQUIREMENTS = (
+    Path("lambdas/classifier/requirements.txt"),
+    Path("lambdas/classifier/requirements-heic.txt"),
+)
 PYTHON = "3.13"
 ARCHITECTURES = ("aarch64", "x86_64")
 
@@ -63,9 +65,14 @@ def hashes(pinned: Sequence[Requirement], architecture: str) -> dict[str, str]:
 
 
 def main() -> None:
+    for requirements in REQUIREMENTS:
+        lock(requirements)
+
+
+def lock(requirements: Path) -> None:
     lines: dict[str, set[str]] = {}
     for architecture in ARCHITECTURES:
-        pinned = list(pins(REQUIREMENTS.read_text(encoding="utf-8"), architecture))
+        pinned = list(pins(requirements.read_text(encoding="utf-8"), architecture))
         digests = hashes(pinned, architecture)
         for requirement in pinned:
             digest = digests[canonicalize_name(requirement.name)]
@@ -73,10 +80,10 @@ def main() -> None:
                 f"    --hash=sha256:{digest}"
             )
     text = [
-        "# Made from requirements.txt by: make lock",
+        f"# Made from {requirements.name} by: make lock",
         *(" \\\n".join([pin, *sorted(digests)]) for pin, digests in lines.items()),
     ]
-    LOCK.write_text("\n".join(text) + "\n", encoding="utf-8")
+    requirements.with_suffix(".lock").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def image(
             "BUNDLE": bundle.path,
             "BASE_IMAGE": settings.base_image,
             **({"TEXT_ENCODER": "later"} if bundle.all_learned else {}),
+            **({"HEIC": "true"} if settings.heic else {}),
         },
         platform=ARCHITECTURES[settings.architecture][1],
         exclude=[*CONTEXT, *(f"!{file}" for file in (*bundle.files, *bundle.classifiers))],

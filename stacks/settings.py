@@ -274,6 +274,12 @@ class Settings(BaseModel):
     playground: bool = Field(
         default=False, description="`true` or `false`: a page to try it at GET /, open to everyone"
     )
+    heic: bool = Field(
+        default=False,
+        description=(
+            "`true` or `false`: take HEIC, iPhones' format; see [what it brings](deploy.md#heic)"
+        ),
+    )
     bulk_bucket: Bucket = Field(
         default=None,
         description=(

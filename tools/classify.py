@@ -32,6 +32,7 @@ from classifier.storage.lines import dumps
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.folders import Folder, no_picture
 from tools.folders import summary as counted
+from tools.heic import HELP, take_heic, take_heic_as_the_parent_does
 from tools.parquet import write_parquet
 
 BATCH = 40
@@ -97,6 +98,7 @@ class Worker:
 
 
 def begin(bundle: Path, folder: Path, options: JsonObject) -> None:
+    take_heic_as_the_parent_does()
     Worker.here = Worker(bundle, folder, parse_options(options))
 
 
@@ -255,11 +257,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}"
     )
+    parser.add_argument("--heic", action="store_true", help=HELP)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
+    if given.heic:
+        take_heic()
     if [given.labels, given.classifier, given.request].count(None) != 2:
         sys.exit(
             'Say what to look for: LABELS="a dog,a cat", CLASSIFIER=name, or REQUEST=file.json with'

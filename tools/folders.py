@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from classifier.images.formats import format_of
-from classifier.storage.items import SUFFIXES, hidden
+from classifier.storage.items import hidden, is_taken
 
 # The longest that a format's first bytes are: those of an AVIF with many brands.
 START_BYTES = 128
@@ -110,7 +110,7 @@ def no_picture(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if not start:
         return "empty"
-    if format_of(start) or suffix in SUFFIXES:
+    if format_of(start) or is_taken(suffix):
         return None
     return f"suffix {suffix}" if suffix else "no suffix and no picture's first bytes"
 

@@ -3,6 +3,7 @@ process, the model's loading.
 """
 
 import ctypes
+import importlib.util
 import logging
 import math
 import os
@@ -71,6 +72,11 @@ def begin_from_environment() -> Start | None:
         # credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     default_decoder.start()
+    # It is in the image only where the deployment takes HEIC.
+    if importlib.util.find_spec("pillow_heif"):
+        from classifier.images.formats import allow_heic
+
+        allow_heic()
     # Its threads would take memory, and every product of numpy's here is small.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # Otherwise pydantic looks for plugins in every installed package.

@@ -1,7 +1,6 @@
 """Colours against those that Chromium shows: its own where it is installed, else recorded ones."""
 
 import importlib.util
-import io
 import shutil
 import struct
 import zlib
@@ -243,35 +242,6 @@ def test_profiles_in_a_jpegs_segments_are_joined_by_their_numbers() -> None:
         swapped = head + b"".join(segments[i] for i in order) + tail
         np.testing.assert_array_equal(pixels(swapped), pixels(data))
     np.testing.assert_array_equal(pixels(head + b"".join(segments[:2]) + tail), pixels(head + tail))
-
-
-@pytest.mark.parametrize(
-    "box", [(0, 0, 64, 64), (16, 12, 80, 76), (10, 0, 90, 64), (1, 3, 65, 67)], ids=str
-)
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_an_avif_is_cropped_to_its_clean_aperture(
-    box: tuple[int, int, int, int], orientation: int
-) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image = picture(100, 80)
-    cropped = icc.cropped_avif(image, box, exif=exif)
-    whole = Image.open(io.BytesIO(encoded(image, "AVIF", subsampling="4:4:4", quality=98)))
-    expected = whole.convert("RGB").crop(box)
-    if orientation == 6:
-        expected = expected.transpose(Image.Transpose.ROTATE_270)
-    shown, square = opened(cropped)
-    np.testing.assert_array_equal(square, pixels(encoded(expected)))
-    assert (shown.width, shown.height) == (box[2] - box[0], box[3] - box[1])
-
-
-def test_an_aperture_outside_of_the_picture_crops_nothing() -> None:
-    image = picture(100, 80)
-    for box in ((0, 0, 101, 80), (-2, 0, 50, 50), (0, 0, 0, 50)):
-        np.testing.assert_array_equal(
-            pixels(icc.cropped_avif(image, box)),
-            pixels(encoded(image, "AVIF", subsampling="4:4:4", quality=98)),
-        )
 
 
 def test_a_deflated_profile_costs_no_more_than_its_limit() -> None:

@@ -110,9 +110,11 @@ def test_the_function_s_time_ends_before_the_api_s(synth: Synth) -> None:
     assert Settings.model_fields["timeout"].metadata[-1].le < gateway.TIMEOUT_S
 
 
-def test_the_base_image_is_a_build_argument(synth: Synth) -> None:
-    image = image_source(synth(base_image=BASE).folder / "clip-classifier.template.json")
+def test_the_base_image_and_heic_are_build_arguments(synth: Synth) -> None:
+    made = synth(base_image=BASE, heic="true")
+    image = image_source(made.folder / "clip-classifier.template.json")
     assert image["dockerBuildArgs"]["BASE_IMAGE"] == BASE
+    assert image["dockerBuildArgs"]["HEIC"] == "true"
 
 
 def test_the_default_base_image_is_the_dockerfiles() -> None:

@@ -41,6 +41,7 @@ ACCEPTED = [
     ("alarm_email", "none", None),
     ("playground", "true", True),
     ("playground", False, False),
+    ("heic", "true", True),
     ("memory", None, 3008),
     ("authentication", "iam", "iam"),
     (

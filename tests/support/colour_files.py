@@ -72,6 +72,7 @@ def tagged() -> dict[str, bytes]:
     half = p3.copy()
     half.putalpha(Image.linear_gradient("L").resize(p3.size))
     files |= {
+        "adobe BMP": icc.bmp_with(icc.in_space(image, "adobe", icc.power(1.8)), adobe),
         "p3 half transparent PNG": encoded(half, icc_profile=tag),
         "p3 half transparent WEBP": encoded(
             half, "WEBP", lossless=True, exact=True, icc_profile=tag

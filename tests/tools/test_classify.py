@@ -1,5 +1,6 @@
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,23 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(
     assert run(*options) is None
     assert sorted(output.read_bytes().splitlines()) == sorted(whole.splitlines())
     assert f"{len(kept) - 3} of them now, 3 before" in capsys.readouterr().out
+
+
+def test_heic_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    found = tmp_path / "phone"
+    found.mkdir()
+    pillow_heif.from_pillow(picture(80, 60)).save(found / "a.heic")
+    (found / "b.png").write_bytes(encoded(picture(80, 60)))
+    outputs = []
+    for options in (list[str](), ["--heic"]):
+        output = tmp_path / f"results{len(options)}.jsonl"
+        program = [sys.executable, "-m", "tools.classify", str(found), "--output", str(output)]
+        subprocess.run([*program, "--labels", ",".join(LABELS), *options], cwd=ROOT, check=True)
+        outputs.append(lines(output))
+    without, taken = (output.get("a.heic", {}) for output in outputs)
+    assert "result" not in without
+    assert taken["result"].keys() == outputs[1]["b.png"]["result"].keys()
 
 
 def test_any_option_of_the_api_may_be_asked_for(folder: Path, tmp_path: Path) -> None:

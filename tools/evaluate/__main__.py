@@ -18,6 +18,7 @@ from tools.evaluate.judging.judgement import judge
 from tools.evaluate.pictures import PicturesError
 from tools.evaluate.report.page import write_report
 from tools.evaluate.scores import Bundle, Source
+from tools.heic import HELP, take_heic
 
 REPORT = Path("build/report.html")
 FIELDS = ("templates", "multi_label", "negative_template", "fit")
@@ -131,7 +132,10 @@ def run_locally(
     parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}")
+    parser.add_argument("--heic", action="store_true", help=HELP)
     given = parser.parse_args(argv)
+    if given.heic:
+        take_heic()
     run(given, lambda: Bundle(announced(choose(given.bundle)), given.processes))
 
 

@@ -33,6 +33,8 @@ create table if not exists files (path blob primary key, size integer, mtime_ns 
 create table if not exists small (sha256 text primary key, pixels blob) without rowid;
 create table if not exists pictures (model text, sha256 text, embedding blob, error text, primary key (model, sha256)) without rowid;
 """
+# Another number whenever a file is decoded to other pixels: 2 since colours become sRGB.
+DECODING = 2
 # float32 [d], or why there is none.
 Outcome = NDArray[np.float32] | str
 
@@ -128,7 +130,8 @@ def _hash(path: Path, known: tuple[int, int, str] | None) -> tuple[str, tuple[in
 
 def cache_key(manifest: BundleManifest, fit: Fit | None) -> str:
     """All that an embedding depends on beside the picture."""
-    return json.dumps([manifest.fingerprint, manifest.image.model_dump(exclude={"max_batch"}), fit], sort_keys=True)
+    settings = manifest.image.model_dump(exclude={"max_batch"})
+    return json.dumps([manifest.fingerprint, settings, fit, DECODING], sort_keys=True)
 
 
 def embed(

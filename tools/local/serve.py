@@ -24,6 +24,7 @@ from classifier.contract.classifier_folder import FOLDER, available, fitted_else
 from classifier.main import build
 from classifier.start import begin
 from tools.bundles import ONLY_DRAWINGS, choose
+from tools.heic import HELP, take_heic
 from tools.local.gateway import Gateway, Handler, Limits
 
 CLASSIFIERS = Path(FOLDER)
@@ -167,7 +168,10 @@ def main() -> None:
         action="store_true",
         help="500 instead of waiting for the request before",
     )
+    parser.add_argument("--heic", action="store_true", help=HELP)
     arguments = parser.parse_args()
+    if arguments.heic:
+        take_heic()
     handling = logging.StreamHandler()
     handling.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handling])

@@ -7,7 +7,7 @@ import json
 from classifier.api.events import Request
 from classifier.contract.errors import ApiError, quoted
 from classifier.contract.fields import LOST_CHARACTER
-from classifier.contract.media_types import FORM_TYPE, IMAGE_TYPES
+from classifier.contract.media_types import FORM_TYPE, HEIC_TYPES, IMAGE_TYPES
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from classifier.images.formats import name_format
 
@@ -32,7 +32,9 @@ def read_body(request: Request) -> JsonObject | bytes:
         )
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     start = _start(request.body)
-    if content_type in IMAGE_TYPES or (content_type == FORM_TYPE and _is_binary(start)):
+    if content_type in (*IMAGE_TYPES, *HEIC_TYPES) or (
+        content_type == FORM_TYPE and _is_binary(start)
+    ):
         return _image(request.body)
     if content_type == "multipart/form-data":
         raise _unsupported(

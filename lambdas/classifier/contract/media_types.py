@@ -10,6 +10,8 @@ IMAGE_TYPES = (
     "application/octet-stream",
     "binary/octet-stream",
 )
+# Those of a file that is taken if the deployment takes HEIC.
+HEIC_TYPES = ("image/heic", "image/heif")
 # What curl says where nobody names the type: an image is taken, a form is not.
 FORM_TYPE = "application/x-www-form-urlencoded"
 # What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is
@@ -19,5 +21,6 @@ BINARY_TYPES = (
     *IMAGE_TYPES,
     FORM_TYPE,
     "multipart/form-data",
-    *(f"image/{name}" for name in ("heic", "heif", "tiff", "jxl", "jp2", "svg+xml")),
+    *HEIC_TYPES,
+    *(f"image/{name}" for name in ("tiff", "jxl", "jp2", "svg+xml")),
 )

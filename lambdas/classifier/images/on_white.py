@@ -15,6 +15,13 @@ _TO_8_BITS = [round(value / 257) for value in range(65536)]
 
 
 def open_file(image_file: ImageFile, data: bytes = b"") -> Image.Image:
+    if image_file.format == "HEIC":
+        # Most deployments don't have it, and most pictures don't need it.
+        import pillow_heif
+
+        pillow_heif.options.DECODE_THREADS = 1
+        heic: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(image_file.data))
+        return heic
     return Image.open(io.BytesIO(data or image_file.data), formats=(image_file.format,))
 
 

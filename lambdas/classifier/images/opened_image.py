@@ -66,7 +66,9 @@ def open_image(data: bytes, field: str | None = None) -> OpenedImage:
         image_file = inspect(data)
     except ApiError as err:
         raise err.at(field) from err
-    held = image_file.format == "WEBP" or (image_file.format == "AVIF" and image_file.alpha)
+    held = image_file.format == "WEBP" or (
+        image_file.format in ("AVIF", "HEIC") and image_file.alpha
+    )
     most = MAX_HELD_PIXELS if held else MAX_PIXELS
     if image_file.width * image_file.height > most:
         size = f"{image_file.width} x {image_file.height}"

@@ -49,7 +49,9 @@ def squares(
     height = bottom - top
     turn = _orientation(image, image_file)
     smallest = (2 * size, 2 * size)
-    image.draft(None, smallest)
+    # Pillow decodes a JPEG smaller. Of HEIC, it would take a thumbnail, which may show anything.
+    if image_file.format == "JPEG":
+        image.draft(None, smallest)
     image, image_file = load(image, image_file, smallest)
     if image_file.crop:
         image = image.crop(image_file.crop)
@@ -107,12 +109,12 @@ def reload_for_regions(
 
     None if the reduced image that squares of `size` are taken from serves them too.
     """
-    again = open_file(image_file)
-    again.draft(None, (2 * detail, 2 * detail))
-    # Only a JPEG is decoded smaller, and it is never cropped.
-    if again.size != image.size and image_file.format == "JPEG":
-        again.load()
-        return again
+    if image_file.format == "JPEG":
+        again = open_file(image_file)
+        again.draft(None, (2 * detail, 2 * detail))
+        if again.size != image.size:
+            again.load()
+            return again
     return None if reduction(image, detail) == reduction(image, size) else image
 
 

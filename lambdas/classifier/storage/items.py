@@ -5,7 +5,9 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from classifier.contract.limits import MAX_OBJECT_BYTES
+from classifier.images.formats import takes_heic
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".avif"))
 # Thumbnails, waste bins and snapshots of Synology, QNAP, Windows and macOS, in small letters.
 NOT_THE_OWNERS = frozenset(
@@ -60,6 +62,11 @@ def hidden(name: str) -> str | None:
     return f"in {name}" if name.lower() in NOT_THE_OWNERS else None
 
 
+def is_taken(suffix: str) -> bool:
+    """Whether this is the suffix, in small letters, of a picture."""
+    return suffix in SUFFIXES or (takes_heic() and suffix in HEIC_SUFFIXES)
+
+
 def wrong_size(item: Item) -> str | None:
     """Why an object of this size is not read, or None."""
     if item.size == 0:
@@ -80,6 +87,6 @@ def skip_reason(item: Item, within: str = "") -> str | None:
         return "folder"
     if reason := next(filter(None, map(hidden, path.parts)), None):
         return reason
-    if suffix and suffix not in SUFFIXES and item.size != 0:
+    if suffix and not is_taken(suffix) and item.size != 0:
         return f"suffix {suffix}"
     return wrong_size(item)

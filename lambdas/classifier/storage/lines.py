@@ -3,7 +3,7 @@
 import json
 
 from classifier.contract.errors import ApiError
-from classifier.contract.schema import JsonObject
+from classifier.contract.strict_json import JsonObject
 from classifier.storage.items import Item
 
 

@@ -13,13 +13,23 @@ from classifier.images.formats.avif import read_avif
 from classifier.images.formats.bmp import read_bmp
 from classifier.images.formats.foreign import name_format
 from classifier.images.formats.gif import read_gif
+from classifier.images.formats.heic import read_heic
 from classifier.images.formats.image_file import MAX_SIDE, DamagedError, ImageFile, PixelBox
 from classifier.images.formats.jpeg import read_jpeg
 from classifier.images.formats.png import read_png
 from classifier.images.formats.transit import certain_damage, likely_damage
 from classifier.images.formats.webp import read_webp
 
-__all__ = ["FORMATS", "ImageFile", "PixelBox", "damaged", "format_of", "inspect", "name_format"]
+__all__ = [
+    "ImageFile",
+    "PixelBox",
+    "allow_heic",
+    "damaged",
+    "format_of",
+    "inspect",
+    "name_format",
+    "takes_heic",
+]
 
 _READERS = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), read_jpeg),
@@ -32,7 +42,20 @@ _READERS = {
         read_avif,
     ),
 }
-FORMATS = tuple(_READERS)
+_HEIC = re.compile(
+    rb".{4}ftyp(?:he[iv][cxms]|(?:mif1|msf1|miaf|mif2).{4}(?:....){0,20}?he[iv][cxms])", re.DOTALL
+)
+
+
+def allow_heic(is_allowed: bool = True) -> None:
+    """Whether this process takes HEIC, which needs pillow-heif. At first it doesn't."""
+    _READERS.pop("HEIC", None)
+    if is_allowed:
+        _READERS["HEIC"] = (_HEIC, read_heic)
+
+
+def takes_heic() -> bool:
+    return "HEIC" in _READERS
 
 
 def format_of(start: bytes) -> str | None:
@@ -81,9 +104,10 @@ def damaged(name: str, data: bytes, error: str) -> ApiError:
 
 def _unsupported(data: bytes) -> str:
     named = name_format(data)
-    listed = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
+    *formats, last = _READERS
+    listed = f"{', '.join(formats)} and {last}"
     return (
         f"{named} Images are taken as {listed}."
         if named
-        else f"The image is none of {', '.join(FORMATS)}, or it is damaged."
+        else f"The image is none of {', '.join(_READERS)}, or it is damaged."
     )

@@ -1,0 +1,18 @@
+"""HEIC files, for deployments that take them."""
+
+from classifier.images.formats.image_file import DamagedError, ImageFile
+from classifier.images.formats.items import full_length, item_profiles, read_items
+
+# HEVC pictures alone, in one piece or in tiles: the library knows more codings than are meant here.
+_KINDS = (b"hvc1", b"grid", b"iden")
+
+
+def read_heic(data: bytes) -> ImageFile:
+    """The size is the largest that an item has. The decoder crops and turns by itself."""
+    items = read_items(data)
+    if not items or items.kind not in _KINDS or not items.sizes:
+        raise DamagedError("file holds no still picture in HEVC; convert it to JPEG")
+    width, height = max(items.sizes, key=lambda size: size[0] * size[1])
+    profiles = item_profiles(data, items.properties)
+    share = len(data) / max(len(data), full_length(data))
+    return ImageFile("HEIC", width, height, data, items.alpha, profiles=profiles, share=share)
