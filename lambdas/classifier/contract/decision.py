@@ -4,6 +4,7 @@ library and pydantic alone.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from classifier.contract.errors import ApiError, quoted, shortened
 from classifier.contract.label_spec import LabelSpec
@@ -28,20 +29,12 @@ def decide(
     counts where `largest_cosine`, of all names' prompts, is below `min_similarity`.
     """
     reached: list[JsonObject] = []
-    for name, probability in (
-        probabilities.items() if min_similarity is None or largest_cosine >= min_similarity else ()
-    ):
-        limits = by_action(thresholds.get(name, {}), actions)
-        action = next((action for action in reversed(limits) if probability >= limits[action]), "")
-        if action in limits:
-            reached.append(
-                {
-                    "name": name,
-                    "probability": probability,
-                    "threshold": limits[action],
-                    "action": action,
-                }
-            )
+    counts = min_similarity is None or largest_cosine >= min_similarity
+    for name, probability in probabilities.items() if counts else ():
+        for limit in reversed(limits_of(thresholds.get(name), actions)):
+            if probability >= limit.threshold:
+                reached.append({"name": name, "probability": probability, **limit._asdict()})
+                break
     reached.sort(key=lambda entry: -entry["probability"])
     taken = {entry["action"] for entry in reached}
     return {
@@ -50,13 +43,22 @@ def decide(
     }
 
 
-def by_action(
-    threshold: float | Mapping[str, float], actions: Sequence[str] | None
-) -> dict[str | None, float]:
-    """One name's thresholds, mildest first; without actions, its only one under None."""
+class Limit(NamedTuple):
+    """From `threshold` on a name counts: for `action`, or without actions at all."""
+
+    threshold: float
+    action: str | None
+
+
+def limits_of(
+    threshold: float | Mapping[str, float] | None, actions: Sequence[str] | None
+) -> list[Limit]:
+    """Those of one name, mildest first."""
+    if threshold is None:
+        return []
     if isinstance(threshold, Mapping):
-        return {action: threshold[action] for action in actions or () if action in threshold}
-    return {None: threshold}
+        return [Limit(threshold[action], action) for action in actions or () if action in threshold]
+    return [Limit(threshold, None)]
 
 
 def check_thresholds(question: LabelSpec) -> None:
@@ -86,7 +88,7 @@ def check_thresholds(question: LabelSpec) -> None:
         for action in threshold:
             if action not in actions:
                 raise _refused(field, f"{field} has {unknown_name(action, actions, 'action')}")
-        for (mild, lower), (strict, higher) in pairwise(by_action(threshold, actions).items()):
+        for (lower, mild), (higher, strict) in pairwise(limits_of(threshold, actions)):
             if higher < lower:
                 message = (
                     f"{field} has {lower} for {quoted(str(mild))} and {higher} for"

@@ -2,41 +2,35 @@
 probabilities.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.errors import ApiError
 from classifier.contract.limits import MAX_IMAGES
-from classifier.contract.query import File, Query
+from classifier.contract.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
+from classifier.engine.images import (
+    FEWER_IMAGES,
+    Embedding,
+    ImageEmbedder,
+    capture_error,
+    embedding_of,
+    log_and_check,
+    open_file,
+)
 from classifier.engine.limits import check_answer_size
 from classifier.engine.prompt_cache import EncodedPrompt, PromptCache
 from classifier.engine.prompts import PromptSet, look_up_texts, make_prompt_set
 from classifier.engine.registry import DeployedClassifier, LabelWeights, Registry
 from classifier.engine.result import make_result
 from classifier.images.decoder import DecodeBudget, DecodedImage
-from classifier.images.opened_image import OpenedImage, check_pixels, open_image
+from classifier.images.opened_image import OpenedImage, open_image
 from classifier.model.encoders import Encoders
-from classifier.model.scoring import mean
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Embedding = NDArray[np.float32]
-# A normalised embedding that went through JSON and float32 is this close to length 1.
-LENGTH_TOLERANCE = 1e-3
-FEWER_IMAGES = (
-    "send fewer images in one call, or ask for fewer regions: the prompts finished so far are"
-    " cached."
-)
 
 
 @dataclass(frozen=True)
@@ -68,22 +62,22 @@ class Engine:
         self._manifest = encoders.manifest
         self._cache = PromptCache(encoders)
         self.registry = Registry(files or {}, self._cache, self._manifest, start_ms)
-        # One thread, since the decoder takes one image at a time.
-        self._decoder = ThreadPoolExecutor(1)
+        self._images = ImageEmbedder(encoders)
 
     def answer(self, query: Query, context: RequestContext) -> JsonObject:
         """{"result": …}, or {"results": […]} for several images. Raises ApiError."""
         job = self._job(query, context)
+        query = job.query
         if query.several:
             return {"results": self._results(job)}
         if query.image_embedding is not None:
             field = query.path("image_embedding")
-            rows = [self._validate_embedding(query.image_embedding, field)]
+            rows = [embedding_of(query.image_embedding, self._manifest.dimension, field)]
             return self._result(job, self._embed_texts(job), rows, None)
-        image = _open(query.images[0], query.image_path(0))
-        _log_and_check([image], query.images, context)
-        decoded = self._decode(image, job)
-        [rows] = self._embed_images([decoded], job)
+        image = open_file(query.images[0], query.image_path(0))
+        log_and_check([image], query.images, context)
+        decoded = self._images.decode(image, query, job.budget, context)
+        [rows] = self._images.embed([decoded], context)
         return self._result(job, self._embed_texts(job), rows, decoded)
 
     def _job(self, query: Query, context: RequestContext) -> _Job:
@@ -123,7 +117,7 @@ class Engine:
         if len(images) > MAX_IMAGES:
             message = f"input has {len(images)} images; at most {MAX_IMAGES} are allowed."
             raise ApiError(400, "invalid_request", message, "input")
-        _log_and_check(images, [item for item in inputs if isinstance(item, bytes)], context)
+        log_and_check(images, [item for item in inputs if isinstance(item, bytes)], context)
         texts = [
             (item, field)
             for item, field in zip(inputs, fields, strict=True)
@@ -134,14 +128,13 @@ class Engine:
         )
         context.log |= {"texts": len(prompts)}
         budget = DecodeBudget(context.seconds_left())
-        job = _Job(Query(), PromptSet([], [], prompts, []), context, budget)
         with context.stage("text"):
             rows = iter(self._cache.embed(prompts, context))
         decoded = []
         for image in images:
             context.check_deadline("send fewer images in one call.")
-            decoded.append(self._decode(image, job))
-        each = iter([embedding for embedding, *_ in self._embed_images(decoded, job)])
+            decoded.append(self._images.decode(image, Query(), budget, context))
+        each = iter([embedding for embedding, *_ in self._images.embed(decoded, context)])
         # The start and the end token aren't the caller's.
         tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
         return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens
@@ -150,24 +143,17 @@ class Engine:
         """One entry for each image; an error stays in its own entry."""
         query = job.query
         images = [
-            capture_error(_open, file, query.image_path(i)) for i, file in enumerate(query.images)
+            capture_error(open_file, file, query.image_path(i))
+            for i, file in enumerate(query.images)
         ]
         good = [image for image in images if isinstance(image, OpenedImage)]
-        _log_and_check(good, query.images, job.context)
-        # The next images are decoded while the last ones are encoded; once this method ends, so
-        # does the decoding.
-        decoded = self._decoder.map(partial(self._decode_or_error, job=job), images)
+        log_and_check(good, query.images, job.context)
         # Encoded once there is a good image: a request with nothing but bad ones encodes no prompt.
         texts = cache(partial(self._embed_texts, job))
         results: list[JsonObject] = []
-        batch: list[DecodedImage | ApiError] = []
-        for image in decoded:
-            job.context.check_deadline(FEWER_IMAGES)
-            batch.append(image)
-            if sum(map(_count, batch)) >= self._manifest.image.max_batch:
-                results += self._batch_results(batch, job, texts)
-                batch = []
-        return results + self._batch_results(batch, job, texts)
+        for batch in self._images.decode_ahead(images, query, job.budget, job.context):
+            results += self._batch_results(batch, job, texts)
+        return results
 
     def _batch_results(
         self,
@@ -180,7 +166,7 @@ class Engine:
             return [{"error": err.body()} for err in batch if isinstance(err, ApiError)]
         weights = texts()
         job.context.check_deadline(FEWER_IMAGES)
-        rows = iter(self._embed_images(good, job))
+        rows = iter(self._images.embed(good, job.context))
         return [
             {"error": image.body()}
             if isinstance(image, ApiError)
@@ -197,36 +183,6 @@ class Engine:
     ) -> JsonObject:
         return make_result(job.query, job.prompt_set, weights, rows, image, self._manifest)
 
-    def _decode(self, image: OpenedImage, job: _Job) -> DecodedImage:
-        with job.context.stage("decode"):
-            return image.decode(
-                self._manifest.image,
-                job.query.question.fit,
-                job.budget,
-                regions=job.query.regions,
-            )
-
-    def _decode_or_error(self, image: OpenedImage | ApiError, job: _Job) -> DecodedImage | ApiError:
-        return image if isinstance(image, ApiError) else capture_error(self._decode, image, job)
-
-    def _embed_images(self, images: Sequence[DecodedImage], job: _Job) -> list[list[Embedding]]:
-        """For each image its embedding [d], the mean of its squares', and one for each different
-        box of its regions.
-        """
-        squares = [square for image in images for square in (*image.squares, *image.region_squares)]
-        size = self._manifest.image.max_batch
-        rows: list[Embedding] = []
-        with job.context.stage("image"):
-            for start in range(0, len(squares), size):
-                if start:
-                    job.context.check_deadline(FEWER_IMAGES)
-                rows += self._encoders.encode_images(squares[start : start + size])
-        each = iter(rows)
-        return [
-            [mean([next(each) for _ in image.squares]), *(next(each) for _ in image.region_squares)]
-            for image in images
-        ]
-
     def _embed_texts(self, job: _Job) -> LabelWeights:
         """The embeddings of all prompts, or what was learned in their place."""
         with job.context.stage("text"):
@@ -234,55 +190,3 @@ class Engine:
                 return self.registry.vectors(job.deployed, job.context)
             rows = self._cache.embed(job.prompt_set.prompts, job.context)
             return LabelWeights(np.stack(rows).astype(np.float64), self._manifest.logit_scale)
-
-    def _validate_embedding(self, values: Sequence[float], field: str) -> Embedding:
-        """Raises ApiError for an embedding that this model can't have made."""
-        dimension = self._manifest.dimension
-        if len(values) != dimension:
-            message = (
-                f"{field} has {len(values)} numbers; this model's embeddings have {dimension}. Take"
-                " it from an answer of this endpoint."
-            )
-            raise ApiError(400, "invalid_request", message, field)
-        length = math.hypot(*values)
-        if abs(length - 1) > LENGTH_TOLERANCE:
-            message = (
-                f"{field} has the length {length:.4g} instead of 1; send the vector as the answer"
-                " gave it."
-            )
-            raise ApiError(400, "invalid_request", message, field)
-        return np.array(values, np.float32)
-
-
-def capture_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ApiError:
-    try:
-        return function(*args, **kwargs)
-    except ApiError as err:
-        return err
-
-
-def _open(file: File, field: str) -> OpenedImage:
-    if isinstance(file, ApiError):
-        raise file
-    # The entry has fetched what lies in the bucket.
-    assert isinstance(file, bytes)
-    return open_image(file, field)
-
-
-def _count(image: DecodedImage | ApiError) -> int:
-    if isinstance(image, ApiError):
-        return 0
-    return len(image.squares) + len(image.region_squares)
-
-
-def _log_and_check(
-    images: Sequence[OpenedImage], files: Sequence[File], context: RequestContext
-) -> None:
-    """Raises ApiError for too many pixels in all."""
-    context.log |= {
-        "images": len(images),
-        "bytes": sum(len(file) for file in files if isinstance(file, bytes)),
-        "pixels": sum(image.pixels for image in images),
-        "format": ",".join(sorted({image.format for image in images})),
-    }
-    check_pixels(images)

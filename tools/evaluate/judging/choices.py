@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from classifier.contract.decision import by_action
+from classifier.contract.decision import limits_of
 from classifier.contract.strict_json import JsonObject
 from tools.evaluate.dataset import Answers, Material
 from tools.evaluate.judging.goals import Wanted
@@ -28,8 +28,8 @@ def own_choices(answers: Answers, names: Sequence[str]) -> list[Choice]:
     """The thresholds that the file has."""
     file = answers.file
     kind = "fitted" if file.fitted_on else "set by hand"
-    limits = {name: by_action((file.thresholds or {}).get(name, {}), file.actions) for name in names}
-    return [Choice(name, action, value, kind) for name in names for action, value in limits[name].items()]
+    limits = {name: limits_of((file.thresholds or {}).get(name), file.actions) for name in names}
+    return [Choice(name, limit.action, limit.threshold, kind) for name in names for limit in limits[name]]
 
 
 def promised_choices(material: Material, wanted: Wanted) -> list[Choice]:
