@@ -3,14 +3,17 @@ characters say.
 """
 
 import json
+from typing import TypeAlias
 
 from classifier.api.events import Request
+from classifier.api.form import Form, read_form
 from classifier.contract.errors import ApiError, quoted
 from classifier.contract.fields import LOST_CHARACTER
-from classifier.contract.media_types import FORM_TYPE, HEIC_TYPES, IMAGE_TYPES
+from classifier.contract.media_types import FORM_TYPE, HEIC_TYPES, IMAGE_TYPES, MULTIPART_TYPE
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from classifier.images.formats import name_format
 
+Body: TypeAlias = JsonObject | bytes | Form
 EXAMPLE = '{"image_data": "…", "labels": ["…", "…"]}'
 JSON_HINT = '-H "Content-Type: application/json"'
 IMAGE_HINT = '-H "Content-Type: image/jpeg"'
@@ -22,26 +25,23 @@ _START = 64
 _BINARY = {chr(code) for code in range(32)} - set("\t\n\r\f\x1b") | {LOST_CHARACTER}
 
 
-def read_body(request: Request) -> JsonObject | bytes:
-    """The JSON object, or the image file, that the body holds. Raises ApiError."""
+def read_body(request: Request) -> Body:
+    """The JSON object, the image file or the form that the body holds. Raises ApiError."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise _unsupported(
             f"The body has the Content-Encoding {quoted(encoding)}; send it as it is, without that"
             " header."
         )
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    header = request.headers.get("content-type", "")
+    content_type = header.partition(";")[0].strip().lower()
     start = _start(request.body)
     if content_type in (*IMAGE_TYPES, *HEIC_TYPES) or (
         content_type == FORM_TYPE and _is_binary(start)
     ):
         return _image(request.body)
-    if content_type == "multipart/form-data":
-        raise _unsupported(
-            "Form uploads are not taken. Send the file itself: curl --data-binary @photo.jpg -H"
-            ' "Content-Type: image/jpeg" "URL?labels=a+cat&labels=a+dog"; or JSON, with the file'
-            f" in base64: {EXAMPLE}."
-        )
+    if content_type == MULTIPART_TYPE:
+        return read_form(header, _image(request.body))
     if content_type not in ("", "application/json"):
         kind = name_format(request.body) if isinstance(request.body, bytes) else None
         raise _unsupported(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from classifier.api.body import Body
 from classifier.api.hugging_face import HUGGING_FACE
 from classifier.api.openai import OPENAI
 from classifier.api.own import OWN
@@ -21,7 +22,7 @@ class WritesErrors(Protocol):
 class Dialect(WritesErrors, Protocol[Sent, Answer]):
     """A form of requests, with that of their answers and errors."""
 
-    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Sent:
+    def read(self, body: Body, parameters: Mapping[str, Sequence[str]]) -> Sent:
         """`parameters`: those of the URL. Raises ApiError."""
 
     def write(self, query: Sent, answer: Answer) -> object:
@@ -32,6 +33,6 @@ def dialect_of_path(path: str) -> WritesErrors:
     return OPENAI if path.startswith("/v1/") else OWN
 
 
-def dialect_of_body(body: JsonObject | bytes) -> Dialect[Query, Any]:
+def dialect_of_body(body: Body) -> Dialect[Query, Any]:
     """For the route that serves two dialects."""
     return HUGGING_FACE if HUGGING_FACE.speaks(body) else OWN

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from classifier.api.body import Body
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError, quoted
@@ -112,9 +113,7 @@ class OpenAIEmbeddings(OpenAI):
     def __init__(self, manifest: BundleManifest) -> None:
         self._manifest = manifest
 
-    def read(
-        self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]
-    ) -> EmbeddingRequest:
+    def read(self, body: Body, parameters: Mapping[str, Sequence[str]]) -> EmbeddingRequest:
         manifest = self._manifest
         sent = validate(EmbeddingRequest, self.object_of(body))
         if sent.model != manifest.name:

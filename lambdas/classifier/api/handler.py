@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from classifier.api.body import read_body
+from classifier.api.body import Body, read_body
 from classifier.api.dialects import Dialect, WritesErrors, dialect_of_body, dialect_of_path
 from classifier.api.embeddings import OpenAIEmbeddings
 from classifier.api.events import Request, Response, kind_of
@@ -150,7 +150,7 @@ class Handler:
     def _answer(
         self,
         dialect: Dialect[Sent, Answer],
-        body: JsonObject | bytes,
+        body: Body,
         request: Request,
         context: RequestContext,
         engine: Callable[[Sent, RequestContext], Answer],

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from classifier.api.body import Body
 from classifier.contract.errors import ApiError
 from classifier.contract.fields import ApiModel, Label, Labels, Template
 from classifier.contract.image_fields import BASE64_SCHEMA, decode
@@ -81,12 +82,12 @@ class HuggingFaceRequest(ApiModel):
 
 
 class HuggingFace:
-    def speaks(self, body: JsonObject | bytes) -> bool:
+    def speaks(self, body: Body) -> bool:
         """Whether a body has this dialect's form, so that its sender expects the answer in it."""
         names = ("inputs", "parameters")
         return isinstance(body, dict) and any(body.get(name) is not None for name in names)
 
-    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
+    def read(self, body: Body, parameters: Mapping[str, Sequence[str]]) -> Query:
         assert isinstance(body, dict)
         sent = validate(HuggingFaceRequest, body)
         labels = sent.parameters.candidate_labels

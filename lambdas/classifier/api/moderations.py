@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from classifier.api.body import Body
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.errors import ApiError, quoted
 from classifier.contract.fields import ApiModel
@@ -103,7 +104,7 @@ class OpenAIModerations(OpenAI):
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
+    def read(self, body: Body, parameters: Mapping[str, Sequence[str]]) -> Query:
         sent = validate(ModerationRequest, self.object_of(body))
         if self._registry.find(sent.model, "model").file.thresholds is None:
             message = (

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic_core import PydanticCustomError
 
-from classifier.api.body import HINT
+from classifier.api.body import HINT, Body
 from classifier.contract.base64 import NOT_BASE64, from_base64
 from classifier.contract.errors import ApiError
 from classifier.contract.fields import ApiModel
@@ -46,9 +46,9 @@ class OpenAI:
         }
 
     @staticmethod
-    def object_of(body: JsonObject | bytes) -> JsonObject:
-        """Raises ApiError for an image as the body."""
-        if isinstance(body, bytes):
+    def object_of(body: Body) -> JsonObject:
+        """Raises ApiError for an image or a form as the body."""
+        if not isinstance(body, dict):
             raise ApiError(415, "unsupported_media_type", f"This address takes JSON alone; {HINT}.")
         return body
 

@@ -1,17 +1,27 @@
-"""The API's own dialect: a JSON object, or an image with its question in the URL."""
+"""The API's own dialect: a JSON object, a form, or an image with its question in the URL."""
 
 from collections.abc import Mapping, Sequence
 
+from classifier.api.body import Body
+from classifier.api.form import Form
 from classifier.contract.errors import ApiError
 from classifier.contract.parsing import parse_json
 from classifier.contract.query import Query
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.url_parameters import parse_query
+from classifier.contract.url_parameters import parse_form, parse_query
 
 
 class Own:
-    def read(self, body: JsonObject | bytes, parameters: Mapping[str, Sequence[str]]) -> Query:
-        return parse_query(parameters, body) if isinstance(body, bytes) else parse_json(body)
+    def read(self, body: Body, parameters: Mapping[str, Sequence[str]]) -> Query:
+        if isinstance(body, bytes):
+            return parse_query(parameters, body)
+        if isinstance(body, Form):
+            texts = {
+                name: [*parameters.get(name, ()), *body.texts.get(name, ())]
+                for name in {**parameters, **body.texts}
+            }
+            return parse_form(texts, body.images, body.image_field)
+        return parse_json(body)
 
     def write(self, query: Query, answer: JsonObject) -> JsonObject:
         return answer

@@ -14,13 +14,14 @@ IMAGE_TYPES = (
 HEIC_TYPES = ("image/heic", "image/heif")
 # What curl says where nobody names the type: an image is taken, a form is not.
 FORM_TYPE = "application/x-www-form-urlencoded"
+MULTIPART_TYPE = "multipart/form-data"
 # What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is
 # lost; with */* JSON would arrive in base64. Those that are refused are listed too, so that the
 # refusal can say what the bytes are.
 BINARY_TYPES = (
     *IMAGE_TYPES,
     FORM_TYPE,
-    "multipart/form-data",
+    MULTIPART_TYPE,
     *HEIC_TYPES,
     *(f"image/{name}" for name in ("tiff", "jxl", "jp2", "svg+xml")),
 )

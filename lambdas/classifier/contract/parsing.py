@@ -29,7 +29,7 @@ def parse_json(value: JsonObject) -> Query:
         ("image_data", "images", "image_embedding", "image_s3"),
         "is missing; send an image: image_data, images or image_embedding.",
     )
-    check_combinations(request)
+    check_combinations(request, len(request.images or ()))
     if request.images is not None:
         return make_query(request, list(map(_file, request.images, range(len(request.images)))))
     if request.image_s3:
@@ -75,7 +75,7 @@ def make_query(
     )
 
 
-def check_combinations(request: ClassifyRequest) -> None:
+def check_combinations(request: ClassifyRequest, images: int) -> None:
     """Checks what no field can check alone. Raises ApiError."""
     if request.classifier is None:
         # One label alone may be asked for an embedding's sake.
@@ -127,7 +127,6 @@ def check_combinations(request: ClassifyRequest) -> None:
     )
     refuse(request, contradictions)
     squares = (request.regions or 0) ** 2 + 1
-    images = len(request.images or ())
     if request.regions and images * squares > MAX_SQUARES:
         message = (
             f"regions: {request.regions} makes {squares} pictures of each of {images}; at most"

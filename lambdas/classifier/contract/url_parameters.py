@@ -1,8 +1,9 @@
-"""A request whose body is an image, and whose question stands in the URL."""
+"""A request whose question stands in texts: those of the URL, or of a form."""
 
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from classifier.contract.errors import ApiError
 from classifier.contract.fields import encoded_twice
@@ -30,27 +31,47 @@ QUERY_PARAMETERS = (
 
 def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> Query:
     """A request whose body is the image itself. Raises ApiError."""
+    for name in QUERY_LISTS:
+        _check_plus(name, query.get(name, ()))
+    labels = (
+        "add it to the URL: ?labels=a+cat&labels=a+dog, or name a classifier: ?classifier=NAME."
+    )
+    request = _read_texts(query, "query parameter", labels)
+    check_combinations(request, 1)
+    return make_query(request, [image])
+
+
+def parse_form(
+    texts: Mapping[str, Sequence[str]], images: Sequence[bytes], image_field: str | None
+) -> Query:
+    """A request whose body is a form. `image_field`: what the sender calls the only image; None for
+    several. Raises ApiError.
+    """
+    labels = 'add it to the form: -F labels="a cat" -F labels="a dog", or -F classifier=NAME.'
+    request = _read_texts(texts, "form's field", labels)
+    check_combinations(request, len(images))
+    field_names = {"image_data": image_field} if image_field else {}
+    return replace(make_query(request, images, field_names), several=image_field is None)
+
+
+def _read_texts(
+    texts: Mapping[str, Sequence[str]], kind: str, how_to_send_labels: str
+) -> ClassifyRequest:
     value: JsonObject = {}
-    for name, texts in query.items():
+    for name, sent in texts.items():
         if name not in QUERY_PARAMETERS:
-            raise unknown(name, QUERY_PARAMETERS, "query parameter")
+            raise unknown(name, QUERY_PARAMETERS, kind)
         if name in QUERY_LISTS:
-            _check_plus(name, texts)
-            value[name] = list(texts)
-        elif len(texts) > 1:
-            message = f"The query parameter {name} was sent {len(texts)} times; send it once."
+            value[name] = list(sent)
+        elif len(sent) > 1:
+            message = f"The {kind} {name} was sent {len(sent)} times; send it once."
             raise ApiError(400, "invalid_request", message, name)
         else:
-            value[name] = texts[0] if name in QUERY_TEXTS else _number_or_boolean(texts[0])
+            value[name] = sent[0] if name in QUERY_TEXTS else _number_or_boolean(sent[0])
     if "labels" not in value and "classifier" not in value:
-        message = (
-            "labels is missing; add it to the URL: ?labels=a+cat&labels=a+dog, or name a"
-            " classifier: ?classifier=NAME."
-        )
+        message = f"labels is missing; {how_to_send_labels}"
         raise ApiError(400, "invalid_request", message, "labels")
-    request = validate(ClassifyRequest, value)
-    check_combinations(request)
-    return make_query(request, [image])
+    return validate(ClassifyRequest, value)
 
 
 def _check_plus(name: str, texts: Sequence[str]) -> None:
