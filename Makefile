@@ -235,7 +235,7 @@ install = { $(VENV)/bin/python -m pip install --disable-pip-version-check $(1) |
 
 $(SERVES): $(RUNTIME) tools/requirements.txt
 	@$(needs-python)
-	@echo "Installing what the demo and the local server need into $(VENV), about 40 MB:"
+	@echo "Installing what the demo and the local server need into $(VENV), 56 MB:"
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(call install,--no-deps -r $(RUNTIME) -r tools/requirements.txt)
 	@$(call install,--no-deps --editable .)
