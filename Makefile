@@ -9,6 +9,7 @@ SAM := build/sam
 # pyproject.toml, and READY is all but torch, SAM and the groups of single suites.
 SERVES := $(VENV)/serves
 TOOLS := $(VENV)/group-tools
+EVALUATES := $(VENV)/group-evaluate
 DEPLOYS := $(VENV)/deploys
 CONVERTS := $(VENV)/group-model
 READY := $(VENV)/ready
@@ -67,6 +68,8 @@ NEEDS_api := $(EXPORT_READY)
 NEEDS_start := $(RANDOM)
 NEEDS_ladder := $(CONVERTS)
 BENCHMARK_api = $(EXPORT)/bin/python -m dev.benchmark.api && $(EXPORT)/bin/python -m dev.benchmark.start --bundle build/benchmark/int8
+BENCHMARK_promises = $(VENV)/bin/python -m dev.benchmark.thresholds
+BENCHMARK_learn = $(VENV)/bin/python -m dev.benchmark.thresholds --heads --curve 20 --pool 4000 --images 1000
 BENCHMARK_bulk = $(VENV)/bin/python -m dev.benchmark.bulk $(call option,BUNDLE,--bundle)
 BENCHMARK_endpoint = $(VENV)/bin/python -m dev.benchmark.endpoint --url $(call text,URL) --key $(call text,KEY) \
 	$(call option,CALLS,--calls) $(call option,FUNCTION,--function) $(call option,COLD_STARTS,--cold-starts)
@@ -117,14 +120,14 @@ WORK = $(if $(PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(
 classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE='*.gif' BUNDLE=…
 	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(OPTIONS)
 
-evaluate: $(TOOLS) $(TAKES_HEIC) ## how good is it on labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--precision 0.95 --save"
+evaluate: $(EVALUATES) $(TAKES_HEIC) ## how good is it on labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--precision 0.95 --save"
 	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(OPTIONS)
 
-learn: $(TOOLS) $(TAKES_HEIC) ## teach a classifier with a few labelled pictures: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
+learn: $(EVALUATES) $(TAKES_HEIC) ## teach a classifier with a few labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
 	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(OPTIONS)
 
-drawings: $(SERVES) ## draw labelled pictures that the demo model never saw, to try make evaluate on: FOLDER=build/drawings
-	@$(VENV)/bin/python -m dev.demo_model.labelled "$(or $(FOLDER),build/drawings)"
+drawings: $(TOOLS) ## draw labelled images that the demo model never saw, to try make evaluate on: FOLDER=build/drawings SEED=1
+	@$(VENV)/bin/python -m dev.demo_model.labelled "$(or $(FOLDER),build/drawings)" $(call option,SEED,--seed)
 
 ## On AWS
 
@@ -264,7 +267,7 @@ $(READY): pyproject.toml requirements.txt $(SERVES)
 	@echo "Installing what tests and checks need into $(VENV):"
 	@$(groups)
 	@$(call install,-r requirements.txt --group dev)
-	@touch $@ $(TOOLS) $(DEPLOYS) $(CONVERTS)
+	@touch $@ $(TOOLS) $(EVALUATES) $(DEPLOYS) $(CONVERTS)
 
 # PyTorch's CPU build lies in an index of its own on Linux; macOS has no other. TORCH_INDEX= (empty) takes pip's, with CUDA libraries.
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)

@@ -53,7 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=0.2,
         help="the share of pictures of other things; default: 0.2",
     )
-    parser.add_argument("--seed", type=int, default=1, help="another one draws other pictures")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="of the drawings: the same number draws the same ones; default: 1",
+    )
     given = parser.parse_args(argv)
     if missing := [str(path) for path in (FONT, EMOJI_TEST, CLDR) if not path.exists()]:
         sys.exit(
@@ -62,11 +67,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if given.folder.exists():
         sys.exit(
-            f"{given.folder} exists; name a folder that doesn't, so that no picture of before stays"
-            " in it."
+            f"{given.folder} exists; name one that doesn't, so that no drawing of before stays in"
+            f" it, and another seed for other drawings: FOLDER={given.folder}-2 SEED=2."
         )
     draw(given.folder, open_classifier("drawings").names, given.pictures, given.other, given.seed)
-    print(f"{given.pictures:,} drawings in {given.folder}, in a folder for each label.")
+    print(
+        f"{given.pictures:,} drawings of the seed {given.seed} in {given.folder}, in a folder for"
+        " each label."
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The API's composition root: reads the environment, loads the bundle and builds the handler."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ start = begin_from_environment()
 from classifier.api.handler import Handler  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
 from classifier.contract.classifier_folder import read_classifiers  # noqa: E402
+from classifier.contract.decision import without_threshold  # noqa: E402
 from classifier.contract.schema import ClassifyRequest  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402
 from classifier.storage.bucket import Bucket  # noqa: E402
@@ -31,6 +33,14 @@ def build(
     """
     manifest = read_manifest(start.sessions.folder, verify_hashes=verify_hashes)
     files = read_classifiers(classifiers, manifest, names) if classifiers else {}
+    for name, file in files.items():
+        if missing := without_threshold(file):
+            logging.getLogger(__name__).warning(
+                'Decisions of the classifier "%s" never name %s: without a threshold a label '
+                "can't count.",
+                name,
+                ", ".join(f'"{label}"' for label in missing),
+            )
     encoders = Encoders.of(start.sessions, manifest)
     handler = Handler(
         encoders,

@@ -72,7 +72,7 @@ def test_the_report_shows_everything_and_asks_nobody(browser: Browser, folder: P
             "Do the probabilities hold?",
             "Worst mistakes",
             "Worst of _other",
-            "Most doubtful pictures",
+            "Most doubtful images",
             "Right with mine alone",
             "Right with other alone",
         ]

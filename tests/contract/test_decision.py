@@ -1,6 +1,7 @@
 import pytest
 
-from classifier.contract.decision import decide
+from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.decision import decide, without_threshold
 
 ACTIONS = ["review", "block"]
 PROBABILITIES = {"neutral": 0.1, "sport": 0.2, "explicit": 0.3, "violence": 0.4}
@@ -36,3 +37,14 @@ def test_a_picture_unlike_every_prompt_is_none_of_these(largest: float, names: l
     decision = decide(PROBABILITIES, {"violence": {"review": 0.1}}, ACTIONS, largest, 0.2)
     assert [entry["name"] for entry in decision["labels"]] == names
     assert decision["action"] == ("review" if names else None)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "names"),
+    [(None, []), ({"b": 0.5}, ["a", "c"]), ({"a": 0.1, "b": 0.2, "c": 0.3}, [])],
+)
+def test_a_label_without_a_threshold_is_never_named_if_others_have_one(
+    thresholds: dict[str, float] | None, names: list[str]
+) -> None:
+    question = {"labels": ["a", "b", "c"]} | ({"thresholds": thresholds} if thresholds else {})
+    assert without_threshold(parse_classifier(question)) == names

@@ -300,6 +300,17 @@ def test_without_classifiers_a_name_is_refused_and_the_list_is_empty(handler: Ha
     assert ask(handler, event(None, "GET", "/classifiers"))[:2] == (200, {"classifiers": []})
 
 
+def test_the_log_of_a_start_names_the_labels_that_a_decision_never_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = {"labels": WORDS, "thresholds": dict.fromkeys(WORDS, 0.5)}
+    for name, file in (("pets", PETS), ("whole", whole), ("plain", {"labels": WORDS})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(file))
+    build(begin(DEMO, 1), classifiers=tmp_path)
+    [record] = caplog.records
+    assert 'Decisions of the classifier "pets" never name "a bird":' in record.getMessage()
+
+
 def test_the_list_and_the_document_name_those_that_are_there(encoders: Encoders) -> None:
     head = learned(word_rows(encoders), multi_label=False, thresholds={"a dog": 0.5})
     handler = handler_of(encoders, pets=PETS, head=head)
@@ -319,6 +330,7 @@ def test_the_list_and_the_document_name_those_that_are_there(encoders: Encoders)
         "actions": ["review", "block"],
         "thresholds": PETS["thresholds"],
         "min_similarity": None,
+        "without_threshold": [label for label in WORDS if label not in PETS["thresholds"]],
         "fitted": False,
         "learned": False,
     }

@@ -1,4 +1,4 @@
-"""The classifier that is judged, and what is written back into its file."""
+"""The classifier that is judged, and its file."""
 
 import json
 import os
@@ -14,10 +14,14 @@ from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from tools.classify import CLASSIFIERS
 
+# Fields that depend on the thresholds' model and question.
+FITTED = ("thresholds", "actions", "min_similarity", "fitted_on")
+
 
 @dataclass(frozen=True)
-class Judged:
-    """A classifier by a name to show. `value`: as its file has it; `path`: None for one that was only asked on the command line."""
+class Candidate:
+    """A classifier by a name to show. `value`: its file as JSON; `path`: None for labels that were
+    only named on the command line."""
 
     name: str
     path: Path | None
@@ -30,60 +34,65 @@ class Judged:
 
 
 def path_of(name: str) -> Path:
-    """A name stands for a file in the folder of classifiers; what ends in .json is a path."""
+    """A name stands for a file in the folder of classifiers, unless it ends in .json."""
     return Path(name) if name.endswith(".json") else CLASSIFIERS / f"{name}.json"
 
 
-def open_classifier(name: str) -> Judged:
-    """Whatever it was fitted on. Raises ClassifierError."""
+def open_classifier(name: str) -> Candidate:
+    """Of any model. Raises ClassifierError."""
     path = path_of(name)
     file = read_classifier(path)
-    value = json.loads(path.read_bytes(), object_pairs_hook=no_duplicates, parse_constant=no_constant)
-    return Judged(path.stem, path, value, file)
+    text = path.read_bytes()
+    value = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+    return Candidate(path.stem, path, value, file)
 
 
-def from_options(options: JsonObject) -> Judged:
-    """Labels and what goes with them. Raises ClassifierError."""
+def from_options(options: JsonObject) -> Candidate:
+    """Labels and their options. Raises ClassifierError."""
     try:
-        return Judged("these labels", None, options, parse_classifier(options))
+        return Candidate("these labels", None, options, parse_classifier(options))
     except ApiError as err:
         raise ClassifierError(err.message) from err
 
 
-def usable(judged: Judged, manifest: BundleManifest) -> tuple[ClassifierFile, str]:
-    """The file as it can be judged on this model, and a note: thresholds of another model or question are left out.
+def usable(candidate: Candidate, manifest: BundleManifest) -> tuple[ClassifierFile, str]:
+    """The file without thresholds of another model or question, and a note if it had some.
 
     Raises ClassifierError for a head of another model or question.
     """
-    file, fitted = judged.file, judged.file.fitted_on
+    file = candidate.file
+    fitted = file.fitted_on
     if file.head:
-        check_fit(file, manifest, judged.path or Path(judged.name))
+        check_fit(file, manifest, candidate.path or Path(candidate.name))
     if not fitted or not file.thresholds:
         return file, ""
-    if fitted.fingerprint == manifest.fingerprint and fitted.question == question_sha256(file):
+    same_model = fitted.fingerprint == manifest.fingerprint
+    if same_model and fitted.question == question_sha256(file):
         return file, ""
-    what = "another model" if fitted.fingerprint != manifest.fingerprint else "other labels or settings"
-    without = {"thresholds": None, "actions": None, "min_similarity": None, "fitted_on": None}
-    return file.model_copy(update=without), f"Its thresholds are left out: they were fitted on {what}."
+    other = "other labels or settings" if same_model else "another model"
+    without = file.model_copy(update=dict.fromkeys(FITTED))
+    return without, f"Its thresholds are left out: they were fitted on {other}."
 
 
-def save(judged: Judged, path: Path, changes: JsonObject, manifest: BundleManifest) -> None:
-    """Writes the classifier with these changes and what they were fitted on, checked as the server checks it; None removes a field.
+def save(candidate: Candidate, path: Path, changes: JsonObject, manifest: BundleManifest) -> None:
+    """Writes the classifier with these changes and `fitted_on`, checked as the server checks it.
 
-    The file is replaced whole, or stays as it was. Raises ClassifierError.
+    None removes a field. The file is replaced whole, or stays as it was. Raises ClassifierError.
     """
-    changed = {name: item for name, item in (judged.value | changes).items() if item is not None}
+    changed = {name: item for name, item in (candidate.value | changes).items() if item is not None}
     try:
-        question = parse_classifier({name: item for name, item in changed.items() if name not in ("fitted_on", "head")})
+        unfitted = {name: changed[name] for name in changed.keys() - {"fitted_on", "head"}}
+        question = parse_classifier(unfitted)
     except ApiError as err:
         raise ClassifierError(f"{path} stays as it was: {err.message}") from err
     changed["fitted_on"] = fitted_on(manifest, question).model_dump()
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        beside = Path(folder) / path.name
-        beside.write_text(json.dumps(changed, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        partial = Path(folder) / path.name
+        text = json.dumps(changed, ensure_ascii=False, indent=2)
+        partial.write_text(f"{text}\n", encoding="utf-8")
         try:
-            read_classifiers(beside.parent, manifest, [path.stem])
+            read_classifiers(partial.parent, manifest, [path.stem])
         except ClassifierError as err:
             raise ClassifierError(f"{path} stays as it was: {err}") from err
-        os.replace(beside, path)
+        os.replace(partial, path)

@@ -1,8 +1,8 @@
-"""What a classifier is judged on: pictures with their embeddings and its scores, and what was left out of them."""
+"""The images that a classifier is judged on, with their embeddings and its probabilities."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,33 +13,41 @@ from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierError, ClassifierFile
 from classifier.engine.registry import Registry
 from classifier.model.scoring import Floats
-from tools.evaluate.classifier_file import Judged, usable
+from tools.evaluate.classifier_file import Candidate, usable
 from tools.evaluate.copies import near_copies
 from tools.evaluate.embeddings import Cache, Outcome
 from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth
 from tools.evaluate.scores import Source, score
 from tools.folders import summary
 
-# Of broken files.
+# Of broken files, and of others that are named as examples.
 LISTED = 10
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One classifier's: `embeddings` [N, d]; `probabilities` [N, L]; `counted`: the same, and 0 where min_similarity lets no name
-    count."""
+    """One classifier's: `embeddings` [N, d]; `probabilities` [N, L]; `counted`: the same, but 0 if
+    min_similarity lets no label count."""
 
-    judged: Judged
+    candidate: Candidate
     file: ClassifierFile
     embeddings: NDArray[np.float32]
     probabilities: Floats
     counted: Floats
 
+    def part(self, chosen: NDArray[np.int64]) -> "Answers":
+        return replace(
+            self,
+            embeddings=self.embeddings[chosen],
+            probabilities=self.probabilities[chosen],
+            counted=self.counted[chosen],
+        )
+
 
 @dataclass(frozen=True)
-class Material:
-    """N pictures, L names. `hashes`: the sha256 of each picture; `truth`: bool [N, L]; `groups`: int [N]; `notes`: what was left out,
-    and why."""
+class Dataset:
+    """N images, L labels. `hashes`: the sha256 of each image; `truth`: bool [N, L]; `groups`: int
+    [N]; `notes`: what was left out, and why."""
 
     names: list[str]
     pictures: list[Labelled]
@@ -49,22 +57,30 @@ class Material:
     answers: list[Answers]
     notes: list[str]
 
+    def part(self, chosen: NDArray[np.int64]) -> "Dataset":
+        """The images of these numbers alone, in their order."""
+        return replace(
+            self,
+            pictures=[self.pictures[i] for i in chosen],
+            hashes=[self.hashes[i] for i in chosen],
+            truth=self.truth[chosen],
+            groups=self.groups[chosen],
+            answers=[each.part(chosen) for each in self.answers],
+        )
 
-def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache, exclude: Sequence[str] = ()) -> Material:
-    """Judges all classifiers on the same pictures. Raises PicturesError and ClassifierError."""
-    names, notes = judged[0].names, list[str]()
-    files = []
-    for each in judged:
-        if set(each.names) != set(names):
-            other = sorted(set(each.names) ^ set(names))
-            raise ClassifierError(
-                f"{judged[0].name} and {each.name} can't be compared: only one of them knows {', '.join(other[:LISTED])}."
-            )
-        file, note = usable(each, source.manifest)
-        files.append(file)
-        notes += [f"{each.name}: {note}"] if note else []
-    # So that what is wrong with a wording costs no picture.
-    keys = [f"{i}: {each.name}" for i, each in enumerate(judged)]
+
+def gather(
+    source: Source,
+    folder: Path,
+    candidates: Sequence[Candidate],
+    cache: Cache,
+    exclude: Sequence[str] = (),
+) -> Dataset:
+    """Judges all classifiers on the same images. Raises PicturesError and ClassifierError."""
+    names = candidates[0].names
+    files, notes = _files(candidates, source.manifest)
+    # Before any image, so that a mistake in a wording costs nothing.
+    keys = [f"{i}: {each.name}" for i, each in enumerate(candidates)]
     prepared = _prepare(source, dict(zip(keys, files, strict=True)))
     pictures, passed_over = read_pictures(folder, names, exclude)
     notes += filter(None, [summary(passed_over)])
@@ -73,54 +89,97 @@ def gather(source: Source, folder: Path, judged: Sequence[Judged], cache: Cache,
     multi_label = all(file.multi_label for file in files)
     pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
     if copies:
-        are = "copy of another picture is" if len(copies) == 1 else "copies of other pictures are"
+        are = "copy of another image is" if len(copies) == 1 else "copies of other images are"
         notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
-    kept = [picture for picture in pictures if hashes[picture.path] not in learned_from]
-    if len(kept) < len(pictures):
-        notes.append(f"{len(pictures) - len(kept):,} pictures are left out, since the classifier learned from them.")
-    taught = {hashes[picture.path]: picture.path for picture in pictures if hashes[picture.path] in learned_from}
+    taught = {
+        hashes[picture.path]: picture.path
+        for picture in pictures
+        if hashes[picture.path] in learned_from
+    }
+    if taught:
+        notes.append(
+            f"{len(taught):,} images are left out, since the classifier learned from them."
+        )
+    kept = [picture for picture in pictures if hashes[picture.path] not in taught]
     contents = {hashes[picture.path]: picture.path for picture in kept}
     by_fit: dict[object, dict[str, Outcome]] = {}
     for file in files:
         if file.fit not in by_fit:
             by_fit[file.fit] = source.embed(file.fit, contents, cache)
     for outcomes in by_fit.values():
-        broken |= {contents[content]: outcome for content, outcome in outcomes.items() if isinstance(outcome, str)}
+        broken |= {
+            contents[content]: outcome
+            for content, outcome in outcomes.items()
+            if isinstance(outcome, str)
+        }
     kept = [picture for picture in kept if picture.path not in broken]
-    notes += _broken_notes({path: reason + places.get(path, "") for path, reason in broken.items()})
-    small = cache.small_versions({hashes[picture.path]: picture.path for picture in kept} | taught, learned_from)
-    known = [hashes[picture.path] for picture in kept]
-    copies_of = near_copies([small.get(content) for content in [*known, *sorted(learned_from)]])
-    left_out = np.isin(copies_of[: len(kept)], copies_of[len(kept) :])
-    if left_out.any():
-        notes.append(f"{left_out.sum():,} pictures are left out, since the classifier learned from near-copies of them.")
-        kept = [picture for picture, out in zip(kept, left_out, strict=True) if not out]
-    copies_of = copies_of[: len(left_out)][~left_out]
-    notes += _copies_notes(kept, copies_of)
-    if not kept:
-        raise PicturesError("\n".join(["No picture is left to judge by.", *notes]))
+    notes += _broken_notes({path: why + places.get(path, "") for path, why in broken.items()})
+    known = {hashes[picture.path]: picture.path for picture in kept}
+    small = cache.small_versions(known | taught, learned_from)
+    numbers = near_copies([small.get(content) for content in [*known, *sorted(learned_from)]])
+    near_taught = np.isin(numbers[: len(kept)], numbers[len(kept) :])
+    if near_taught.any():
+        notes.append(
+            f"{near_taught.sum():,} images are left out, since the classifier learned from "
+            "near-copies of them."
+        )
+    kept = [picture for picture, out in zip(kept, near_taught, strict=True) if not out]
+    numbers = numbers[: len(near_taught)][~near_taught]
+    notes += _copies_notes(kept, numbers)
+    _check_enough(kept, notes, learned=len(taught) + int(near_taught.sum()))
     answers = []
-    for key, each, file in zip(keys, judged, files, strict=True):
-        embeddings = np.stack([np.asarray(by_fit[file.fit][hashes[picture.path]]) for picture in kept])
+    for key, each, file in zip(keys, candidates, files, strict=True):
+        outcomes = by_fit[file.fit]
+        embeddings = np.stack([np.asarray(outcomes[hashes[picture.path]]) for picture in kept])
         answers.append(answer(prepared, key, each, file, names, source.manifest, embeddings))
-    return Material(names, kept, [hashes[picture.path] for picture in kept], truth(kept, names), groups(kept, copies_of), answers, notes)
+    contents_kept = [hashes[picture.path] for picture in kept]
+    shown = truth(kept, names)
+    return Dataset(names, kept, contents_kept, shown, groups(kept, numbers), answers, notes)
+
+
+def _files(
+    candidates: Sequence[Candidate], manifest: BundleManifest
+) -> tuple[list[ClassifierFile], list[str]]:
+    """What can be judged of each classifier on this model, and notes. Raises ClassifierError."""
+    first = candidates[0]
+    files, notes = list[ClassifierFile](), list[str]()
+    for each in candidates:
+        if other := sorted(set(each.names) ^ set(first.names)):
+            raise ClassifierError(
+                f"{first.name} and {each.name} can't be compared: only one of them knows "
+                f"{', '.join(other[:LISTED])}."
+            )
+        file, note = usable(each, manifest)
+        files.append(file)
+        notes += [f"{each.name}: {note}"] if note else []
+    return files, notes
+
+
+def _check_enough(kept: Sequence[Labelled], notes: Sequence[str], *, learned: int) -> None:
+    """Raises PicturesError if there is nothing to judge by."""
+    if not kept:
+        raise PicturesError("\n".join(["No image is left to judge by.", *notes]))
+    if learned and not any(picture.labels for picture in kept):
+        advice = "Judge it on other images, or teach it with a guarantee, which holds some back."
+        raise PicturesError("\n".join([f"No image of a label is left. {advice}", *notes]))
 
 
 def answer(
     prepared: Registry,
     key: str,
-    judged: Judged,
+    candidate: Candidate,
     file: ClassifierFile,
     names: Sequence[str],
     manifest: BundleManifest,
     embeddings: NDArray[np.float32],
 ) -> Answers:
-    """What the prepared classifier `key` says of pictures, in the order of `names`."""
+    """The answers of the prepared classifier `key`, in the order of `names`."""
     found = score(prepared, key, manifest, embeddings)
-    shares = found.probabilities[:, [found.names.index(name) for name in names]]
-    counts = found.largest >= (-np.inf if file.min_similarity is None else file.min_similarity)
-    return Answers(judged, file, embeddings, shares, np.where(counts[:, None], shares, 0.0))
+    probabilities = found.probabilities[:, [found.names.index(name) for name in names]]
+    least = -np.inf if file.min_similarity is None else file.min_similarity
+    counted = np.where((found.largest >= least)[:, None], probabilities, 0.0)
+    return Answers(candidate, file, embeddings, probabilities, counted)
 
 
 def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
@@ -128,11 +187,12 @@ def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
         return source.prepare(files)
     except ClassifierError as err:
         # The number that tells the two apart is no part of a file's name.
-        raise ClassifierError(re.sub(r"^classifiers/\d+: (.*?)\.json: ", r"\1: ", str(err))) from err
+        message = re.sub(r"^classifiers/\d+: (.*?)\.json: ", r"\1: ", str(err))
+        raise ClassifierError(message) from err
 
 
 def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> list[str]:
-    """Which pictures are near-copies, unless the CSV file says to which group they belong."""
+    """Which images are near-copies, unless the CSV file says to which group they belong."""
     found: dict[int, list[Labelled]] = {}
     for picture, number in zip(pictures, copies.tolist(), strict=True):
         if not picture.group:
@@ -142,22 +202,27 @@ def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> li
         return []
     number_of_groups = "1 group" if len(sets) == 1 else f"{len(sets):,} groups"
     notes = [
-        f"{sum(map(len, sets)):,} pictures are near-copies (thumbnails, re-encodings, neighbouring frames): {number_of_groups}, each "
-        "of which counts as one piece of evidence:"
+        f"{sum(map(len, sets)):,} images are near-copies (thumbnails, re-encodings, neighbouring "
+        f"frames): {number_of_groups}, each of which counts as one piece of evidence:"
     ]
-    # Those under different labels first: one picture may lie in the wrong place.
+    # Those under different labels first: one image may lie in the wrong place.
     sets.sort(key=lambda alike: len({picture.labels for picture in alike}) == 1)
     for alike in sets[:LISTED]:
         first = alike[0]
         second = next((picture for picture in alike if picture.labels != first.labels), alike[1])
         more = f" and {len(alike) - 2:,} more" if len(alike) > 2 else ""
-        notes.append(f"  {first.path}, {second.path}{more}" + (", under different labels" if second.labels != first.labels else ""))
-    return [*notes, f"… and {len(sets) - LISTED:,} more."] if len(sets) > LISTED else notes
+        differ = ", under different labels" if second.labels != first.labels else ""
+        notes.append(f"  {first.path}, {second.path}{more}{differ}")
+    return [*notes, *_more(len(sets))]
 
 
 def _broken_notes(broken: Mapping[Path, str]) -> list[str]:
     if not broken:
         return []
-    first = f"{len(broken):,} broken {'file is' if len(broken) == 1 else 'files are'} left out"
-    more = [f"… and {len(broken) - LISTED:,} more."] if len(broken) > LISTED else []
-    return [first + ":", *(f"  {path}: {reason}" for path, reason in islice(sorted(broken.items()), LISTED)), *more]
+    are = "file is" if len(broken) == 1 else "files are"
+    lines = [f"  {path}: {reason}" for path, reason in islice(sorted(broken.items()), LISTED)]
+    return [f"{len(broken):,} broken {are} left out:", *lines, *_more(len(broken))]
+
+
+def _more(count: int) -> list[str]:
+    return [f"… and {count - LISTED:,} more."] if count > LISTED else []

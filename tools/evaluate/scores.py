@@ -18,12 +18,13 @@ from classifier.model.scoring import Floats, probabilities
 from tools.classify import unlimited
 from tools.evaluate.embeddings import Cache, Outcome, embed
 
-# How many pictures' products with all prompts are in memory at a time.
+# How many images' products with all prompts are in memory at a time.
 ROWS = 1024
 
 
 class Scores(NamedTuple):
-    """`probabilities`: float64 [N, L], in the order of `names`; `largest`: each picture's largest cosine [N], for min_similarity."""
+    """`probabilities`: float64 [N, L], in the order of `names`; `largest`: each image's largest
+    cosine [N], for min_similarity."""
 
     names: list[str]
     probabilities: Floats
@@ -31,13 +32,13 @@ class Scores(NamedTuple):
 
 
 class Source(Protocol):
-    """Where a model is: here, or behind an endpoint."""
+    """A model: here, or behind an endpoint."""
 
     @property
     def manifest(self) -> BundleManifest: ...
 
     def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
-        """The embedding of each picture, or why it has none, by the sha256 of its content."""
+        """The embedding of each image, or its error, by the sha256 of its content."""
 
     def prepare(self, files: Mapping[str, ClassifierFile]) -> Registry:
         """The classifiers with their prompts encoded. Raises ClassifierError."""
@@ -48,7 +49,8 @@ class Bundle:
 
     def __init__(self, folder: Path, processes: int) -> None:
         """Raises BundleError."""
-        self._folder, self._processes = folder, processes
+        self._folder = folder
+        self._processes = processes
         self._encoders = Encoders.load(folder, threads=processes, verify_hashes=True)
         self.manifest = self._encoders.manifest
 
@@ -59,20 +61,31 @@ class Bundle:
         return Registry(files, PromptCache(self._encoders), self.manifest, unlimited)
 
 
-def score(classifiers: Registry, name: str, manifest: BundleManifest, embeddings: NDArray[np.float32]) -> Scores:
-    """What the API answers to each picture, whatever is asked for beside: `embeddings` [N, d]."""
-    named = classifiers.find(name)
-    file, prompt_set, vectors = named.file, named.prompt_set, classifiers.vectors(named, RequestContext(unlimited))
-    shares, largest = list[list[float]](), list[Floats]()
+def score(
+    classifiers: Registry, name: str, manifest: BundleManifest, embeddings: NDArray[np.float32]
+) -> Scores:
+    """The API's answer to each image. `embeddings`: [N, d]."""
+    deployed = classifiers.find(name)
+    file = deployed.file
+    prompts = deployed.prompt_set
+    weights = classifiers.vectors(deployed, RequestContext(unlimited))
+    shares = list[list[float]]()
+    largest = [np.empty(0)]
     for start in range(0, len(embeddings), ROWS):
-        products = embeddings[start : start + ROWS].astype(np.float64) @ vectors.rows.T
-        shares += [
-            probabilities(
-                vectors.scale * row, prompt_set.groups, multi_label=file.multi_label, combine=file.combine,
-                scoring=manifest.scoring, bias=manifest.logit_bias,
-            ) for row in products
-        ]  # fmt: skip
-        cosines = products if vectors.lengths is None else products / vectors.lengths
-        largest.append(cosines[:, : len(prompt_set.positives)].max(axis=1))
-    names = list(prompt_set.names)
-    return Scores(names, np.array(shares, np.float64).reshape(-1, len(names)), np.concatenate([np.empty(0), *largest]))
+        products = embeddings[start : start + ROWS].astype(np.float64) @ weights.rows.T
+        for row in products:
+            shares.append(
+                probabilities(
+                    weights.scale * row,
+                    prompts.groups,
+                    multi_label=file.multi_label,
+                    combine=file.combine,
+                    scoring=manifest.scoring,
+                    bias=manifest.logit_bias,
+                )
+            )
+        cosines = products if weights.lengths is None else products / weights.lengths
+        largest.append(cosines[:, : len(prompts.positives)].max(axis=1))
+    names = list(prompts.names)
+    found = np.array(shares, np.float64).reshape(-1, len(names))
+    return Scores(names, found, np.concatenate(largest))

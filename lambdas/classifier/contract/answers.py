@@ -103,8 +103,9 @@ class Score(ApiModel):
 
 class ClassifierInfo(ApiModel):
     """A deployed classifier and its question. `labels`: the names in its answers, which are those
-    of its `categories` if it has any; `fitted`: whether its thresholds were fitted on images,
-    on this very model, rather than set by hand; `learned`: whether it learned from examples.
+    of its `categories` if it has any; `without_threshold`: those that a `decision` can never name,
+    since only others have a threshold; `fitted`: whether its thresholds were fitted on images, on
+    this very model, rather than set by hand; `learned`: whether it learned from examples.
     """
 
     name: str
@@ -119,6 +120,7 @@ class ClassifierInfo(ApiModel):
     actions: list[str] | None
     thresholds: dict[str, Threshold] | None
     min_similarity: float | None
+    without_threshold: list[str]
     fitted: bool
     learned: bool
 

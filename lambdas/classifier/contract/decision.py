@@ -61,6 +61,13 @@ def limits_of(
     return [Limit(threshold, None)]
 
 
+def without_threshold(question: LabelSpec) -> list[str]:
+    """The names that a decision can never contain, since only others have a threshold."""
+    names = list(question.labels or question.categories or ())
+    thresholds = question.thresholds
+    return [name for name in names if name not in thresholds] if thresholds else []
+
+
 def check_thresholds(question: LabelSpec) -> None:
     """Raises ApiError for thresholds that don't fit the names or the actions."""
     names = list(question.labels or question.categories or ())

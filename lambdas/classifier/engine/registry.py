@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
+from classifier.contract.decision import without_threshold
 from classifier.contract.errors import ApiError
 from classifier.contract.label_spec import LabelSpec
 from classifier.contract.query import Question
@@ -50,6 +51,7 @@ class DeployedClassifier:
             "description": file.description,
             **{field: getattr(file, field) for field in LabelSpec.model_fields},
             "labels": list(self.prompt_set.names),
+            "without_threshold": without_threshold(file),
             "fitted": bool(file.fitted_on and file.thresholds),
             "learned": file.head is not None,
         }

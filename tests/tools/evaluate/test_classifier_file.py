@@ -12,7 +12,11 @@ from tests.support.requests import DEMO
 from tools.evaluate.classifier_file import from_options, open_classifier, save, usable
 
 MANIFEST = read_manifest(DEMO, verify_hashes=False)
-QUESTION: dict[str, Any] = {"description": "Café.", "labels": ["a dog", "a cat"], "templates": ["a photo of {}"]}
+QUESTION: dict[str, Any] = {
+    "description": "Café.",
+    "labels": ["a dog", "a cat"],
+    "templates": ["a photo of {}"],
+}
 
 
 def written(folder: Path, **more: Any) -> Path:
@@ -29,14 +33,22 @@ def test_what_is_saved_passes_the_servers_checks_and_keeps_the_rest(tmp_path: Pa
     path = written(tmp_path, thresholds={"a cat": 0.9}, min_similarity=0.1)
     save(open_classifier(str(path)), path, {"thresholds": {"a dog": 0.5}}, MANIFEST)
     file = read_classifiers(tmp_path, MANIFEST)["mine"]
-    assert (file.description, file.thresholds, file.min_similarity) == ("Café.", {"a dog": 0.5}, 0.1)
+    assert (file.description, file.thresholds, file.min_similarity) == (
+        "Café.",
+        {"a dog": 0.5},
+        0.1,
+    )
     assert file.fitted_on is not None and file.fitted_on.fingerprint == MANIFEST.fingerprint
     assert [item.name for item in tmp_path.iterdir()] == ["mine.json"]
     assert "Café" in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("changes", [{"thresholds": {"a dog": float("nan")}}, {"thresholds": {"a horse": 0.5}}])
-def test_what_the_server_would_refuse_leaves_the_file_as_it_was(changes: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"thresholds": {"a dog": float("nan")}}, {"thresholds": {"a horse": 0.5}}]
+)
+def test_what_the_server_would_refuse_leaves_the_file_as_it_was(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
     path = written(tmp_path)
     before = path.read_bytes()
     with pytest.raises(ClassifierError, match=r"mine\.json stays as it was"):
@@ -47,7 +59,9 @@ def test_what_the_server_would_refuse_leaves_the_file_as_it_was(changes: dict[st
 
 def test_labels_of_the_command_line_become_a_new_file(tmp_path: Path) -> None:
     path = tmp_path / "classifiers" / "new.json"
-    save(from_options({"labels": ["a dog", "a cat"]}), path, {"thresholds": {"a dog": 0.5}}, MANIFEST)
+    save(
+        from_options({"labels": ["a dog", "a cat"]}), path, {"thresholds": {"a dog": 0.5}}, MANIFEST
+    )
     assert read_classifiers(path.parent, MANIFEST).keys() == {"new"}
 
 
@@ -56,8 +70,12 @@ def test_labels_that_the_api_refuses_are_refused() -> None:
         from_options({"labels": ["a dog, a cat"]})
 
 
-@pytest.mark.parametrize(("field", "what"), [("fingerprint", "another model"), ("question", "other labels or settings")])
-def test_thresholds_of_another_model_or_question_are_left_out(field: str, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "what"), [("fingerprint", "another model"), ("question", "other labels or settings")]
+)
+def test_thresholds_of_another_model_or_question_are_left_out(
+    field: str, what: str, tmp_path: Path
+) -> None:
     path = written(tmp_path, thresholds={"a dog": 0.5}, fitted_on=fitted(**{field: "0" * 64}))
     file, note = usable(open_classifier(str(path)), MANIFEST)
     assert (file.thresholds, file.labels) == (None, ["a dog", "a cat"])
@@ -69,7 +87,9 @@ def test_thresholds_of_this_model_and_question_stay(tmp_path: Path) -> None:
     assert usable(open_classifier(str(path)), MANIFEST)[0].thresholds == {"a dog": 0.5}
 
 
-def test_a_head_of_another_question_is_refused_with_the_command_that_learns_again(tmp_path: Path) -> None:
+def test_a_head_of_another_question_is_refused_with_the_command_that_learns_again(
+    tmp_path: Path,
+) -> None:
     head = {"vectors": "AAAA", "scale": 1.0}
     path = written(tmp_path, head=head, fitted_on=fitted(question="0" * 64))
     with pytest.raises(ClassifierError, match="fit it again: make learn"):

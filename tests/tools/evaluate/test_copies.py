@@ -109,13 +109,13 @@ def test_thumbnails_are_no_evidence_of_their_own(tmp_path: Path, beside: list[ob
     options = [pictures, "--labels", ",".join(LABELS), "--recall", 0.9, *beside]
     assert exit_status(evaluate, *options) == 0
     plain = capsys.readouterr().out
-    assert "No threshold keeps its promise here." in plain
+    assert "No threshold keeps its guarantee." in plain
     with_thumbnails(pictures)
     assert exit_status(evaluate, *options) == 0
     out = capsys.readouterr().out
-    assert "90 pictures are near-copies" in out
+    assert "90 images are near-copies" in out
     assert "each of which counts as one piece of evidence" in out
-    assert "No threshold keeps its promise here." in out
+    assert "No threshold keeps its guarantee." in out
     groups = re.search(r"in (\d+) groups", out)
     assert groups and 25 <= int(groups[1]) <= 30
 
@@ -133,8 +133,8 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
     capsys.readouterr()
     assert exit_status(evaluate, pictures, "--classifier", classifier, *beside) == 0
     out = capsys.readouterr().out
-    assert "30 pictures are left out, since the classifier learned from them." in out
-    left_out = re.search(r"(\d+) pictures are left out, since the classifier learned from near-copies", out)
+    assert "30 images are left out, since the classifier learned from them." in out
+    left_out = re.search(r"(\d+) images are left out, since the classifier learned from near-copies", out)
     assert left_out and int(left_out[1]) >= 60
 
 

@@ -1,13 +1,13 @@
-"""The thresholds of a classifier: its own, those that keep a promise, or the best on these pictures."""
+"""The thresholds of a classifier: its own, guaranteed ones, or the best on these images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from classifier.contract.decision import limits_of
 from classifier.contract.strict_json import JsonObject
-from tools.evaluate.dataset import Answers, Material
-from tools.evaluate.judging.goals import Wanted
-from tools.evaluate.judging.guarantees import ERROR, estimated, promised
+from tools.evaluate.dataset import Answers, Dataset
+from tools.evaluate.judging.goals import ThresholdGoals
+from tools.evaluate.judging.guarantees import ERROR, estimated, guaranteed
 
 BEST_F1 = "best F1, an estimate"
 LEAST_COST = "least cost, an estimate"
@@ -15,7 +15,7 @@ LEAST_COST = "least cost, an estimate"
 
 @dataclass(frozen=True)
 class Choice:
-    """A name's threshold, None where there is none; `kind`: what it is good for; `why`: what would do where nothing passes."""
+    """A label's threshold, None if there is none; `kind`: how it was chosen; `why`: why not."""
 
     name: str
     action: str | None
@@ -28,54 +28,70 @@ def own_choices(answers: Answers, names: Sequence[str]) -> list[Choice]:
     """The thresholds that the file has."""
     file = answers.file
     kind = "fitted" if file.fitted_on else "set by hand"
-    limits = {name: limits_of((file.thresholds or {}).get(name), file.actions) for name in names}
-    return [Choice(name, limit.action, limit.threshold, kind) for name in names for limit in limits[name]]
+    thresholds = file.thresholds or {}
+    return [
+        Choice(name, limit.action, limit.threshold, kind)
+        for name in names
+        for limit in limits_of(thresholds.get(name), file.actions)
+    ]
 
 
-def promised_choices(material: Material, wanted: Wanted) -> list[Choice]:
-    """Of the first classifier. All promises share ERROR."""
-    shares, found = material.answers[0].counted, list[Choice]()
-    for name in wanted.names:
-        i = material.names.index(name)
-        own = []
-        for promise in wanted.promises:
-            error = ERROR / (len(wanted.names) * len(wanted.promises))
-            threshold, why = promised(material.truth[:, i], shares[:, i], material.groups, promise.kind, promise.level, error)
-            own.append(Choice(name, promise.action, threshold, str(promise), why))
-        # Where the recall would allow a higher threshold than the stricter action has, that one keeps it too: it finds no less.
-        limits = [choice.threshold for choice in own if choice.threshold is not None]
-        mild = wanted.actions[0] if wanted.actions else None
-        found += [
-            replace(choice, threshold=min(limits)) if choice.threshold is not None and choice.action == mild else choice
-            for choice in own
-        ]
+def guaranteed_choices(dataset: Dataset, goals: ThresholdGoals) -> list[Choice]:
+    """Of the first classifier. All guarantees share ERROR."""
+    probabilities = dataset.answers[0].counted
+    error = ERROR / (len(goals.names) * len(goals.guarantees))
+    mildest_action = goals.actions[0] if goals.actions else None
+    found = list[Choice]()
+    for name in goals.names:
+        i = dataset.names.index(name)
+        positives = dataset.truth[:, i]
+        choices = []
+        for guarantee in goals.guarantees:
+            threshold, why = guaranteed(
+                positives,
+                probabilities[:, i],
+                dataset.groups,
+                guarantee.kind,
+                guarantee.level,
+                error,
+            )
+            choices.append(Choice(name, guarantee.action, threshold, str(guarantee), why))
+        limits = [choice.threshold for choice in choices if choice.threshold is not None]
+        for choice in choices:
+            # The recall may allow a higher threshold than that of the stricter action. The lower
+            # of the two keeps it as well, since it finds no less.
+            lower = choice.threshold is not None and choice.action == mildest_action
+            found.append(replace(choice, threshold=min(limits)) if lower else choice)
     return found
 
 
-def estimated_choices(answers: Answers, material: Material, wanted: Wanted) -> list[Choice]:
+def estimated_choices(answers: Answers, dataset: Dataset, goals: ThresholdGoals) -> list[Choice]:
     found = []
-    for name in wanted.names:
-        i = material.names.index(name)
-        shown, shares = material.truth[:, i], answers.counted[:, i]
-        threshold = estimated(shown, shares, wanted.cost)
-        kind, why = LEAST_COST if wanted.cost else BEST_F1, "no picture shows it" if threshold is None else ""
-        found.append(Choice(name, wanted.actions[0] if wanted.actions else None, threshold, kind, why))
+    action = goals.actions[0] if goals.actions else None
+    for name in goals.names:
+        i = dataset.names.index(name)
+        threshold = estimated(dataset.truth[:, i], answers.counted[:, i], goals.cost)
+        kind = LEAST_COST if goals.cost else BEST_F1
+        why = "no image shows it." if threshold is None else ""
+        found.append(Choice(name, action, threshold, kind, why))
     return found
 
 
-def changes(choices: Sequence[Choice], wanted: Wanted) -> JsonObject | None:
-    """What is to be saved; None where no threshold passes."""
+def changes(choices: Sequence[Choice], goals: ThresholdGoals) -> JsonObject | None:
+    """The fields to save; None if there is no threshold."""
     thresholds: JsonObject = {}
     for choice in choices:
         if choice.threshold is not None and choice.action is None:
             thresholds[choice.name] = choice.threshold
         elif choice.threshold is not None:
             thresholds.setdefault(choice.name, {})[choice.action] = choice.threshold
-    return {"thresholds": thresholds} | ({"actions": list(wanted.actions)} if wanted.actions else {}) if thresholds else None
+    if not thresholds:
+        return None
+    return {"thresholds": thresholds} | ({"actions": list(goals.actions)} if goals.actions else {})
 
 
 def mildest(choices: Sequence[Choice]) -> dict[str, float]:
-    """Each name's lowest threshold: from there on it counts at all."""
+    """Each label's lowest threshold: from there on it counts at all."""
     found: dict[str, float] = {}
     for choice in choices:
         if choice.threshold is not None:

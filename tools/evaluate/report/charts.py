@@ -1,4 +1,4 @@
-"""What the report draws: confusions, curves over the threshold, and whether the probabilities hold."""
+"""The report's charts: confusions, curves over the threshold, and calibration."""
 
 import math
 from collections import Counter
@@ -8,97 +8,135 @@ import numpy as np
 
 from classifier.contract.strict_json import JsonObject
 from classifier.model.scoring import Floats
-from tools.evaluate.dataset import Answers, Material
-from tools.evaluate.judging.measures import Bools, Ints, independent, wilson
+from tools.evaluate.dataset import Answers, Dataset
+from tools.evaluate.judging.decisions import Decisions
+from tools.evaluate.judging.intervals import Bools, Ints, independent_weight, reaching, wilson
 from tools.evaluate.pictures import OTHER
-from tools.evaluate.report.galleries import Side
 
-# So many names have their confusion shown as a matrix; of more, the most frequent mistakes are listed.
+NONE = "none of these"
+# With more labels than this, the most frequent mistakes are listed instead of a matrix.
 MATRIX = 30
 CONFUSED = 30
-# Points of a curve, fewer where there are many names.
+# Points of a curve, fewer if there are many labels.
 POINTS = 200
 TOTAL_POINTS = 10_000
 BINS = 10
 
 
-def confusion(taken: Side, material: Material) -> tuple[JsonObject | None, list[tuple[str, str, int]]]:
-    """How often what is taken for what: a matrix, or the most frequent mistakes. A picture of several labels counts for the one that it
-    was taken for, else for each of them."""
+def confusion(
+    decisions: Decisions, dataset: Dataset
+) -> tuple[JsonObject | None, list[tuple[str, str, int]]]:
+    """How often each label is taken for which: a matrix, or the most frequent mistakes.
+
+    An image of several labels counts for the one that it was taken for, else for each of them.
+    """
     counts: Counter[tuple[str, str]] = Counter()
-    for i, picture in enumerate(material.pictures):
-        best = next((material.names[j] for j in np.flatnonzero(taken.decided[i])), "none")
-        for label in [best] if best in picture.labels else sorted(picture.labels) or [OTHER]:
-            counts[label, best] += 1
-    rows = [name for name in [*material.names, OTHER] if any(shown == name for shown, _ in counts)]
-    columns = [*material.names, *(["none"] if any(best == "none" for _, best in counts) else [])]
-    if len(material.names) <= MATRIX:
-        return {"rows": rows, "columns": columns, "counts": [[counts[row, column] for column in columns] for row in rows]}, []
-    wrong = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1]})
-    return None, [(*pair, count) for pair, count in wrong.most_common(CONFUSED)]
+    for i, picture in enumerate(dataset.pictures):
+        best = next((dataset.names[j] for j in np.flatnonzero(decisions.decided[i])), NONE)
+        labels = [best] if best in picture.labels else sorted(picture.labels) or [OTHER]
+        counts.update((label, best) for label in labels)
+    if len(dataset.names) > MATRIX:
+        right = {(OTHER, NONE), *((name, name) for name in dataset.names)}
+        wrong = Counter({pair: count for pair, count in counts.items() if pair not in right})
+        return None, [(*pair, count) for pair, count in wrong.most_common(CONFUSED)]
+    rows = [*dataset.names, OTHER]
+    rows = [name for name in rows if any(label == name for label, _ in counts)]
+    columns = [*dataset.names, *([NONE] if any(best == NONE for _, best in counts) else [])]
+    table = [[counts[row, column] for column in columns] for row in rows]
+    return {"rows": rows, "columns": columns, "counts": table}, []
 
 
-def grid(shares: Floats, limits: Sequence[float], points: int) -> list[float]:
-    """Thresholds of a curve: evenly over the probabilities and over the pictures, and those that were chosen."""
+def grid(probabilities: Floats, limits: Sequence[float], points: int) -> list[float]:
+    """Thresholds of a curve: evenly over the probabilities and over the images, and `limits`."""
     even = np.linspace(0, 1, points // 2 + 1)
-    chosen = np.unique(np.concatenate([even, np.quantile(shares, even), limits]))
+    chosen = np.unique(np.concatenate([even, np.quantile(probabilities, even), limits]))
     return [float(value) for value in chosen if value > 0]
 
 
 def curve(
-    name: str, shown: Bools, shares: Floats, groups: Ints, limit: float | None, prevalence: float | None, points: int
+    name: str,
+    positives: Bools,
+    probabilities: Floats,
+    groups: Ints,
+    limit: float | None,
+    prevalence: float | None,
+    points: int,
 ) -> JsonObject:
-    """For the report: each point has a threshold, true and false positives, then precision, recall and false alarms with intervals."""
-    positives, count = int(shown.sum()), len(shown)
-    share = prevalence or positives / count
-    thresholds = np.array(grid(shares, [] if limit is None else [limit], points))
-    hits, alarms = (len(part) - np.searchsorted(np.sort(part), thresholds) for part in (shares[shown], shares[~shown]))
-    precision, recall, rate = (
-        wilson(hits, hits + alarms, independent(np.ones_like(shown), groups)),
-        wilson(hits, np.array(positives), independent(shown, groups)),
-        wilson(alarms, np.array(count - positives), independent(~shown, groups)),
-    )
+    """Each point: threshold, true and false positives, then precision, recall and false alarms,
+    each with its interval."""
+    shown = int(positives.sum())
+    others = len(positives) - shown
+    share = prevalence or shown / len(positives)
+    limits = [] if limit is None else [limit]
+    thresholds = np.array(grid(probabilities, limits, points))
+    hits = reaching(probabilities[positives], thresholds)
+    alarms = reaching(probabilities[~positives], thresholds)
+    every = np.ones_like(positives)
+    precision = wilson(hits, hits + alarms, independent_weight(every, groups))
+    recall = wilson(hits, np.array(shown), independent_weight(positives, groups))
+    rate = wilson(alarms, np.array(others), independent_weight(~positives, groups))
     if prevalence is not None:
+        # The lower end has the lowest recall and the most false alarms.
         ends = ((recall[0], rate[0]), (recall[1], rate[2]), (recall[2], rate[1]))
         with np.errstate(invalid="ignore"):
-            value, low, high = (share * found / (share * found + (1 - share) * alarm) for found, alarm in ends)
+            value, low, high = (
+                share * found / (share * found + (1 - share) * alarm) for found, alarm in ends
+            )
         precision = value, low, high
     numbers = np.array([*precision, *recall, *rate]).T
     rows = [
-        [float(threshold), int(hit), int(alarm), *(None if math.isnan(value) else round(value, 4) for value in values.tolist())]
+        [float(threshold), int(hit), int(alarm), *map(_rounded, values.tolist())]
         for threshold, hit, alarm, values in zip(thresholds, hits, alarms, numbers, strict=True)
     ]
-    chosen = 0.5 if limit is None else limit
-    nearest = int(np.abs(thresholds - chosen).argmin())
+    nearest = int(np.abs(thresholds - (0.5 if limit is None else limit)).argmin())
     return {
         "name": name,
-        "positives": positives,
-        "negatives": count - positives,
+        "positives": shown,
+        "negatives": others,
         "share": share,
         "chosen": nearest,
         "points": rows,
     }
 
 
-def reliability(answers: Answers, material: Material) -> tuple[list[JsonObject], str]:
-    """Bins of the probabilities, and how often what they say is true."""
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
+
+
+def reliability(answers: Answers, dataset: Dataset) -> tuple[list[JsonObject], str]:
+    """Bins of the probabilities, and how often the label is really shown."""
     if answers.file.multi_label:
-        said, true = answers.probabilities.ravel(), material.truth.ravel()
-        caption = "Of all names of all pictures: how probable each was said to be, and how often the picture shows it."
+        said = answers.probabilities.ravel()
+        true = dataset.truth.ravel()
+        caption = (
+            "All labels of all images: the probability, and how often the image shows the label."
+        )
     else:
         best = answers.probabilities.argmax(axis=1)
-        each = np.arange(len(best))
-        said, true = answers.probabilities[each, best], material.truth[each, best]
-        caption = "How probable the most likely name was said to be, and how often the picture shows it; pictures of none of the names are wrong with any."
-    pictures = independent(np.ones(len(material.groups), np.bool_), material.groups)
+        every = np.arange(len(best))
+        said = answers.probabilities[every, best]
+        true = dataset.truth[every, best]
+        caption = (
+            "The most likely label's probability, and how often the image shows it. Unlabelled "
+            "images always count as wrong."
+        )
+    weight = independent_weight(np.ones(len(dataset.groups), np.bool_), dataset.groups)
     bins = np.minimum((said * BINS).astype(int), BINS - 1)
     found = []
     for number in range(BINS):
         inside = bins == number
         if inside.any():
-            share, low, high = (float(value) for value in wilson(true[inside].sum(), inside.sum(), pictures))
-            found.append({
-                "from": number / BINS, "to": (number + 1) / BINS, "count": int(inside.sum()), "mean": float(said[inside].mean()),
-                "share": share, "low": low, "high": high,
-            })  # fmt: skip
+            ends = wilson(true[inside].sum(), inside.sum(), weight)
+            share, low, high = (float(value) for value in ends)
+            found.append(
+                {
+                    "from": number / BINS,
+                    "to": (number + 1) / BINS,
+                    "count": int(inside.sum()),
+                    "mean": float(said[inside].mean()),
+                    "share": share,
+                    "low": low,
+                    "high": high,
+                }
+            )
     return found, caption

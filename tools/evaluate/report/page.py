@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside it and asks nobody for anything."""
+"""The report: one HTML file that holds everything and loads nothing."""
 
 import base64
 import hashlib
@@ -17,25 +17,27 @@ from classifier.contract.strict_json import JsonObject
 from classifier.images.opened_image import open_image
 
 TEMPLATE = Path(__file__).with_name("report.html")
-# In pixels: a thumbnail's side, twice what is shown on a desk.
+# In pixels: a thumbnail's side, twice that on a desk.
 SIDE = 160
 QUALITY = 70
 
 
 def write_report(path: Path, data: JsonObject) -> None:
-    """`data`: what report.html shows, texts as they are. Replaces the file whole."""
+    """`data`: of report.html, texts as they are. Replaces the file whole."""
     template = TEMPLATE.read_text(encoding="utf-8")
     # Nothing of a text may end the script that holds it.
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     parts = {"%POLICY%": policy(template), "%TITLE%": html.escape(data["title"]), "%DATA%": text}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(re.sub("|".join(parts), lambda found: parts[found[0]], template), encoding="utf-8")
+    partial.write_text(
+        re.sub("|".join(parts), lambda found: parts[found[0]], template), encoding="utf-8"
+    )
     os.replace(partial, path)
 
 
 def policy(template: str) -> str:
-    """Allows this style, this script and pictures inside the file, and no request."""
+    """Allows this style, this script and images inside the file, and no request."""
 
     def sources(tag: str) -> str:
         text = template.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
@@ -46,8 +48,13 @@ def policy(template: str) -> str:
 
 
 def thumbnail(path: Path) -> str:
-    """A data: URI of the whole picture, by the decoder that classifies it; empty where it can't be read any more."""
-    settings = ImageSettings(size=SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1)
+    """A data: URI of the whole image, by the decoder that classifies it.
+
+    Empty if it can't be read any more.
+    """
+    settings = ImageSettings(
+        size=SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1
+    )
     try:
         [square] = open_image(path.read_bytes()).decode(settings, "pad").squares
     except (OSError, ApiError):

@@ -15,7 +15,9 @@ def normalised(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return found
 
 
-def world(names: int = 5, each: int = 8, multi_label: bool = False, negatives: int = 0) -> tuple[Start, np.ndarray, np.ndarray]:
+def world(
+    names: int = 5, each: int = 8, multi_label: bool = False, negatives: int = 0
+) -> tuple[Start, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
     rows = normalised(rng, names + negatives, 16)
     truth = np.repeat(np.eye(names, dtype=bool), each, axis=0)
@@ -25,43 +27,58 @@ def world(names: int = 5, each: int = 8, multi_label: bool = False, negatives: i
 
 
 def objective(start: Start, w: Floats, x: np.ndarray, truth: np.ndarray) -> float:
-    """As the docstring has it, one picture at a time, with the run time's own probabilities."""
-    scoring = "sigmoid" if start.multi_label and len(start.rows) == len(start.groups) else "softmax"
+    """As the docstring has it, one image at a time, with the run time's own probabilities."""
+    alone = start.multi_label and len(start.rows) == len(start.groups)
     loss = 0.0
-    for row, shown in zip(x.astype(np.float64), truth, strict=True):
-        shares: Floats = np.array(probabilities(
-            start.scale * (w @ row), start.groups, multi_label=start.multi_label, combine=start.combine,  # type: ignore[arg-type]
-            scoring=scoring, bias=start.bias,  # type: ignore[arg-type]
-        ))  # fmt: skip
-        loss -= np.log(np.where(shown, shares, 1 - shares)).sum() if start.multi_label else np.log(shares[shown]).sum()
-    return float(loss / len(x) + NEARNESS / (truth.sum() / truth.shape[1]) * ((w - start.rows) ** 2).sum())
+    for row, positives in zip(x.astype(np.float64), truth, strict=True):
+        shares: Floats = np.array(
+            probabilities(
+                start.scale * (w @ row),
+                start.groups,
+                multi_label=start.multi_label,
+                combine=start.combine,  # type: ignore[arg-type]
+                scoring="sigmoid" if alone else "softmax",
+                bias=start.bias,
+            )
+        )
+        each = np.where(positives, shares, 1 - shares) if start.multi_label else shares[positives]
+        loss -= np.log(each).sum()
+    distance = ((w - start.rows) ** 2).sum()
+    return float(loss / len(x) + NEARNESS / (truth.sum() / truth.shape[1]) * distance)
 
 
-@pytest.mark.parametrize(("multi_label", "negatives"), [(False, 0), (True, 0), (True, 1), (True, 5)])
+@pytest.mark.parametrize(
+    ("multi_label", "negatives"), [(False, 0), (True, 0), (True, 1), (True, 5)]
+)
 def test_no_step_in_any_direction_makes_it_better(multi_label: bool, negatives: int) -> None:
     """The objective is convex, so that this is the minimum."""
     start, x, truth = world(multi_label=multi_label, negatives=negatives)
     w = learn(start, x, truth).astype(np.float64)
-    best, rng = objective(start, w, x, truth), np.random.default_rng(5)
+    best = objective(start, w, x, truth)
+    rng = np.random.default_rng(5)
     assert best < objective(start, start.rows.astype(np.float64), x, truth) - 0.01
     for _ in range(50):
         step = rng.normal(size=w.shape)
         assert objective(start, w + 1e-3 * step, x, truth) > best
-        slope = (objective(start, w + 1e-5 * step, x, truth) - objective(start, w - 1e-5 * step, x, truth)) / 2e-5
-        assert abs(slope) < 1e-4
+        forwards = objective(start, w + 1e-5 * step, x, truth)
+        backwards = objective(start, w - 1e-5 * step, x, truth)
+        assert abs(forwards - backwards) / 2e-5 < 1e-4
 
 
 @pytest.mark.parametrize("combine", ["sum", "max"])
-def test_several_prompts_a_name_learn_by_their_own_rule(combine: str) -> None:
+def test_several_prompts_a_label_learn_by_their_own_rule(combine: str) -> None:
     start, x, truth = world(names=6)
-    start, truth = replace(start, groups=[[0, 1], [2, 3], [4, 5]], combine=combine), truth[:, ::2] | truth[:, 1::2]
-    w = learn(start, x, truth)
-    assert objective(start, w.astype(np.float64), x, truth) < objective(start, start.rows.astype(np.float64), x, truth)
+    start = replace(start, groups=[[0, 1], [2, 3], [4, 5]], combine=combine)
+    truth = truth[:, ::2] | truth[:, 1::2]
+    learned = learn(start, x, truth).astype(np.float64)
+    words = start.rows.astype(np.float64)
+    assert objective(start, learned, x, truth) < objective(start, words, x, truth)
 
 
 def test_gradient_descent_comes_to_the_same_vectors() -> None:
     start, x, truth = world()
-    w, each = start.rows.astype(np.float64), NEARNESS / 8
+    w = start.rows.astype(np.float64)
+    each = NEARNESS / 8
     for _ in range(5000):
         logits = start.scale * x @ w.T
         shares: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -76,7 +93,7 @@ def test_no_example_leaves_the_words_to_the_last_bit() -> None:
         assert none.tobytes() == start.rows.tobytes()
 
 
-def test_a_name_without_examples_keeps_its_words_and_the_others_learn() -> None:
+def test_a_label_without_examples_keeps_its_words_and_the_others_learn() -> None:
     start, x, truth = world()
     kept = ~truth[:, 2]
     w = learn(start, x[kept], truth[kept])
@@ -84,9 +101,10 @@ def test_a_name_without_examples_keeps_its_words_and_the_others_learn() -> None:
     assert all(np.abs(w[i] - start.rows[i]).max() > 0.01 for i in (0, 1, 3, 4))
 
 
-def test_pictures_of_none_of_the_names_teach_only_those_that_are_judged_alone() -> None:
+def test_images_of_none_of_the_labels_teach_only_those_that_are_judged_alone() -> None:
     rng = np.random.default_rng(6)
     for multi_label in (False, True):
         start, x, truth = world(multi_label=multi_label)
-        more, none = np.concatenate([x, normalised(rng, 9, 16)]), np.concatenate([truth, np.zeros((9, 5), bool)])
+        more = np.concatenate([x, normalised(rng, 9, 16)])
+        none = np.concatenate([truth, np.zeros((9, 5), bool)])
         assert np.array_equal(learn(start, more, none), learn(start, x, truth)) != multi_label

@@ -22,7 +22,8 @@ from tools.evaluate.__main__ import main as evaluate
 from tools.evaluate.classifier_file import from_options
 from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import Cache
-from tools.evaluate.learn.__main__ import EXAMPLES, Pupil, held_back, main
+from tools.evaluate.learn.__main__ import main
+from tools.evaluate.learn.learner import EXAMPLES, Learner, held_back
 from tools.evaluate.scores import Bundle
 
 Learn = Callable[..., Any]
@@ -46,7 +47,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def beside(cache: Path, tmp_path: Path) -> list[object]:
-    return ["--cache", cache, "--report", tmp_path / "report.html", "--bundle", DEMO, "--processes", 2]
+    return [
+        "--cache",
+        cache,
+        "--report",
+        tmp_path / "report.html",
+        "--bundle",
+        DEMO,
+        "--processes",
+        2,
+    ]
 
 
 @pytest.fixture
@@ -57,7 +67,9 @@ def teach(beside: list[object]) -> Learn:
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"labels": [*VAGUE.values()], "description": "Shapes."}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"labels": [*VAGUE.values()], "description": "Shapes."}), encoding="utf-8"
+    )
     return path
 
 
@@ -66,7 +78,9 @@ def contents(folder: Path, other: bool = False) -> set[str]:
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def test_a_learned_head_is_saved_and_deployed(folder: Path, classifier: Path, teach: Learn, tmp_path: Path, capsys: Any) -> None:
+def test_a_learned_head_is_saved_and_deployed(
+    folder: Path, classifier: Path, teach: Learn, tmp_path: Path, capsys: Any
+) -> None:
     assert teach(folder, "--classifier", classifier, "--save") == 0
     out = capsys.readouterr().out
     assert "an estimate" in out
@@ -78,22 +92,37 @@ def test_a_learned_head_is_saved_and_deployed(folder: Path, classifier: Path, te
     assert first[0] > words[0] + 0.1
 
 
-def test_the_api_answers_with_a_learned_head_as_numpy_does(folder: Path, classifier: Path, teach: Learn) -> None:
+def test_the_api_answers_with_a_learned_head_as_numpy_does(
+    folder: Path, classifier: Path, teach: Learn
+) -> None:
     assert teach(folder, "--classifier", classifier, "--save") == 0
     encoders = Encoders.load(DEMO, threads=2, verify_hashes=False)
     head = json.loads(classifier.read_bytes())["head"]
     rows = np.frombuffer(base64.b64decode(head["vectors"]), "<f4").reshape(3, -1).astype(np.float64)
     handler = Handler(encoders, classifiers=read_classifiers(classifier.parent, encoders.manifest))
     for path in sorted(folder.rglob("*.png"))[::20]:
-        asked = {"image_data": base64_of(path.read_bytes()), "classifier": "mine", "embedding": True}
+        asked = {
+            "image_data": base64_of(path.read_bytes()),
+            "classifier": "mine",
+            "embedding": True,
+        }
         status, body, _ = ask(handler, event(asked))
         assert status == 200
         weights = np.exp(head["scale"] * (rows @ np.array(body["embedding"])))
-        assert np.abs(np.array([body["result"][name] for name in VAGUE.values()]) - weights / weights.sum()).max() < 1e-6
-        assert all(body["result"][entry["name"]] >= entry["threshold"] for entry in body["decision"]["labels"])
+        assert (
+            np.abs(
+                np.array([body["result"][name] for name in VAGUE.values()])
+                - weights / weights.sum()
+            ).max()
+            < 1e-6
+        )
+        assert all(
+            body["result"][entry["name"]] >= entry["threshold"]
+            for entry in body["decision"]["labels"]
+        )
 
 
-def test_with_a_promise_the_pictures_that_give_the_thresholds_do_not_teach(
+def test_with_a_guarantee_the_images_that_give_the_thresholds_do_not_teach(
     folder: Path, classifier: Path, teach: Learn, beside: list[object], capsys: Any
 ) -> None:
     assert teach(folder, "--classifier", classifier, "--false-alarms", 0.15, "--save") == 0
@@ -104,11 +133,14 @@ def test_with_a_promise_the_pictures_that_give_the_thresholds_do_not_teach(
     assert set(file.head.learned_from) < contents(folder)
     assert exit_status(evaluate, folder, "--classifier", classifier, *beside) == 0
     assert (
-        f"{len(file.head.learned_from)} pictures are left out, since the classifier learned from them" in capsys.readouterr().out
+        f"{len(file.head.learned_from)} images are left out, since the classifier learned "
+        "from them" in capsys.readouterr().out
     )
 
 
-def test_what_is_no_better_than_words_is_saved_only_if_told_to(tmp_path: Path, teach: Learn, capsys: Any) -> None:
+def test_what_is_no_better_than_words_is_saved_only_if_told_to(
+    tmp_path: Path, teach: Learn, capsys: Any
+) -> None:
     draw(tmp_path / "few", each=4)
     path = tmp_path / "plain.json"
     path.write_text(json.dumps({"labels": LABELS}), encoding="utf-8")
@@ -116,20 +148,26 @@ def test_what_is_no_better_than_words_is_saved_only_if_told_to(tmp_path: Path, t
     message = teach(tmp_path / "few", "--classifier", path, "--save")
     assert "isn't shown to be better" in message and "--anyway" in message
     assert path.read_bytes() == before
-    assert "fewer than 5 pictures of different groups" in capsys.readouterr().out
+    assert "fewer than 5 images of different groups" in capsys.readouterr().out
     assert teach(tmp_path / "few", "--classifier", path, "--save", "--anyway") == 0
     assert "head" in json.loads(path.read_bytes())
 
 
-def test_where_no_promise_holds_nothing_is_saved(folder: Path, classifier: Path, teach: Learn, capsys: Any) -> None:
+def test_if_no_guarantee_holds_nothing_is_saved(
+    folder: Path, classifier: Path, teach: Learn, capsys: Any
+) -> None:
     before = classifier.read_bytes()
-    assert "no threshold keeps its promise" in teach(folder, "--classifier", classifier, "--precision", 0.999, "--save")
+    assert "no threshold keeps its guarantee" in teach(
+        folder, "--classifier", classifier, "--precision", 0.999, "--save"
+    )
     assert classifier.read_bytes() == before
 
 
-def test_one_label_alone_or_one_picture_a_label_is_refused(tmp_path: Path, classifier: Path, teach: Learn) -> None:
+def test_one_label_alone_or_one_picture_a_label_is_refused(
+    tmp_path: Path, classifier: Path, teach: Learn
+) -> None:
     draw(tmp_path / "few", each=1)
-    assert "two pictures or more" in teach(tmp_path / "few", "--labels", ",".join(LABELS))
+    assert "two images or more" in teach(tmp_path / "few", "--labels", ",".join(LABELS))
 
 
 @pytest.mark.parametrize(
@@ -146,21 +184,31 @@ def test_options_are_checked_before_any_work(
     assert message in teach(folder, "--classifier", classifier, *arguments)
 
 
-def test_a_label_that_the_classifier_does_not_know_is_refused(tmp_path: Path, classifier: Path, teach: Learn) -> None:
+def test_a_label_that_the_classifier_does_not_know_is_refused(
+    tmp_path: Path, classifier: Path, teach: Learn
+) -> None:
     draw(tmp_path / "unknown", each=2)
     assert "has the name" in teach(tmp_path / "unknown", "--classifier", classifier)
 
 
-@pytest.mark.parametrize("options", [{}, {"multi_label": True}, {"multi_label": True, "negative_template": "nothing"}])
-def test_a_head_without_examples_answers_as_the_words_do(folder: Path, cache: Path, options: dict[str, Any]) -> None:
-    bundle, judged = Bundle(DEMO, 2), from_options({"labels": [*VAGUE.values()], **options})
+@pytest.mark.parametrize(
+    "options", [{}, {"multi_label": True}, {"multi_label": True, "negative_template": "nothing"}]
+)
+def test_a_head_without_examples_answers_as_the_words_do(
+    folder: Path, cache: Path, options: dict[str, Any]
+) -> None:
+    bundle, candidate = Bundle(DEMO, 2), from_options({"labels": [*VAGUE.values()], **options})
     with Cache(cache) as kept:
-        material = gather(bundle, folder, [judged], kept)
-    pupil = Pupil.of(bundle, judged)
-    head = pupil.head(material, np.zeros(len(material.truth), np.bool_))
-    answers = pupil.answer(head, material.names, material.answers[0].embeddings)
-    assert np.array_equal(answers.probabilities, material.answers[0].probabilities)
-    learned = pupil.answer(pupil.head(material, np.ones(len(material.truth), np.bool_)), material.names, answers.embeddings)
+        dataset = gather(bundle, folder, [candidate], kept)
+    learner = Learner.of(bundle, candidate)
+    head = learner.head(dataset, np.zeros(len(dataset.truth), np.bool_))
+    answers = learner.answer(head, dataset.names, dataset.answers[0].embeddings)
+    assert np.array_equal(answers.probabilities, dataset.answers[0].probabilities)
+    learned = learner.answer(
+        learner.head(dataset, np.ones(len(dataset.truth), np.bool_)),
+        dataset.names,
+        answers.embeddings,
+    )
     assert np.abs(learned.probabilities - answers.probabilities).max() > 0.1
 
 

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import requests
 
-import client
-import evaluate
 from classifier.api.handler import Handler
 from classifier.contract.classifier_file import parse_classifier
 from classifier.model.encoders import Encoders
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import RecordingHandler, exit_status
 from tests.support.requests import DEMO, base64_of
-from tools.evaluate.__main__ import main as local
+from tools.evaluate.__main__ import main
 from tools.evaluate.embeddings import Cache
+from tools.evaluate.endpoint import Deployed
 from tools.evaluate.scores import score
 from tools.local.serve import running
 
@@ -55,10 +54,10 @@ def test_an_endpoint_is_judged_as_its_model_here(
 ) -> None:
     question = ["--labels", ",".join(LABELS), *more]
     with running(handler) as url:
-        assert exit_status(evaluate.main, folder, *question, *beside, "--endpoint", url) == 0
+        assert exit_status(main, folder, *question, *beside, "--endpoint", url) == 0
     out = capsys.readouterr().out
     first = report_data(tmp_path)
-    assert exit_status(local, folder, *question, *beside, "--bundle", DEMO) == 0
+    assert exit_status(main, folder, *question, *beside, "--bundle", DEMO) == 0
     assert capsys.readouterr().out == out
     second = report_data(tmp_path)
     assert first["tables"] == second["tables"]
@@ -73,7 +72,7 @@ def test_the_next_wording_sends_texts_alone(
     with running(recorder) as url:
         for template in ("a photo of {}", "a drawing of {}"):
             question = ["--labels", ",".join(LABELS), "--templates", template]
-            assert exit_status(evaluate.main, folder, *question, *beside, "--endpoint", url) == 0
+            assert exit_status(main, folder, *question, *beside, "--endpoint", url) == 0
             sent.append(sum(len(body.get("images", [])) for body in recorder.bodies()))
     # The broken picture is asked for again: an endpoint may have been too busy for it.
     assert sent == [71, 72]
@@ -100,7 +99,7 @@ def test_an_endpoint_that_answers_with_another_model_in_the_middle_ends_the_run(
     draw(folder, each=30, seed=1)
     with running(deployed_meanwhile) as url:
         message = exit_status(
-            evaluate.main, folder, "--labels", ",".join(LABELS), *beside, "--endpoint", url
+            main, folder, "--labels", ",".join(LABELS), *beside, "--endpoint", url
         )
     assert "answers with another model than before (000000000000, not" in message
     assert not Path(str(beside[-1])).exists()
@@ -116,11 +115,11 @@ def test_a_model_that_judges_each_label_alone_is_judged_by_its_own_bias(
     with running(handler) as url:
         question = {"labels": list(LABELS), "multi_label": bool(more)}
         given = ["--labels", ",".join(LABELS), *more, "--short-side", "64"]
-        assert exit_status(evaluate.main, folder, *given, *beside, "--endpoint", url) == 0
+        assert exit_status(main, folder, *given, *beside, "--endpoint", url) == 0
         answer = requests.post(
             url, json={"image_data": base64_of(path.read_bytes()), **question}, timeout=30
         ).json()["result"]
-        deployed = evaluate.Deployed(url, None, client.Backoff, 64)
+        deployed = Deployed(url, None, 64)
         prepared = deployed.prepare({"a": parse_classifier(question)})
         with Cache(Path(str(beside[1]))) as cache:
             [embedding] = deployed.embed(None, {"0" * 64: path}, cache).values()

@@ -1,11 +1,13 @@
-"""Judges a classifier on labelled pictures as `make evaluate` does, with the embeddings of an
-endpoint: no wording costs a call for a picture.
+"""A model behind an endpoint: it embeds each image once, and each wording's texts.
+
+It speaks to the endpoint as the examples do, with their client.
 """
 
 import base64
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -13,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-import classify
-import client
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifier_file import ClassifierFile
 from classifier.contract.fields import SLOT, Fit
@@ -24,19 +24,23 @@ from classifier.engine.registry import Registry
 from classifier.engine.tokenized import NewPrompt, Prompt, Templates
 from classifier.model.scoring import mean
 from tools.classify import unlimited
-from tools.evaluate.__main__ import add_arguments, run
 from tools.evaluate.embeddings import Cache, Outcome
+
+# The examples are scripts: their shared modules lie next to them.
+sys.path.append(str(Path(__file__).parents[2] / "examples"))
+import classify
+import client
 
 # One grey pixel, to ask what the model is.
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
-# So many texts' embeddings fit into an answer, of any model's dimension.
+# The embeddings of this number of texts fit into an answer, of any model's dimension.
 TEXTS = 256
 
 
 class Endpoint(BundleManifest):
-    """What scoring must know of a model behind an endpoint."""
+    """The facts that scoring needs of a model behind an endpoint."""
 
     told: str
 
@@ -48,11 +52,10 @@ class Endpoint(BundleManifest):
 class Deployed:
     """A model behind an endpoint. Every answer is checked to be of the same model."""
 
-    def __init__(
-        self, endpoint: str, api_key: str | None, backoff: type[client.Backoff], side: int
-    ) -> None:
+    def __init__(self, endpoint: str, api_key: str | None, side: int) -> None:
+        """`side`: large images are resized to this many pixels along their short side."""
         self._endpoint = endpoint
-        self._session = client.open_session(api_key, backoff)
+        self._session = client.open_session(api_key)
         self._side = side
         self._texts: dict[str, NDArray[np.float32]] = {}
         self.manifest = self._ask_for_model()
@@ -60,39 +63,32 @@ class Deployed:
             print(client.DEMO_WARNING, file=sys.stderr)
 
     def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
-        """What is embedded stays in the cache, so that an interrupted run goes on where it was."""
+        """Embeddings stay in the cache, so that an interrupted run goes on where it was."""
         key = json.dumps([self.manifest.fingerprint, "endpoint", fit, self._side])
         outcomes = cache.load(key, files)
         left = {str(path): content for content, path in files.items() if content not in outcomes}
         pictures = (classify.read(Path(path), self._side) for path in left)
         contents = iter(left.values())
-        with tqdm(total=len(files), initial=len(outcomes), unit="picture", disable=not left) as bar:
+        with tqdm(total=len(files), initial=len(outcomes), unit="image", disable=not left) as bar:
             for batch in classify.batches(pictures):
                 new = dict(
-                    zip((next(contents) for _ in batch), self._outcomes(batch, fit), strict=True)
+                    zip(islice(contents, len(batch)), self._outcomes(batch, fit), strict=True)
                 )
-                cache.store(
-                    key,
-                    {
-                        content: outcome
-                        for content, outcome in new.items()
-                        if not isinstance(outcome, str)
-                    },
-                )
+                # An error may be the endpoint's, and gone the next time.
+                embedded = {
+                    content: found for content, found in new.items() if not isinstance(found, str)
+                }
+                cache.store(key, embedded)
                 outcomes |= new
                 bar.update(len(batch))
         return outcomes
 
     def _outcomes(self, batch: Sequence[classify.Picture], fit: Fit | None) -> Iterator[Outcome]:
         images = [picture.encoded for picture in batch if not picture.error]
-        fields = {"labels": ["a"], "embedding": True, "details": True} | (
-            {"fit": fit} if fit else {}
-        )
-        answers = iter(
-            client.post(self._session, self._endpoint, fields | {"images": images}, "results")[0]
-            if images
-            else ()
-        )
+        fields = {"images": images, "labels": ["a"], "embedding": True, "details": True}
+        fields |= {"fit": fit} if fit else {}
+        results = client.post(self._session, self._endpoint, fields, "results")[0] if images else []
+        answers = iter(results)
         for picture in batch:
             answer = {"error": {"message": picture.error}} if picture.error else next(answers)
             if "error" in answer:
@@ -114,14 +110,12 @@ class Deployed:
         model = answer["model"]
         cosines = list(answer["similarities"].values())
         share = answer["result"]["a"]
-        # A model that judges each label alone takes no negative; what its scale leaves of the logit
-        # is its bias.
+        # A model that judges each label alone takes no negative; its bias is the part of the logit
+        # that its scale doesn't explain.
         alone = len(cosines) == 1
-        bias = (
-            float(np.log(share / (1 - share)) - model["logit_scale"] * cosines[0])
-            if alone
-            else None
-        )
+        bias = None
+        if alone:
+            bias = float(np.log(share / (1 - share)) - model["logit_scale"] * cosines[0])
         return Endpoint.model_construct(
             model=model["name"],
             pretrained=model["tag"],
@@ -143,28 +137,25 @@ class Deployed:
     def prepare(self, files: Mapping[str, ClassifierFile]) -> Registry:
         """Texts are embedded by the endpoint, each once."""
         found = Registry(files, cast(PromptCache, _Texts(self)), self.manifest, unlimited)
-        # What answers /v1/embeddings names no fingerprint.
+        # /v1/embeddings names no fingerprint.
         self._check(self._ask_for_model().fingerprint)
         return found
 
     def texts(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         new = list(dict.fromkeys(text for text in texts if text not in self._texts))
         for start in range(0, len(new), TEXTS):
-            some = new[start : start + TEXTS]
-            body = {"input": some, "model": self.manifest.name, "encoding_format": "base64"}
-            data, _ = client.post(
-                self._session, self._endpoint.rstrip("/") + "/v1/embeddings", body, "data"
-            )
-            rows = [
-                np.frombuffer(base64.b64decode(item["embedding"]), "<f4").astype(np.float32)
-                for item in data
-            ]
-            self._texts.update(zip(some, rows, strict=True))
+            batch = new[start : start + TEXTS]
+            body = {"input": batch, "model": self.manifest.name, "encoding_format": "base64"}
+            url = self._endpoint.rstrip("/") + "/v1/embeddings"
+            data, _ = client.post(self._session, url, body, "data")
+            contents = [base64.b64decode(item["embedding"]) for item in data]
+            rows = [np.frombuffer(each, "<f4").astype(np.float32) for each in contents]
+            self._texts.update(zip(batch, rows, strict=True))
         return [self._texts[text] for text in texts]
 
 
 class _Texts:
-    """Stands in for the cache of prompts: what has no token ids here is told apart by its words."""
+    """Stands in for the cache of prompts, without token ids: words tell prompts apart."""
 
     def __init__(self, deployed: Deployed) -> None:
         self._deployed = deployed
@@ -172,9 +163,8 @@ class _Texts:
 
     def lookup(self, text: str, templates: Templates, field: str, subject: str = "") -> Prompt:
         self._templates[templates.key] = templates.sentences
-        return NewPrompt(
-            (templates.key, text), text, tuple(map(ord, " ".join(text.lower().split()))), ()
-        )
+        words = " ".join(text.lower().split())
+        return NewPrompt((templates.key, text), text, tuple(map(ord, words)), ())
 
     def embed(
         self, prompts: Sequence[Prompt], context: RequestContext
@@ -184,26 +174,10 @@ class _Texts:
             for prompt in prompts
         ]
         rows = iter(self._deployed.texts([text for texts in filled for text in texts]))
-        # Sentences that are the same to the model have the same embedding, to the last bit, and
-        # count once.
-        return [
-            mean(list({row.tobytes(): row for row in (next(rows) for _ in texts)}.values()))
-            for texts in filled
-        ]
-
-
-def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = client.Backoff) -> None:
-    parser = client.argument_parser(__doc__)
-    add_arguments(parser)
-    parser.add_argument(
-        "--short-side",
-        type=int,
-        default=client.SHORT_SIDE,
-        help="large pictures are resized to this many pixels",
-    )
-    given = parser.parse_args(argv)
-    run(given, lambda: Deployed(given.endpoint, given.api_key, backoff, given.short_side))
-
-
-if __name__ == "__main__":
-    main()
+        found = []
+        for texts in filled:
+            # Sentences that are the same to the model have the same embedding, to the last bit, and
+            # count once.
+            different = {row.tobytes(): row for row in islice(rows, len(texts))}
+            found.append(mean(list(different.values())))
+        return found
