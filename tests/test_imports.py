@@ -26,7 +26,7 @@ ALONE = {
     "PIL": {
         "images/squares",
         "images/pixels",
-        "images/colours",
+        "images/colours/conversion",
         "images/on_white",
         "images/cut_off",
     },

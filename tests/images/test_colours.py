@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from classifier.api.handler import Handler
 from classifier.contract.bundle import ImageSettings
-from classifier.images.colours import MAX_PROFILE, find_conversion
+from classifier.images.colours.conversion import MAX_PROFILE, find_conversion
 from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
 from dev import icc

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image, ImageChops
 
-from classifier.images.colours import Conversion
+from classifier.images.colours.conversion import Conversion
 from classifier.images.formats import ImageFile, PixelBox
 
 # An image with more pixels is first reduced by a whole factor that leaves at least twice the

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from classifier.images.colours import Conversion, find_conversion
+from classifier.images.colours.conversion import Conversion, find_conversion
 from classifier.images.cut_off import load
 from classifier.images.formats import ImageFile
 from classifier.images.formats.image_file import DamagedError

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from classifier.images.colours.profiles import coded_profile
 from classifier.images.formats.image_file import MAX_ITEMS, DamagedError, PixelBox, too_many
-from classifier.images.profiles import coded_profile
 
 # Transfer functions of video, which Chromium shows as sRGB's here, unlike in a PNG.
 _VIDEO_CURVES = (1, 6, 14, 15)

@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from classifier.images.colours.png_chunks import COLOUR_CHUNKS, png_profiles
 from classifier.images.formats.image_file import MAX_METADATA, DamagedError, ImageFile, check_parts
-from classifier.images.formats.png_colours import COLOUR_CHUNKS, png_profiles
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _EXIF_KEYS = (b"eXIf", b"Raw profile type exif")

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Mapping
 
-from classifier.images.profiles import coded_profile, gamma_profile
+from classifier.images.colours.profiles import coded_profile, gamma_profile
 
 # The gamma that is taken for sRGB's curve, which has no exact one.
 _SRGB_GAMMA = 2.2

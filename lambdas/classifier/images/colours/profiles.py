@@ -4,7 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from classifier.images.icc import Chromaticities, Vector, curve_profile, formula, table_profile
+from classifier.images.colours.icc import (
+    Chromaticities,
+    Vector,
+    curve_profile,
+    formula,
+    table_profile,
+)
 
 # The light of white in cd/m²: https://www.itu.int/pub/R-REP-BT.2408, table 1.
 WHITE = 203
