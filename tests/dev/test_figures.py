@@ -99,7 +99,10 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
     ),
     (
         "megabytes of packages of make demo",
-        [("README.md", r"(\d+) MB of packages:"), ("Makefile", r"into \$\(VENV\), (\d+) MB")],
+        [
+            ("README.md", r"weights; (\d+) MB of packages"),
+            ("Makefile", r"into \$\(VENV\), (\d+) MB"),
+        ],
     ),
     (
         "megabytes of packages of make model",
