@@ -472,3 +472,15 @@ def test_the_log_has_one_line_per_request_and_never_a_label(
         for record in caplog.records
         for label in [*LABELS, '"cat']
     )
+
+
+def test_null_beside_a_moderations_picture_counts_as_left_out(deployed: Handler) -> None:
+    url = {"url": f"data:image/png;base64,{base64_of(SMALL)}", "detail": None}
+    item = {"type": "image_url", "image_url": url, "text": None}
+    body = {"model": "drawings", "input": [item], "user": None}
+    status, answer, _ = ask(deployed, event(body, resource="/v1/moderations"))
+    assert status == 400 and answer["error"]["param"] == "user"
+    del body["user"]
+    assert ask(deployed, event(body, resource="/v1/moderations"))[0] == 200
+    null = {"model": "demo", "input": "a", "dimensions": None, "user": None}
+    assert ask(deployed, event(null, resource="/v1/embeddings"))[0] == 200

@@ -65,6 +65,11 @@ REQUESTS = {
     "form": SentRequest(
         body=b"a=1&b=2", headers=(("Content-Type", "application/x-www-form-urlencoded"),)
     ),
+    "form with a file": SentRequest(
+        body=b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        b"\xff\r\n--b--",
+        headers=(("Content-Type", "multipart/form-data; boundary=b"),),
+    ),
     "repeated parameter": SentRequest(query="labels=a+cat&labels=a%20dog&top_k=1"),
     "empty parameter": SentRequest(query="labels=&templates"),
     "encoded parameter": SentRequest(

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from classifier.api.body import Body
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.fields import ApiModel
+from classifier.contract.fields import ApiModel, without_null
 from classifier.contract.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.contract.validation import validate
@@ -30,7 +30,7 @@ def _moderated(value: object) -> bytes:
             "has several entries, and OpenAI's form has one result for all; send one picture a"
             " request.",
         )
-    item = value[0] if isinstance(value, list) and len(value) == 1 else value
+    item = without_null(value[0] if isinstance(value, list) and len(value) == 1 else value)
     if isinstance(item, str) or (isinstance(item, dict) and item.get("type") == "text"):
         raise PydanticCustomError(
             "custom", f"is text; only pictures are judged here: send {_ONE_PICTURE}."
@@ -40,8 +40,9 @@ def _moderated(value: object) -> bytes:
         if isinstance(item, dict) and item.keys() == {"type", "image_url"}
         else None
     )
+    url = without_null(url)
     url = url["url"] if isinstance(url, dict) and url.keys() == {"url"} else None
-    if not isinstance(url, str) or item["type"] != "image_url":  # type: ignore[index]
+    if not isinstance(url, str) or item["type"] != "image_url":
         raise PydanticCustomError("custom", f"must be one picture: {_ONE_PICTURE}.")
     if not PICTURE.match(url):
         raise PydanticCustomError(

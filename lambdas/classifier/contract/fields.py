@@ -34,16 +34,17 @@ LOST_CHARACTER = "\ufffd"
 _ENCODED = re.compile(r"%0[9ad]|%2[0-9a-f]|%3[a-f]|%[c-f][0-9a-f]%[89ab][0-9a-f]", re.IGNORECASE)
 
 
+def without_null(value: Any) -> Any:
+    """Serialisers of typed languages write null for a field that was left out."""
+    if not isinstance(value, dict):
+        return value
+    return {name: item for name, item in value.items() if item is not None}
+
+
 class ApiModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_null(cls, value: object) -> object:
-        """Serialisers of typed languages write null for a field that was left out."""
-        if not isinstance(value, dict):
-            return value
-        return {name: item for name, item in value.items() if item is not None}
+    _without_null = model_validator(mode="before")(without_null)
 
 
 def max_entries(maximum: int) -> BeforeValidator:
