@@ -10,13 +10,14 @@ from classifier.start import Start, begin_from_environment
 # The image encoder loads on one core while the rest is imported on another.
 start = begin_from_environment()
 
-from classifier.api.handler import Handler  # noqa: E402
+from classifier.api.handler import Handler, Store  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
 from classifier.contract.classifier_folder import read_classifiers  # noqa: E402
 from classifier.contract.decision import without_threshold  # noqa: E402
 from classifier.contract.schema import ClassifyRequest  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402
 from classifier.storage.bucket import Bucket  # noqa: E402
+from classifier.storage.request_images import RequestImages  # noqa: E402
 
 
 def build(
@@ -26,7 +27,7 @@ def build(
     verify_hashes: bool = False,
     classifiers: Path | None = None,
     names: Sequence[str] | None = None,
-    bucket: Bucket | None = None,
+    bucket: Store | None = None,
 ) -> Handler:
     """Checks the bundle that is loading and the classifiers of a folder, all or those of these
     names, and waits for both. Raises BundleError and ClassifierError.
@@ -60,7 +61,7 @@ if start:
         start,
         cors_origin=os.environ.get("CORS_ORIGIN", "*"),
         bucket=(
-            Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"])
+            RequestImages(Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"]))
             if "BULK_BUCKET" in os.environ
             else None
         ),

@@ -9,6 +9,7 @@ import pytest
 from classifier.api.handler import Handler
 from classifier.model.encoders import Encoders
 from classifier.storage.bucket import Bucket
+from classifier.storage.request_images import RequestImages
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ask, base64_of, event
 from tests.support.runs import BUCKET, aws
@@ -27,7 +28,7 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture
 def stored(s3: Any, encoders: Encoders) -> Handler:
-    return Handler(encoders, bucket=Bucket(BUCKET, "images/"))
+    return Handler(encoders, bucket=RequestImages(Bucket(BUCKET, "images/")))
 
 
 def stored_image(key: object) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def test_a_role_that_may_list_below_its_prefix_alone_still_tells_missing_from_fo
     for operation in ("HeadObject", "GetObject"):
         bucket.s3.meta.events.register(f"after-call.s3.{operation}", forbid)
     s3.put_object(Bucket=BUCKET, Key="images/forbidden.jpg", Body=DOG)
-    handler = Handler(encoders, bucket=bucket)
+    handler = Handler(encoders, bucket=RequestImages(bucket))
     assert ask(handler, stored_image("images/dog.jpg"))[0] == 200
     assert ask(handler, stored_image("images/none.jpg"))[0] == 404
     status, body, _ = ask(handler, stored_image("images/forbidden.jpg"))

@@ -332,7 +332,7 @@ def test_a_run_under_a_name_that_has_results_is_refused_and_the_same_run_is_not(
         "run": "twice",
         "started": "2026-11-25T10:00:00Z",
     }
-    from classifier.bulk import RunRefused
+    from classifier.storage.runs import RunRefused
     from tests.support.requests import Context
 
     assert handler(event, Context()) == handler(event, Context())

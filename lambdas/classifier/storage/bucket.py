@@ -5,17 +5,14 @@ boto3 is part of AWS's base images for Python
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.image_fields import StoredImage
-from classifier.contract.limits import MAX_OBJECT_BYTES, MAX_READ_BYTES
-from classifier.contract.query import Query
+from classifier.contract.limits import MAX_OBJECT_BYTES
 from classifier.storage.items import Item, Replaced, skip_reason
 
 # Tags that S3 refuses: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
@@ -23,7 +20,6 @@ MAX_TAGS = 10
 MAX_TAG_VALUE = 256
 NOT_IN_A_TAG = re.compile(r"[^\w +\-=.:/@]")
 OUR_TAGS = ("clip-decision", "clip-label", "clip-probability")
-READERS = 8
 
 
 def client(service: str) -> Any:
@@ -62,7 +58,7 @@ class Bucket:
             body = answer["Body"]
             if answer["ContentLength"] > MAX_OBJECT_BYTES:
                 body.close()
-                raise _too_large(item.key, answer["ContentLength"])
+                raise too_large(item.key, answer["ContentLength"])
             return _found(item, answer), body.read()
 
     def get(self, key: str) -> bytes | None:
@@ -108,50 +104,6 @@ class Bucket:
                 **target,
                 Tagging={"TagSet": [{"Key": name, "Value": text} for name, text in after.items()]},
             )
-
-    def fetch(self, query: Query) -> Query:
-        """The query with the files that it names; of several images each keeps its own error.
-        Raises ApiError.
-        """
-        stored = {i: file for i, file in enumerate(query.images) if isinstance(file, StoredImage)}
-        if not stored:
-            return query
-        fields = [query.key_path(i) for i in stored]
-        with ThreadPoolExecutor(READERS) as readers:
-            found = list(readers.map(self._stat_or_error, stored.values(), fields))
-            total = sum(item.size or 0 for item in found if isinstance(item, Item))
-            if total > MAX_READ_BYTES:
-                message = (
-                    f"The images in S3 have {total:,} bytes together; at most {MAX_READ_BYTES:,}"
-                    " are allowed. Send fewer."
-                )
-                raise ApiError(413, "too_large", message, "images")
-            read = dict(zip(stored, readers.map(self._read_or_error, found, fields), strict=True))
-        files = [read.get(i, file) for i, file in enumerate(query.images)]
-        if not query.several and isinstance(files[0], ApiError):
-            raise files[0]
-        return replace(query, images=files)
-
-    def _stat_or_error(self, stored: StoredImage, field: str) -> Item | ApiError:
-        try:
-            item = self.stat(Item(stored.key))
-            if (item.size or 0) > MAX_OBJECT_BYTES:
-                raise _too_large(stored.key, item.size or 0)
-            return item
-        except ApiError as err:
-            return err.at(field)
-
-    def _read_or_error(self, item: Item | ApiError, field: str) -> bytes | ApiError:
-        if isinstance(item, ApiError):
-            return item
-        try:
-            # What has replaced it since could be larger than what was counted.
-            return self.read(replace(item, exact=True))[1]
-        except Replaced:
-            message = f"{quoted(item.key)} was replaced while it was read; send it again."
-            return ApiError(503, "out_of_time", message, field)
-        except ApiError as err:
-            return err.at(field)
 
     def _is_missing(self, key: str, err: Any) -> bool:
         """S3 says 403 for a missing object to who may list under a prefix alone: such a listing
@@ -215,31 +167,9 @@ def _found(item: Item, answer: dict[str, Any]) -> Item:
     )
 
 
-def _too_large(key: str, size: int) -> ApiError:
+def too_large(key: str, size: int) -> ApiError:
     return ApiError(
         413,
         "too_large",
         f"{quoted(key)} has {size:,} bytes; at most {MAX_OBJECT_BYTES:,} are allowed.",
     )
-
-
-def tags_of(answer: dict[str, Any]) -> dict[str, str]:
-    """The best label and its probability, where there is one; and of a decision the action, or
-    without actions the best name that counts, or `none`.
-    """
-    result: dict[str, float] = answer.get("result") or {}
-    tags = {}
-    if "decision" in answer:
-        counted = answer["decision"]["labels"]
-        tags["clip-decision"] = answer["decision"]["action"] or (
-            counted[0]["name"] if counted else "none"
-        )
-    if result:
-        label = max(result, key=result.__getitem__)
-        tags |= {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
-    return tags
-
-
-def deduplicated(items: Sequence[Item]) -> list[Item]:
-    """Without those that name the same version of the same object."""
-    return list({item.identity: item for item in items}.values())

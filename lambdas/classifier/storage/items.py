@@ -1,5 +1,6 @@
 """The objects of a store, and which of them are images by their names and sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -90,3 +91,8 @@ def skip_reason(item: Item, within: str = "") -> str | None:
     if suffix and not is_taken(suffix) and item.size != 0:
         return f"suffix {suffix}"
     return wrong_size(item)
+
+
+def deduplicated(items: Sequence[Item]) -> list[Item]:
+    """Without those that name the same version of the same object."""
+    return list({item.identity: item for item in items}.values())

@@ -35,3 +35,20 @@ def dumps(line: JsonObject) -> str:
     pair, which UTF-8 can't.
     """
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
+
+
+def tags_of(answer: JsonObject) -> dict[str, str]:
+    """The best label and its probability, where there is one; and of a decision the action, or
+    without actions the best name that counts, or `none`.
+    """
+    result: dict[str, float] = answer.get("result") or {}
+    tags = {}
+    if "decision" in answer:
+        counted = answer["decision"]["labels"]
+        tags["clip-decision"] = answer["decision"]["action"] or (
+            counted[0]["name"] if counted else "none"
+        )
+    if result:
+        label = max(result, key=result.__getitem__)
+        tags |= {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
+    return tags

@@ -15,9 +15,9 @@ from classifier.contract.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.engine import Engine
 from classifier.storage.batches import Batch, Outcome, batch_name
-from classifier.storage.bucket import Bucket, client, deduplicated, tags_of
-from classifier.storage.items import Item, Replaced
-from classifier.storage.lines import dumps
+from classifier.storage.bucket import Bucket, client
+from classifier.storage.items import Item, Replaced, deduplicated
+from classifier.storage.lines import dumps, tags_of
 
 DETAIL_TYPE = "Image Classified"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: 256 KB an entry, and
