@@ -1,7 +1,6 @@
 """A request whose question stands in texts: those of the URL, or of a form."""
 
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -93,6 +92,9 @@ def _check_plus(name: str, texts: Sequence[str]) -> None:
 
 def _joins_letters(characters: tuple[str, str, str]) -> bool:
     """Whether the middle one is a + between two letters. Marks are letters of the Indic scripts."""
+    # A table of a megabyte, for the few texts that hold a plus.
+    import unicodedata
+
     before, middle, after = characters
     return (
         middle == "+"
