@@ -82,22 +82,16 @@ def tool(run: Run, *arguments: str, **variables: str) -> subprocess.CompletedPro
 
 
 def test_an_empty_account_is_told_to_bootstrap_and_then_passes(run: Run) -> None:
-    checks = ("check", "aws", "credentials", "region", "bootstrap", "logging-role")
+    machine = run(sys.executable, "-m", "tools.deploy.machine", "aws", "credentials", "region")
+    assert (machine.returncode, machine.stderr) == (0, "")
+    checks = ("check", "region", "bootstrap", "logging-role")
     before = tool(run, *checks)
     assert before.returncode == 1
     assert before.stderr.count("make bootstrap") == 2, before.stderr
     run("aws", "ssm", "put-parameter", "--name", BOOTSTRAP, "--type", "String", "--value", "30")
     role = run(
-        *(
-            "aws",
-            "iam",
-            "create-role",
-            "--role-name",
-            "logs",
-            "--assume-role-policy-document",
-            "{}",
-        ),
-        *("--query", "Role.Arn", "--output", "text"),
+        *("aws", "iam", "create-role", "--role-name", "logs"),
+        *("--assume-role-policy-document", "{}", "--query", "Role.Arn", "--output", "text"),
     ).stdout.strip()
     patch = f"op=replace,path=/cloudwatchRoleArn,value={role}"
     assert run("aws", "apigateway", "update-account", "--patch-operations", patch).returncode == 0
