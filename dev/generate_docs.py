@@ -25,8 +25,7 @@ from classifier.api.models import ModelInfo, Models
 from classifier.api.moderations import Moderation, ModerationRequest
 from classifier.api.openai import OpenAIError
 from classifier.contract.answers import Classifiers, ErrorBody, Health, Result, Results, Score
-from classifier.contract.classifier_file import ClassifierFile, Head
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.classifiers.file import ClassifierFile, Head
 from classifier.contract.limits import (
     MAX_ANSWER_BYTES,
     MAX_CHARACTERS,
@@ -37,10 +36,11 @@ from classifier.contract.limits import (
     MAX_TOTAL_CHARACTERS,
     MAX_TOTAL_LINES,
 )
-from classifier.contract.media_types import BINARY_TYPES, IMAGE_TYPES
-from classifier.contract.schema import ABSENT, ClassifyRequest
+from classifier.contract.request.label_spec import LabelSpec
+from classifier.contract.request.media_types import BINARY_TYPES, IMAGE_TYPES
+from classifier.contract.request.schema import ABSENT, ClassifyRequest
+from classifier.contract.request.url_parameters import QUERY_LISTS, QUERY_PARAMETERS
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.url_parameters import QUERY_LISTS, QUERY_PARAMETERS
 from classifier.images.opened_image import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from tools.local.gateway import Context
 from tools.local.serve import load, running

@@ -31,9 +31,9 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct, IConstruct
 
 from classifier.contract.bucket_layout import EVENT_SOURCE, MANIFESTS, MAP_RUNS, RESULTS
-from classifier.contract.classifier_folder import FOLDER
+from classifier.contract.classifiers.folder import FOLDER
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import parse_options
+from classifier.contract.request.parsing import parse_options
 from stacks.bundle import Bundle
 from stacks.function import ARCHITECTURES, image, log_group
 from stacks.settings import OWN_PREFIXES, Settings, SettingsError

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from classifier.contract.bundle import FILES, MANIFEST, BundleError, BundleManifest, read_manifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile
-from classifier.contract.classifier_folder import (
+from classifier.contract.classifiers.file import ClassifierError, ClassifierFile
+from classifier.contract.classifiers.folder import (
     FOLDER,
     available,
     fitted_elsewhere,

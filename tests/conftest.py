@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.folder import read_classifiers
 from classifier.model.encoders import Encoders
 from tests.support.requests import DEMO, ROOT
 

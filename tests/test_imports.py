@@ -125,7 +125,7 @@ def test_deploying_checks_prompts_with_what_its_requirements_name(tmp_path: Path
     check = f"""
 import stacks.bundle
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.folder import read_classifiers
 from classifier.engine.check import check_prompts
 folder = Path("models/demo")
 manifest = read_manifest(folder, verify_hashes=False)

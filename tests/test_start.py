@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.contract.classifier_fit import fitted_on
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.classifiers.fit import fitted_on
+from classifier.contract.request.label_spec import LabelSpec
 from classifier.main import build
 from classifier.model.encoders import Encoders
 from classifier.start import begin_from_environment
@@ -81,7 +81,7 @@ def test_a_session_is_loading_before_the_rest_is_imported() -> None:
         "import sys; from classifier.start import begin_from_environment; start ="
         " begin_from_environment()\nassert start.sessions.image.started and"
         " start.sessions.text.started\nassert not {'pydantic', 'PIL', 'classifier.api.handler',"
-        " 'classifier.model.encoders', 'classifier.contract.schema'} & set(sys.modules)"
+        " 'classifier.model.encoders', 'classifier.contract.request.schema'} & set(sys.modules)"
     )
     environment = {
         "PATH": os.environ["PATH"],

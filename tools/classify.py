@@ -17,11 +17,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from classifier.contract.bundle import BundleError
-from classifier.contract.classifier_file import ClassifierError
-from classifier.contract.classifier_folder import FOLDER, read_classifiers
+from classifier.contract.classifiers.file import ClassifierError
+from classifier.contract.classifiers.folder import FOLDER, read_classifiers
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import parse_options
-from classifier.contract.query import Query
+from classifier.contract.request.parsing import parse_options
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine

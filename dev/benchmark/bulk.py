@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from classifier.contract.parsing import parse_options
+from classifier.contract.request.parsing import parse_options
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import IMAGES_A_RUN, Batch

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.fields import SLOT
+from classifier.contract.request.fields import SLOT
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.tokenized import Templates

@@ -12,8 +12,8 @@ from classifier.start import Start, begin_from_environment
 start = begin_from_environment()
 
 from classifier.contract.bundle import read_manifest  # noqa: E402
-from classifier.contract.classifier_file import ClassifierFile  # noqa: E402
-from classifier.contract.classifier_folder import read_classifiers  # noqa: E402
+from classifier.contract.classifiers.file import ClassifierFile  # noqa: E402
+from classifier.contract.classifiers.folder import read_classifiers  # noqa: E402
 from classifier.contract.strict_json import JsonObject  # noqa: E402
 from classifier.engine.engine import Engine  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402

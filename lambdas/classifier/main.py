@@ -12,9 +12,9 @@ start = begin_from_environment()
 
 from classifier.api.handler import Handler, Store  # noqa: E402
 from classifier.contract.bundle import read_manifest  # noqa: E402
-from classifier.contract.classifier_folder import read_classifiers  # noqa: E402
-from classifier.contract.decision import without_threshold  # noqa: E402
-from classifier.contract.schema import ClassifyRequest  # noqa: E402
+from classifier.contract.classifiers.decision import without_threshold  # noqa: E402
+from classifier.contract.classifiers.folder import read_classifiers  # noqa: E402
+from classifier.contract.request.schema import ClassifyRequest  # noqa: E402
 from classifier.model.encoders import Encoders  # noqa: E402
 from classifier.storage.bucket import Bucket  # noqa: E402
 from classifier.storage.request_images import RequestImages  # noqa: E402

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from classifier.api.handler import Handler
-from classifier.contract.media_types import IMAGE_TYPES
+from classifier.contract.request.media_types import IMAGE_TYPES
 from classifier.model.encoders import Encoders
 from tests.support.golden import golden_demo
 from tests.support.pictures import encoded, picture

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.classifiers.file import parse_classifier
 from classifier.model.encoders import Encoders
 from tests.support.browser import opened
 from tests.support.requests import ROOT

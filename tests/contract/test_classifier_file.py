@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import BundleManifest, read_manifest
-from classifier.contract.classifier_file import ClassifierError, Head, parse_classifier
-from classifier.contract.classifier_fit import fitted_on, question_sha256
-from classifier.contract.classifier_folder import read_classifier, read_classifiers
+from classifier.contract.classifiers.file import ClassifierError, Head, parse_classifier
+from classifier.contract.classifiers.fit import fitted_on, question_sha256
+from classifier.contract.classifiers.folder import read_classifier, read_classifiers
 
 ROOT = Path(__file__).parent.parent.parent
 MANIFEST = read_manifest(ROOT / "models" / "demo", verify_hashes=False)

@@ -1,7 +1,7 @@
 import pytest
 
-from classifier.contract.classifier_file import parse_classifier
-from classifier.contract.decision import decide, without_threshold
+from classifier.contract.classifiers.decision import decide, without_threshold
+from classifier.contract.classifiers.file import parse_classifier
 
 ACTIONS = ["review", "block"]
 PROBABILITIES = {"neutral": 0.1, "sport": 0.2, "explicit": 0.3, "violence": 0.4}

@@ -6,10 +6,10 @@ from urllib.parse import quote
 import pytest
 
 from classifier.api.hugging_face import HUGGING_FACE
-from classifier.contract.classifier_file import parse_classifier
-from classifier.contract.parsing import parse_json
+from classifier.contract.classifiers.file import parse_classifier
+from classifier.contract.request.parsing import parse_json
+from classifier.contract.request.url_parameters import parse_query
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.url_parameters import parse_query
 from tests.support.requests import outcome
 
 OWN = {"image_data": "AAAA", "labels": ["a dog", "a cat"]}

@@ -13,9 +13,9 @@ from classifier.api.body import read_json
 from classifier.api.dialects import dialect_of_body
 from classifier.contract.base64 import from_base64
 from classifier.contract.errors import ApiError
-from classifier.contract.query import Query, Question
-from classifier.contract.schema import ClassifyRequest
-from classifier.contract.url_parameters import parse_query
+from classifier.contract.request.query import Query, Question
+from classifier.contract.request.schema import ClassifyRequest
+from classifier.contract.request.url_parameters import parse_query
 
 IMAGE = bytes(range(256)) + b"\xfb\xff"
 JSON_LEAVES = (

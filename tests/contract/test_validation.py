@@ -11,11 +11,11 @@ from classifier.api.hugging_face import (
     HuggingFaceParameters,
     HuggingFaceRequest,
 )
-from classifier.contract.classifier_file import ClassifierFile, FittedOn, Head, parse_classifier
-from classifier.contract.parsing import parse_json, parse_options
-from classifier.contract.schema import ClassifyRequest
+from classifier.contract.classifiers.file import ClassifierFile, FittedOn, Head, parse_classifier
+from classifier.contract.request.parsing import parse_json, parse_options
+from classifier.contract.request.schema import ClassifyRequest
+from classifier.contract.request.url_parameters import parse_query
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.url_parameters import parse_query
 from tests.support.requests import outcome
 
 LABELS: JsonObject = {"labels": ["a dog", "a cat"]}

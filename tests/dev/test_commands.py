@@ -16,7 +16,7 @@ import pytest
 from botocore import xform_name
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_folder import read_classifier
+from classifier.contract.classifiers.folder import read_classifier
 from classifier.model.encoders import Encoders
 from tests.support.requests import ROOT
 from tools.local.serve import running

@@ -11,9 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_file import ClassifierFile, parse_classifier
+from classifier.contract.classifiers.file import ClassifierFile, parse_classifier
 from classifier.contract.errors import ApiError
-from classifier.contract.media_types import IMAGE_TYPES
+from classifier.contract.request.media_types import IMAGE_TYPES
 from dev import generate_docs
 from tests.support.requests import ROOT, ask, event
 from tools.local.serve import running

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import SLOT
+from classifier.contract.request.fields import SLOT
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.tokenized import Templates

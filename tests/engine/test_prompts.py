@@ -7,7 +7,7 @@ import pytest
 from classifier.api.handler import Handler
 from classifier.contract.errors import ApiError
 from classifier.contract.limits import MAX_ANSWER_BYTES
-from classifier.contract.parsing import parse_json
+from classifier.contract.request.parsing import parse_json
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.prompts import PromptSet, make_prompt_set

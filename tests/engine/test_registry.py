@@ -10,9 +10,9 @@ import pytest
 
 from classifier.api.handler import Handler
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_file import ClassifierError, parse_classifier
-from classifier.contract.classifier_fit import fitted_on
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.file import ClassifierError, parse_classifier
+from classifier.contract.classifiers.fit import fitted_on
+from classifier.contract.classifiers.folder import read_classifiers
 from classifier.main import build
 from classifier.model.encoders import Encoders
 from classifier.model.scoring import probabilities, similarities

@@ -6,7 +6,7 @@ import pytest
 import huggingface
 import moderation
 from classifier.api.handler import Handler
-from classifier.contract.classifier_folder import read_classifier
+from classifier.contract.classifiers.folder import read_classifier
 from classifier.model.encoders import Encoders
 from tests.support.programs import RecordingHandler, exit_status, run_python
 from tests.support.requests import ROOT

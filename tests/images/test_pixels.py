@@ -10,7 +10,7 @@ from PIL import Image
 
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import Fit
+from classifier.contract.request.fields import Fit
 from classifier.images.decoder import Squares
 from classifier.images.opened_image import open_image
 from classifier.images.squares import grid

@@ -16,9 +16,9 @@ with atheris.instrument_imports(include=["classifier"]):
     from classifier.api.dialects import dialect_of_body
     from classifier.api.events import Request, kind_of
     from classifier.contract.errors import ApiError
-    from classifier.contract.media_types import BINARY_TYPES
-    from classifier.contract.schema import ClassifyRequest
-    from classifier.contract.url_parameters import QUERY_PARAMETERS
+    from classifier.contract.request.media_types import BINARY_TYPES
+    from classifier.contract.request.schema import ClassifyRequest
+    from classifier.contract.request.url_parameters import QUERY_PARAMETERS
     from classifier.images.formats import inspect, name_format
     from classifier.images.formats.image_file import MAX_SIDE
 

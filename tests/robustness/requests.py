@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from classifier.contract.media_types import BINARY_TYPES
-from classifier.contract.schema import ClassifyRequest
-from classifier.contract.url_parameters import QUERY_PARAMETERS
+from classifier.contract.request.media_types import BINARY_TYPES
+from classifier.contract.request.schema import ClassifyRequest
+from classifier.contract.request.url_parameters import QUERY_PARAMETERS
 from tests.support.events import HTTP_EVENTS, IMAGE, LABELS
 
 Event = Any

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from classifier.contract.bundle import FILES, FORMAT, MANIFEST, read_manifest
-from classifier.contract.classifier_fit import fitted_on
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.classifiers.fit import fitted_on
+from classifier.contract.request.label_spec import LabelSpec
 from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.settings import Settings, SettingsError

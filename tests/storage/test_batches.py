@@ -2,7 +2,7 @@
 
 import threading
 
-from classifier.contract.parsing import parse_options
+from classifier.contract.request.parsing import parse_options
 from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import MAX_HELD_BYTES, Batch, batch_name

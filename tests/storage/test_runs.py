@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from classifier.bulk import BulkHandler
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.folder import read_classifiers
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import Batch
 from classifier.storage.bucket import Bucket
@@ -398,7 +398,7 @@ def test_the_definition_leaves_an_express_child_time_for_every_attempt(s3: Any) 
 
 
 def test_out_of_time_is_a_line_for_each_picture_that_is_left(s3: Any, encoders: Encoders) -> None:
-    from classifier.contract.parsing import parse_options
+    from classifier.contract.request.parsing import parse_options
     from classifier.engine.engine import Engine
     from classifier.storage.items import Item
 

@@ -12,7 +12,7 @@ import botocore.handlers
 import pytest
 
 from classifier.bulk import BulkHandler
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.folder import read_classifiers
 from classifier.model.encoders import Encoders
 from classifier.storage.bucket import Bucket
 from classifier.storage.uploads import Uploads

@@ -8,7 +8,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from classifier.contract.media_types import IMAGE_TYPES
+from classifier.contract.request.media_types import IMAGE_TYPES
 from tests.support.pictures import encoded, picture
 
 DIMENSION = json.loads(

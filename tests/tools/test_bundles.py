@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_file import ClassifierError
-from classifier.contract.classifier_folder import fitted_elsewhere, read_classifiers
+from classifier.contract.classifiers.file import ClassifierError
+from classifier.contract.classifiers.folder import fitted_elsewhere, read_classifiers
 from tests.support.requests import DEMO, ROOT, Context
 from tools.bundles import ONLY_DRAWINGS, announced
 from tools.local.serve import load

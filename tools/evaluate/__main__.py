@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from classifier.contract.bundle import BundleError
-from classifier.contract.classifier_file import ClassifierError
-from classifier.contract.decision import without_threshold
+from classifier.contract.classifiers.decision import without_threshold
+from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.strict_json import JsonObject
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.evaluate.classifier_file import (

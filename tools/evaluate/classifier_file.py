@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile, parse_classifier
-from classifier.contract.classifier_fit import check_fit, fitted_on, question_sha256
-from classifier.contract.classifier_folder import read_classifier, read_classifiers
+from classifier.contract.classifiers.file import ClassifierError, ClassifierFile, parse_classifier
+from classifier.contract.classifiers.fit import check_fit, fitted_on, question_sha256
+from classifier.contract.classifiers.folder import read_classifier, read_classifiers
 from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from tools.classify import CLASSIFIERS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile
+from classifier.contract.classifiers.file import ClassifierError, ClassifierFile
 from classifier.engine.registry import Registry
 from classifier.model.scoring import Floats
 from tools.evaluate.classifier_file import Candidate, usable

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.fields import Fit
+from classifier.contract.request.fields import Fit
 from classifier.storage.items import Item
 from tools.classify import lines_of
 from tools.evaluate.copies import SIDE, Pixels, small_versions

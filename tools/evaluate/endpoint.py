@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierFile
-from classifier.contract.fields import SLOT, Fit
+from classifier.contract.classifiers.file import ClassifierFile
+from classifier.contract.request.fields import SLOT, Fit
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry

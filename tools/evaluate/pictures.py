@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.errors import quoted
-from classifier.contract.unknown import unknown_name
+from classifier.contract.request.unknown import unknown_name
 from tools.folders import EXCLUDED, Folder, count, no_picture, summary
 
 # The folder, or the label in a CSV file, of pictures that show none of the names.

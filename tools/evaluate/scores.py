@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierFile
-from classifier.contract.fields import Fit
+from classifier.contract.classifiers.file import ClassifierFile
+from classifier.contract.request.fields import Fit
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from classifier.contract.media_types import BINARY_TYPES
+from classifier.contract.request.media_types import BINARY_TYPES
 from classifier.contract.routes import GUARDED, ROUTES, path_of
 from stacks.gateway_responses import GATEWAY_RESPONSES
 

@@ -19,8 +19,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from classifier.contract.bundle import BundleError, read_manifest
-from classifier.contract.classifier_file import ClassifierError
-from classifier.contract.classifier_folder import FOLDER, available, fitted_elsewhere
+from classifier.contract.classifiers.file import ClassifierError
+from classifier.contract.classifiers.folder import FOLDER, available, fitted_elsewhere
 from classifier.main import build
 from classifier.start import begin
 from tools.bundles import ONLY_DRAWINGS, choose

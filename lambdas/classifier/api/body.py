@@ -8,8 +8,13 @@ from typing import TypeAlias
 from classifier.api.events import Request
 from classifier.api.form import Form, read_form
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.fields import LOST_CHARACTER
-from classifier.contract.media_types import FORM_TYPE, HEIC_TYPES, IMAGE_TYPES, MULTIPART_TYPE
+from classifier.contract.request.fields import LOST_CHARACTER
+from classifier.contract.request.media_types import (
+    FORM_TYPE,
+    HEIC_TYPES,
+    IMAGE_TYPES,
+    MULTIPART_TYPE,
+)
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from classifier.images.formats import name_format
 

@@ -8,7 +8,7 @@ from classifier.api.hugging_face import HUGGING_FACE
 from classifier.api.openai import OPENAI
 from classifier.api.own import OWN
 from classifier.contract.errors import ApiError
-from classifier.contract.query import Query
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 
 Sent = TypeVar("Sent")

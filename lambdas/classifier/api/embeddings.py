@@ -16,10 +16,10 @@ from classifier.api.body import Body
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.fields import ApiModel, max_entries, reject_replacement_character
 from classifier.contract.limits import MAX_ANSWER_BYTES, MAX_PROMPTS
+from classifier.contract.request.fields import ApiModel, max_entries, reject_replacement_character
+from classifier.contract.request.validation import validate
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.validation import validate
 
 
 def _embedded(value: object) -> list[str | bytes]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from classifier.contract.errors import ApiError, quoted, shortened
 from classifier.contract.limits import MAX_IMAGES, MAX_LABELS
-from classifier.contract.unknown import unknown
-from classifier.contract.url_parameters import QUERY_PARAMETERS
+from classifier.contract.request.unknown import unknown
+from classifier.contract.request.url_parameters import QUERY_PARAMETERS
 
 ONE_FILE = ("image", "image_data", "file")
 SEVERAL_FILES = "images"

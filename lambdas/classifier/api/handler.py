@@ -20,10 +20,10 @@ from classifier.api.responses import (
     page,
     preflight,
 )
-from classifier.contract.classifier_file import ClassifierFile
+from classifier.contract.classifiers.file import ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.image_fields import StoredImage
-from classifier.contract.query import Query
+from classifier.contract.request.image_fields import StoredImage
+from classifier.contract.request.query import Query
 from classifier.contract.routes import PREFLIGHTS, ROUTES, methods, path_of
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext

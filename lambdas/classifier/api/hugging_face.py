@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from classifier.api.body import Body
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import ApiModel, Label, Labels, Template
-from classifier.contract.image_fields import BASE64_SCHEMA, decode
-from classifier.contract.query import Query, Question
+from classifier.contract.request.fields import ApiModel, Label, Labels, Template
+from classifier.contract.request.image_fields import BASE64_SCHEMA, decode
+from classifier.contract.request.query import Query, Question
+from classifier.contract.request.validation import check_joined_labels, validate
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.validation import check_joined_labels, validate
 
 # How this dialect calls our fields.
 FIELDS = {

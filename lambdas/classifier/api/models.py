@@ -7,9 +7,9 @@ from typing import Literal
 
 from classifier.api.openai import OpenAI
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import ApiModel
+from classifier.contract.request.fields import ApiModel
+from classifier.contract.request.unknown import unknown_name
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.unknown import unknown_name
 from classifier.engine.registry import Registry
 
 

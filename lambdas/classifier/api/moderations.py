@@ -13,10 +13,10 @@ from pydantic_core import PydanticCustomError
 from classifier.api.body import Body
 from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.fields import ApiModel, without_null
-from classifier.contract.query import Query
+from classifier.contract.request.fields import ApiModel, without_null
+from classifier.contract.request.query import Query
+from classifier.contract.request.validation import validate
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.validation import validate
 from classifier.engine.registry import Registry
 
 _ONE_PICTURE = '[{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,…"}}]'

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from classifier.api.body import HINT, Body
 from classifier.contract.base64 import NOT_BASE64, from_base64
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import ApiModel
+from classifier.contract.request.fields import ApiModel
 from classifier.contract.strict_json import JsonObject
 
 PICTURE = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from classifier.api.body import Body
 from classifier.api.form import Form
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import parse_json
-from classifier.contract.query import Query
+from classifier.contract.request.parsing import parse_json
+from classifier.contract.request.query import Query
+from classifier.contract.request.url_parameters import parse_form, parse_query
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.url_parameters import parse_form, parse_query
 
 
 class Own:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from classifier.contract.fields import ApiModel, Threshold
+from classifier.contract.request.fields import ApiModel, Threshold
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

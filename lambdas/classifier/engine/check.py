@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile
+from classifier.contract.classifiers.file import ClassifierError, ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.query import Query, Question
+from classifier.contract.request.query import Query, Question
 from classifier.engine.context import RequestContext
 from classifier.engine.prompts import PromptSet, make_prompt_set
 from classifier.engine.tokenized import Prompts, PromptTokenizer

@@ -8,10 +8,10 @@ from functools import cache, partial
 
 import numpy as np
 
-from classifier.contract.classifier_file import ClassifierFile
+from classifier.contract.classifiers.file import ClassifierFile
 from classifier.contract.errors import ApiError
 from classifier.contract.limits import MAX_IMAGES
-from classifier.contract.query import Query
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.images import (

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.errors import ApiError
-from classifier.contract.query import File, Query
+from classifier.contract.request.query import File, Query
 from classifier.engine.context import RequestContext
 from classifier.images.decoder import DecodeBudget, DecodedImage
 from classifier.images.opened_image import OpenedImage, check_pixels, open_image

@@ -11,7 +11,7 @@ from classifier.contract.limits import (
     MAX_TOTAL_CHARACTERS,
     MAX_TOTAL_LINES,
 )
-from classifier.contract.query import Query
+from classifier.contract.request.query import Query
 
 # The longest float64 in JSON, and what separates two of them.
 _NUMBER_BYTES = 26

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.fields import NEGATIVE, SLOT
-from classifier.contract.query import Query, Question
+from classifier.contract.request.fields import NEGATIVE, SLOT
+from classifier.contract.request.query import Query, Question
 from classifier.engine.context import RequestContext
 from classifier.engine.limits import check_answer_size, check_count, check_lengths, check_total
 from classifier.engine.tokenized import Prompt, Prompts, Templates

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierFile
-from classifier.contract.decision import without_threshold
+from classifier.contract.classifiers.decision import without_threshold
+from classifier.contract.classifiers.file import ClassifierFile
 from classifier.contract.errors import ApiError
-from classifier.contract.label_spec import LabelSpec
-from classifier.contract.query import Question
+from classifier.contract.request.label_spec import LabelSpec
+from classifier.contract.request.query import Question
+from classifier.contract.request.unknown import unknown_name
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.unknown import unknown_name
 from classifier.engine.check import prompt_set_of
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache

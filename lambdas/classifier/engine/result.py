@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.decision import decide
-from classifier.contract.query import Query
+from classifier.contract.classifiers.decision import decide
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.prompts import PromptSet
 from classifier.engine.registry import LabelWeights

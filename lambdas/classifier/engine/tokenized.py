@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from classifier.contract.bundle import TextSettings
-from classifier.contract.fields import SLOT
+from classifier.contract.request.fields import SLOT
 from classifier.model.tokenizer import Tokenizer
 
 TokenIds = tuple[int, ...]

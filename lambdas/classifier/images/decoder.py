@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from classifier.contract.bundle import ImageSettings
-    from classifier.contract.fields import Fit
+    from classifier.contract.request.fields import Fit
     from classifier.images.formats import ImageFile
 
 # Of the processor. The clock may go twice as far, since the processor may be busy, and a small

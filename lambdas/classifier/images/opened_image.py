@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import Fit
+from classifier.contract.request.fields import Fit
 from classifier.images.decoder import DecodeBudget, DecodedImage, Decoder, default_decoder
 from classifier.images.formats import ImageFile, inspect
 

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from classifier.contract.errors import ApiError
-from classifier.contract.parsing import parse_options
-from classifier.contract.query import Query
+from classifier.contract.request.parsing import parse_options
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine

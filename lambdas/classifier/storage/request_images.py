@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.image_fields import StoredImage
 from classifier.contract.limits import MAX_OBJECT_BYTES, MAX_READ_BYTES
-from classifier.contract.query import Query
+from classifier.contract.request.image_fields import StoredImage
+from classifier.contract.request.query import Query
 from classifier.storage.bucket import Bucket, too_large
 from classifier.storage.items import Item, Replaced
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 from classifier.contract.bucket_layout import MANIFESTS, RESULTS
 from classifier.contract.errors import ApiError, quoted
-from classifier.contract.parsing import parse_options
-from classifier.contract.query import Query
+from classifier.contract.request.parsing import parse_options
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.engine.engine import Engine

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from classifier.contract.bucket_layout import EVENT_SOURCE, RESULTS
-from classifier.contract.parsing import parse_options
-from classifier.contract.query import Query
+from classifier.contract.request.parsing import parse_options
+from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.engine import Engine
 from classifier.storage.batches import Batch, Outcome, batch_name

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_file import ClassifierError, parse_classifier
-from classifier.contract.classifier_fit import fitted_on
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.file import ClassifierError, parse_classifier
+from classifier.contract.classifiers.fit import fitted_on
+from classifier.contract.classifiers.folder import read_classifiers
 from tests.support.requests import DEMO
 from tools.evaluate.classifier_file import from_options, open_classifier, save, usable
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.classifiers.file import parse_classifier
 from classifier.model.encoders import Encoders
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import RecordingHandler, exit_status

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_file import parse_classifier
-from classifier.contract.classifier_fit import fitted_on
+from classifier.contract.classifiers.file import parse_classifier
+from classifier.contract.classifiers.fit import fitted_on
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.requests import DEMO, ROOT
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_fit import question_sha256
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.fit import question_sha256
+from classifier.contract.classifiers.folder import read_classifiers
 from tests.support.labelled import LABELS
 from tests.support.requests import DEMO
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from classifier.api.handler import Handler
-from classifier.contract.classifier_file import ClassifierFile, parse_classifier
-from classifier.contract.classifier_fit import fitted_on, head_rows
+from classifier.contract.classifiers.file import ClassifierFile, parse_classifier
+from classifier.contract.classifiers.fit import fitted_on, head_rows
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry
 from classifier.model.encoders import Encoders

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from classifier.contract.decision import limits_of
+from classifier.contract.classifiers.decision import limits_of
 from classifier.contract.strict_json import JsonObject
 from tools.evaluate.dataset import Answers, Dataset
 from tools.evaluate.judging.goals import ThresholdGoals

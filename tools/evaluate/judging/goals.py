@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from classifier.contract.errors import quoted
-from classifier.contract.unknown import unknown_name
+from classifier.contract.request.unknown import unknown_name
 from tools.evaluate.classifier_file import Candidate
 
 # As texts, and whether such a guarantee is for the mildest action: finding enough is its task, and

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from classifier.contract.bundle import BundleError
-from classifier.contract.classifier_file import ClassifierError, Head
+from classifier.contract.classifiers.file import ClassifierError, Head
 from tools.evaluate.__main__ import add_arguments, chosen, run_with_source, saved, target
 from tools.evaluate.classifier_file import Candidate, save
 from tools.evaluate.dataset import Dataset, gather

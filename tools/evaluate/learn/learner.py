@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.contract.classifier_file import Head
+from classifier.contract.classifiers.file import Head
 from classifier.engine.context import RequestContext
 from tools.classify import unlimited
 from tools.evaluate.classifier_file import Candidate

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifier.contract.classifier_file import parse_classifier
+from classifier.contract.classifiers.file import parse_classifier
 from tools.evaluate.classifier_file import from_options
 from tools.evaluate.dataset import Answers
 from tools.evaluate.judging.choices import Choice

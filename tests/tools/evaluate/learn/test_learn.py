@@ -13,7 +13,7 @@ import pytest
 
 from classifier.api.handler import Handler
 from classifier.contract.bundle import read_manifest
-from classifier.contract.classifier_folder import read_classifiers
+from classifier.contract.classifiers.folder import read_classifiers
 from classifier.model.encoders import Encoders
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import exit_status

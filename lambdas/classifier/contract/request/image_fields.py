@@ -11,13 +11,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from classifier.contract.base64 import NOT_BASE64, from_base64
-from classifier.contract.fields import (
-    ApiModel,
-    max_entries,
-)
 from classifier.contract.limits import (
     MAX_DIMENSION,
     MAX_IMAGES,
+)
+from classifier.contract.request.fields import (
+    ApiModel,
+    max_entries,
 )
 
 

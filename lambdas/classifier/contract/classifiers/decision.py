@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from classifier.contract.errors import ApiError, quoted, shortened
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.request.label_spec import LabelSpec
+from classifier.contract.request.unknown import unknown_name
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.unknown import unknown_name
 
 Thresholds = Mapping[str, float | Mapping[str, float]]
 

@@ -3,15 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from classifier.contract.base64 import NOT_BASE64
-from classifier.contract.decision import check_thresholds
+from classifier.contract.classifiers.decision import check_thresholds
 from classifier.contract.errors import ApiError
-from classifier.contract.image_fields import StoredImage
-from classifier.contract.label_spec import LabelSpec
 from classifier.contract.limits import MAX_SQUARES
-from classifier.contract.query import File, Query, Question
-from classifier.contract.schema import ClassifyRequest
+from classifier.contract.request.image_fields import StoredImage
+from classifier.contract.request.label_spec import LabelSpec
+from classifier.contract.request.query import File, Query, Question
+from classifier.contract.request.schema import ClassifyRequest
+from classifier.contract.request.validation import (
+    check_exactly_one,
+    check_question,
+    refuse,
+    validate,
+)
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.validation import check_exactly_one, check_question, refuse, validate
 
 # How a request names its images. If they come from a store, it has none of these.
 PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile, parse_classifier
-from classifier.contract.classifier_fit import check_fit, head_rows, other_model
+from classifier.contract.classifiers.file import ClassifierError, ClassifierFile, parse_classifier
+from classifier.contract.classifiers.fit import check_fit, head_rows, other_model
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import CLASSIFIER_NAME
+from classifier.contract.request.fields import CLASSIFIER_NAME
 from classifier.contract.strict_json import no_constant, no_duplicates
 
 FOLDER = "classifiers"

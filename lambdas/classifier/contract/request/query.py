@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Literal, Self, TypeAlias
 
 from classifier.contract.errors import ApiError, shortened
-from classifier.contract.fields import SLOT, Fit
-from classifier.contract.image_fields import StoredImage
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.request.fields import SLOT, Fit
+from classifier.contract.request.image_fields import StoredImage
+from classifier.contract.request.label_spec import LabelSpec
 
 # An image file, its place in the bucket, or why it can't be read.
 File: TypeAlias = bytes | StoredImage | ApiError

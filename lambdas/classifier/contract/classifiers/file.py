@@ -9,18 +9,18 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from classifier.contract.base64 import from_base64
-from classifier.contract.decision import check_thresholds
+from classifier.contract.classifiers.decision import check_thresholds
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import ApiModel
-from classifier.contract.label_spec import LabelSpec
-from classifier.contract.schema import (
+from classifier.contract.request.fields import ApiModel
+from classifier.contract.request.label_spec import LabelSpec
+from classifier.contract.request.schema import (
     BY_CATEGORIES,
     BY_LABELS,
     WITH_MULTI_LABEL,
     absent_or,
     requires_without,
 )
-from classifier.contract.validation import check_question, validate
+from classifier.contract.request.validation import check_question, validate
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

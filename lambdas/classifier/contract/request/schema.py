@@ -9,15 +9,15 @@ from pydantic import (
     StringConstraints,
 )
 
-from classifier.contract.fields import (
-    CLASSIFIER_NAME,
-    ApiModel,
-)
-from classifier.contract.image_fields import ImageFields
-from classifier.contract.label_spec import LabelSpec
 from classifier.contract.limits import (
     MAX_SQUARES,
 )
+from classifier.contract.request.fields import (
+    CLASSIFIER_NAME,
+    ApiModel,
+)
+from classifier.contract.request.image_fields import ImageFields
+from classifier.contract.request.label_spec import LabelSpec
 from classifier.contract.strict_json import JsonObject
 
 

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from classifier.contract.errors import ApiError, quoted, shortened
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.request.label_spec import LabelSpec
+from classifier.contract.request.unknown import unknown
 from classifier.contract.strict_json import JsonObject
-from classifier.contract.unknown import unknown
 
 M = TypeVar("M", bound=BaseModel)
 # Characters that join several labels to one, by their names.

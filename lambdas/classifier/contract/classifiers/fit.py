@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 from classifier.contract.bundle import BundleManifest
-from classifier.contract.classifier_file import ClassifierError, ClassifierFile, FittedOn, Head
-from classifier.contract.fields import SLOT
-from classifier.contract.label_spec import LabelSpec
+from classifier.contract.classifiers.file import ClassifierError, ClassifierFile, FittedOn, Head
 from classifier.contract.limits import MAX_DIMENSION
+from classifier.contract.request.fields import SLOT
+from classifier.contract.request.label_spec import LabelSpec
 from classifier.contract.strict_json import JsonObject
 
 

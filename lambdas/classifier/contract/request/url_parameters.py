@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from classifier.contract.errors import ApiError
-from classifier.contract.fields import encoded_twice
-from classifier.contract.parsing import check_combinations, make_query
-from classifier.contract.query import Query
-from classifier.contract.schema import ClassifyRequest
+from classifier.contract.request.fields import encoded_twice
+from classifier.contract.request.parsing import check_combinations, make_query
+from classifier.contract.request.query import Query
+from classifier.contract.request.schema import ClassifyRequest
+from classifier.contract.request.unknown import unknown
+from classifier.contract.request.validation import validate
 from classifier.contract.strict_json import JsonObject, no_constant
-from classifier.contract.unknown import unknown
-from classifier.contract.validation import validate
 
 # What the query may hold when the body is an image; lists are repeated parameters.
 QUERY_LISTS = ("labels", "templates")

@@ -9,7 +9,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from classifier.contract.fields import (
+from classifier.contract.limits import (
+    MAX_ACTIONS,
+    MAX_CHARACTERS,
+    MAX_LABELS,
+    MAX_TEMPLATES,
+)
+from classifier.contract.request.fields import (
     NEGATIVE,
     SLOT,
     Action,
@@ -22,12 +28,6 @@ from classifier.contract.fields import (
     max_entries,
     reject_encoded,
     reject_replacement_character,
-)
-from classifier.contract.limits import (
-    MAX_ACTIONS,
-    MAX_CHARACTERS,
-    MAX_LABELS,
-    MAX_TEMPLATES,
 )
 
 
