@@ -43,7 +43,7 @@ def test_line_feeds_that_became_cr_lf_are_named(name: str) -> None:
     assert "binary" in message
 
 
-@pytest.mark.parametrize("name", FILES.keys() - {"BMP", "AVIF"})
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {"BMP", "AVIF"}))
 @pytest.mark.parametrize("removed", [b"\r\n", b"\r\n\0"])
 def test_line_ends_that_curl_has_removed_are_named(name: str, removed: bytes) -> None:
     if name == "WEBP" and b"\0" in removed:
