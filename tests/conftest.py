@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from classifier.api.handler import Handler
 from classifier.contract.classifiers.folder import read_classifiers
+from classifier.images.formats import allow_heic
 from classifier.model.encoders import Encoders
 from tests.support.requests import DEMO, ROOT
 
@@ -19,6 +20,12 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes that share a run must find its tests in one order, also those made from a set."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.nodeid)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def closed_connections() -> Iterator[None]:
     """The hub's client keeps its connections for the whole process; one that is left open fails the
@@ -27,6 +34,12 @@ def closed_connections() -> Iterator[None]:
     yield
     if "huggingface_hub" in sys.modules:
         sys.modules["huggingface_hub"].close_session()
+
+
+@pytest.fixture(autouse=True)
+def without_heic() -> None:
+    """A start in this process takes HEIC wherever its decoder is installed, for all tests after."""
+    allow_heic(False)
 
 
 @pytest.fixture(scope="session")
