@@ -1,7 +1,7 @@
 """Near-copies: thumbnails, re-encodings and neighbouring frames of one picture.
 
-They show the same, so they are one piece of evidence. A small version of the pixels finds them,
-the same for every model. docs/evaluate.md has the measured rates; `make benchmark-copies` makes them.
+They show the same, so they are one piece of evidence. A small version of the pixels finds them, the
+same for every model. docs/evaluate.md has the measured rates; `make benchmark-copies` makes them.
 """
 
 import os
@@ -50,7 +50,11 @@ def small_versions(files: Mapping[str, Path], workers: int = WORKERS) -> dict[st
     try:
         with ThreadPoolExecutor(workers) as pool:
             found = pool.map(look, enumerate(files.values()))
-            return {name: pixels for name, pixels in zip(files, found, strict=True) if pixels is not None}
+            return {
+                name: pixels
+                for name, pixels in zip(files, found, strict=True)
+                if pixels is not None
+            }
     finally:
         for decoder in decoders:
             decoder.close()
@@ -71,7 +75,9 @@ def near_copies(pixels: Sequence[Pixels | None]) -> Ints:
     lengths, most = (colours**2).sum(axis=1), MAX_COLOUR_DIFFERENCE**2 * colours.shape[1]
     for start in range(0, len(rgb), ROWS):
         end = min(start + ROWS, len(rgb))
-        distances = lengths[start:end, None] + lengths[:end] - 2 * colours[start:end] @ colours[:end].T
+        distances = (
+            lengths[start:end, None] + lengths[:end] - 2 * colours[start:end] @ colours[:end].T
+        )
         alike = (vectors[start:end] @ vectors[:end].T > SIMILAR) & (distances < most)
         # Each with those before it.
         alike = np.tril(alike, start - 1)

@@ -29,9 +29,13 @@ HASHED_AT_ONCE = 500
 # Errors that a file brings itself, whoever reads it and whenever.
 LASTING = ("invalid_image", "unsupported_media_type", "too_large")
 TABLES = """
-create table if not exists files (path blob primary key, size integer, mtime_ns integer, sha256 text) without rowid;
+create table if not exists files (
+  path blob primary key, size integer, mtime_ns integer, sha256 text
+) without rowid;
 create table if not exists small (sha256 text primary key, pixels blob) without rowid;
-create table if not exists pictures (model text, sha256 text, embedding blob, error text, primary key (model, sha256)) without rowid;
+create table if not exists pictures (
+  model text, sha256 text, embedding blob, error text, primary key (model, sha256)
+) without rowid;
 """
 # Another number whenever a file is decoded to other pixels: 2 since colours become sRGB.
 DECODING = 2
@@ -40,7 +44,9 @@ Outcome = NDArray[np.float32] | str
 
 
 class Cache:
-    """What is known of files by their paths, and of pictures by their content and the model. Several programs may use one."""
+    """What is known of files by their paths, and of pictures by their content and the model.
+    Several programs may use one.
+    """
 
     def __init__(self, path: Path = CACHE) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,13 +60,17 @@ class Cache:
         self._database.close()
 
     def hashes(self, paths: Sequence[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
-        """The sha256 of each file's content, and of the others why they can't be read. Reads what is new or has changed."""
+        """The sha256 of each file's content, and of the others why they can't be read. Reads what
+        is new or has changed.
+        """
         found, broken = dict[Path, str](), dict[Path, str]()
         with ThreadPoolExecutor(READERS) as readers:
             for start in range(0, len(paths), HASHED_AT_ONCE):
                 some = paths[start : start + HASHED_AT_ONCE]
                 rows = []
-                for path, outcome in zip(some, readers.map(_hash, some, map(self._known, some)), strict=True):
+                for path, outcome in zip(
+                    some, readers.map(_hash, some, map(self._known, some)), strict=True
+                ):
                     if isinstance(outcome, OSError):
                         broken[path] = f"can't be read: {outcome.strerror}"
                         continue
@@ -68,12 +78,16 @@ class Cache:
                     if state is not None:
                         rows.append((os.fsencode(path.absolute()), *state, found[path]))
                 with self._database:
-                    self._database.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
+                    self._database.executemany(
+                        "insert or replace into files values (?, ?, ?, ?)", rows
+                    )
         return found, broken
 
     def _known(self, path: Path) -> tuple[int, int, str] | None:
         query = "select size, mtime_ns, sha256 from files where path = ?"
-        row: tuple[int, int, str] | None = self._database.execute(query, [os.fsencode(path.absolute())]).fetchone()
+        row: tuple[int, int, str] | None = self._database.execute(
+            query, [os.fsencode(path.absolute())]
+        ).fetchone()
         return row
 
     def load(self, model: str, contents: Iterable[str]) -> dict[str, Outcome]:
@@ -85,9 +99,11 @@ class Cache:
                 found[content] = error or np.frombuffer(embedding, "<f4").astype(np.float32)
         return found
 
-    def small_versions(self, files: Mapping[str, Path], others: Iterable[str] = ()) -> dict[str, Pixels]:
-        """uint8 [SIDE, SIDE, 3] of each picture by the sha256 of its content, made where it is new, without broken ones; and of
-        `others` where they were made before.
+    def small_versions(
+        self, files: Mapping[str, Path], others: Iterable[str] = ()
+    ) -> dict[str, Pixels]:
+        """uint8 [SIDE, SIDE, 3] of each picture by the sha256 of its content, made where it is new,
+        without broken ones; and of `others` where they were made before.
         """
         found = dict[str, Pixels]()
         query = "select pixels from small where sha256 = ?"
@@ -96,7 +112,9 @@ class Cache:
                 found[content] = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE, 3)
         contents = [content for content in files if content not in found]
         for start in range(0, len(contents), HASHED_AT_ONCE):
-            new = small_versions({content: files[content] for content in contents[start : start + HASHED_AT_ONCE]})
+            new = small_versions(
+                {content: files[content] for content in contents[start : start + HASHED_AT_ONCE]}
+            )
             found |= new
             with self._database:
                 rows = [(content, pixels.tobytes()) for content, pixels in new.items()]
@@ -105,17 +123,23 @@ class Cache:
 
     def store(self, model: str, outcomes: Mapping[str, Outcome]) -> None:
         rows = [
-            (model, content, None, outcome)
-            if isinstance(outcome, str)
-            else (model, content, outcome.astype("<f4").tobytes(), None)
+            (
+                (model, content, None, outcome)
+                if isinstance(outcome, str)
+                else (model, content, outcome.astype("<f4").tobytes(), None)
+            )
             for content, outcome in outcomes.items()
         ]
         with self._database:
             self._database.executemany("insert or replace into pictures values (?, ?, ?, ?)", rows)
 
 
-def _hash(path: Path, known: tuple[int, int, str] | None) -> tuple[str, tuple[int, int] | None] | OSError:
-    """The sha256 of a file, and the size and time of change to remember it by, if it isn't known already and is settled."""
+def _hash(
+    path: Path, known: tuple[int, int, str] | None
+) -> tuple[str, tuple[int, int] | None] | OSError:
+    """The sha256 of a file, and the size and time of change to remember it by, if it isn't known
+    already and is settled.
+    """
     try:
         found = path.stat()
         state = (found.st_size, found.st_mtime_ns)
@@ -135,23 +159,33 @@ def cache_key(manifest: BundleManifest, fit: Fit | None) -> str:
 
 
 def embed(
-    bundle: Path, manifest: BundleManifest, fit: Fit | None, files: Mapping[str, Path], cache: Cache, processes: int
+    bundle: Path,
+    manifest: BundleManifest,
+    fit: Fit | None,
+    files: Mapping[str, Path],
+    cache: Cache,
+    processes: int,
 ) -> dict[str, Outcome]:
-    """The embedding of each picture, or why it has none, by the sha256 of its content. What is done is kept if it is interrupted.
+    """The embedding of each picture, or why it has none, by the sha256 of its content. What is done
+    is kept if it is interrupted.
 
     `files`: one file for each content.
     """
     key = cache_key(manifest, fit)
     outcomes = cache.load(key, files)
     items = [
-        Item(str(path.absolute()), content, path.stat().st_size) for content, path in files.items() if content not in outcomes
+        Item(str(path.absolute()), content, path.stat().st_size)
+        for content, path in files.items()
+        if content not in outcomes
     ]
     # A label, since a request has one; a single one is the cheapest.
     options = {"labels": ["a"], "embedding": True} | ({"fit": fit} if fit else {})
     with tqdm(total=len(files), initial=len(outcomes), unit="picture", disable=not items) as bar:
         for lines in lines_of(bundle, Path(), options, items, processes):
             new = dict(map(_outcome, lines))
-            cache.store(key, {content: outcome for content, (outcome, lasts) in new.items() if lasts})
+            cache.store(
+                key, {content: outcome for content, (outcome, lasts) in new.items() if lasts}
+            )
             outcomes |= {content: outcome for content, (outcome, _) in new.items()}
             bar.update(len(lines))
     return outcomes

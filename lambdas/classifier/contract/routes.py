@@ -33,7 +33,8 @@ OPEN = tuple(route for route in ROUTES if not route.guarded)
 PREFLIGHTS = tuple(dict.fromkeys(route.path for route in GUARDED))
 PREFLIGHT_HEADERS = (
     *("Authorization", "Content-Type", "X-Api-Key", "OpenAI-Organization", "OpenAI-Project"),
-    # Always sent by OpenAI's client: https://github.com/openai/openai-node/blob/master/src/internal/detect-platform.ts
+    # Always sent by OpenAI's client:
+    # https://github.com/openai/openai-node/blob/master/src/internal/detect-platform.ts
     *(
         f"X-Stainless-{name}"
         for name in (

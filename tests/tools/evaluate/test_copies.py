@@ -46,7 +46,9 @@ def numbers(folder: Path, contents: dict[str, bytes]) -> dict[str, int]:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     found = small_versions({name: folder / name for name in contents}, 2)
-    return dict(zip(contents, near_copies([found.get(name) for name in contents]).tolist(), strict=True))
+    return dict(
+        zip(contents, near_copies([found.get(name) for name in contents]).tolist(), strict=True)
+    )
 
 
 def check(images: list[Image.Image], folder: Path) -> None:
@@ -67,12 +69,30 @@ def test_copies_of_photographs_are_found_and_different_ones_are_kept_apart(tmp_p
 @pytest.mark.skipif(not FONT.exists(), reason="needs fonts-noto-color-emoji")
 def test_copies_of_240_drawings_are_found_and_different_ones_are_kept_apart(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    check([Image.fromarray(picture_of(rng, frozenset([int(i)]))) for i in rng.permutation(len(emoji()))[:240]], tmp_path)
+    check(
+        [
+            Image.fromarray(picture_of(rng, frozenset([int(i)])))
+            for i in rng.permutation(len(emoji()))[:240]
+        ],
+        tmp_path,
+    )
 
 
 def test_pictures_of_one_colour_are_copies_only_if_it_is_nearly_the_same(tmp_path: Path) -> None:
-    colours = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (200, 0, 0), "darker": (190, 4, 2), "blue": (0, 0, 200)}
-    found = numbers(tmp_path, {name: saved(Image.new("RGB", (40, 30), colour), "PNG") for name, colour in colours.items()})
+    colours = {
+        "black": (0, 0, 0),
+        "white": (255, 255, 255),
+        "red": (200, 0, 0),
+        "darker": (190, 4, 2),
+        "blue": (0, 0, 200),
+    }
+    found = numbers(
+        tmp_path,
+        {
+            name: saved(Image.new("RGB", (40, 30), colour), "PNG")
+            for name, colour in colours.items()
+        },
+    )
     assert found["red"] == found["darker"]
     assert len(set(found.values())) == 4
 
@@ -83,7 +103,17 @@ def test_the_same_shape_in_another_colour_is_another_picture(tmp_path: Path) -> 
         image.paste(colour, (16, 16, 80, 80))
         return saved(image, "PNG")
 
-    assert len(set(numbers(tmp_path, {colour: square(colour) for colour in ("red", "blue", "green", "grey")}).values())) == 4
+    assert (
+        len(
+            set(
+                numbers(
+                    tmp_path,
+                    {colour: square(colour) for colour in ("red", "blue", "green", "grey")},
+                ).values()
+            )
+        )
+        == 4
+    )
 
 
 def test_a_picture_that_cannot_be_decoded_resembles_no_other() -> None:
@@ -93,7 +123,16 @@ def test_a_picture_that_cannot_be_decoded_resembles_no_other() -> None:
 
 @pytest.fixture
 def beside(tmp_path: Path) -> list[object]:
-    return ["--cache", tmp_path / "cache.sqlite3", "--report", tmp_path / "report.html", "--bundle", DEMO, "--processes", 1]
+    return [
+        "--cache",
+        tmp_path / "cache.sqlite3",
+        "--report",
+        tmp_path / "report.html",
+        "--bundle",
+        DEMO,
+        "--processes",
+        1,
+    ]
 
 
 def with_thumbnails(folder: Path) -> None:
@@ -103,7 +142,9 @@ def with_thumbnails(folder: Path) -> None:
                 path.with_name(f"{path.stem} {side}.jpg").write_bytes(thumbnail(image, side))
 
 
-def test_thumbnails_are_no_evidence_of_their_own(tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+def test_thumbnails_are_no_evidence_of_their_own(
+    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
     pictures = tmp_path / "pictures"
     draw(pictures, each=10, seed=3)
     options = [pictures, "--labels", ",".join(LABELS), "--recall", 0.9, *beside]
@@ -125,7 +166,12 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
 ) -> None:
     pictures, classifier = tmp_path / "pictures", tmp_path / "mine.json"
     draw(pictures, each=10, seed=3)
-    assert exit_status(learn, pictures, "--labels", ",".join(LABELS), "--save", classifier, "--anyway", *beside) == 0
+    assert (
+        exit_status(
+            learn, pictures, "--labels", ",".join(LABELS), "--save", classifier, "--anyway", *beside
+        )
+        == 0
+    )
     with_thumbnails(pictures)
     draw(tmp_path / "new", each=10, seed=4)
     for path in (tmp_path / "new").rglob("*.png"):
@@ -134,7 +180,9 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
     assert exit_status(evaluate, pictures, "--classifier", classifier, *beside) == 0
     out = capsys.readouterr().out
     assert "30 images are left out, since the classifier learned from them." in out
-    left_out = re.search(r"(\d+) images are left out, since the classifier learned from near-copies", out)
+    left_out = re.search(
+        r"(\d+) images are left out, since the classifier learned from near-copies", out
+    )
     assert left_out and int(left_out[1]) >= 60
 
 
@@ -160,6 +208,11 @@ def test_a_missing_file_is_named_with_its_line(
     draw(tmp_path / "pictures", each=2)
     rows = [f"{path},{path.parent.name}" for path in sorted((tmp_path / "pictures").rglob("*.png"))]
     file = tmp_path / "labels.csv"
-    file.write_text("\n".join(["path,label", rows[0], f"gone.png,{LABELS[0]}", *rows[1:]]), encoding="utf-8")
+    file.write_text(
+        "\n".join(["path,label", rows[0], f"gone.png,{LABELS[0]}", *rows[1:]]), encoding="utf-8"
+    )
     assert exit_status(evaluate, file, "--labels", ",".join(LABELS), *beside) == 0
-    assert f"gone.png: can't be read: No such file or directory ({file}, line 3)" in capsys.readouterr().out
+    assert (
+        f"gone.png: can't be read: No such file or directory ({file}, line 3)"
+        in capsys.readouterr().out
+    )

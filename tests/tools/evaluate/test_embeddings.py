@@ -35,20 +35,32 @@ def folder(tmp_path: Path) -> Path:
 def outcomes(folder: Path, cache: Cache, bundle: Path = DEMO) -> dict[str, Outcome]:
     hashes, broken = cache.hashes(sorted(folder.iterdir()))
     assert not broken
-    found = embed(bundle, MANIFEST, None, {content: path for path, content in hashes.items()}, cache, 2)
+    found = embed(
+        bundle, MANIFEST, None, {content: path for path, content in hashes.items()}, cache, 2
+    )
     return {path.name: found[content] for path, content in hashes.items()}
 
 
-def test_embeddings_are_those_of_the_api_and_a_broken_file_is_an_outcome(folder: Path, cache: Cache, handler: Handler) -> None:
+def test_embeddings_are_those_of_the_api_and_a_broken_file_is_an_outcome(
+    folder: Path, cache: Cache, handler: Handler
+) -> None:
     found = outcomes(folder, cache)
     assert "is none of JPEG" in str(found.pop("bad.jpg"))
     assert len(found) == len(list((ROOT / "examples" / "images").iterdir()))
     for name, embedding in found.items():
-        request = {"image_data": base64_of((folder / name).read_bytes()), "labels": ["a"], "embedding": True}
-        assert np.array_equal(embedding, np.array(ask(handler, event(request))[1]["embedding"], np.float32))
+        request = {
+            "image_data": base64_of((folder / name).read_bytes()),
+            "labels": ["a"],
+            "embedding": True,
+        }
+        assert np.array_equal(
+            embedding, np.array(ask(handler, event(request))[1]["embedding"], np.float32)
+        )
 
 
-def test_what_was_embedded_once_needs_no_model_again_wherever_it_has_moved(folder: Path, cache: Cache) -> None:
+def test_what_was_embedded_once_needs_no_model_again_wherever_it_has_moved(
+    folder: Path, cache: Cache
+) -> None:
     before = outcomes(folder, cache)
     again = outcomes(folder.rename(folder.with_name("moved")), cache, Path("no bundle"))
     assert before.keys() == again.keys()
@@ -66,7 +78,9 @@ def test_a_file_is_read_again_only_where_it_has_changed(tmp_path: Path, cache: C
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_a_file_that_was_just_written_is_not_trusted_by_its_time(tmp_path: Path, cache: Cache) -> None:
+def test_a_file_that_was_just_written_is_not_trusted_by_its_time(
+    tmp_path: Path, cache: Cache
+) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"one")
     state = path.stat()
@@ -82,11 +96,15 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, cache: Cache) -> No
     assert cache.hashes([]) == ({}, {})
 
 
-def test_the_way_to_make_a_picture_square_is_another_embedding(tmp_path: Path, cache: Cache) -> None:
+def test_the_way_to_make_a_picture_square_is_another_embedding(
+    tmp_path: Path, cache: Cache
+) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(picture(200, 64)))
     [content] = cache.hashes([path])[0].values()
-    crop, tiles = (embed(DEMO, MANIFEST, fit, {content: path}, cache, 1)[content] for fit in (None, "tiles"))
+    crop, tiles = (
+        embed(DEMO, MANIFEST, fit, {content: path}, cache, 1)[content] for fit in (None, "tiles")
+    )
     assert not np.allclose(np.asarray(crop), np.asarray(tiles), atol=1e-3)
 
 
