@@ -301,14 +301,14 @@ tests/clients/node_modules: tests/clients/package-lock.json
 	@cd tests/clients && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py) | $(READY)
+$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py lambdas/classifier/*/*/*.py) | $(READY)
 	@mkdir -p build
 	@$(VENV)/bin/python -m dev.weights ViT-B-32-quickgelu build/random.safetensors
 	@$(VENV)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors
 
-$(STEPS): $(wildcard export/*.py) tests/support/steps.py tests/support/weights.py | $(READY)
+$(STEPS): $(wildcard export/*.py) tests/support/steps.py dev/weights.py | $(READY)
 	@$(VENV)/bin/python -m tests.support.steps $(@D)
 
 TARGETS := $(shell grep -oE '^[a-z0-9 -]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
