@@ -1,13 +1,27 @@
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
+
+from classifier.api.handler import Handler
+from tests.support.browser import launched, opened
+from tools.local.serve import running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium. Its tests alone have Playwright installed."""
-    from tests.support.browser import launched
-
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
     with launched() as browser:
         yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with opened(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def url(handler: Handler) -> Iterator[str]:
+    with running(handler) as url:
+        yield url
