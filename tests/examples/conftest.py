@@ -1,6 +1,16 @@
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 import client
+from classifier.bulk import BulkHandler
+from classifier.model.encoders import Encoders
+from classifier.storage.bucket import Bucket
+from tests.support.bulk_example import THRESHOLDS
+from tests.support.pictures import encoded, picture
+from tests.support.requests import ROOT
+from tests.support.runs import BUCKET, Machine, aws, put
 
 
 @pytest.fixture
@@ -17,3 +27,25 @@ def backoff(waits: list[float]) -> type[client.Backoff]:
         wait = staticmethod(waits.append)
 
     return RecordingBackoff
+
+
+@pytest.fixture
+def run(encoders: Encoders) -> Iterator[Any]:
+    """A finished run named r."""
+    with aws() as s3:
+        for i in range(12):
+            put(f"images/{i:02}.jpg", encoded(picture(60, 40, seed=i), "JPEG"))
+        put("images/dog.jpg", (ROOT / "examples" / "images" / "dog.jpg").read_bytes())
+        put("images/bad.jpg", b"no picture")
+        put("images/a.txt", b"text")
+        Machine(s3, BulkHandler(encoders, Bucket(BUCKET, "images/"))).run(
+            "r",
+            {
+                "prefix": "images/",
+                "labels": ["a dog", "food"],
+                "actions": ["keep"],
+                "thresholds": THRESHOLDS,
+                "batch_size": 5,
+            },
+        )
+        yield s3

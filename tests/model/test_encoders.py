@@ -6,6 +6,7 @@ import pytest
 
 from classifier.contract.bundle import FILES, MANIFEST, BundleError
 from classifier.model.encoders import Encoders
+from classifier.model.sessions import Sessions
 from classifier.model.tokenizer import Tokenizer
 from tests.support.golden import golden_demo
 from tests.support.requests import DEMO
@@ -62,12 +63,19 @@ def test_a_graph_that_onnx_runtime_cannot_load_is_named(tmp_path: Path, name: st
         Encoders.load(tmp_path, threads=1)
 
 
-def test_an_encoder_that_is_not_needed_yet_is_loaded_by_its_first_use() -> None:
-    encoders = Encoders.load(DEMO, threads=1, text=False)
-    (row,) = encoders.encode_text([[49406, 320, 1929, 49407]])
-    np.testing.assert_array_equal(
-        row, Encoders.load(DEMO, threads=1).encode_text([[49406, 320, 1929, 49407]])[0]
-    )
+def test_a_text_encoder_that_is_not_needed_yet_is_loaded_once_by_its_first_use(
+    encoders: Encoders,
+) -> None:
+    sessions = Sessions(DEMO, 1, text=False)
+    lazy = Encoders.of(sessions, encoders.manifest)
+    lazy.encode_images([np.zeros((encoders.manifest.image.size,) * 2 + (3,), np.uint8)])
+    assert not sessions.text.started
+    (row,) = lazy.encode_text([[49406, 320, 1929, 49407]])
+    assert sessions.text.started
+    session = sessions.text.result()
+    lazy.encode_text([[49406, 320, 1929, 49407]])
+    assert sessions.text.result() is session
+    np.testing.assert_array_equal(row, encoders.encode_text([[49406, 320, 1929, 49407]])[0])
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

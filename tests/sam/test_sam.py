@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.emulator import free_port
+from tests.support.local import Recorder
 from tests.support.requests import ROOT
 from tests.support.synthesis import synthesize
-from tests.tools.test_local import Recorder
 from tools.local.serve import running
 
 SAM = ROOT / "build" / "sam" / "bin" / "python"
