@@ -18,14 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 # AWS's list prices in us-east-1 in dollars, November 2026: docs/bulk.md has the sources. Other
 # regions differ by some percent.
-GB_SECOND = 0.0000133334
-LAMBDA_REQUEST = 0.20 / 1e6
-GET = 0.40 / 1e6
-PUT = 5.00 / 1e6
-TRANSITION = 25.00 / 1e6
-EXPRESS = 1.00 / 1e6
-# Express children: by GB-second, 64 MB each at least.
-EXPRESS_GB_SECOND = 0.00001667
+PRICES: dict[str, float] = json.loads(Path(__file__).with_name("prices.json").read_bytes())
+# Express children pay for 64 MB at least.
 EXPRESS_GB = 0.064
 MANIFESTS = "manifests/"
 # Lists of other programs, by how a line begins.
@@ -134,11 +128,17 @@ class Deployment:
             / 1024
         )
         spent = seconds["Duration"] / 1000
-        compute = (
-            spent * (memory * GB_SECOND + EXPRESS_GB * EXPRESS_GB_SECOND)
-            + seconds["Invocations"] * LAMBDA_REQUEST
-        )
-        return float(compute + images * GET + batches * (PUT + TRANSITION + EXPRESS))
+        return price(spent, memory, seconds["Invocations"], images, batches)
+
+
+def price(seconds: float, gigabytes: float, calls: float, images: float, batches: float) -> float:
+    """Dollars for a run: the function's seconds, memory and calls, reading the images, and for each
+    batch a result, a transition and an Express child. A listing has 1,000 images.
+    """
+    compute = gigabytes * PRICES["gb_second"] + EXPRESS_GB * PRICES["express_gb_second"]
+    batch = PRICES["s3_put_or_list"] + PRICES["transition"] + PRICES["express_start"]
+    image = PRICES["s3_get"] + PRICES["s3_put_or_list"] / 1000
+    return seconds * compute + calls * PRICES["lambda_request"] + images * image + batches * batch
 
 
 def checked_manifest(path: Path) -> bytes:

@@ -21,9 +21,7 @@ from tools.deploy.aws import AwsError, aws
 
 # https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/api-gateway/pricing/, us-east-1:
 # US dollars a GB-second (arm64), a request, and a call of a REST API (first 333 million a month).
-GB_SECOND = 0.0000133334
-REQUEST = 0.20e-6
-CALL = 3.50e-6
+PRICES: dict[str, float] = json.loads(Path("examples/prices.json").read_bytes())
 COUNTS = (1, 5, 9)
 COLD_STARTS = 10
 BINS = 8
@@ -37,7 +35,8 @@ OUTSIDE_MS = 2.0
 
 def cost_per_1000(milliseconds: float, memory: int) -> float:
     """US dollars for 1,000 calls of so many billed milliseconds at so many MB."""
-    return 1000 * (milliseconds / 1000 * memory / 1024 * GB_SECOND + REQUEST + CALL)
+    compute = milliseconds / 1000 * memory / 1024 * PRICES["gb_second"]
+    return 1000 * (compute + PRICES["lambda_request"] + PRICES["api_call"])
 
 
 class Endpoint:

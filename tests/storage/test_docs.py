@@ -18,10 +18,8 @@ PATTERNS = [block for block in BLOCKS if "source" in block]
 
 
 def cost(images: int) -> float:
-    batches = images / 100
-    compute = images * 0.1 * (1.7275 * bulk.GB_SECOND + bulk.EXPRESS_GB * bulk.EXPRESS_GB_SECOND)
-    each = bulk.LAMBDA_REQUEST + bulk.PUT + bulk.TRANSITION + bulk.EXPRESS
-    return compute + batches * each + images * bulk.GET + images / 1000 * bulk.PUT
+    """What the example estimates: 100 ms an image, 1,769 MB, 100 images a batch."""
+    return bulk.price(images * 0.1, 1.7275, images / 100, images, images / 100)
 
 
 @pytest.mark.parametrize(
