@@ -73,7 +73,7 @@ def test_http_becomes_a_rest_event() -> None:
         (Recorder(), "nowhere", b"{}", 404, "not_found"),
         (Recorder(), "", b" " * (10 * 2**20 + 1), 413, "too_large"),
         (Recorder(), "", b" " * (6 * 2**20), 413, "Request Too Long"),
-        (Recorder(seconds=0.5), "", b"{}", 504, "out_of_time"),
+        (Recorder(seconds=3), "", b"{}", 504, "out_of_time"),
         (Recorder(RuntimeError("crash")), "", b"{}", 502, "unavailable"),
         (
             Recorder(TimeoutError("a service behind the handler was late")),
@@ -90,7 +90,8 @@ def test_http_becomes_a_rest_event() -> None:
 def test_the_gateways_limits_and_errors_are_those_of_aws(
     recorder: Recorder, path: str, body: bytes, status: int, code: str
 ) -> None:
-    with running(recorder, Limits(timeout=0.3)) as url:
+    # A busy machine may take longer for an answer than the one that is to run out of time.
+    with running(recorder, Limits(timeout=2 if recorder.seconds else 29)) as url:
         result, answer, headers = post(url + path, body)
         assert (result, answer["code"] if isinstance(answer, dict) else answer) == (status, code)
         assert ("Access-Control-Allow-Origin" in headers) == isinstance(answer, dict)
