@@ -51,7 +51,7 @@ RANDOM := build/ViT-B-32-random/bundle.json
 STEPS := build/steps/inputs.npz
 
 # Suites of tests, benchmarks and data by name: what each needs, and how it runs if not as the rest do.
-NEEDS_browser := $(VENV)/group-browser $(CDK)
+NEEDS_browser := $(VENV)/group-browser $(CDK) tests/clients/node_modules
 NEEDS_aws := $(VENV)/group-aws $(CDK)
 NEEDS_sam := $(SAM)/ready
 NEEDS_image := $(RANDOM)

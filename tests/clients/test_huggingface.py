@@ -36,7 +36,7 @@ def test_the_client_for_javascript_gets_one_answer_from_both_functions_for_a_blo
     result = json.loads(done.stdout)
     assert [answer for answer in result["answers"] if answer != expected] == []
     assert len(result["answers"]) == 4
-    assert "with a comma" in result["error"]
+    assert "holds commas" in result["error"]
 
 
 @pytest.mark.parametrize("form", ["path", "bytes"])

@@ -125,7 +125,11 @@ REQUESTS = {
     "visit": SentRequest(method="GET", body=None, headers=()),
     "description": SentRequest(method="GET", path="/openapi.json", body=None, headers=()),
     "path with a parameter": SentRequest(
-        method="GET", path="/v1/models/demo", body=None, headers=()
+        method="GET",
+        path="/v1/models/demo",
+        body=None,
+        headers=(),
+        differences=(("requestContext.path", "/v1/models/demo"),),
     ),
     "health": SentRequest(method="GET", path="/health", body=None, headers=()),
     "encoded path": SentRequest(method="GET", path="/%6Fpenapi%2Ejson", body=None, headers=()),
