@@ -30,7 +30,7 @@ CALIBRATING = 64
 # A precision whose change on the first third of the pictures is so far past the gate's limit isn't
 # tried on the others.
 FIRST_LOOK = 40
-HOPELESS = 1.2
+EARLY_STOP_FACTOR = 1.2
 Figures = dict[str, float | int | str]
 
 
@@ -153,7 +153,7 @@ class Ladder:
             few = replace(self.reference, images=self.reference.images[:FIRST_LOOK])
             first = replace(served, images=rows)
             verdict = judge(first, few)
-            if verdict.change > HOPELESS * MAX_CHANGE:
+            if verdict.change > EARLY_STOP_FACTOR * MAX_CHANGE:
                 return Attempt(step, verdict, first)
             # An embedding depends on its own input alone, so that those of the first look count.
             rows = np.concatenate([rows, self._embed(encoders, encoder, looks[1])])

@@ -1,5 +1,3 @@
-import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from classifier.contract.bundle import MANIFEST
+from tests.support.certificate import certificate
 from tests.support.requests import DEMO
 from tools.archive import ArchiveError, fetch, pack
 
@@ -30,28 +29,9 @@ def test_other_schemes_are_refused_by_name(tmp_path: Path, source: str) -> None:
 
 
 @contextmanager
-def https(folder: Path, certificate: Path) -> Iterator[str]:
-    """Serves a folder over TLS on this machine; the address."""
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(certificate.with_suffix(".key")), "-out", str(certificate)]
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            *files,
-            *subject,
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+def https(folder: Path) -> Iterator[str]:
+    """Serves a folder over TLS on this machine, with a certificate that lies in it; the address."""
+    context = certificate(folder, "localhost")
 
     class Files(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -71,12 +51,11 @@ def https(folder: Path, certificate: Path) -> Iterator[str]:
 def test_https_is_fetched_with_its_certificate_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = tmp_path / "certificate.pem"
     digest = pack(DEMO, tmp_path / "demo.tar")
-    with https(tmp_path, certificate) as address:
+    with https(tmp_path) as address:
         with pytest.raises(ArchiveError, match=r"could not be fetched.*CERTIFICATE_VERIFY_FAILED"):
             fetch(f"{address}/demo.tar", digest, tmp_path / "models")
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
         with pytest.raises(ArchiveError, match="404"):
             fetch(f"{address}/missing.tar", digest, tmp_path / "models")
         assert (fetch(f"{address}/demo.tar", digest, tmp_path / "models") / MANIFEST).is_file()

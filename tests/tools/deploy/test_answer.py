@@ -1,37 +1,13 @@
 import re
-import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.certificate import certificate
 from tests.support.deployment import ANSWER, Programs, endpoint, outputs
 from tests.support.requests import DEMO
 from tools.deploy.answer import wait
 from tools.deploy.machine import CheckError
-
-
-def certificate(folder: Path, name: str) -> ssl.SSLContext:
-    """A server's certificate that nobody trusts."""
-    key = folder / "key.pem"
-    file = folder / "certificate.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        f"/CN={name}",
-    ]
-    extension = ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(file)]
-    subprocess.run([*command, *extension], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
-    return context
 
 
 def test_the_endpoint_is_called_with_growing_pauses_until_it_answers(
