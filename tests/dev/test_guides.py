@@ -86,6 +86,22 @@ def test_every_file_that_a_guide_links_to_is_there_for_whoever_clones(guide: Pat
             )
 
 
+def anchors(guide: Path) -> set[str]:
+    """The fragments that GitHub gives a guide's headings."""
+    text = re.sub(r"^```.*?^```", "", guide.read_text(encoding="utf-8"), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_heading_that_a_guide_links_to_is_there(guide: Path) -> None:
+    text = guide.read_text(encoding="utf-8")
+    for link, heading in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", text):
+        page = guide.parent / link if link else guide
+        if page.suffix == ".md":
+            assert heading in anchors(page), f"{guide.name} links to {link}#{heading}"
+
+
 def test_the_guides_commands_are_found() -> None:
     text = 'Run `make one X=1`:\n```\nmake two Y="a b" \\\n  Z=3   # make four\nmake three\n```\n'
     assert [command.split() for command in commands(text)] == [
