@@ -5,12 +5,12 @@ from pathlib import Path
 from aws_cdk import Acknowledgment, CfnOutput, Stack, Validations
 from constructs import Construct
 
-from stacks.api import Api
-from stacks.bulk import Bulk
+from stacks.api.rest_api import Api
+from stacks.bulk.bulk import Bulk
 from stacks.bundle import Bundle
 from stacks.function import Function
 from stacks.monitoring import Monitoring
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 
 # What cdk-nag reports without traces.
 TRACING_RULES = (

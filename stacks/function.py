@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.bundle import Bundle
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 
 PACKAGE = "lambdas/classifier"
 # Leaves everything out, then lets in the package, the bundle's own files and the classifiers: the

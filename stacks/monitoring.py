@@ -13,7 +13,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 
 LINE = cloudwatch.LogQueryVisualizationType.LINE
 TABLE = cloudwatch.LogQueryVisualizationType.TABLE

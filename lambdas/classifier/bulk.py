@@ -60,7 +60,7 @@ class BulkHandler:
 
 
 def from_environment(start: Start) -> BulkHandler:
-    """As stacks/bulk.py sets it. Raises BundleError and ClassifierError."""
+    """As stacks/bulk/bulk.py sets it. Raises BundleError and ClassifierError."""
     manifest = read_manifest(start.sessions.folder, verify_hashes=False)
     bucket = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"])
     encoders = Encoders.of(start.sessions, manifest)

@@ -2,7 +2,7 @@ import pytest
 
 from classifier.api.handler import Handler
 from classifier.contract.request.media_types import BINARY_TYPES
-from stacks.gateway_responses import GATEWAY_RESPONSES
+from stacks.api.gateway_responses import GATEWAY_RESPONSES
 from tests.support.requests import Context
 from tests.support.stacks import ENDPOINT, HEALTH, KEYED, PREFLIGHTS, preflight, responses
 from tests.support.synthesis import Synth

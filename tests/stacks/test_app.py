@@ -10,7 +10,7 @@ import pytest
 from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
 from tests.support.stacks import app
 

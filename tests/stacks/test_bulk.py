@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from stacks.settings import OWN_PREFIXES, Settings, SettingsError
-from stacks.state_machine import TIMEOUT_S, definition
+from stacks.bulk.state_machine import TIMEOUT_S, definition
+from stacks.settings.deployment import OWN_PREFIXES, Settings, SettingsError
 from tests.support.synthesis import BULK, UPLOADS, Synth, Synthesized
 
 EXISTING = {

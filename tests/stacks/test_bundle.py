@@ -10,7 +10,7 @@ from classifier.contract.classifiers.fit import fitted_on
 from classifier.contract.request.label_spec import LabelSpec
 from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
-from stacks.settings import Settings, SettingsError
+from stacks.settings.deployment import Settings, SettingsError
 from tests.support.requests import DEMO, ROOT
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
 from tests.support.stacks import BASE, KEYED
 from tests.support.synthesis import BULK, Synth, image_source

@@ -49,7 +49,7 @@ def test_the_image_s_tag_changes_with_what_goes_into_it_and_with_nothing_else(
         "models/other/image.onnx",
         "lambdas/other/handler.py",
         "tests/stacks/test_image.py",
-        "stacks/api.py",
+        "stacks/api/rest_api.py",
         "app.py",
         "cdk.json",
         "README.md",

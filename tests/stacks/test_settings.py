@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from stacks.settings import Settings, SettingsError
+from stacks.settings.deployment import Settings, SettingsError
 from tests.support.requests import ROOT
 
 # The only setting without a default.

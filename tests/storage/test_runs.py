@@ -376,7 +376,7 @@ def test_lines_are_what_single_calls_answer(
 
 
 def test_the_definition_leaves_an_express_child_time_for_every_attempt(s3: Any) -> None:
-    from stacks.state_machine import TIMEOUT_S, definition
+    from stacks.bulk.state_machine import TIMEOUT_S, definition
 
     for label in ("Prefix", "Manifest"):
         (task,) = definition()["States"][label]["ItemProcessor"]["States"].values()

@@ -22,7 +22,7 @@ from moto.awslambda_simple.models import lambda_simple_backends
 from moto.s3.models import s3_backends
 
 from classifier.contract.bucket_layout import MANIFESTS
-from stacks.state_machine import Definition, definition
+from stacks.bulk.state_machine import Definition, definition
 from tests.support.requests import Context
 
 REGION = "eu-central-1"

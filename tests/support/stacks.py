@@ -10,7 +10,7 @@ import aws_cdk as cdk
 from classifier.contract.bundle import FILES, MANIFEST
 from stacks.bundle import Bundle
 from stacks.function import Function
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
 from tests.support.synthesis import BULK, UPLOADS, Synthesized
 from tools.local import gateway

@@ -11,7 +11,7 @@ import aws_cdk as cdk
 from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
 
 BULK = {"bulk_bucket": "create"}

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from stacks.settings import Settings
+from stacks.settings.deployment import Settings
 from tools.deploy.account import CDK_JSON
 from tools.deploy.machine import CheckError, docker, run
 

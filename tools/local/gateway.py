@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 from classifier.contract.request.media_types import BINARY_TYPES
 from classifier.contract.routes import GUARDED, ROUTES, path_of
-from stacks.gateway_responses import GATEWAY_RESPONSES
+from stacks.api.gateway_responses import GATEWAY_RESPONSES
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html:
 # payload and time; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB a

@@ -16,14 +16,14 @@ from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
 from classifier.contract.routes import GUARDED, OPEN, PREFLIGHT_HEADERS, PREFLIGHTS
-from stacks.function import PACKAGE, log_group
-from stacks.gateway_responses import (
+from stacks.api.gateway_responses import (
     ACCESS_RESPONSES,
     GATEWAY_RESPONSES,
     IAM_RESPONSES,
     QUOTA_RESPONSES,
 )
-from stacks.settings import Settings
+from stacks.function import PACKAGE, log_group
+from stacks.settings.deployment import Settings
 
 # Anyone can call an open route, and that starts the function.
 OPEN_THROTTLE = apigateway.MethodDeploymentOptions(

@@ -34,10 +34,10 @@ from classifier.contract.bucket_layout import EVENT_SOURCE, MANIFESTS, MAP_RUNS,
 from classifier.contract.classifiers.folder import FOLDER
 from classifier.contract.errors import ApiError
 from classifier.contract.request.parsing import parse_options
+from stacks.bulk.state_machine import TIMEOUT_S, definition
 from stacks.bundle import Bundle
 from stacks.function import ARCHITECTURES, image, log_group
-from stacks.settings import OWN_PREFIXES, Settings, SettingsError
-from stacks.state_machine import TIMEOUT_S, definition
+from stacks.settings.deployment import OWN_PREFIXES, Settings, SettingsError
 
 PERIOD = Duration.minutes(5)
 # Of the queue's messages in one batch, and how long the queue waits for them.
