@@ -9,7 +9,8 @@ import aws_cdk as cdk
 from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
 from stacks.classifier_stack import ClassifierStack
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 
 ROOT = Path(__file__).parent
 

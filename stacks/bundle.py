@@ -16,7 +16,8 @@ from classifier.contract.classifiers.folder import (
     fitted_elsewhere,
     read_classifiers,
 )
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 
 # Raises ClassifierError for prompts that the bundle in the folder can't encode.
 Check = Callable[[Mapping[str, ClassifierFile], Path, BundleManifest], None]

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from aws_cdk import Acknowledgment, CfnOutput, Stack, Validations
+from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
+from stacks.acknowledgements import acknowledge
 from stacks.api.rest_api import Api
 from stacks.bulk.bulk import Bulk
 from stacks.bundle import Bundle
@@ -14,10 +15,10 @@ from stacks.settings.deployment import Settings
 
 # What cdk-nag reports without traces.
 TRACING_RULES = (
-    "AwsSolutions::AwsSolutions-SF2",
-    "Serverless::Serverless-APIGWXrayEnabled",
-    "Serverless::Serverless-LambdaTracing",
-    "Serverless::Serverless-StepFunctionStateMachineXray",
+    "AwsSolutions-SF2",
+    "Serverless-APIGWXrayEnabled",
+    "Serverless-LambdaTracing",
+    "Serverless-StepFunctionStateMachineXray",
 )
 
 
@@ -47,10 +48,10 @@ class ClassifierStack(Stack):
             others=bulk.alarms if bulk else (),
         )
         if bulk:
-            bulk.let_read(function.function)
-        for rule in () if settings.tracing else TRACING_RULES:
+            bulk.bucket.open_to(function.function)
+        if not settings.tracing:
             reason = "Traces cost money by the call; the setting tracing turns them on."
-            Validations.of(self).acknowledge(Acknowledgment(id=rule, reason=reason))
+            acknowledge(self, dict.fromkeys(TRACING_RULES, reason))
         CfnOutput(self, "Url", value=api.url)
         CfnOutput(self, "FunctionName", value=function.function.function_name)
         # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import Acknowledgment, Duration, IgnoreMode, RemovalPolicy, Validations
+from aws_cdk import Duration, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from stacks.acknowledgements import acknowledge
 from stacks.bundle import Bundle
 from stacks.settings.deployment import Settings
 
@@ -20,6 +21,10 @@ CONTEXT = ("*", f"!{PACKAGE}", "!classifiers/README.md", "**/__pycache__", "**/*
 ARCHITECTURES = {
     "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
     "x86_64": (lambda_.Architecture.X86_64, ecr_assets.Platform.LINUX_AMD64),
+}
+NAG_ACKNOWLEDGEMENTS = {
+    "AwsSolutions-IAM5[Resource::*]": "X-Ray's actions can't be limited to a resource.",
+    "Serverless-LambdaDLQ": "The API waits for every answer; nothing is queued.",
 }
 
 
@@ -57,16 +62,7 @@ class Function(Construct):
                 version=self.function.current_version,
                 provisioned_concurrent_executions=settings.provisioned_concurrency,
             )
-        Validations.of(self).acknowledge(
-            Acknowledgment(
-                id="AwsSolutions::AwsSolutions-IAM5[Resource::*]",
-                reason="X-Ray's actions can't be limited to a resource.",
-            ),
-            Acknowledgment(
-                id="Serverless::Serverless-LambdaDLQ",
-                reason="The API waits for every answer; nothing is queued.",
-            ),
-        )
+        acknowledge(self, NAG_ACKNOWLEDGEMENTS)
 
 
 def image(

@@ -1,8 +1,9 @@
 """A dashboard and alarms, made from AWS's metrics and the handler's log line per request."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from aws_cdk import Acknowledgment, Aws, Duration, Validations
+from aws_cdk import Aws, Duration
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -13,6 +14,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from stacks.acknowledgements import acknowledge
 from stacks.settings.deployment import Settings
 
 LINE = cloudwatch.LogQueryVisualizationType.LINE
@@ -47,10 +49,19 @@ QUERIES = (
 PERIOD = Duration.minutes(5)
 
 
-class Monitoring(Construct):
-    """`dashboard`, `alarms`, and an SNS topic where the settings name an address.
+class Alarm(NamedTuple):
+    """`threshold`: it goes off when the metric is at least this."""
 
-    `others`: name, description, metric and threshold of further alarms.
+    name: str
+    description: str
+    metric: cloudwatch.Metric
+    threshold: float
+
+
+class Monitoring(Construct):
+    """`dashboard`, `alarms`, and an SNS topic if the settings name an address.
+
+    `others`: alarms of what else the stack holds.
     """
 
     def __init__(
@@ -62,7 +73,7 @@ class Monitoring(Construct):
         stage: apigateway.Stage,
         function: lambda_.IFunction,
         log_group: logs.ILogGroup,
-        others: Sequence[tuple[str, str, cloudwatch.Metric, float]] = (),
+        others: Sequence[Alarm] = (),
     ) -> None:
         super().__init__(scope, id)
         errors = stage.metric_server_error(statistic="Sum", period=PERIOD)
@@ -104,9 +115,7 @@ class Monitoring(Construct):
                 iam.ServicePrincipal("cloudwatch.amazonaws.com", conditions=account)
             )
             mail = "An alarm that can't be mailed needs no queue; the dashboard shows it too."
-            Validations.of(topic).acknowledge(
-                Acknowledgment(id="Serverless::Serverless-SNSRedrivePolicy", reason=mail)
-            )
+            acknowledge(topic, {"Serverless-SNSRedrivePolicy": mail})
             for alarm in self.alarms:
                 alarm.add_alarm_action(actions.SnsAction(topic))
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))

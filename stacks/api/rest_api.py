@@ -1,27 +1,27 @@
-"""The REST API: its resources, who may call them, and API Gateway's own error responses in the
-handler's format.
+"""The REST API: its resources, its stage, and API Gateway's own error responses in the handler's
+format.
 """
 
 import json
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import Acknowledgment, Duration, Validations
+from aws_cdk import Duration
 from aws_cdk import aws_apigateway as apigateway
-from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
 from classifier.contract.routes import GUARDED, OPEN, PREFLIGHT_HEADERS, PREFLIGHTS
+from stacks.acknowledgements import acknowledge
+from stacks.api.domain import add_domain
 from stacks.api.gateway_responses import (
     ACCESS_RESPONSES,
     GATEWAY_RESPONSES,
     IAM_RESPONSES,
     QUOTA_RESPONSES,
 )
+from stacks.api.resource_policy import resource_policy
 from stacks.function import PACKAGE, log_group
 from stacks.settings.deployment import Settings
 
@@ -43,20 +43,22 @@ ACCESS_LOG = {
     "integrationStatus": "$context.integrationStatus",
     "refusal": "$context.error.responseType",
 }
-# What a signed request carries beside Authorization.
+# The headers of a signed request, apart from Authorization.
 SIGNATURE_HEADERS = ["X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
 # What cdk-nag reports, and why it stays.
 NAG_ACKNOWLEDGEMENTS = {
-    "APIG2": "The handler checks every field and says what is wrong with it.",
-    "APIG3": "A web ACL costs money every month; the key and the throttle protect the API.",
-    "APIG4": "POST needs an API key or a signature unless the settings say none.",
-    "APIG6": "The execution log would record images and labels.",
-    "COG4": "Callers are programs with a key; there are no users to sign in.",
+    "AwsSolutions-APIG2": "The handler checks every field and says what is wrong with it.",
+    "AwsSolutions-APIG3": (
+        "A web ACL costs money every month; the key and the throttle protect the API."
+    ),
+    "AwsSolutions-APIG4": "POST needs an API key or a signature unless the settings say none.",
+    "AwsSolutions-APIG6": "The execution log would record images and labels.",
+    "AwsSolutions-COG4": "Callers are programs with a key; there are no users to sign in.",
 }
 
 
 class Api(Construct):
-    """`url` ends in a slash; `key` is None where callers need none."""
+    """`url` ends in a slash; `key` is None if callers need none."""
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class Api(Construct):
                 vpc_endpoints=[endpoint] if endpoint else None,
                 ip_address_type=apigateway.IpAddressType.DUAL_STACK,
             ),
-            policy=_policy(settings),
+            policy=resource_policy(settings),
             binary_media_types=document["x-amazon-apigateway-binary-media-types"],
             # The role that lets API Gateway write logs belongs to the account: `make bootstrap`
             # makes it.
@@ -158,7 +160,7 @@ class Api(Construct):
                 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
                 stage = cast(apigateway.CfnStage, self.stage.node.default_child)
                 stage.add_property_override(f"MethodSettings.{i}.ResourcePath", "/")
-        responses = GATEWAY_RESPONSES | (ACCESS_RESPONSES if _policy(settings) else {})
+        responses = GATEWAY_RESPONSES | (ACCESS_RESPONSES if resource_policy(settings) else {})
         responses |= (IAM_RESPONSES if signed else {}) | (QUOTA_RESPONSES if settings.quota else {})
         for name, (status, message, code) in responses.items():
             text = json.dumps(message) if message else "$context.error.messageString"
@@ -184,80 +186,5 @@ class Api(Construct):
             plan.add_api_key(self.key)
         if settings.domain:
             self.url = f"https://{settings.domain}/"
-            self._add_domain(settings)
-        for rule, reason in NAG_ACKNOWLEDGEMENTS.items():
-            Validations.of(self).acknowledge(
-                Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason)
-            )
-
-    def _add_domain(self, settings: Settings) -> None:
-        """The domain with its certificate, and its records for IPv4 and IPv6 in the hosted zone."""
-        domain = self.rest.add_domain_name(
-            "Domain",
-            domain_name=str(settings.domain),
-            certificate=acm.Certificate.from_certificate_arn(
-                self, "Certificate", str(settings.certificate)
-            ),
-            endpoint_type=apigateway.EndpointType.REGIONAL,
-            security_policy=apigateway.SecurityPolicy.TLS_1_2,
-        )
-        resource = cast(apigateway.CfnDomainName, domain.node.default_child)
-        resource.add_property_override("EndpointConfiguration.IpAddressType", "dualstack")
-        # Without the zone's name, which would take a look-up at synthesis.
-        for kind in ("A", "AAAA"):
-            route53.CfnRecordSet(
-                self,
-                f"Record{kind}",
-                hosted_zone_id=settings.hosted_zone,
-                name=str(settings.domain),
-                type=kind,
-                alias_target=route53.CfnRecordSet.AliasTargetProperty(
-                    dns_name=domain.domain_name_alias_domain_name,
-                    hosted_zone_id=domain.domain_name_alias_hosted_zone_id,
-                ),
-            )
-
-
-def _policy(settings: Settings) -> iam.PolicyDocument | None:
-    """Who may call, or None where everyone may try.
-
-    Networks are kept out by a Deny: with authentication=iam an Allow for a network would let in
-    every AWS account there.
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
-    """
-    conditions: dict[str, dict[str, object]] = {}
-    if settings.allowed_ips:
-        conditions = {"NotIpAddress": {"aws:SourceIp": list(settings.allowed_ips)}}
-    elif settings.vpc_endpoint:
-        conditions = {"StringNotEquals": {"aws:SourceVpce": settings.vpc_endpoint}}
-    elif settings.authentication != "iam":
-        return None
-
-    def statement(
-        effect: iam.Effect, principal: iam.IPrincipal, *paths: str, **options: object
-    ) -> iam.PolicyStatement:
-        return iam.PolicyStatement(
-            effect=effect,
-            principals=[principal],
-            actions=["execute-api:Invoke"],
-            resources=[f"execute-api:/*{path}" for path in sorted(paths)] or ["execute-api:/*"],
-            conditions=options or None,
-        )
-
-    anyone = iam.AnyPrincipal()
-    if settings.authentication == "iam":
-        account = iam.AccountRootPrincipal()
-        # In a policy a parameter is a *.
-        signed = [f"/{route.method}{route.path}".replace("{id}", "*") for route in GUARDED]
-        # The playground can't sign what it sends.
-        unsigned = [f"/{route.method}{route.path}" for route in OPEN if not route.playground]
-        preflights = [f"/OPTIONS{path}".replace("{id}", "*") for path in PREFLIGHTS]
-        statements = [
-            statement(iam.Effect.ALLOW, account, *signed),
-            statement(iam.Effect.ALLOW, anyone, *unsigned, *preflights),
-        ]
-    else:
-        statements = [statement(iam.Effect.ALLOW, anyone)]
-    if conditions:
-        statements.append(statement(iam.Effect.DENY, anyone, **conditions))
-    return iam.PolicyDocument(statements=statements)
+            add_domain(self, self.rest, settings)
+        acknowledge(self, NAG_ACKNOWLEDGEMENTS)

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from stacks.bulk.state_machine import TIMEOUT_S, definition
-from stacks.settings.deployment import OWN_PREFIXES, Settings, SettingsError
+from stacks.settings.bulk import OWN_PREFIXES
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tests.support.synthesis import BULK, UPLOADS, Synth, Synthesized
 
 EXISTING = {

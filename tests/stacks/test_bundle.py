@@ -10,7 +10,8 @@ from classifier.contract.classifiers.fit import fitted_on
 from classifier.contract.request.label_spec import LabelSpec
 from classifier.engine.check import check_prompts
 from stacks.bundle import Bundle
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tests.support.requests import DEMO, ROOT
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tests.support.requests import ROOT
 
 # The only setting without a default.

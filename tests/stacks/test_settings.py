@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tests.support.requests import ROOT
 
 # The only setting without a default.

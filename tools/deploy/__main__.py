@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tools.deploy.account import make_logging_role
 from tools.deploy.answer import call_deployment
 from tools.deploy.base_image import update_base

@@ -9,7 +9,8 @@ from typing import Any
 from classifier.contract.bundle import BundleError, read_manifest
 from classifier.engine.check import check_prompts
 from stacks.bundle import deployed_classifiers
-from stacks.settings.deployment import Settings, SettingsError
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tools.deploy.account import CDK_JSON, ROOT, logging_role
 from tools.deploy.aws import AwsError, aws
 from tools.deploy.machine import CheckError, region

@@ -1,0 +1,114 @@
+"""Who may call the API, how often, and by which name."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from stacks.settings.errors import SettingsError
+from stacks.settings.values import Certificate, Count, Domain, HostedZone, Networks, VpcEndpoint
+
+
+class AccessSettings(BaseModel):
+    """The API in front of the function."""
+
+    authentication: Literal["api_key", "iam", "none"] = Field(
+        default="api_key",
+        description=(
+            "`api_key`, `iam` (requests signed with AWS Signature Version 4 by this account) or"
+            " `none`"
+        ),
+    )
+    allowed_ips: Networks = Field(
+        default=None,
+        description=(
+            "`none`, or up to 100 networks such as `203.0.113.0/24,2001:db8::/32`; all others get"
+            " a 403"
+        ),
+    )
+    vpc_endpoint: VpcEndpoint = Field(
+        default=None,
+        description=(
+            "`none`, or the id of a VPC endpoint for `execute-api`: the API is private to it"
+        ),
+    )
+    domain: Domain = Field(
+        default=None,
+        description=(
+            "`none`, or a name such as `clip.example.org`; needs `certificate` and `hosted_zone`"
+        ),
+    )
+    certificate: Certificate = Field(
+        default=None,
+        description=(
+            "`none`, or the ARN of an ACM certificate for `domain`, in the region of the deployment"
+        ),
+    )
+    hosted_zone: HostedZone = Field(
+        default=None,
+        description=(
+            "`none`, or the id of the public Route 53 zone that gets the records of `domain`"
+        ),
+    )
+    throttle_rate: float = Field(
+        default=10, gt=0, le=10000, description="requests a second, more than 0, at most 10,000"
+    )
+    throttle_burst: int = Field(
+        default=20, ge=1, le=5000, description="requests at once, 1 to 5,000"
+    )
+    quota: Count = Field(
+        default=None,
+        description=(
+            "`none`, or the most calls a month with the API key; best effort, and no limit on costs"
+        ),
+    )
+    cors_origin: str = Field(
+        default="*",
+        pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:\d+)?)$",
+        description="`*` or one origin such as `https://example.org`",
+    )
+    playground: bool = Field(
+        default=False, description="`true` or `false`: a page to try it at GET /, open to everyone"
+    )
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        together = {name: getattr(self, name) for name in ("domain", "certificate", "hosted_zone")}
+        if any(together.values()) and (
+            missing := [name for name, value in together.items() if not value]
+        ):
+            present = next(name for name, value in together.items() if value)
+            raise SettingsError(
+                f"{present}={together[present]} also needs {' and '.join(missing)}: set all three,"
+                " or none."
+            )
+        if self.vpc_endpoint and self.domain:
+            raise SettingsError(
+                f"vpc_endpoint={self.vpc_endpoint} makes the API private, and domain={self.domain}"
+                " is public. Set one of the two."
+            )
+        if self.vpc_endpoint and self.allowed_ips:
+            raise SettingsError(
+                f"vpc_endpoint={self.vpc_endpoint} makes the API private: callers then have private"
+                " addresses, which allowed_ips does not see. Set one of the two; the endpoint's"
+                " own policy and security groups can narrow it further."
+            )
+        if self.quota and self.authentication != "api_key":
+            raise SettingsError(
+                f"quota={self.quota} counts the calls of an API key, and"
+                f" authentication={self.authentication} has none. Set authentication=api_key, or"
+                " leave quota out."
+            )
+        if self.playground and self.authentication == "iam":
+            raise SettingsError(
+                "playground=true is a page for browsers, which can't sign requests as"
+                " authentication=iam wants. Set one of the two."
+            )
+        return self
+
+    def check_region(self, region: str) -> None:
+        """A regional API takes certificates of its own region alone. Raises SettingsError."""
+        if self.certificate and (other := self.certificate.split(":")[3]) != region:
+            raise SettingsError(
+                f"certificate={self.certificate} is in {other}, and the deployment goes to"
+                f" {region}. Request a certificate in {region}, or deploy with AWS_REGION={other}."
+            )
