@@ -145,6 +145,19 @@ def test_the_deployments_variables_are_those_that_the_guide_has_you_set() -> Non
     assert "secrets." not in text
 
 
+def test_the_check_of_a_pull_request_needs_no_bundle(tmp_path: Path) -> None:
+    """With the environment that its job has, in a clone that holds the demo model alone."""
+    workflow = yaml.safe_load(WORKFLOWS["examples/github/deploy.yml"])
+    for name, job in workflow["jobs"].items():
+        given = workflow.get("env", {}) | job.get("env", {})
+        words = ["make", "--dry-run", "synth", f"DEPLOYED={tmp_path}"]
+        environment = {"PATH": os.environ["PATH"], **given}
+        done = subprocess.run(
+            words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert ("-c bundle=models/demo " in done.stdout) == (name == "check"), name
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_module_that_a_guide_names_is_there(guide: Path) -> None:
     text = guide.read_text(encoding="utf-8")
