@@ -58,7 +58,19 @@ def limits(quota: int, unreserved: int) -> str:
     )
 
 
-FINE = {
+NO_STACK = (
+    254,
+    (
+        "An error occurred (ValidationError) when calling the {0} operation: Stack with id {1} does"
+        " not exist"
+    ),
+)
+
+
+Reply = str | tuple[int, str]
+
+
+FINE: dict[str, Reply] = {
     "--version": "aws-cli/2.31.0 Python/3.13.7 Linux/6.12 exe/x86_64.amzn.2023",
     "sts get-caller-identity": "arn:aws:sts::123456789012:assumed-role/dev/me",
     "configure get": "eu-central-1",
@@ -67,13 +79,11 @@ FINE = {
     "iam get-role": ROLE,
     "lambda get-account-settings": limits(1000, 1000),
     "lambda wait": "",
+    "cloudformation describe-stacks": NO_STACK,
     "cloudformation delete-stack": "",
     "cloudformation wait": "",
     "cloudformation deploy": "Successfully created/updated stack - api-gateway-logging",
 }
-
-
-Reply = str | tuple[int, str]
 
 
 class Programs:

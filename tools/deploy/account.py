@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.deploy.aws import AwsError, aws
+from tools.deploy.machine import CheckError
 
 ROOT = Path(__file__).parent.parent.parent
 CDK_JSON = ROOT / "cdk.json"
 LOGGING_STACK = "api-gateway-logging"
+TEMPLATE = ROOT / "stacks" / "logging_role.yaml"
+# Of a stack that never was whole: it can only be deleted.
+NEVER_MADE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 def logging_role() -> str | None:
@@ -52,7 +56,7 @@ def make_logging_role(
     configuration = json.loads(cdk_json.read_text(encoding="utf-8"))
     options = [
         "--template-file",
-        str(ROOT / "stacks" / "logging_role.yaml"),
+        str(TEMPLATE),
         "--capabilities",
         "CAPABILITY_IAM",
     ]
@@ -68,9 +72,7 @@ def make_logging_role(
         options += ["--parameter-overrides", f"PermissionsBoundary={arn}"]
     # A new role takes seconds to be known everywhere, and until then API Gateway refuses it.
     for attempt in (1, 2):
-        # What an earlier attempt left can't be updated; its role and setting are retained.
-        aws("cloudformation", "delete-stack", "--stack-name", LOGGING_STACK)
-        aws("cloudformation", "wait", "stack-delete-complete", "--stack-name", LOGGING_STACK)
+        _remove_failed()
         try:
             print(aws("cloudformation", "deploy", "--stack-name", LOGGING_STACK, *options))
             return
@@ -79,3 +81,31 @@ def make_logging_role(
                 raise
             print("The new role is perhaps not known everywhere yet; trying once more.")
             sleep(20)
+
+
+def _remove_failed() -> None:
+    """Deletes what an earlier attempt left, which can't be updated. Raises CheckError for any other
+    stack of that name.
+    """
+    query = "Stacks[0].[StackStatus, Description]"
+    name = ("--stack-name", LOGGING_STACK)
+    try:
+        found = aws(
+            "cloudformation", "describe-stacks", *name, "--query", query, "--output", "json"
+        )
+    except AwsError as err:
+        if err.code == "ValidationError":
+            return
+        raise
+    status, description = json.loads(found)
+    ours = f"Description: {description}" in TEMPLATE.read_text(encoding="utf-8").splitlines()
+    if not ours or status not in NEVER_MADE:
+        kind = "was made by this project" if ours else "is not of this project"
+        raise CheckError(
+            "API Gateway has no role to write logs with, and in the way is a stack"
+            f" {LOGGING_STACK} that {kind}, in the state {status}\n  if"
+            " nothing needs it, delete it and run this again:"
+            f" aws cloudformation delete-stack --stack-name {LOGGING_STACK}"
+        )
+    aws("cloudformation", "delete-stack", *name)
+    aws("cloudformation", "wait", "stack-delete-complete", *name)

@@ -111,7 +111,7 @@ def check_concurrency(settings: Settings) -> None:
 
 
 def _already_taken(stack: str) -> int:
-    """What the stack's function has reserved or provisioned; 0 before the first deployment."""
+    """What the stack's functions have reserved; 0 before the first deployment."""
     query = "StackResources[?ResourceType=='AWS::Lambda::Function'].PhysicalResourceId"
     try:
         arguments = [
@@ -124,15 +124,16 @@ def _already_taken(stack: str) -> int:
             "--output",
             "text",
         ]
-        function = aws(*arguments)
-        reserved = aws(
-            "lambda", "get-function-concurrency", "--function-name", function, "--output", "json"
-        )
+        # As text the AWS CLI puts tabs between names; with bulk there are two.
+        reserved = [
+            aws("lambda", "get-function-concurrency", "--function-name", name, "--output", "json")
+            for name in aws(*arguments).split()
+        ]
     except AwsError as err:
         if err.code in ("ValidationError", "ResourceNotFoundException"):
             return 0
         raise
-    return int(json.loads(reserved or "{}").get("ReservedConcurrentExecutions", 0))
+    return sum(json.loads(one or "{}").get("ReservedConcurrentExecutions", 0) for one in reserved)
 
 
 def check_classifiers(settings: Settings) -> None:

@@ -3,8 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import DENIED, EXPIRED, FAILURES, ROLE, Programs, Reply, check
-from tools.deploy.account import make_logging_role
+from tests.support.deployment import (
+    DENIED,
+    EXPIRED,
+    FAILURES,
+    NO_STACK,
+    ROLE,
+    Programs,
+    Reply,
+    check,
+)
+from tools.deploy.account import TEMPLATE, make_logging_role
 from tools.deploy.machine import CheckError
 
 NO_CREDENTIALS = (
@@ -30,6 +39,13 @@ NOT_CREATED = (
         " api-gateway-logging"
     ),
 )
+
+
+OURS = TEMPLATE.read_text(encoding="utf-8").splitlines()[0].removeprefix("Description: ")
+
+
+def described(status: str, description: str | None = OURS) -> str:
+    return json.dumps([status, description])
 
 
 @pytest.mark.parametrize(
@@ -76,27 +92,54 @@ def test_bootstrap_makes_a_role_where_there_is_none_or_it_was_deleted(
 ) -> None:
     programs.aws(apigateway__get_account=account, iam__get_role=role)
     assert programs.run("logging-role").returncode == 0
-    removed, waited, made = programs.calls("aws cloudformation")
-    # A stack whose role was deleted by hand is "up to date", and one that failed can't be updated.
-    assert (removed, waited) == (
-        "aws cloudformation delete-stack --stack-name api-gateway-logging",
-        "aws cloudformation wait stack-delete-complete --stack-name api-gateway-logging",
-    )
+    looked, made = programs.calls("aws cloudformation")
+    assert " describe-stacks " in looked
     assert made.endswith("stacks/logging_role.yaml --capabilities CAPABILITY_IAM")
 
 
 def test_bootstrap_tries_once_more_where_iam_is_late(inside: Programs) -> None:
     pauses: list[float] = []
     inside.aws(
-        apigateway__get_account="None", cloudformation__deploy=[NOT_CREATED, "Successfully created"]
+        apigateway__get_account="None",
+        cloudformation__describe_stacks=[NO_STACK, described("ROLLBACK_COMPLETE")],
+        cloudformation__deploy=[NOT_CREATED, "Successfully created"],
     )
     make_logging_role(sleep=pauses.append)
     assert pauses == [20]
     assert [call.split()[2] for call in inside.calls("aws cloudformation")] == [
+        "describe-stacks",
+        "deploy",
+        "describe-stacks",
         "delete-stack",
         "wait",
         "deploy",
-    ] * 2
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "removed"),
+    [
+        ("ROLLBACK_COMPLETE", OURS, True),
+        ("DELETE_FAILED", OURS, True),
+        ("CREATE_COMPLETE", OURS, False),
+        ("UPDATE_IN_PROGRESS", OURS, False),
+        ("ROLLBACK_COMPLETE", "Somebody else's", False),
+        ("ROLLBACK_COMPLETE", None, False),
+    ],
+)
+def test_bootstrap_deletes_only_a_stack_that_is_ours_and_failed(
+    programs: Programs, status: str, description: str | None, removed: bool
+) -> None:
+    programs.aws(
+        apigateway__get_account="None",
+        cloudformation__describe_stacks=described(status, description),
+    )
+    done = programs.run("logging-role")
+    assert (done.returncode == 0) == removed
+    assert bool(programs.calls("aws cloudformation delete-stack")) == removed
+    assert bool(programs.calls("aws cloudformation deploy")) == removed
+    assert removed or f"in the state {status}" in done.stderr
+    assert removed or "aws cloudformation delete-stack --stack-name" in done.stderr
 
 
 @pytest.mark.parametrize(("reply", "attempts"), [(NOT_CREATED, 2), (DENIED, 1), (EXPIRED, 1)])

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.deployment import FAILURES, Programs, Reply, check, limits
+from tests.support.deployment import FAILURES, NO_STACK, Programs, Reply, check, limits
 from tools.deploy import machine
 
 NO_PARAMETER = (
@@ -8,15 +8,6 @@ NO_PARAMETER = (
     (
         "An error occurred (ParameterNotFound) when calling the GetParameter operation: Parameter"
         " /cdk-bootstrap/hnb659fds/version not found."
-    ),
-)
-
-
-NO_STACK = (
-    254,
-    (
-        "An error occurred (ValidationError) when calling the DescribeStackResources operation:"
-        " Stack with id clip-classifier does not exist"
     ),
 )
 
@@ -125,6 +116,18 @@ def test_what_the_function_has_reserved_already_is_no_obstacle_to_the_next_deplo
     assert programs.run("check", "concurrency", "-c", "reserved_concurrency=900").returncode == 0
     done = programs.run("check", "concurrency", "-c", "reserved_concurrency=901")
     assert (done.returncode, "at most 900 fit" in done.stderr) == (1, True)
+
+
+def test_of_several_functions_each_is_asked_what_it_has_reserved(programs: Programs) -> None:
+    programs.aws(
+        lambda__get_account_settings=limits(1000, 100),
+        cloudformation__describe_stack_resources="clip-BulkFunction-2\tclip-Function-1",
+        lambda__get_function_concurrency=["{}", '{"ReservedConcurrentExecutions": 900}'],
+    )
+    settings = ("-c", "reserved_concurrency=900", "-c", "bulk_bucket=create")
+    assert check(programs, "concurrency", *settings) == ""
+    asked = programs.calls("aws lambda get-function-concurrency")
+    assert [call.split()[4] for call in asked] == ["clip-BulkFunction-2", "clip-Function-1"]
 
 
 @pytest.mark.parametrize(
