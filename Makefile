@@ -31,6 +31,10 @@ WORKERS ?= auto
 CDK := node_modules/.bin/cdk
 # Which changes of permissions the CDK asks about: never, broadening or any-change.
 APPROVAL ?= never
+# boto3 and version 1 of AWS's command line read the second name alone; the others prefer the first.
+ifdef AWS_REGION
+export AWS_DEFAULT_REGION := $(AWS_REGION)
+endif
 # A builder in a container leaves no image in Docker's store, where the CDK looks for it.
 unexport BUILDX_BUILDER
 # The bundle to deploy: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or cdk.json's.

@@ -16,6 +16,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from client import region
+
 # AWS's list prices in us-east-1 in dollars, November 2026: docs/bulk.md has the sources. Other
 # regions differ by some percent.
 PRICES: dict[str, float] = json.loads(Path(__file__).with_name("prices.json").read_bytes())
@@ -63,7 +65,7 @@ GROUP BY 1 ORDER BY 2 DESC;
 class Deployment:
     """The stack's outputs, and AWS's clients."""
 
-    def __init__(self, stack: str, make: Callable[[str], Any] = boto3.client) -> None:
+    def __init__(self, stack: str, make: Callable[[str], Any]) -> None:
         self.states, self.s3, self.metrics, self.functions = (
             make(name) for name in ("stepfunctions", "s3", "cloudwatch", "lambda")
         )
@@ -353,7 +355,11 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None, make: Callable[[str], Any] = boto3.client) -> None:
+def aws_client(service: str) -> Any:
+    return boto3.client(service, region_name=region())
+
+
+def main(argv: Sequence[str] | None = None, make: Callable[[str], Any] = aws_client) -> None:
     parser = argument_parser()
     given = parser.parse_args(argv)
     if (

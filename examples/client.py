@@ -64,25 +64,38 @@ def split_labels(text: str) -> list[str]:
     return [label.strip() for label in text.split(",") if label.strip()]
 
 
+def region() -> str | None:
+    """What AWS_REGION says, which boto3 doesn't read; None leaves it to AWS_DEFAULT_REGION and the
+    profile.
+    """
+    return os.environ.get("AWS_REGION")
+
+
 class SignedRequests(requests.auth.AuthBase):
     """Signs requests for a deployment with authentication=iam, with the credentials and the region
-    of the AWS CLI.
+    of the AWS CLI. Raises SystemExit where there are none.
     """
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def __init__(self) -> None:
         # Takes a second to import, and an API key doesn't need it.
         import botocore.session
+        from botocore.exceptions import BotoCoreError
+
+        self._session = botocore.session.get_session()
+        try:
+            self._credentials = self._session.get_credentials()
+        except BotoCoreError as err:
+            sys.exit(f"Requests can't be signed: {err}")
+        if not self._credentials:
+            sys.exit("Requests can't be signed without credentials: aws login, or aws sso login.")
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
-        session = botocore.session.get_session()
         # The region of an address of API Gateway's own; a domain doesn't say it.
         host = re.search(r"\.execute-api\.([a-z0-9-]+)\.", str(request.url))
-        region = (
-            host[1]
-            if host
-            else os.environ.get("AWS_REGION") or session.get_config_variable("region")
-        )
+        named = host[1] if host else region() or self._session.get_config_variable("region")
         # The signature covers these headers alone, since proxies may change others.
         signed = AWSRequest(
             request.method,
@@ -90,7 +103,7 @@ class SignedRequests(requests.auth.AuthBase):
             {"Content-Type": request.headers["Content-Type"]},
             request.body,
         )
-        SigV4Auth(session.get_credentials(), "execute-api", region).add_auth(signed)
+        SigV4Auth(self._credentials, "execute-api", named).add_auth(signed)
         request.headers.update(dict(signed.headers))
         return request
 

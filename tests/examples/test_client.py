@@ -2,6 +2,7 @@ import io
 import json
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +221,25 @@ def test_requests_are_signed_where_the_deployment_wants_it(monkeypatch: pytest.M
         "/eu-central-1/execute-api/aws4_request, SignedHeaders=content-type;host;x-amz-date,"
         " Signature=" in signature
     )
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        # What `aws login` writes. Without its extra crt botocore asks for an installation.
+        ("login_session = arn:aws:iam::123456789012:user/me", "Please reauthenticate with"),
+        ("", "without credentials"),
+    ],
+)
+def test_who_is_not_signed_in_is_told_so_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, message: str
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\n{profile}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(SystemExit, match=message) as raised:
+        client.SignedRequests()
+    assert "aws login" in str(raised.value)

@@ -195,3 +195,32 @@ def test_removal_and_bootstrap_need_no_bundle() -> None:
     for target in ("destroy", "bootstrap"):
         output = make(target, "SETTINGS=name=mine bundle=models/gone")
         assert f"cdk {target} -c name=mine -c bundle=models/demo -c synth_only=true" in output
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"AWS_REGION": "eu-central-1"}, "eu-central-1"),
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "us-east-1"}, "eu-central-1"),
+        ({"AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+        ({}, "unset"),
+    ],
+)
+def test_all_tools_deploy_to_the_same_region(given: dict[str, str], taken: str) -> None:
+    """boto3 and version 1 of AWS's command line read AWS_DEFAULT_REGION alone."""
+    environment = {
+        name: value
+        for name, value in outside().items()
+        if name not in ("AWS_REGION", "AWS_DEFAULT_REGION")
+    }
+    rule = "shown: ; @echo $${AWS_DEFAULT_REGION-unset}\n"
+    done = subprocess.run(
+        ["make", "--silent", "-f", "Makefile", "-f", "-", "shown"],
+        cwd=ROOT,
+        env=environment | given,
+        input=rule,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == taken
