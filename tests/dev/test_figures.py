@@ -136,19 +136,6 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
             ("docs/bulk.md", r"\$([\d.]+)\]\([^)]*\) a GB-second"),
         ],
     ),
-    (
-        "false alarms of regions in percent",
-        [
-            ("docs/api.md", r"from (\d+) % to (\d+), (\d+) and (\d+) %"),
-            (
-                "docs/performance.md",
-                REST.join(
-                    rf"{asked} \| [^|]* \| [^|]* \| ([\d.]+)%"
-                    for asked in ("the whole", "2 x 2", "3 x 3", "4 x 4")
-                ),
-            ),
-        ],
-    ),
 ]
 
 
