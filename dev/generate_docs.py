@@ -20,6 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from classifier.api.embeddings import EmbeddingRequest, Embeddings
+from classifier.api.form import ONE_FILE, SEVERAL_FILES
 from classifier.api.hugging_face import HuggingFaceRequest
 from classifier.api.models import ModelInfo, Models
 from classifier.api.moderations import Moderation, ModerationRequest
@@ -37,7 +38,7 @@ from classifier.contract.limits import (
     MAX_TOTAL_LINES,
 )
 from classifier.contract.request.label_spec import LabelSpec
-from classifier.contract.request.media_types import BINARY_TYPES, IMAGE_TYPES
+from classifier.contract.request.media_types import BINARY_TYPES, IMAGE_TYPES, MULTIPART_TYPE
 from classifier.contract.request.schema import ABSENT, ClassifyRequest
 from classifier.contract.request.url_parameters import QUERY_LISTS, QUERY_PARAMETERS
 from classifier.contract.strict_json import JsonObject
@@ -155,10 +156,39 @@ def _schemas(models: Sequence[type[BaseModel]], generator: type[Published]) -> J
     return schemas
 
 
-def _in_query(field: JsonObject) -> JsonObject:
-    """A field's schema in a query, which can't hold null."""
+def _as_text(field: JsonObject) -> JsonObject:
+    """A field's schema in a query or a form, which can't hold null."""
     kept = {k: v for k, v in field.items() if k not in ("anyOf", "description")}
     return {**field["anyOf"][0], **kept}
+
+
+def _form(fields: JsonObject) -> JsonObject:
+    """A form with files: one of the names of a single image, or images, and texts."""
+    file = {"type": "string", "format": "binary"}
+    files: JsonObject = {
+        name: file | {"description": "The file of one image."} for name in ONE_FILE
+    }
+    files[SEVERAL_FILES] = {
+        "type": "array",
+        "items": file,
+        "minItems": 1,
+        "maxItems": MAX_IMAGES,
+        "description": "Files of images; the answer has an entry for each.",
+    }
+    texts = {
+        name: _as_text(fields[name]) | {"description": fields[name]["description"]}
+        for name in QUERY_PARAMETERS
+    }
+    return {
+        "schema": {
+            "type": "object",
+            "description": "Texts may stand in the URL instead. An empty field counts as left out.",
+            "properties": files | texts,
+            "oneOf": [{"required": [name]} for name in files],
+            "additionalProperties": False,
+        },
+        "encoding": {name: {"contentType": ", ".join(IMAGE_TYPES)} for name in files},
+    }
 
 
 def _reference(model: type[BaseModel]) -> JsonObject:
@@ -295,8 +325,8 @@ def document() -> JsonObject:
             "name": name,
             "in": "query",
             "required": False,
-            "schema": _in_query(fields[name]),
-            "description": f"For a body that is an image: {fields[name]['description']}",
+            "schema": _as_text(fields[name]),
+            "description": f"For a body that is an image or a form: {fields[name]['description']}",
         }
         | ({"explode": True, "style": "form"} if name in QUERY_LISTS else {})
         for name in QUERY_PARAMETERS
@@ -357,7 +387,8 @@ def document() -> JsonObject:
                                 },
                             },
                         }
-                        | {kind: {"schema": {"contentMediaType": kind}} for kind in IMAGE_TYPES},
+                        | {kind: {"schema": {"contentMediaType": kind}} for kind in IMAGE_TYPES}
+                        | {MULTIPART_TYPE: _form(fields)},
                     },
                     "responses": (
                         {

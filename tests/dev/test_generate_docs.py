@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import re
@@ -8,12 +9,16 @@ from typing import Any
 
 import openapi_spec_validator
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
+from schemathesis import GenerationMode
 
+import tests.support.schemathesis_hooks  # noqa: F401 what the document's formats mean
 from classifier.api.handler import Handler
 from classifier.contract.classifiers.file import ClassifierFile, parse_classifier
 from classifier.contract.errors import ApiError
-from classifier.contract.request.media_types import IMAGE_TYPES
+from classifier.contract.request.media_types import IMAGE_TYPES, MULTIPART_TYPE
 from dev import generate_docs
 from tests.support.requests import ROOT, ask, event
 from tools.local.serve import running
@@ -120,6 +125,7 @@ def test_the_document_is_valid_and_is_what_the_handler_gives(handler: Handler) -
     assert set(COMMITTED["paths"]["/"]["post"]["requestBody"]["content"]) == {
         "application/json",
         *IMAGE_TYPES,
+        MULTIPART_TYPE,
     }
 
 
@@ -182,3 +188,25 @@ def test_schemathesis_finds_nothing(deployed: Handler) -> None:
         )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "POST" not in done.stdout.partition("FAILURES")[2]
+
+
+def test_forms_that_the_document_allows_are_answered(deployed: Handler) -> None:
+    """In a run over all media types, few requests are forms."""
+    document = copy.deepcopy(COMMITTED)
+    content = document["paths"]["/"]["post"]["requestBody"]["content"]
+    document["paths"]["/"]["post"]["requestBody"]["content"] = {
+        MULTIPART_TYPE: content[MULTIPART_TYPE]
+    }
+    operation = schemathesis.openapi.from_dict(document)["/"]["POST"]
+    statuses = []
+
+    @given(case=operation.as_strategy(GenerationMode.POSITIVE))
+    @settings(
+        max_examples=15, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    def send(case: schemathesis.Case[Any]) -> None:
+        statuses.append(case.call(base_url=url).status_code)
+
+    with running(deployed) as url:
+        send()
+    assert set(statuses) == {200}

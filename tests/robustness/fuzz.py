@@ -16,17 +16,23 @@ with atheris.instrument_imports(include=["classifier"]):
     from classifier.api.dialects import dialect_of_body
     from classifier.api.events import Request, kind_of
     from classifier.contract.errors import ApiError
-    from classifier.contract.request.media_types import BINARY_TYPES
+    from classifier.contract.request.media_types import BINARY_TYPES, MULTIPART_TYPE
     from classifier.contract.request.schema import ClassifyRequest
     from classifier.contract.request.url_parameters import QUERY_PARAMETERS
     from classifier.images.formats import inspect, name_format
     from classifier.images.formats.image_file import MAX_SIDE
 
 from tests.robustness.files import CHEAP, KINDS
+from tests.robustness.forms import BOUNDARIES, form
 from tests.robustness.requests import ENCODED, mutated, question
-from tests.support.events import HTTP_EVENTS
+from tests.support.events import HTTP_EVENTS, IMAGE
 
-TYPES = ["", "application/json", "text/plain", *BINARY_TYPES]
+# Forms tell their boundary, which is that of the seeds.
+TYPES = [
+    f"{kind}; boundary={BOUNDARIES[0]}" if kind == MULTIPART_TYPE else kind
+    for kind in ("", "application/json", "text/plain", *BINARY_TYPES)
+]
+FORM = next(i for i, kind in enumerate(TYPES) if kind.startswith(MULTIPART_TYPE))
 RESPONSE = {"statusCode": 200, "headers": {"a": "b"}, "body": "{}", "isBase64Encoded": False}
 EVENT, BODY, TEXT, FILE = range(4)
 MAX_BYTES = 8_192  # make fuzz passes the same number as -max_len
@@ -34,6 +40,9 @@ SEEDS = 30  # of each kind
 # Beside names of fields: what containers and encodings are recognised by.
 WORDS = (
     "base64,",
+    "--X\\x0d\\x0a",
+    "Content-Disposition: form-data; name=",
+    "filename=",
     "data:",
     "true",
     "null",
@@ -140,6 +149,7 @@ def write_seeds(folder: Path) -> None:
             body = json.dumps(make(random)).replace(json.dumps(ENCODED), '"AAAA"')
             seeds += [bytes([BODY + 4]) + body.encode(), bytes([TEXT + 4]) + body.encode()]
             event = random.choice([event for event in HTTP_EVENTS.values() if "body" in event])
+            seeds.append(bytes([BODY + 4 * FORM]) + form(random)[1].replace(IMAGE, b"GIF89a"))
             seeds.append(bytes([EVENT]) + json.dumps(event | {"body": body}).encode())
     for i, seed in enumerate(seeds):
         if len(seed) <= MAX_BYTES:

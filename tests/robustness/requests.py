@@ -13,6 +13,7 @@ from typing import Any
 from classifier.contract.request.media_types import BINARY_TYPES
 from classifier.contract.request.schema import ClassifyRequest
 from classifier.contract.request.url_parameters import QUERY_PARAMETERS
+from tests.robustness.forms import form
 from tests.support.events import HTTP_EVENTS, IMAGE, LABELS
 
 Event = Any
@@ -273,6 +274,18 @@ def rest_event(random: Random, body: bytes) -> Event:
     }
 
 
+def form_event(random: Random) -> Event:
+    """A form as API Gateway hands it on, or as text, which destroys its files."""
+    content_type, body = form(random, MAX_BODY)
+    event = rest_event(random, b"")
+    is_binary = random.random() < 0.9
+    return event | {
+        "headers": {"content-type": content_type},
+        "body": base64.b64encode(body).decode() if is_binary else body.decode("utf-8", "replace"),
+        "isBase64Encoded": is_binary,
+    }
+
+
 def openai_event(random: Random) -> Event:
     """A request in OpenAI's form, whole or mutated, to one of its routes, or to the other one."""
     picture = f"data:image/jpeg;base64,{ENCODED}"
@@ -349,6 +362,7 @@ MAKERS: dict[str, Callable[[Random], Event]] = {
     "texts": lambda random: rest_event(random, json.dumps(texts(random)).encode()[:MAX_BODY]),
     "deep": lambda random: rest_event(random, deep(random).encode()[:MAX_BODY]),
     "raw": lambda random: rest_event(random, raw(random)),
+    "form": form_event,
     "openai": openai_event,
     "event": wrong_event,
     "direct": direct_event,

@@ -43,8 +43,8 @@ for kind in IMAGE_TYPES:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """A query belongs to a body that is an image, needs labels there, and a negative template or
-    the best region only beside multi_label.
+    """A query belongs to a body that is an image or a form, needs labels there, and a negative
+    template or the best region only beside multi_label.
     """
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
@@ -85,12 +85,21 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             if len(names) == 1:
                 for name in ("thresholds", "actions", "min_similarity"):
                     case.body.pop(name, None)
+    elif case.media_type == "multipart/form-data":
+        # A text may stand in the form or in the URL, not in both.
+        case.query = {}
+        _mend_texts(case.body)
     elif case.media_type:
-        case.query = {"labels": ["a dog"], **(case.query or {})}
-        case.query.pop("classifier", None)
-        if "negative_template" in case.query:
-            case.query["multi_label"] = "true"
-        if "regions_combine" in case.query:
-            case.query |= {"regions": "2", "multi_label": "true"}
-        if "regions" in case.query and case.query.get("fit") == "tiles":
-            del case.query["fit"]
+        case.query = case.query or {}
+        _mend_texts(case.query)
+
+
+def _mend_texts(texts: dict[str, Any]) -> None:
+    texts.setdefault("labels", ["a dog"])
+    texts.pop("classifier", None)
+    if "negative_template" in texts:
+        texts["multi_label"] = "true"
+    if "regions_combine" in texts:
+        texts |= {"regions": "2", "multi_label": "true"}
+    if "regions" in texts and texts.get("fit") == "tiles":
+        del texts["fit"]
