@@ -7,21 +7,15 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
-from classifier.engine.check import check_prompts
-from stacks.bundle import Bundle
-from stacks.classifier_stack import ClassifierStack
 from stacks.settings.deployment import Settings
-from tests.support.requests import ROOT
-from tests.support.synthesis import Synth, Synthesized
+from tests.support.synthesis import Synth, Synthesized, new_app, new_stack, read_settings
 
 REPORT = "validation-report.json"
 
 
 def synthesize_into(folder: Path, settings: Settings) -> None:
-    app = cdk.App(outdir=str(folder))
-    ClassifierStack(
-        app, settings=settings, bundle=Bundle.read(ROOT, settings, check_prompts), root=ROOT
-    )
+    app = new_app(folder)
+    new_stack(app, settings)
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
     cdk.Validations.of(app).add_plugins(cdk_nag.ServerlessChecks(app))
     app.synth()
@@ -38,7 +32,7 @@ def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
     def synthesize(**given: object) -> Synthesized:
         key = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
         folder = shared / f"cdk-{key}"
-        settings = Settings.read({"bundle": "models/demo", "synth_only": True, **given})
+        settings = read_settings(**given)
         with (shared / f"cdk-{key}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / REPORT).exists():

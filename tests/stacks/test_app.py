@@ -7,29 +7,31 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from classifier.engine.check import check_prompts
-from stacks.bundle import Bundle
-from stacks.classifier_stack import ClassifierStack
-from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
-from tests.support.stacks import app
+from tests.support.stacks import COMBINATIONS, app
+from tests.support.synthesis import new_app, new_stack, read_settings
 
 
 def test_synthesis_needs_neither_docker_nor_credentials(tmp_path: Path) -> None:
     context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     done = app(
-        tmp_path, context | {"bundle": "models/demo", "synth_only": "true", "memory": "1769"}
+        tmp_path,
+        context
+        | COMBINATIONS["uploads with everything"]
+        | {"bundle": "models/demo", "synth_only": "true", "memory": "1769"},
     )
     assert done.returncode == 0, done.stderr
-    template = json.loads(
-        (tmp_path / "out" / "clip-classifier.template.json").read_text(encoding="utf-8")
+    template, report = (
+        json.loads((tmp_path / "out" / name).read_bytes())
+        for name in ("clip-classifier.template.json", "validation-report.json")
     )
-    (function,) = [
-        resource
+    assert 1769 in {
+        resource["Properties"]["MemorySize"]
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Lambda::Function"
-    ]
-    assert function["Properties"]["MemorySize"] == 1769
+    }
+    # The CDK's own checks of the template.
+    assert report["pluginReports"] == []
 
 
 def test_a_refused_setting_ends_synthesis_with_its_message(tmp_path: Path) -> None:
@@ -54,12 +56,9 @@ def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path
     source = (ROOT / "stacks" / "classifier_stack.py").read_text(encoding="utf-8").rstrip()
     module: dict[str, Any] = {"__name__": "extended"}
     exec(compile(f"{source}\n{textwrap.indent(code, ' ' * 8)}", "extended", "exec"), module)
-    settings = Settings.read(
-        {"bundle": "models/demo", "synth_only": True, "provisioned_concurrency": 1}
-    )
-    app = cdk.App(outdir=str(tmp_path))
-    bundle = Bundle.read(ROOT, settings, check_prompts)
-    module["ClassifierStack"](app, settings=settings, bundle=bundle, root=ROOT)
+    settings = read_settings(provisioned_concurrency=1)
+    app = new_app(tmp_path)
+    new_stack(app, settings, module["ClassifierStack"])
     app.synth()
     expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[
         EXTENSIONS.index(code)
@@ -70,12 +69,9 @@ def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path
 def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_and_resource(
     tmp_path: Path,
 ) -> None:
-    settings = Settings.read({"bundle": "models/demo", "synth_only": True})
-    app = cdk.App(
-        outdir=str(tmp_path), context={"@aws-cdk/core:permissionsBoundary": {"name": "boundary"}}
-    )
-    bundle = Bundle.read(ROOT, settings, check_prompts)
-    stack = ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
+    settings = read_settings()
+    app = new_app(tmp_path, **{"@aws-cdk/core:permissionsBoundary": {"name": "boundary"}})
+    stack = new_stack(app, settings)
     cdk.Tags.of(stack).add("team", "images")
     app.synth()
     template = json.loads((tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8"))

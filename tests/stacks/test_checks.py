@@ -1,9 +1,11 @@
+import functools
 import json
 import re
 
-import cfnlint.api
 import pytest
-from cfnlint.config import ManualArgs
+from cfnlint.config import ConfigMixIn
+from cfnlint.decode.decode import decode_str
+from cfnlint.runner import Runner
 
 from tests.support.requests import ROOT
 from tests.support.stacks import COMBINATIONS, EVERYTHING
@@ -35,10 +37,18 @@ def test_cdk_nag_finds_nothing_that_is_not_explained(
             assert len(explained["reason"].split()) > 4, explained
 
 
-def lint(template: str) -> list[str]:
-    """cfn-lint's errors and warnings; W3005 is about a dependency that CDK itself writes twice."""
-    config: ManualArgs = {"ignore_checks": ["W3005"], "regions": ["eu-central-1"]}
-    return [str(match) for match in cfnlint.api.lint(template, config=config)]
+@functools.cache
+def linter() -> Runner:
+    """Made once, since it reads its rules in longer than it lints a template. W3005 is about a
+    dependency that CDK itself writes twice.
+    """
+    return Runner(ConfigMixIn(ignore_checks=["W3005"], regions=["eu-central-1"]))
+
+
+def lint(text: str) -> list[str]:
+    """cfn-lint's errors and warnings."""
+    template, errors = decode_str(text)
+    return [str(match) for match in errors or linter().validate_template(template)]
 
 
 def test_cfn_lint_is_asked() -> None:

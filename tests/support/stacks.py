@@ -10,9 +10,8 @@ import aws_cdk as cdk
 from classifier.contract.bundle import FILES, MANIFEST
 from stacks.bundle import Bundle
 from stacks.function import Function
-from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
-from tests.support.synthesis import BULK, UPLOADS, Synthesized
+from tests.support.synthesis import BULK, UPLOADS, Synthesized, new_app, read_settings
 from tools.local import gateway
 
 DOMAIN = {
@@ -161,8 +160,8 @@ def image(root: Path, outdir: Path | None = None) -> str:
     """The image's asset hash, which is its tag."""
     cdk.AssetStaging.clear_asset_hash_cache()
     context = {} if outdir else {"aws:cdk:disable-asset-staging": True}
-    app = cdk.App(outdir=str(outdir or root / "build" / "cdk.out"), context=context)
-    settings = Settings.read({"bundle": "models/demo", "synth_only": True})
+    app = new_app(outdir or root / "build" / "cdk.out", **context)
+    settings = read_settings()
     bundle = Bundle("models/demo", tuple(f"models/demo/{name}" for name in (MANIFEST, *FILES)))
     stack = cdk.Stack(app, "stack")
     Function(stack, "Function", settings=settings, bundle=bundle, root=root)

@@ -69,15 +69,35 @@ class Synthesized:
 Synth = Callable[..., Synthesized]
 
 
-def synthesize(folder: Path, **context: object) -> Path:
-    """Writes template and assets into the folder, for the demo bundle unless `bundle` names
-    another; returns the template's path.
+def new_app(folder: Path, **context: object) -> cdk.App:
+    """Writes into the folder, without the CDK's own checks of the template, which take seconds a
+    process: cfn-lint checks templates, and the CDK does if app.py runs.
     """
-    settings = Settings.read({"bundle": "models/demo", "synth_only": True, **context})
-    app = cdk.App(outdir=str(folder))
-    ClassifierStack(
-        app, settings=settings, bundle=Bundle.read(ROOT, settings, check_prompts), root=ROOT
+    return cdk.App(
+        outdir=str(folder),
+        context=context,
+        builtin_cloud_formation_validation=False,
+        confirm_validation_plugins_do_not_mutate=False,
     )
+
+
+def new_stack(
+    app: cdk.App, settings: Settings, kind: type[ClassifierStack] = ClassifierStack
+) -> ClassifierStack:
+    bundle = Bundle.read(ROOT, settings, check_prompts)
+    return kind(app, settings=settings, bundle=bundle, root=ROOT)
+
+
+def read_settings(**context: object) -> Settings:
+    """For the demo bundle unless `bundle` names another."""
+    return Settings.read({"bundle": "models/demo", "synth_only": True, **context})
+
+
+def synthesize(folder: Path, **context: object) -> Path:
+    """Writes template and assets into the folder; returns the template's path."""
+    settings = read_settings(**context)
+    app = new_app(folder)
+    new_stack(app, settings)
     app.synth()
     return folder / f"{settings.name}.template.json"
 
