@@ -1,132 +1,18 @@
-import io
 import json
 import socket
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageOps
 
 import classify
 import client
 import moderation
-from classifier.contract.bundle import ImageSettings
-from classifier.images.opened_image import open_image
-from dev import icc
-from tests.support.pictures import encoded, picture, png_header
 from tests.support.programs import RecordingHandler, exit_status, response
 from tests.support.requests import ROOT
 from tools.local.serve import running
 
 SAMPLES = ROOT / "examples" / "images"
-
-
-def upright(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
-        return ImageOps.exif_transpose(image).convert("RGBA")
-
-
-def exif_orientation(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
-PHOTO = picture(1500, 1000)
-CLEAR = PHOTO.copy()
-CLEAR.putalpha(picture(1500, 1000, bands=1, seed=1))
-LARGE = {
-    f"JPEG turned {turn}": (encoded(PHOTO, "JPEG", quality=95, exif=exif_orientation(turn)), "JPEG")
-    for turn in range(1, 9)
-} | {
-    "PNG turned": (encoded(PHOTO, exif=exif_orientation(6)), "JPEG"),
-    "WebP turned": (encoded(PHOTO, "WEBP", quality=95, exif=exif_orientation(8)), "JPEG"),
-    "grey": (encoded(PHOTO.convert("L")), "JPEG"),
-    "palette": (encoded(PHOTO.quantize(256)), "JPEG"),
-    "CMYK": (encoded(PHOTO.convert("CMYK"), "JPEG", quality=95), "JPEG"),
-    "transparent": (encoded(CLEAR), "PNG"),
-    "turned and transparent": (encoded(CLEAR, "WEBP", quality=95, exif=exif_orientation(5)), "PNG"),
-}
-
-
-@pytest.mark.parametrize(("data", "kind"), LARGE.values(), ids=LARGE)
-def test_a_large_image_is_shrunk_and_looks_the_same(data: bytes, kind: str) -> None:
-    small, pixels = client.shrink(data)
-    with Image.open(io.BytesIO(small)) as image:
-        assert (image.format, min(image.size), max(image.size), pixels) == (
-            kind,
-            512,
-            768,
-            512 * 768,
-        )
-        assert image.getexif().get(0x0112, 1) == 1
-    whole = upright(data)
-    assert (whole.width > whole.height) == (image.width > image.height)
-    # Both at about the encoder's size, over white, because transparent pixels have no colour.
-    seen = [
-        Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).resize((64, 64))
-        for image in (upright(small), whole)
-    ]
-    difference = np.abs(np.asarray(seen[0], int) - np.asarray(seen[1], int))
-    assert difference.mean() < 2
-
-
-P3 = icc.in_space(PHOTO, "p3", icc.curved)
-GREY = icc.grey_profile(1.0)
-COLOURED = {
-    "RGB profile, JPEG": encoded(P3, "JPEG", quality=95, icc_profile=icc.rgb_profile("adobe", 1.5)),
-    "RGB profile, PNG": encoded(P3, icc_profile=icc.rgb_profile("prophoto", 1.8)),
-    "RGB profile, palette": encoded(P3.quantize(64), icc_profile=icc.rgb_profile("adobe", 1.5)),
-    "RGB profile, WebP": encoded(P3, "WEBP", icc_profile=icc.rgb_profile("adobe", 1.5)),
-    "grey profile": encoded(PHOTO.convert("L"), icc_profile=GREY),
-    "grey profile and transparency": encoded(CLEAR.convert("LA"), icc_profile=GREY),
-    "inks": encoded(PHOTO.convert("CMYK"), "JPEG", quality=95, icc_profile=icc.cmyk_profile(3)),
-    "cICP": icc.png_with(P3, icc.cicp(9, 1), icc.gama(1)),
-    "cICP and a profile": icc.png_with(P3, icc.cicp(9, 1), icc_profile=icc.rgb_profile("srgb")),
-    "gAMA": icc.png_with(PHOTO, icc.gama(1)),
-    "gAMA and cHRM": icc.png_with(PHOTO, icc.gama(1), icc.chrm("prophoto")),
-    "gAMA that doesn't count": icc.png_with(PHOTO, icc.gama(1), (b"sRGB", b"\0")),
-    "AVIF": icc.avif_with(P3, 9, 8),
-}
-
-
-@pytest.mark.parametrize("name", COLOURED)
-def test_a_shrunk_image_keeps_its_colours(name: str) -> None:
-    settings = ImageSettings(size=64, interpolation="bicubic", resize_mode="squash", max_batch=1)
-    small, _ = client.shrink(COLOURED[name])
-    whole, shrunk = (open_image(data).decode(settings) for data in (COLOURED[name], small))
-    difference = whole.squares[0].astype(int) - shrunk.squares[0].astype(int)
-    assert np.abs(difference).mean() < 3
-    assert whole.converted_from == shrunk.converted_from
-    assert (whole.converted_from is None) == (name == "gAMA that doesn't count")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        (SAMPLES / "dog.jpg").read_bytes(),
-        encoded(picture(2000, 512)),
-        encoded(
-            Image.fromarray(
-                np.random.default_rng(0).integers(0, 65536, (700, 700), dtype=np.uint16)
-            )
-        ),
-        encoded(Image.new("RGB", (1200, 1200), "red")),
-        png_header(5000, 5000),
-        b"no picture at all",
-        b"",
-    ],
-    ids=["a small file", "a short side", "16 bits", "few bytes", "cut off", "text", "nothing"],
-)
-def test_a_small_or_unreadable_file_is_sent_unchanged(data: bytes) -> None:
-    assert client.shrink(data)[0] == data
-
-
-def test_a_small_file_with_many_pixels_is_shrunk() -> None:
-    data = encoded(Image.new("L", (5000, 4000), 128), "WEBP")
-    assert len(data) < client.SMALL_FILE_BYTES
-    assert client.shrink(data)[1] == 640 * 512
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
