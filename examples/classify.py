@@ -1,8 +1,6 @@
 """Classifies image files and folders by labels of your own and prints a table, CSV or JSON."""
 
 import argparse
-import csv
-import json
 import os
 import sys
 from base64 import b64encode
@@ -14,6 +12,7 @@ from typing import Any
 
 import client
 from folders import find_pictures
+from outputs import OUTPUTS, Row
 
 MAX_IMAGES = 64
 MAX_PIXELS = 100_000_000
@@ -27,13 +26,6 @@ class Picture:
     name: str
     encoded: str = ""
     pixels: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    file: str
-    result: dict[str, float]
     error: str = ""
 
 
@@ -135,40 +127,6 @@ class Run:
                 progress(f"[{'#' * filled:<{PROGRESS_WIDTH}}] {self.done}/{self.total}")
         finally:
             progress("")
-
-
-def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    file_width = max(len(str(file)) for file in files)
-    label_width = max(map(len, labels))
-    for row in rows:
-        ranked = sorted(row.result.items(), key=lambda pair: -pair[1])
-        shares = "   ".join(f"{label:<{label_width}} {share:7.2%}" for label, share in ranked)
-        print(f"{row.file:<{file_width}}  {f'error: {row.error}' if row.error else shares}")
-
-
-def print_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["file", *labels, "error"])
-    out.writerows(
-        [row.file, *(row.result.get(label, "") for label in labels), row.error] for row in rows
-    )
-
-
-def print_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    """A list with one object a line. It is valid JSON even if the run ends early."""
-    separator = "["
-    try:
-        for row in rows:
-            outcome: dict[str, object] = (
-                {"error": row.error} if row.error else {"result": row.result}
-            )
-            print(separator, json.dumps({"file": row.file} | outcome), sep="", end="")
-            separator = ",\n "
-    finally:
-        print("]" if separator != "[" else "[]")
-
-
-OUTPUTS = {"table": print_table, "csv": print_csv, "json": print_json}
 
 
 def argument_parser() -> argparse.ArgumentParser:

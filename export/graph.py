@@ -2,67 +2,21 @@
 every CPU, and the precisions they come in.
 """
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from export.model_file import write_model
+from export.precisions import TINY, Floats, Integers, Step, fourteen_bits, integers_of
 
 OPSET = 20
 CONTRIB = "com.microsoft"
-TINY = np.float32(1e-12)
-PAGE_BYTES = 4096
 # What a channel may reach beyond what calibration saw, before it is cut off.
 MARGIN = 1.25
-Floats = NDArray[np.float32]
-# A weight, or a part of it: integers [k, n], a scale for each column, and the integer that stands
-# for zero.
-Integers = tuple[NDArray[Any], Floats, Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """A way to multiply. `bits` of a weight: 7, 8, 14 (two products of 7) or 32 (fp32).
-
-    `constant_scales`: calibration gives each product one scale for its input, which takes fewer
-    passes over it; otherwise each row is scaled by its own largest value. `two_parts`: the input
-    comes as two parts of 8 bits as well, which takes a third product.
-    """
-
-    bits: int
-    constant_scales: bool = False
-    two_parts: bool = False
-
-
-# The names that bundle.json gives them. Bundles of before may also say "mixed": an int8 one with
-# some products left in fp32.
-STEPS = {
-    "int8": Step(7, constant_scales=True),
-    "int8-full": Step(8, constant_scales=True),
-    "int8-rows": Step(7),
-    "int8-rows-full": Step(8),
-    "int14": Step(14),
-    "int14-both": Step(14, two_parts=True),
-    "fp32": Step(32),
-}
-# From fast to slow, by the processor that will serve.
-# - x86_64: any processor with AVX2. Its kernel for u8 times s8 saturates when two products of 8 by
-#   8 bits are added, so 7 bits are the fast ones. Its kernel for u8 times u8 doesn't saturate and
-#   is slower. Two products of 7 bits take longer there than fp32.
-# - x86_64-vnni: u8 times s8 is the fast kernel, and doesn't saturate.
-# - arm64: one kernel with the dot product for both (MlasGemmU8X8DispatchUdot in ONNX Runtime), so
-#   7 bits gain nothing over 8.
-LADDERS = {
-    "arm64": ("int8-full", "int8-rows-full", "int14", "int14-both", "fp32"),
-    "x86_64-vnni": ("int8-full", "int8-rows-full", "int14", "int14-both", "fp32"),
-    "x86_64": ("int8", "int8-rows", "int8-full", "int8-rows-full", "fp32"),
-}
 
 
 class Graph:
@@ -134,7 +88,7 @@ class Graph:
                 self.op("Add", self.op("MatMul", x, self.constant(weight)), self.constant(bias))
             )
         if product in self._scales:
-            (integers, scale, zero), *_ = self._integers(weight)
+            (integers, scale, zero), *_ = integers_of(weight, self.step.bits, signed=self._signed)
             x, step, middle = self._quantise(x, product)
             inputs = [
                 self.constant(integers),
@@ -145,7 +99,7 @@ class Graph:
                 self.constant(bias),
             ]
             return str(self.op("MatMulIntegerToFloat", x, *inputs, domain=CONTRIB))
-        parts = self._integers(weight)
+        parts = integers_of(weight, self.step.bits, signed=self._signed)
         last = self.constant(np.array([1]))
         stored = self._stored(parts)
         if least is None:
@@ -214,7 +168,7 @@ class Graph:
         """
         if product in self._scales:
             self.inputs[product] = x
-            (integers, scale, zero), *_ = self._integers(weight)
+            (integers, scale, zero), *_ = integers_of(weight, self.step.bits, signed=self._signed)
             x, step, middle = self._quantise(x, product)
             inputs = (
                 self.op("Reshape", x, shape),
@@ -247,19 +201,6 @@ class Graph:
         step = self.constant(np.float32(self._scales[product]))
         middle = self.constant(np.uint8(128))
         return str(self.op("QuantizeLinear", x, step, middle)), step, middle
-
-    def _integers(self, weight: Floats) -> list[Integers]:
-        if self.step.bits == 8:
-            scale = scales(weight, 127)
-            integers = np.rint(weight / scale).astype(np.int8)
-            return [
-                (
-                    (integers, scale, np.int8(0))
-                    if self._signed
-                    else ((integers.astype(np.int16) + 128).astype(np.uint8), scale, np.uint8(128))
-                )
-            ]
-        return fourteen_bits(weight)[: self.step.bits // 7]
 
     def _stored(self, parts: Sequence[Integers]) -> list[tuple[str, str, str]]:
         return [
@@ -306,73 +247,3 @@ class Graph:
         # The weights leave memory one by one.
         self._constants.reverse()
         write_model(model, (self._constants.pop() for _ in range(len(self._constants))), path)
-
-
-def write_model(model: onnx.ModelProto, constants: Iterable[onnx.TensorProto], path: Path) -> None:
-    """Writes a model without initializers and, beside it, what takes a page or more of them, in
-    order and each from a page's start on: so ONNX Runtime maps them, and a start reads only what it
-    uses.
-    """
-    with path.with_suffix(".weights").open("wb") as weights:
-        for constant in constants:
-            data = constant.raw_data
-            if len(data) >= PAGE_BYTES:
-                weights.seek(-weights.tell() % PAGE_BYTES, os.SEEK_CUR)
-                place = {
-                    "location": Path(weights.name).name,
-                    "offset": weights.tell(),
-                    "length": len(data),
-                }
-                weights.write(data)
-                constant.ClearField("raw_data")
-                constant.data_location = TensorProto.EXTERNAL
-                constant.external_data.extend(
-                    onnx.StringStringEntryProto(key=key, value=str(value))
-                    for key, value in place.items()
-                )
-            model.graph.initializer.append(constant)
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def calibrate(
-    path: Path, inputs: Mapping[str, str], runs: Sequence[Mapping[str, NDArray[Any]]]
-) -> dict[str, Floats]:
-    """The largest absolute value of every channel of the named values, over runs of the graph at
-    `path`.
-    """
-    model = onnx.load(path)
-    model.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values()
-    )
-    # Over a file, so that the graph is gone before the session holds the weights once more.
-    calibrating = path.with_suffix(".calibrating")
-    onnx.save(model, calibrating)
-    del model
-    options = ort.SessionOptions()
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    session = ort.InferenceSession(calibrating, options, providers=["CPUExecutionProvider"])
-    calibrating.unlink()
-    largest = {product: np.zeros(1, np.float32) for product in inputs}
-    for run in runs:
-        values = session.run(list(inputs.values()), run)
-        largest = {
-            product: np.maximum(largest[product], np.abs(value).max(0))
-            for product, value in zip(inputs, values, strict=True)
-        }
-    return largest
-
-
-def scales(weight: Floats, highest: int) -> Floats:
-    """The scale of each column, with which its largest absolute value becomes `highest`."""
-    scale: Floats = (np.maximum(np.abs(weight).max(0), TINY) / highest).astype(np.float32)
-    return scale
-
-
-def fourteen_bits(weight: Floats) -> list[Integers]:
-    """Two parts of 7 bits that add up to the weight; the first alone is the weight in 7 bits, from
-    -63 to 63.
-    """
-    scale = scales(weight, 63)
-    high = np.rint(weight / scale).astype(np.int8)
-    low = np.rint((weight / scale - high) * 126).astype(np.int8)
-    return [(high, scale, np.int8(0)), (low, (scale / 126).astype(np.float32), np.int8(0))]

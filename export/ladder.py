@@ -11,20 +11,13 @@ import numpy as np
 from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
-from export.graph import LADDERS, Floats
-from export.graph import calibrate as largest_inputs
+from export.material import calibration_sentences, pictures
+from export.model_file import calibrate as largest_inputs
+from export.precisions import LADDERS, Floats
 from export.progress import say
 from export.source import Source
 from export.towers import write_encoder
-from export.verify import (
-    MAX_CHANGE,
-    Reference,
-    Served,
-    Verdict,
-    calibration_sentences,
-    judge,
-    pictures,
-)
+from export.verify import MAX_CHANGE, Reference, Served, Verdict, judge
 
 CALIBRATING = 64
 # A precision whose change on the first third of the pictures is so far past the gate's limit isn't

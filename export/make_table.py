@@ -9,8 +9,9 @@ import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
+from export.checks import check_settings
 from export.errors import ExportError
-from export.source import TABLE, check_settings
+from export.source import TABLE
 from export.torch_source import describe, model_config, repository_and_files
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")

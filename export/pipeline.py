@@ -25,7 +25,7 @@ from classifier.contract.bundle import (
     sha256,
 )
 from classifier.model.encoders import Encoders
-from export import check, source, verify
+from export import check, material, source
 from export.errors import ExportError
 from export.ladder import Ladder
 from export.progress import say
@@ -75,7 +75,7 @@ def export(
     if origin:
         loaded = replace(loaded, weights=loaded.weights.model_copy(update={"source": origin}))
     shown = (
-        verify.pictures(crops)
+        material.pictures(crops)
         if pictures is None
         else [
             picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
@@ -96,12 +96,12 @@ def export(
             settings,
             loaded,
             shown,
-            list(sentences or verify.sentences()),
+            list(sentences or material.sentences()),
             inputs,
             precision,
             target,
         )
-        check.batch_invariance(folder, settings, shown, sentences or verify.sentences())
+        check.batch_invariance(folder, settings, shown, sentences or material.sentences())
         if (output / "README.md").exists():
             shutil.copy(output / "README.md", folder)
         folder.chmod(0o755)

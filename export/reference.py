@@ -15,9 +15,10 @@ from classifier.contract.errors import ApiError
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import BYTE_IDS, FIRST_MERGED, Tokenizer
 from export.errors import ExportError
+from export.material import strings
 from export.progress import progress, say
 from export.source import Source
-from export.verify import Pixels, Reference, strings
+from export.verify import Pixels, Reference
 
 STRINGS = 20_000
 

@@ -28,16 +28,9 @@ from torch import nn
 from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import Architecture, ImageTower, TextTower
+from export.checks import check_activation, check_settings, check_size, named_settings
 from export.errors import ExportError
-from export.source import (
-    Request,
-    Source,
-    check_activation,
-    check_settings,
-    check_size,
-    named_settings,
-    with_right_activation,
-)
+from export.source import Request, Source, with_right_activation
 
 
 def model_config(name: str) -> dict[str, Any]:

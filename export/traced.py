@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from export.graph import OPSET, write_model
+from export.graph import OPSET
+from export.model_file import write_model
 
 
 class _Traced(nn.Module):

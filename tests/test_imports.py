@@ -187,3 +187,18 @@ def test_the_decoders_process_loads_pillow_and_the_standard_library_alone() -> N
     assert {name.partition(".")[0] for name in done.stdout.split()} - set(
         sys.stdlib_module_names
     ) == {"classifier", "PIL"}
+
+
+def test_modules_stay_short_and_those_of_the_run_time_shorter() -> None:
+    root = PACKAGE.parent.parent
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=root, capture_output=True, text=True, check=True
+    )
+    paths = [root / name for name in listed.stdout.splitlines()]
+    assert PACKAGE / "main.py" in paths
+    lengths = {path: path.read_bytes().count(b"\n") for path in paths if path.exists()}
+    assert not {
+        path.relative_to(root).as_posix(): length
+        for path, length in lengths.items()
+        if length > (200 if path.is_relative_to(PACKAGE) else 250)
+    }

@@ -1,6 +1,4 @@
-"""Classifies a folder of pictures on all cores, with the bulk function's own code: lines of
-results, or a Parquet file.
-"""
+"""Classifies a folder of images on all cores: lines of results, or a Parquet file."""
 
 import argparse
 import importlib.util
@@ -8,133 +6,26 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import suppress
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.file import ClassifierError
-from classifier.contract.classifiers.folder import FOLDER, read_classifiers
 from classifier.contract.errors import ApiError
 from classifier.contract.request.parsing import parse_options
-from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
-from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
-from classifier.storage.batches import Batch, check
-from classifier.storage.items import Item, wrong_size
+from classifier.storage.batches import check
 from classifier.storage.lines import dumps
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.folders import Folder, no_picture
 from tools.folders import summary as counted
-from tools.heic import HELP, take_heic, take_heic_as_the_parent_does
+from tools.heic import HELP, take_heic
 from tools.parquet import write_parquet
-
-BATCH = 40
-CLASSIFIERS = Path(FOLDER)
-
-
-def unlimited() -> int:
-    """A batch on a desk has all the time it takes."""
-    return 3_600_000
-
-
-class FolderStore:
-    """Keys are paths below a folder. The ETag tells a file that has changed since, without reading
-    it.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def skip_reason(self, item: Item) -> str | None:
-        return wrong_size(item) or no_picture(self.root / item.key)
-
-    def stat(self, item: Item) -> Item:
-        found = (self.root / item.key).stat()
-        return Item(item.key, f"{found.st_mtime_ns:x}-{found.st_size:x}", found.st_size)
-
-    def read(self, item: Item) -> tuple[Item, bytes]:
-        try:
-            return item, (self.root / item.key).read_bytes()
-        except OSError as err:
-            raise ApiError(404, "not_found", f"The file can't be read: {err.strerror}.") from err
-
-    def items(self, paths: Iterable[Path]) -> Iterator[Item]:
-        for path in paths:
-            # A file may be gone meanwhile.
-            with suppress(OSError):
-                yield self.stat(Item(path.relative_to(self.root).as_posix()))
-
-
-def classifier_of(encoders: Encoders, query: Query) -> Engine:
-    """With the classifier that the request names, if any. Raises ClassifierError."""
-    name = query.classifier
-    return Engine(
-        encoders, read_classifiers(CLASSIFIERS, encoders.manifest, [name]) if name else None
-    )
-
-
-class Worker:
-    """One process: its own model, on one core, and its own decoder."""
-
-    here: "Worker"
-
-    def __init__(self, bundle: Path, folder: Path, query: Query) -> None:
-        self.encoders = Encoders.load(bundle, threads=1)
-        self.classifier = classifier_of(self.encoders, query)
-        self.folder = FolderStore(folder)
-        self.query = query
-
-    def lines(self, items: Sequence[Item]) -> list[str]:
-        model = self.encoders.manifest.name
-        batch = Batch(self.classifier, model, self.query, items, self.folder, unlimited)
-        return [dumps(outcome.line_or_raise()) for outcome in batch.classify()]
-
-
-def begin(bundle: Path, folder: Path, options: JsonObject) -> None:
-    take_heic_as_the_parent_does()
-    Worker.here = Worker(bundle, folder, parse_options(options))
-
-
-def work(items: Sequence[Item]) -> list[str]:
-    return Worker.here.lines(items)
-
-
-def lines_of(
-    bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int
-) -> Iterator[list[str]]:
-    """A line for each item, a batch at a time, as batches get done on so many processes."""
-    if not items:
-        return
-    batches = iter([items[start : start + BATCH] for start in range(0, len(items), BATCH)])
-    # Linux would fork a process with threads; the other systems start new ones anyway.
-    pool = ProcessPoolExecutor(
-        min(processes, -(-len(items) // BATCH)),
-        get_context("spawn"),
-        begin,
-        (bundle, folder, options),
-    )
-    with pool:
-        running = set[Future[list[str]]]()
-        try:
-            while True:
-                # So many that no process waits, and no more.
-                while len(running) < 2 * processes and (batch := next(batches, None)):
-                    running.add(pool.submit(work, batch))
-                if not running:
-                    break
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+from tools.workers import CLASSIFIERS, FolderStore, classifier_of, lines_of, unlimited
 
 
 def finished(output: Path) -> set[tuple[str, str]]:

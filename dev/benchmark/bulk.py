@@ -23,9 +23,9 @@ from classifier.model.encoders import Encoders
 from classifier.storage.batches import IMAGES_A_RUN, Batch
 from classifier.storage.items import Item
 from dev.pictures import encoded, picture
-from tools.classify import FolderStore, unlimited
 from tools.folders import Folder
 from tools.local.serve import load, running
+from tools.workers import FolderStore, unlimited
 
 RUNS = (1, 2, 4, 8, 16)
 API = "examples/classify.py against make serve"

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dev.demo_model.drawings import picture_of
+from dev.demo_model.emoji import emoji
 from dev.demo_model.labelled import meant
-from dev.demo_model.world import emoji, picture_of
 from tools.evaluate.classifier_file import open_classifier
 from tools.evaluate.copies import near_copies, small_versions
 

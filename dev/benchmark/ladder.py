@@ -21,11 +21,12 @@ from classifier.model.encoders import Encoders
 from dev.weights import Arrays, plain, small_architecture, unfriendly
 from export import check, pipeline
 from export.architecture import Architecture
-from export.graph import STEPS, calibrate
 from export.ladder import Ladder
+from export.material import pictures, sentences
+from export.model_file import calibrate
+from export.precisions import STEPS
 from export.source import Source, read_table
 from export.towers import write_encoder
-from export.verify import pictures, sentences
 
 MODEL = "ViT-B-32-quickgelu"
 WIDE = 8  # images in one run, as max_batch has it

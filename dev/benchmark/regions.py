@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dev.average_precision import average_precision
 from dev.benchmark.ask import Handler, base64_of
 from dev.benchmark.ask import ask as call
-from dev.demo_model.world import average_precision, background, concepts, degrade, paste
+from dev.demo_model.drawings import background, degrade, paste
+from dev.demo_model.world import concepts
 from tools.local.serve import load
 
 SHARE = 0.18

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dev.benchmark import charts
-from dev.benchmark.api import machine, say, start
+from dev.benchmark.first_answer import start
+from dev.benchmark.machine import machine, say
 
 BUNDLE = Path("build/ViT-B-32-random")
 CHART = Path("docs/start.svg")

@@ -20,8 +20,9 @@ from tqdm import trange
 
 from classifier.contract.limits import MAX_LABELS
 from classifier.model.scoring import Floats
+from dev.demo_model.drawings import picture_of
+from dev.demo_model.emoji import emoji
 from dev.demo_model.labelled import SEED, draw
-from dev.demo_model.world import emoji, picture_of
 from tools.evaluate.classifier_file import from_options, open_classifier
 from tools.evaluate.dataset import Dataset, gather
 from tools.evaluate.embeddings import Cache

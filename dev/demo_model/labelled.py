@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dev.demo_model.world import CLDR, EMOJI_TEST, FONT, emoji, picture_of
+from dev.demo_model.drawings import FONT, picture_of
+from dev.demo_model.emoji import CLDR, EMOJI_TEST, emoji
 from tools.evaluate.classifier_file import open_classifier
-from tools.evaluate.pictures import OTHER
+from tools.evaluate.labelled import OTHER
 
 # Training draws from generators of other seeds.
 SEED = 20_261_128

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dev.demo_model.world import COLOURS, corners, emoji, sprites
+from dev.demo_model.drawings import corners, sprites
+from dev.demo_model.emoji import emoji
+from dev.demo_model.shapes import COLOURS
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "images"
 SIDE = 440

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from tests.support.base_image import BASE
-from tests.support.container import emulate_arm64, image, mounted, needs, run
+from tests.support.image_store import image, mounted
+from tests.support.machine import emulate_arm64, needs, run
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import SAMPLES
 

@@ -202,7 +202,9 @@ def test_a_side_measures_in_a_process_of_its_own() -> None:
     # As the command starts it: what a spawned process can't import from the command's own module
     # shows only there.
     program = (
-        "import functools, pathlib; from dev.benchmark.api import Side, main, ours, thumbnail;"
+        "import functools, pathlib; from dev.benchmark.api import main;"
+        " from dev.benchmark.operations import ours, thumbnail;"
+        " from dev.benchmark.side import Side;"
         " print(Side(functools.partial(ours, pathlib.Path('models/demo')), thumbnail())('outside',"
         " None, 3))"
     )

@@ -20,6 +20,9 @@ from classifier.contract.classifiers.file import ClassifierFile, parse_classifie
 from classifier.contract.errors import ApiError
 from classifier.contract.request.media_types import IMAGE_TYPES, MULTIPART_TYPE
 from dev import generate_docs
+from dev.openapi import document
+from dev.schemas import classifier_schema
+from dev.tables import tables, with_tables
 from tests.support.requests import ROOT, ask, event
 from tools.local.serve import running
 
@@ -36,7 +39,7 @@ def nearly(value: Any, within: float = 0.05) -> Any:
 
 
 def test_the_committed_document_is_current() -> None:
-    assert generate_docs.document() == nearly(COMMITTED), "run: make document"
+    assert document() == nearly(COMMITTED), "run: make document"
 
 
 def test_the_tables_of_the_pages_are_current() -> None:
@@ -44,17 +47,15 @@ def test_the_tables_of_the_pages_are_current() -> None:
         (ROOT / path).read_text(encoding="utf-8")
         for path in (generate_docs.API, generate_docs.CLASSIFIERS)
     ]
-    assert list(map(generate_docs.with_tables, pages)) == pages, "run: make document"
+    assert list(map(with_tables, pages)) == pages, "run: make document"
     assert [
-        name
-        for name, table in generate_docs.tables().items()
-        if not any(table in page for page in pages)
+        name for name, table in tables().items() if not any(table in page for page in pages)
     ] == []
 
 
 def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_takes() -> None:
     schema = json.loads((ROOT / generate_docs.CLASSIFIER_SCHEMA).read_text(encoding="utf-8"))
-    assert generate_docs.classifier_schema() == schema, "run: make document"
+    assert classifier_schema() == schema, "run: make document"
     validator = Draft202012Validator(schema)
     for path in (ROOT / "classifiers").glob("*.json"):
         validator.validate(json.loads(path.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""What each field of a request does, checked against arithmetic in the tests."""
+"""What a request's images, embeddings and deadline do."""
 
 import itertools
 import json
@@ -9,176 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.api.handler import Handler
 from classifier.images.opened_image import open_image
 from classifier.model.encoders import Encoders
-from classifier.model.scoring import rank
 from tests.support.encoders import CountingEncoders
-from tests.support.golden import golden_demo
+from tests.support.engine import (
+    DOG,
+    LABELS,
+    WIDE,
+    good,
+    refused,
+)
 from tests.support.pictures import encoded, picture, png_header
-from tests.support.requests import ROOT, Context, ask, base64_of, event
-
-IMAGES = ROOT / "examples" / "images"
-DOG = base64_of((IMAGES / "dog.jpg").read_bytes())
-WIDE = base64_of(encoded(picture(150, 70), "JPEG"))
-LABELS = ["a dog", "a cat", "a horse", "a car", "food"]
-CATEGORIES = {"pets": ["a dog", "a cat"], "machines": ["a car"], "rest": ["a horse", "food"]}
-
-
-def good(handler: Handler, **fields: Any) -> Any:
-    image = {} if {"images", "image_embedding"} & fields.keys() else {"image_data": DOG}
-    status, body, _ = ask(handler, event(image | fields))
-    assert status == 200, body
-    return body
-
-
-def refused(handler: Handler, **fields: Any) -> tuple[int, str, str | None, str]:
-    image = {} if {"images", "image_embedding"} & fields.keys() else {"image_data": DOG}
-    status, body, _ = ask(handler, event(image | fields))
-    return status, body["code"], body.get("field"), body["message"]
-
-
-def exponentials(logits: dict[str, float]) -> dict[str, float]:
-    weights = {name: math.exp(value - max(logits.values())) for name, value in logits.items()}
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
-
-
-def assert_close(
-    result: dict[str, float], expected: dict[str, float], within: float = 1e-9
-) -> None:
-    assert list(result) == list(expected)
-    assert max(abs(result[name] - expected[name]) for name in expected) < within
-
-
-def logits(handler: Handler, labels: list[str], **fields: Any) -> dict[str, float]:
-    """Scaled cosines, computed from the `details` of one request per label."""
-    logits = {}
-    for label in labels:
-        body = good(handler, labels=[label], details=True, **fields)
-        logits[label] = body["model"]["logit_scale"] * body["similarities"][label]
-    return logits
-
-
-def golden_logits(prompts: list[str]) -> NDArray[np.float64]:
-    """From open_clip's own embeddings of dog.jpg and the prompts."""
-    golden = golden_demo()
-    image = np.array(golden["images"]["dog.jpg"]["embedding"])
-    texts = np.array([golden["labels"][prompt] for prompt in prompts])
-    return np.array(golden["logit_scale"] * (texts @ image))
-
-
-def test_a_plain_request_is_answered_with_the_result_alone(handler: Handler) -> None:
-    body = good(handler, labels=LABELS)
-    assert list(body) == ["result"]
-    assert_close(body["result"], exponentials(logits(handler, LABELS)))
-
-
-def test_multi_label_equals_one_request_per_label_to_the_last_bit(handler: Handler) -> None:
-    alone = {
-        label: good(handler, labels=[label, f"no {label}"])["result"][label] for label in LABELS
-    }
-    assert good(handler, labels=LABELS, multi_label=True)["result"] == alone
-
-
-def test_one_neutral_text_can_be_the_negative_of_all_labels(handler: Handler) -> None:
-    alone = {
-        label: good(handler, labels=[label, "something else"])["result"][label] for label in LABELS
-    }
-    assert (
-        good(handler, labels=LABELS, multi_label=True, negative_template="something else")["result"]
-        == alone
-    )
-
-
-def test_a_negative_template_is_filled_and_goes_through_the_templates(handler: Handler) -> None:
-    forms = {"templates": ["{}", "a photo of {}"]}
-    alone = {
-        label: good(handler, labels=[label, f"not {label}"], **forms)["result"][label]
-        for label in LABELS
-    }
-    assert (
-        good(handler, labels=LABELS, multi_label=True, negative_template="not {}", **forms)[
-            "result"
-        ]
-        == alone
-    )
-
-
-def test_multi_label_agrees_with_open_clip(handler: Handler) -> None:
-    positive = golden_logits(LABELS)
-    negative = golden_logits([f"no {label}" for label in LABELS])
-    expected = dict(zip(LABELS, (1 / (1 + np.exp(negative - positive))).tolist(), strict=True))
-    assert_close(good(handler, labels=LABELS, multi_label=True)["result"], expected, within=0.05)
-
-
-def test_templates_agree_with_open_clip(handler: Handler) -> None:
-    golden = golden_demo()
-    forms = ["{}", "a photo of {}"]
-    means = np.array(
-        [sum(np.array(golden["labels"][form.format(label)]) for form in forms) for label in LABELS]
-    )
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    scaled = golden["logit_scale"] * means @ np.array(golden["images"]["dog.jpg"]["embedding"])
-    expected = exponentials(dict(zip(LABELS, scaled.tolist(), strict=True)))
-    assert_close(good(handler, labels=LABELS, templates=forms)["result"], expected, within=0.05)
-
-
-def test_a_category_gets_the_sum_of_its_prompts(handler: Handler) -> None:
-    flat = good(handler, labels=[prompt for prompts in CATEGORIES.values() for prompt in prompts])[
-        "result"
-    ]
-    expected = {
-        name: sum(flat[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()
-    }
-    assert_close(good(handler, categories=CATEGORIES)["result"], expected)
-    assert good(handler, categories=CATEGORIES, combine="sum") == good(
-        handler, categories=CATEGORIES
-    )
-
-
-def test_with_max_more_prompts_are_no_advantage(handler: Handler) -> None:
-    scaled = logits(handler, LABELS)
-    expected = exponentials(
-        {name: max(scaled[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()}
-    )
-    assert_close(good(handler, categories=CATEGORIES, combine="max")["result"], expected)
-
-
-def test_with_multi_label_a_category_gets_the_probability_of_its_best_prompt(
-    handler: Handler,
-) -> None:
-    each = good(handler, labels=LABELS, multi_label=True)["result"]
-    expected = {
-        name: max(each[prompt] for prompt in prompts) for name, prompts in CATEGORIES.items()
-    }
-    for fields in ({}, {"combine": "max"}):
-        assert (
-            good(handler, categories=CATEGORIES, multi_label=True, **fields)["result"] == expected
-        )
-
-
-def test_min_probability_and_top_k_keep_the_best_in_order(handler: Handler) -> None:
-    every = good(handler, labels=LABELS)["result"]
-    ranked = sorted(every.items(), key=lambda pair: -pair[1])
-    assert list(good(handler, labels=LABELS, top_k=2)["result"].items()) == ranked[:2]
-    minimum = ranked[2][1]
-    assert (
-        list(good(handler, labels=LABELS, min_probability=minimum)["result"].items()) == ranked[:3]
-    )
-    assert (
-        list(good(handler, labels=LABELS, min_probability=minimum, top_k=1)["result"].items())
-        == ranked[:1]
-    )
-    assert good(handler, labels=LABELS, min_probability=1)["result"] == {}
-    assert list(good(handler, labels=LABELS, top_k=99)["result"].items()) == ranked
-
-
-def test_ties_keep_the_order_of_the_request() -> None:
-    assert list(rank(["a", "b", "c", "d"], [0.2, 0.3, 0.2, 0.3], None, 3)) == ["b", "d", "a"]
-    assert list(rank(["a", "b", "c"], [0.2, 0.3, 0.5], None, None)) == ["a", "b", "c"]
+from tests.support.requests import Context, ask, base64_of, event
 
 
 def test_an_embedding_replaces_its_image_to_the_last_bit(handler: Handler) -> None:
@@ -259,106 +104,6 @@ def test_fit_changes_the_embedding_and_tiles_are_averaged(
     np.testing.assert_allclose(seen["tiles"]["embedding"], total / np.linalg.norm(total), atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"labels": LABELS}, {"labels": LABELS, "multi_label": True}, {"categories": CATEGORIES}],
-    ids=str,
-)
-@pytest.mark.parametrize("regions", [2, 3, 4])
-def test_a_region_is_answered_like_its_crop_sent_alone_to_the_last_bit(
-    handler: Handler, regions: int, fields: Any
-) -> None:
-    image = picture(150, 110)
-    body = good(
-        handler, images=[base64_of(encoded(image))], regions=regions, embedding=True, **fields
-    )["results"][0]
-    assert list(body) == ["result", "regions", "embedding"]
-    for region in body["regions"]:
-        left, top, width, height = (
-            value * side for value, side in zip(region["box"], (150, 110) * 2, strict=True)
-        )
-        crop = image.crop((round(left), round(top), round(left + width), round(top + height)))
-        assert crop.width == crop.height
-        assert (
-            good(handler, images=[base64_of(encoded(crop))], **fields)["results"][0]["result"]
-            == region["result"]
-        )
-    assert len(body.pop("regions")) == regions**2
-    assert (
-        body
-        == good(handler, images=[base64_of(encoded(image))], embedding=True, **fields)["results"][0]
-    )
-
-
-def test_with_max_a_picture_gets_the_best_of_the_whole_and_its_regions(handler: Handler) -> None:
-    for fields in ({"labels": LABELS}, {"categories": CATEGORIES}):
-        plain = good(handler, **fields, multi_label=True, regions=3, regions_combine="whole")
-        best = good(handler, **fields, multi_label=True, regions=3, regions_combine="max")
-        every = [plain["result"], *(region["result"] for region in plain["regions"])]
-        assert (
-            best["result"]
-            == {name: max(one[name] for one in every) for name in plain["result"]}
-            != plain["result"]
-        )
-        assert best["regions"] == plain["regions"]
-
-
-def test_regions_have_the_names_that_the_result_keeps_in_its_order(handler: Handler) -> None:
-    every = good(handler, labels=LABELS, regions=2)
-    for limits in ({"top_k": 2}, {"min_probability": 0.001}, {"min_probability": 1}):
-        kept = good(handler, labels=LABELS, regions=2, **limits)
-        assert [list(region["result"]) for region in kept["regions"]] == [list(kept["result"])] * 4
-        for one, other in zip(kept["regions"], every["regions"], strict=True):
-            assert one["result"].items() <= other["result"].items()
-
-
-def test_regions_share_runs_and_the_same_square_is_encoded_once(
-    handler: Handler, encoders: Encoders
-) -> None:
-    counting = CountingEncoders(
-        encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
-    )
-    long = base64_of(encoded(picture(160, 90)))
-    asked = {"images": [DOG, "AAAA", long], "labels": LABELS, "regions": 2}
-    results = good(Handler(counting), **asked)["results"]  # type: ignore[arg-type]
-    assert counting.images == [4, 1, 3]
-    assert results == good(handler, **asked)["results"]
-    assert results[2]["regions"][:2] == results[2]["regions"][2:]
-
-
-def test_regions_are_asked_for_in_the_url_of_an_image(handler: Handler) -> None:
-    query = {
-        "labels": LABELS,
-        "regions": ["2"],
-        "regions_combine": ["max"],
-        "multi_label": ["true"],
-    }
-    request = event(
-        DOG, headers={"Content-Type": "image/jpeg"}, multiValueQueryStringParameters=query
-    ) | {"isBase64Encoded": True}
-    assert ask(handler, request)[1] == good(
-        handler, labels=LABELS, regions=2, regions_combine="max", multi_label=True
-    )
-
-
-def test_the_deadline_covers_regions(encoders: Encoders) -> None:
-    class RunningOut(Context):
-        def get_remaining_time_in_millis(self) -> int:
-            return 29_000 if next(left) > 0 else 1000
-
-    counting = CountingEncoders(
-        encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
-    )
-    handler = Handler(counting)  # type: ignore[arg-type]
-    good(handler, labels=LABELS)
-    counting.images.clear()
-    # Once a label and once for the decoding before; then the third of five runs is one too many.
-    left = itertools.count(len(LABELS) + 2, -1)
-    answer = handler(event({"image_data": DOG, "labels": LABELS, "regions": 4}), RunningOut())
-    assert (answer["statusCode"], counting.images) == (503, [4, 4])
-    assert "fewer regions" in answer["body"]
-
-
 def test_a_bad_image_among_several_fails_only_its_own_entry(handler: Handler) -> None:
     cut = base64_of(encoded(picture(80, 60), "JPEG")[:700])
     body = good(
@@ -421,22 +166,6 @@ def test_images_share_runs_and_keep_their_order(
     assert results == good(handler, images=images, labels=LABELS, fit=fit)["results"]
 
 
-def test_a_model_trained_with_a_sigmoid_uses_its_own_scale_and_bias(encoders: Encoders) -> None:
-    handler = Handler(CountingEncoders(encoders, scoring="sigmoid", logit_bias=-3.5))  # type: ignore[arg-type]
-    scaled = logits(handler, LABELS)
-    expected = {label: 1 / (1 + math.exp(3.5 - value)) for label, value in scaled.items()}
-    assert_close(good(handler, labels=LABELS, multi_label=True)["result"], expected)
-    assert_close(good(handler, labels=LABELS)["result"], exponentials(scaled))
-    assert list(
-        good(handler, labels=["a dog"], multi_label=True, details=True)["similarities"]
-    ) == ["a dog"]
-    status, code, name, message = refused(
-        handler, labels=LABELS, multi_label=True, negative_template="no {}"
-    )
-    assert (status, code, name) == (400, "invalid_request", "negative_template")
-    assert "has no meaning for this model" in message
-
-
 def test_too_many_pixels_in_all_are_refused_before_decoding(handler: Handler) -> None:
     image = base64_of(png_header(9_000, 5_000))
     status, code, name, message = refused(handler, images=[image] * 3, labels=LABELS)
@@ -472,42 +201,6 @@ def test_the_deadline_is_checked_after_every_decoding_and_before_every_run(
     left = itertools.count(len(LABELS) + checks, -1)
     answer = handler(event({"images": [WIDE] * 8, "labels": LABELS}), RunningOut())
     assert (answer["statusCode"], counting.images) == (503, encoded)
-
-
-WORDS = st.lists(
-    st.sampled_from(
-        [
-            f"{adjective} {noun}"
-            for adjective in ("red", "small", "old")
-            for noun in ("dog", "cat", "car", "star")
-        ]
-    ),
-    min_size=2,
-    unique=True,
-)
-
-
-@given(WORDS, st.randoms(use_true_random=False), st.booleans())
-@settings(max_examples=25)
-def test_permuting_labels_permutes_the_answer_to_the_last_bit(
-    handler: Handler, labels: list[str], random: Any, multi: bool
-) -> None:
-    shuffled = random.sample(labels, len(labels))
-    first, second = (
-        good(handler, images=[WIDE], labels=texts, multi_label=multi)["results"][0]["result"]
-        for texts in (labels, shuffled)
-    )
-    assert list(second) == shuffled
-    assert first == second
-
-
-@given(WORDS, st.lists(st.sampled_from(["{} ", " {}", "\t{}", "{}\n"]), unique=True))
-@settings(max_examples=25)
-def test_adding_templates_that_are_the_same_to_the_model_changes_nothing(
-    handler: Handler, labels: list[str], more: list[str]
-) -> None:
-    plain = good(handler, images=[WIDE], labels=labels)
-    assert good(handler, images=[WIDE], labels=labels, templates=["{}", *more]) == plain
 
 
 @given(

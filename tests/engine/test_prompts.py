@@ -1,20 +1,15 @@
-import json
 import time
 from typing import Any
 
 import pytest
 
-from classifier.api.handler import Handler
 from classifier.contract.errors import ApiError
-from classifier.contract.limits import MAX_ANSWER_BYTES
 from classifier.contract.request.parsing import parse_json
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.prompts import PromptSet, make_prompt_set
 from classifier.model.encoders import Encoders
 from tests.support.encoders import CountingEncoders
-from tests.support.pictures import encoded, picture
-from tests.support.requests import Context, ask, base64_of, event
 
 LONG = "dog " * 74
 
@@ -219,31 +214,6 @@ def test_a_million_prompts_are_refused_before_any_is_tokenized(encoders: Encoder
     assert (err.status, err.code) == (400, "too_many_prompts")
     assert "1,000,000" in err.message
     assert time.perf_counter() - start < 10
-
-
-def test_the_largest_answer_that_is_allowed_fits_what_lambda_can_send(handler: Handler) -> None:
-    labels = [f"{'é' * 3} {i}" for i in range(1000)]
-    tiny = base64_of(encoded(picture(8, 8)))
-    count = next(
-        n
-        for n in range(64, 0, -1)
-        if ask(handler, event({"images": ["*"] * n, "labels": labels, "embedding": True}))[0] == 200
-    )
-    answer = handler(
-        event({"images": [tiny] * count, "labels": labels, "embedding": True}), Context()
-    )
-    assert 0.3 * MAX_ANSWER_BYTES < len(json.dumps(answer)) < MAX_ANSWER_BYTES
-
-
-def test_the_largest_answer_with_regions_fits_what_lambda_can_send(handler: Handler) -> None:
-    labels = [f"{'é' * 3} {i}" for i in range(1000)]
-    tiny = base64_of(encoded(picture(31, 23)))
-    asked = {"labels": labels, "regions": 4}
-    count = next(
-        n for n in range(11, 0, -1) if ask(handler, event(asked | {"images": ["*"] * n}))[0] == 200
-    )
-    answer = handler(event(asked | {"images": [tiny] * count}), Context())
-    assert 0.3 * MAX_ANSWER_BYTES < len(json.dumps(answer)) < MAX_ANSWER_BYTES
 
 
 def test_top_k_makes_a_large_answer_small_enough(encoders: Encoders) -> None:

@@ -1,64 +1,19 @@
 """Classifiers by name, from the file to the answer, on the demo model."""
 
-import base64
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from classifier.api.handler import Handler
-from classifier.contract.bundle import read_manifest
 from classifier.contract.classifiers.file import ClassifierError, parse_classifier
-from classifier.contract.classifiers.fit import fitted_on
-from classifier.contract.classifiers.folder import read_classifiers
 from classifier.main import build
 from classifier.model.encoders import Encoders
-from classifier.model.scoring import probabilities, similarities
 from classifier.start import begin
+from tests.support.classifiers import IMAGE, PETS, QUESTION, WORDS, handler_of, learned, word_rows
 from tests.support.encoders import CountingEncoders
 from tests.support.pictures import encoded, picture
-from tests.support.requests import DEMO, ROOT, Context, ask, base64_of, event
-
-MANIFEST = read_manifest(DEMO, verify_hashes=False)
-PETS: dict[str, Any] = {
-    "description": "Pets",
-    "labels": ["a dog", "a cat", "a bird"],
-    "actions": ["review", "block"],
-    "thresholds": {"a dog": {"review": 0.2, "block": 0.9}, "a cat": {"block": 0.0}},
-}
-QUESTION = {key: value for key, value in PETS.items() if key != "description"}
-IMAGE = base64_of((ROOT / "examples" / "images" / "dog.jpg").read_bytes())
-WORDS = ["a dog", "a cat", "a bird"]
-
-
-def learned(
-    rows: np.ndarray[Any, Any], scale: float = MANIFEST.logit_scale, **more: Any
-) -> dict[str, Any]:
-    value = {"labels": WORDS, **more}
-    vectors = base64.b64encode(rows.astype("<f4").tobytes()).decode()
-    return value | {
-        "fitted_on": fitted_on(MANIFEST, parse_classifier(value)).model_dump(),
-        "head": {"vectors": vectors, "scale": scale},
-    }
-
-
-def word_rows(encoders: Encoders, words: list[str] = WORDS) -> np.ndarray[Any, Any]:
-    from classifier.model.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer(DEMO, MANIFEST.text)
-    return np.stack(
-        encoders.encode_text(
-            [list(tokenizer.encode(word, "labels", "The label")) for word in words]
-        )
-    )
-
-
-def handler_of(encoders: Any, **files: dict[str, Any]) -> Handler:
-    return Handler(
-        encoders, classifiers={name: parse_classifier(value) for name, value in files.items()}
-    )
+from tests.support.requests import DEMO, Context, ask, base64_of, event
 
 
 def test_a_name_is_answered_as_its_question_is_to_the_last_bit(encoders: Encoders) -> None:
@@ -171,135 +126,6 @@ def test_what_the_start_up_has_no_time_for_is_encoded_by_the_first_call(encoders
     assert len(counting.lengths) == 3
 
 
-def test_a_learned_classifier_encodes_no_prompt_and_loads_no_text_encoder_until_words_come(
-    tmp_path: Path, encoders: Encoders
-) -> None:
-    (tmp_path / "pets.json").write_text(
-        json.dumps(learned(word_rows(encoders), thresholds={"a dog": 0.5}))
-    )
-    counting = CountingEncoders(Encoders.load(DEMO, threads=1, text=False))
-    handler = Handler(counting, classifiers=read_classifiers(tmp_path, MANIFEST))  # type: ignore[arg-type]
-    answer = ask(handler, event({"image_data": IMAGE, "classifier": "pets"}))[1]
-    assert [one["name"] for one in answer["decision"]["labels"]] == ["a dog"]
-    assert (counting.lengths, counting.prepared) == ([], 0)
-    words = ask(handler, event({"image_data": IMAGE, "labels": WORDS}))[1]
-    assert (len(counting.lengths), counting.prepared) == (3, 1)
-    # A head of the words' own rows is the words' own answer, to the last bit.
-    assert words["result"] == answer["result"]
-    assert (
-        ask(
-            build(begin(DEMO, 1), classifiers=tmp_path),
-            event({"image_data": IMAGE, "labels": WORDS}),
-        )[1]
-        == words
-    )
-
-
-@pytest.mark.parametrize(
-    "more", [{}, {"multi_label": True}, {"multi_label": True, "negative_template": "nothing"}]
-)
-def test_a_heads_answer_is_numpys_on_the_same_embedding(
-    encoders: Encoders, more: dict[str, Any]
-) -> None:
-    count = 3 if not more else 4 if "negative_template" in more else 6
-    rows = np.random.default_rng(3).normal(size=(count, MANIFEST.dimension)).astype(np.float32)
-    handler = handler_of(encoders, head=learned(rows, 3.5, thresholds={"a dog": 0.1}, **more))
-    asked = {"image_data": IMAGE, "classifier": "head", "embedding": True, "details": True}
-    answer = ask(handler, event(asked))[1]
-    x = np.array(answer["embedding"], np.float64)
-    logits = 3.5 * rows.astype(np.float64) @ x
-    if more:
-        negatives = logits[3:] if count == 6 else np.repeat(logits[3:], 3)
-        expected = np.exp(logits[:3]) / (np.exp(logits[:3]) + np.exp(negatives))
-    else:
-        expected = np.exp(logits) / np.exp(logits).sum()
-    np.testing.assert_allclose(list(answer["result"].values()), expected, atol=1e-6)
-    cosines = rows.astype(np.float64) @ x / np.linalg.norm(rows.astype(np.float64), axis=1)
-    np.testing.assert_allclose(list(answer["similarities"].values()), cosines, atol=1e-6)
-
-
-def test_a_scoring_function_gives_the_answer_that_a_head_gives(encoders: Encoders) -> None:
-    """What evaluates pictures elsewhere may use the package's own functions."""
-    rows = word_rows(encoders).astype(np.float64)
-    answer = ask(
-        Handler(encoders), event({"image_data": IMAGE, "labels": WORDS, "embedding": True})
-    )[1]
-    logits = MANIFEST.logit_scale * similarities(rows, np.array(answer["embedding"], np.float32))
-    groups = [[0], [1], [2]]
-    shares = probabilities(
-        logits, groups, multi_label=False, combine="sum", scoring="softmax", bias=None
-    )
-    assert shares == list(answer["result"].values())
-
-
-@pytest.mark.parametrize(
-    ("body", "field", "message"),
-    [
-        (
-            {"classifier": "pet"},
-            "classifier",
-            'classifier has "pet", which is no classifier here. Did you mean "pets"?',
-        ),
-        ({"classifier": "zzz"}, "classifier", 'Known: "pets"'),
-        ({"classifier": "No Name"}, "classifier", "classifier must have the form"),
-        ({"classifier": 1}, "classifier", "classifier must be a string"),
-        ({"classifier": "pets", "labels": WORDS}, "labels", "is the classifier's own"),
-        (
-            {"classifier": "pets", "categories": {"a": ["b"]}},
-            "categories",
-            "is the classifier's own",
-        ),
-        (
-            {"classifier": "pets", "thresholds": {"a dog": 0.5}},
-            "thresholds",
-            "is the classifier's own",
-        ),
-        ({"classifier": "pets", "multi_label": True}, "multi_label", "is the classifier's own"),
-        ({"classifier": "pets", "fit": "pad"}, "fit", "is the classifier's own"),
-        (
-            {"classifier": "pets", "regions": 2, "regions_combine": "max"},
-            "regions_combine",
-            "thresholds are for",
-        ),
-        ({"labels": WORDS, "actions": ["review"]}, "actions", "send thresholds"),
-        ({"labels": WORDS, "min_similarity": 0.2}, "min_similarity", "needs thresholds"),
-        (
-            {"labels": WORDS, "thresholds": {"a cow": 0.2}},
-            "thresholds.a cow",
-            "which is no label or category here",
-        ),
-        ({"labels": WORDS, "thresholds": {"a dog": float(2)}}, "thresholds.a dog", "from 0 to 1"),
-        ({"labels": WORDS, "thresholds": {}}, "thresholds", "needs at least 1 entry"),
-        ({"labels": ["a dog"], "thresholds": {"a dog": 0.2}}, "thresholds", "multi_label: true"),
-        (
-            {"categories": {"a": ["b", "c"]}, "thresholds": {"a": 0.2}},
-            "thresholds",
-            "multi_label: true",
-        ),
-        (
-            {"labels": WORDS, "actions": ["a", "a"], "thresholds": {"a dog": {"a": 0.2}}},
-            "actions",
-            "twice",
-        ),
-    ],
-)
-def test_a_wrong_classifier_or_threshold_is_refused_by_name(
-    encoders: Encoders, body: dict[str, Any], field: str, message: str
-) -> None:
-    handler = handler_of(encoders, pets=PETS)
-    status, error, _ = ask(handler, event({"image_data": IMAGE, **body}))
-    assert (status, error["code"], error["field"]) == (400, "invalid_request", field)
-    assert message in error["message"]
-
-
-def test_without_classifiers_a_name_is_refused_and_the_list_is_empty(handler: Handler) -> None:
-    assert (
-        "there is no classifier here"
-        in ask(handler, event({"image_data": IMAGE, "classifier": "pets"}))[1]["message"]
-    )
-    assert ask(handler, event(None, "GET", "/classifiers"))[:2] == (200, {"classifiers": []})
-
-
 def test_the_log_of_a_start_names_the_labels_that_a_decision_never_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -360,33 +186,3 @@ def test_one_call_with_a_picture_that_is_no_picture_leaves_the_next_as_it_was(
     before = handler(event({"image_data": small, "classifier": "pets"}), Context())["body"]
     assert ask(handler, event({"image_data": "AAAA", "classifier": "pets"}))[0] == 415
     assert handler(event({"image_data": small, "classifier": "pets"}), Context())["body"] == before
-
-
-def test_a_moderation_that_can_flag_nothing_is_refused_before_its_picture_is_read(
-    encoders: Encoders,
-) -> None:
-    counting = CountingEncoders(encoders)
-    handler = Handler(counting, classifiers={"pets": parse_classifier({"labels": WORDS})})  # type: ignore[arg-type]
-    body = {
-        "model": "pets",
-        "input": [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{IMAGE}"}}],
-    }
-    status, answer, _ = ask(handler, event(body, resource="/v1/moderations"))
-    assert (status, answer["error"]["param"], counting.images) == (400, "model", [])
-    assert "has no thresholds" in answer["error"]["message"]
-
-
-def test_pictures_to_embed_share_a_run(encoders: Encoders) -> None:
-    counting = CountingEncoders(encoders, image=MANIFEST.image.model_copy(update={"max_batch": 2}))
-    body = {
-        "model": "demo",
-        "input": [f"data:image/jpeg;base64,{IMAGE}"] * 3,
-        "encoding_format": "float",
-    }
-    answer = ask(Handler(counting), event(body, resource="/v1/embeddings"))[1]  # type: ignore[arg-type]
-    assert counting.images == [2, 1]
-    own = ask(
-        Handler(encoders),
-        event({"image_data": IMAGE, "labels": ["a dog", "a cat"], "embedding": True}),
-    )[1]["embedding"]
-    assert [entry["embedding"] for entry in answer["data"]] == [own] * 3

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import bulk
+import deployment
 from tests.support.bulk_example import Aws, status
 from tests.support.requests import ROOT
 from tests.support.runs import BUCKET, lines
@@ -51,7 +52,7 @@ def test_watch_shows_done_failed_rate_time_left_and_cost_until_the_end(
         there.looks.pop(0)
 
     given = bulk.argument_parser().parse_args(["watch", "r", "--every", "3"])
-    bulk.watch(bulk.Deployment("clip", there), given, wait)
+    bulk.watch(deployment.Deployment("clip", there), given, wait)
     assert waits == [3]
     # 50 s at 1 GB and 0.064 GB, 10 invocations, 980 reads, 9 batches.
     cost = 50 * (0.0000133334 + 0.064 * 0.00001667) + 10 * 2e-7 + 980 * 4e-7 + 9 * 31e-6

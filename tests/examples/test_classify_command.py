@@ -12,6 +12,7 @@ import pytest
 
 import classify
 import client
+import outputs
 from classifier.api.handler import Handler
 from tests.support.programs import RecordingHandler, exit_status, run_python
 from tests.support.requests import ROOT, base64_of
@@ -160,7 +161,7 @@ def test_an_interrupted_run_prints_its_rows_and_its_progress(
     assert err == f"{MODEL_LINE}Interrupted after 1 of {len(list(SAMPLES.iterdir()))} files.\n"
 
 
-@pytest.mark.parametrize("form", classify.OUTPUTS)
+@pytest.mark.parametrize("form", outputs.OUTPUTS)
 def test_a_closed_pipe_ends_the_run_quietly(handler: Handler, form: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)

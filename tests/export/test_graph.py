@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from export.graph import STEPS, Graph, calibrate
+from export.graph import Graph
+from export.model_file import calibrate
+from export.precisions import STEPS
 
 RNG = np.random.default_rng(0)
 WEIGHT = (RNG.standard_normal((192, 96)) / 14).astype(np.float32)

@@ -20,11 +20,12 @@ from classifier.contract.bundle import FILES
 from export import forward, torch_source
 from export.architecture import Architecture
 from export.checkpoint import CheckpointError, open_checkpoint
+from export.checks import check_size
 from export.errors import ExportError
 from export.make_table import make_table
 from export.pipeline import DEMO
 from export.reference import text_settings, write_merges
-from export.source import TABLE, Request, Source, check_size, load, read_checkpoint, read_table
+from export.source import TABLE, Request, Source, load, read_checkpoint, read_table
 from export.torch_source import arrays, describe, model_config
 from export.towers import write_encoder
 

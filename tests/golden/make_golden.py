@@ -93,7 +93,7 @@ PROMPTS = [
 
 
 def main() -> None:
-    open_clip.add_model_config(ROOT / "tools" / "demo_model" / "config.json")
+    open_clip.add_model_config(ROOT / "dev" / "demo_model" / "config.json")
     model = open_clip.create_model(
         "demo", pretrained=str(ROOT / "build" / "demo" / "checkpoint.pt")
     ).eval()

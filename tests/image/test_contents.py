@@ -9,13 +9,9 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 
 from classifier.contract.bundle import FILES, MANIFEST
 from tests.support.base_image import BASE
-from tests.support.container import (
-    BUILDAH,
-    PODMAN,
-    image,
-    mounted,
-    run,
-)
+from tests.support.container import PODMAN
+from tests.support.image_store import BUILDAH, image, mounted
+from tests.support.machine import run
 from tests.support.requests import DEMO, ROOT
 
 # The true architecture with random weights, in 8 bits; make test-image makes it.

@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.container import (
-    PODMAN,
-    composed,
-    image,
-    inside,
-    invoke,
-    run,
-    running,
-)
+from tests.support.container import PODMAN, composed, inside, invoke, running
 from tests.support.emulator import free_port
+from tests.support.image_store import image
+from tests.support.machine import run
 from tests.support.requests import DEMO, ROOT
 from tools.local.demo import SAMPLES
 

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.base_image import COMMANDS
-from tests.support.container import (
-    STAND_IN,
-    build,
-    mounted,
-    stand_in,
-)
+from tests.support.image_store import STAND_IN, build, mounted, stand_in
 
 
 def test_the_stand_in_holds_only_what_aws_is_known_to_hold() -> None:

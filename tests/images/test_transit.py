@@ -11,8 +11,8 @@ from PIL import Image
 from classifier.contract.errors import ApiError
 from classifier.images.formats import inspect
 from classifier.images.opened_image import open_image
-from tests.images.test_formats import SETTINGS
 from tests.support.pictures import encoded, picture
+from tests.support.pixels import SETTINGS
 
 SCENE = picture(384, 300)
 NOISE = picture(200, 200)

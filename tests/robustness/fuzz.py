@@ -22,9 +22,9 @@ with atheris.instrument_imports(include=["classifier"]):
     from classifier.images.formats import inspect, name_format
     from classifier.images.formats.image_file import MAX_SIDE
 
+from tests.robustness.bodies import ENCODED, mutated, question
 from tests.robustness.files import CHEAP, KINDS
 from tests.robustness.forms import BOUNDARIES, form
-from tests.robustness.requests import ENCODED, mutated, question
 from tests.support.events import HTTP_EVENTS, IMAGE
 
 # Forms tell their boundary, which is that of the seeds.

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 
 from tests.integration.test_runtime import environment
-from tests.robustness.requests import ENCODED, MAKERS
+from tests.robustness.bodies import ENCODED
+from tests.robustness.requests import MAKERS
 from tests.support.emulator import emulator_path
 from tests.support.events import REST
 from tests.support.requests import DEMO

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto.events.models import EventPattern
 
-import bulk
+import deployment
 from tests.support.requests import ROOT
 from tests.support.runs import REGION, aws
 
@@ -19,7 +19,7 @@ PATTERNS = [block for block in BLOCKS if "source" in block]
 
 def cost(images: int) -> float:
     """What the example estimates: 100 ms an image, 1,769 MB, 100 images a batch."""
-    return bulk.price(images * 0.1, 1.7275, images / 100, images, images / 100)
+    return deployment.price(images * 0.1, 1.7275, images / 100, images, images / 100)
 
 
 @pytest.mark.parametrize(

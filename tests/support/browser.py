@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support.container import needs
+from tests.support.machine import needs
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dev.demo_model.world import Shapes, draw_shapes
+from dev.demo_model.drawings import draw_shapes
+from dev.demo_model.shapes import Shapes
 
 LABELS = ("a red star", "a blue circle", "a green square")
 MEANT = {

@@ -10,9 +10,12 @@ from typing import Any
 from classifier.api.handler import Handler
 from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject
+from tests.support.pictures import encoded, picture
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "models" / "demo"
+LABELS = ["just chatting", "game streamer", "neutral"]
+SMALL = encoded(picture(80, 60), "JPEG")
 
 
 @dataclass
@@ -37,6 +40,10 @@ def event(body: object, method: str = "POST", resource: str = "/", **more: Any) 
         "isBase64Encoded": False,
         **more,
     }
+
+
+def classify_event(data: bytes, labels: list[str]) -> dict[str, Any]:
+    return event({"image_data": base64_of(data), "labels": labels})
 
 
 def ask(

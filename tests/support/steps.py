@@ -10,7 +10,7 @@ import numpy as np
 
 from dev.benchmark.ladder import small_ladder
 from dev.weights import small_architecture, unfriendly
-from export.graph import STEPS
+from export.precisions import STEPS
 from export.towers import write_encoder
 
 

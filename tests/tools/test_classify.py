@@ -2,7 +2,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from classifier.api.handler import Handler
 from tests.support.pictures import SIZES, encoded, picture
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools import classify
-from tools.upload_events import switch_on
 
 LABELS = ["a dog", "a cat", "a pizza"]
 
@@ -201,68 +199,3 @@ def test_a_file_name_that_is_not_utf_8_is_classified_once(tmp_path: Path) -> Non
     for _ in range(2):
         assert run(folder, "--labels", "a dog,a cat", "--output", output, "--processes", 1) is None
     assert len(lines(output)) == 1
-
-
-class Notifications:
-    """S3's two calls, with what is stored."""
-
-    def __init__(self, **stored: Any) -> None:
-        self.stored = stored
-        self.writes = 0
-        self.on_read = lambda: None
-
-    def get_bucket_notification_configuration(self, Bucket: str) -> dict[str, Any]:  # noqa: N803
-        answer = {
-            "ResponseMetadata": {"HTTPStatusCode": 200},
-            **json.loads(json.dumps(self.stored)),
-        }
-        return answer
-
-    def put_bucket_notification_configuration(self, **given: Any) -> None:
-        assert given["SkipDestinationValidation"] is True
-        self.stored = given["NotificationConfiguration"]
-        self.writes = self.writes + 1
-
-
-QUEUE = {
-    "QueueConfigurations": [
-        {
-            "Id": "thumbnails",
-            "QueueArn": "arn:aws:sqs:eu-west-1:1:q",
-            "Events": ["s3:ObjectCreated:*"],
-        }
-    ]
-}
-
-
-@pytest.mark.parametrize(
-    ("before", "answer", "writes"),
-    [
-        (QUEUE, "y", 1),
-        (QUEUE, "", 0),
-        ({}, "yes", 1),
-        (QUEUE | {"EventBridgeConfiguration": {}}, "y", 0),
-    ],
-)
-def test_a_buckets_other_notifications_are_kept_and_nothing_is_written_unasked(
-    before: dict[str, Any], answer: str, writes: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    s3 = Notifications(**before)
-    switch_on(s3, "pictures", lambda _: answer)
-    assert s3.writes == writes
-    assert s3.stored == (before | {"EventBridgeConfiguration": {}} if writes else before)
-    assert (
-        '+  "EventBridgeConfiguration": {}' in capsys.readouterr().out.replace("{},", "{}")
-    ) == ("EventBridgeConfiguration" not in before)
-
-
-def test_notifications_that_changed_meanwhile_are_not_overwritten() -> None:
-    s3 = Notifications(**QUEUE)
-
-    def ask_and_change(_: str) -> str:
-        s3.stored = {"TopicConfigurations": []}
-        return "y"
-
-    changed: Callable[[str], str] = ask_and_change
-    assert "somebody else" in switch_on(s3, "pictures", changed)
-    assert s3.stored == {"TopicConfigurations": []}

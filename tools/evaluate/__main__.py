@@ -22,7 +22,7 @@ from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import CACHE, Cache
 from tools.evaluate.judging.goals import GoalsError, ThresholdGoals
 from tools.evaluate.judging.judgement import judge
-from tools.evaluate.pictures import PicturesError
+from tools.evaluate.labelled import PicturesError
 from tools.evaluate.report.data import report_data
 from tools.evaluate.report.page import write_report
 from tools.evaluate.report.text import never_named, text_of

@@ -12,7 +12,7 @@ from classifier.contract.classifiers.fit import check_fit, fitted_on, question_s
 from classifier.contract.classifiers.folder import read_classifier, read_classifiers
 from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
-from tools.classify import CLASSIFIERS
+from tools.workers import CLASSIFIERS
 
 # Fields that depend on the thresholds' model and question.
 FITTED = ("thresholds", "actions", "min_similarity", "fitted_on")

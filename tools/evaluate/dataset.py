@@ -16,7 +16,8 @@ from classifier.model.scoring import Floats
 from tools.evaluate.classifier_file import Candidate, usable
 from tools.evaluate.copies import near_copies
 from tools.evaluate.embeddings import Cache, Outcome
-from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth
+from tools.evaluate.labelled import Labelled, PicturesError
+from tools.evaluate.pictures import distinct, groups, read_pictures, truth
 from tools.evaluate.scores import Source, score
 from tools.folders import summary
 

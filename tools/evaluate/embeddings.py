@@ -17,8 +17,8 @@ from tqdm import tqdm
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.request.fields import Fit
 from classifier.storage.items import Item
-from tools.classify import lines_of
 from tools.evaluate.copies import SIDE, Pixels, small_versions
+from tools.workers import lines_of
 
 CACHE = Path("build/embeddings.sqlite3")
 # A file that was written so shortly before may be written again without another time of change.

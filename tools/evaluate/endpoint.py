@@ -23,8 +23,8 @@ from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry
 from classifier.engine.tokenized import NewPrompt, Prompt, Templates
 from classifier.model.scoring import mean
-from tools.classify import unlimited
 from tools.evaluate.embeddings import Cache, Outcome
+from tools.workers import unlimited
 
 # The examples are scripts: their shared modules lie next to them.
 sys.path.append(str(Path(__file__).parents[2] / "examples"))

@@ -15,8 +15,8 @@ from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry
 from classifier.model.encoders import Encoders
 from classifier.model.scoring import Floats, probabilities
-from tools.classify import unlimited
 from tools.evaluate.embeddings import Cache, Outcome, embed
+from tools.workers import unlimited
 
 # How many images' products with all prompts are in memory at a time.
 ROWS = 1024

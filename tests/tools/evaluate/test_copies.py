@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dev.demo_model.world import FONT, emoji, picture_of
+from dev.demo_model.drawings import FONT, picture_of
+from dev.demo_model.emoji import emoji
 from tests.support.labelled import LABELS, draw
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ROOT

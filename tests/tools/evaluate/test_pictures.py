@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.evaluate.pictures import Labelled, PicturesError, distinct, groups, read_pictures, truth
+from tools.evaluate.labelled import Labelled, PicturesError
+from tools.evaluate.pictures import distinct, groups, read_pictures, truth
 
 NAMES = ["a dog", "a café", "a cat"]
 

@@ -20,6 +20,7 @@ from tools.evaluate.embeddings import Cache
 from tools.evaluate.judging.goals import GoalsError, ThresholdGoals
 from tools.evaluate.judging.intervals import Triple
 from tools.evaluate.judging.judgement import Judgement, judge
+from tools.evaluate.labelled import PicturesError
 from tools.evaluate.learn.learner import (
     FOLDS,
     Learner,
@@ -29,7 +30,6 @@ from tools.evaluate.learn.learner import (
     held_back,
     out_of_fold,
 )
-from tools.evaluate.pictures import PicturesError
 from tools.evaluate.report.data import report_data
 from tools.evaluate.report.page import write_report
 from tools.evaluate.report.text import percent, text_of

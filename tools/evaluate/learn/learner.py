@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from classifier.contract.classifiers.file import Head
 from classifier.engine.context import RequestContext
-from tools.classify import unlimited
 from tools.evaluate.classifier_file import Candidate
 from tools.evaluate.dataset import Answers, Dataset, answer
 from tools.evaluate.judging.decisions import predicted
@@ -22,6 +21,7 @@ from tools.evaluate.judging.measures import (
 )
 from tools.evaluate.learn.head import Start, learn
 from tools.evaluate.scores import Source
+from tools.workers import unlimited
 
 FOLDS = 5
 EXAMPLES = (0, 1, 2, 4, 8, 16)

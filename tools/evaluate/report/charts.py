@@ -11,7 +11,7 @@ from classifier.model.scoring import Floats
 from tools.evaluate.dataset import Answers, Dataset
 from tools.evaluate.judging.decisions import Decisions
 from tools.evaluate.judging.intervals import Bools, Ints, independent_weight, reaching, wilson
-from tools.evaluate.pictures import OTHER
+from tools.evaluate.labelled import OTHER
 
 NONE = "none of these"
 # With more labels than this, the most frequent mistakes are listed instead of a matrix.

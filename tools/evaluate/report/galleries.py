@@ -10,7 +10,7 @@ from classifier.model.scoring import Floats
 from tools.evaluate.dataset import Dataset
 from tools.evaluate.judging.decisions import Decisions
 from tools.evaluate.judging.intervals import Bools
-from tools.evaluate.pictures import OTHER, Labelled
+from tools.evaluate.labelled import OTHER, Labelled
 from tools.evaluate.report.page import thumbnail
 
 SHOWN = 24

@@ -1,0 +1,49 @@
+"""The rows of examples/classify.py as a table, CSV or JSON."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    file: str
+    result: dict[str, float]
+    error: str = ""
+
+
+def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
+    file_width = max(len(str(file)) for file in files)
+    label_width = max(map(len, labels))
+    for row in rows:
+        ranked = sorted(row.result.items(), key=lambda pair: -pair[1])
+        shares = "   ".join(f"{label:<{label_width}} {share:7.2%}" for label, share in ranked)
+        print(f"{row.file:<{file_width}}  {f'error: {row.error}' if row.error else shares}")
+
+
+def print_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["file", *labels, "error"])
+    out.writerows(
+        [row.file, *(row.result.get(label, "") for label in labels), row.error] for row in rows
+    )
+
+
+def print_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
+    """A list with one object a line. It is valid JSON even if the run ends early."""
+    separator = "["
+    try:
+        for row in rows:
+            outcome: dict[str, object] = (
+                {"error": row.error} if row.error else {"result": row.result}
+            )
+            print(separator, json.dumps({"file": row.file} | outcome), sep="", end="")
+            separator = ",\n "
+    finally:
+        print("]" if separator != "[" else "[]")
+
+
+OUTPUTS = {"table": print_table, "csv": print_csv, "json": print_json}

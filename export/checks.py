@@ -1,0 +1,101 @@
+"""What can't be exported, found before anything is downloaded or read."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from export.architecture import Architecture
+from export.errors import ExportError
+
+# Calibration saves an encoder as one protobuf message, which can't be larger.
+MAX_ENCODER_BYTES = 2**31 - 2**20
+FLOAT_BYTES = 4
+SETTINGS = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
+
+
+def check_activation(name: str, settings: dict[str, Any], quick_gelu: bool) -> None:
+    if bool(settings.get("quick_gelu")) != quick_gelu:
+        other = name.removesuffix("-quickgelu") if quick_gelu else f"{name}-quickgelu"
+        trained = "with" if settings.get("quick_gelu") else "without"
+        raise ExportError(
+            f"These weights were trained {trained} QuickGELU and {name} is not; take MODEL={other}."
+        )
+
+
+def check_settings(name: str, settings: dict[str, Any]) -> None:
+    if settings.get("resize_mode", "shortest") not in ("shortest", "squash"):
+        raise ExportError(
+            f"{name} pads pictures (resize_mode {settings['resize_mode']!r}), which a bundle can't"
+            " express yet."
+        )
+    if settings.get("interpolation", "bicubic") not in ("bicubic", "bilinear"):
+        raise ExportError(
+            f"{name} resizes by {settings['interpolation']!r}; a bundle can express bicubic and"
+            " bilinear."
+        )
+
+
+def check_size(name: str, architecture: Architecture) -> None:
+    """Raises ExportError before anything is downloaded."""
+    sizes = dict.fromkeys(("image", "text"), 0)
+    for part, shape in architecture.shapes().items():
+        sizes["image" if part.startswith("visual.") else "text"] += FLOAT_BYTES * int(
+            np.prod(shape)
+        )
+    encoder, size = max(sizes.items(), key=lambda item: item[1])
+    if size > MAX_ENCODER_BYTES:
+        raise ExportError(
+            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and at most 2.1 GB"
+            " can be exported. The largest models that can be made are the ViT-L ones."
+        )
+
+
+def named_settings(
+    name: str, trained_with: str | dict[str, Any] | None, tags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of a checkpoint file; `tags` are those that the model is known with. Raises
+    ExportError.
+    """
+    if isinstance(trained_with, dict):
+        settings = trained_with
+    elif trained_with and trained_with.lstrip().startswith("{"):
+        try:
+            settings = dict(json.loads(trained_with))
+        except ValueError as err:
+            raise ExportError(f"PRETRAINED_CFG is no JSON object: {err}.") from err
+    elif trained_with:
+        settings = dict(tags.get(trained_with, {}))
+        if not settings:
+            raise ExportError(
+                f"{trained_with} is no tag of {name}; its tags: {', '.join(tags) or 'none'}."
+            )
+    else:
+        example = next(
+            iter(tags), '{"mean": […], "std": […], "interpolation": "bicubic", "quick_gelu": false}'
+        )
+        raise ExportError(
+            "A checkpoint file doesn't know its mean, standard deviation and activation, and a"
+            " wrong one is silently wrong. Name the tag or the settings that it was trained with:"
+            f" PRETRAINED_CFG={example}."
+        )
+    if isinstance(trained_with, str) and trained_with in tags:
+        return settings
+    missing = {"mean", "std"} - settings.keys()
+    if missing:
+        raise ExportError(f"PRETRAINED_CFG lacks {' and '.join(sorted(missing))}.")
+    unknown = settings.keys() - SETTINGS
+    if unknown:
+        raise ExportError(
+            f"PRETRAINED_CFG has {', '.join(sorted(unknown))}, which mean nothing here."
+        )
+    for key in ("mean", "std"):
+        values = settings[key]
+        if (
+            not isinstance(values, list | tuple)
+            or len(values) != 3
+            or not all(isinstance(v, int | float) for v in values)
+        ):
+            raise ExportError(f"PRETRAINED_CFG's {key} must be three numbers, one a colour.")
+    return settings

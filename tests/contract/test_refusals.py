@@ -1,0 +1,132 @@
+"""Fields that are refused, each by its name."""
+
+import json
+
+import pytest
+
+from tests.support.parsing import (
+    categories,
+    changed,
+    hugging_face,
+    refusal,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "expected"),
+    [
+        ('{"labels": ["a"]}', "image_data", "missing"),
+        (json.dumps({"image_data": ""}), "labels", "missing"),
+        (changed(label=["a"]), "label", "Did you mean labels?"),
+        (changed(zzz=1), "zzz", "Known: image_data, images,"),
+        (changed(topk=1), "topk", "Did you mean top_k?"),
+        (changed(image="AAAA"), "image", "Did you mean image_data?"),
+        (changed(image_url="https://example.org"), "image_url", "Nothing is fetched from the web"),
+        (changed(imageURL="https://example.org"), "imageURL", "image_data"),
+        (changed(candidate_labels=["a"]), "candidate_labels", "Did you mean labels?"),
+        (
+            changed(image_data="https://example.org/a.jpg"),
+            "image_data",
+            "Addresses are not fetched",
+        ),
+        (changed(labels=["a dog, a cat"]), "labels", "?labels=a+dog&labels=a+cat"),
+        (changed(labels=['["a dog","a cat"]']), "labels", '"labels": ["a dog", "a cat"]'),
+        (changed(labels=["狗，猫"], details=True), "labels", "comma"),
+        (changed(labels=["a", "caf\ufffd"]), "labels.1", "send UTF-8"),
+        (changed(templates=["\ufffd {}"]), "templates.0", "send UTF-8"),
+        (
+            categories({"n" * 1001: ["a"]}),
+            "categories." + "n" * 57 + "…",
+            "at most 1000 characters",
+        ),
+        (
+            '{"labels": ["a"], "image_embedding": [' + "1," * 5000 + "1]}",
+            "image_embedding",
+            "at most 4096",
+        ),
+        (changed(images=[]), "images", "at least 1"),
+        (json.dumps({"images": [7], "labels": ["a"]}), "images.0", "string"),
+        (json.dumps({"images": ["a"] * 65, "labels": ["a"]}), "images", "at most 64"),
+        (changed(images=["a"]), "images", "exclude each other"),
+        (changed(image_embedding=[1.0]), "image_embedding", "exclude each other"),
+        (json.dumps({"labels": ["a"]}), "image_data", "image_data, images or image_embedding"),
+        ('{"labels": ["a"], "image_embedding": [1e999]}', "image_embedding.0", "finite"),
+        ('{"labels": ["a"], "image_embedding": [true]}', "image_embedding.0", "number"),
+        (
+            '{"labels": ["a"], "image_embedding": [1], "fit": "pad"}',
+            "fit",
+            "image_embedding has none",
+        ),
+        (changed(categories={"a": ["b"]}), "categories", "exclude each other"),
+        (categories(["a"]), "categories", "must be an object"),
+        (categories({}), "categories", "at least 1"),
+        (categories({"a": []}), "categories.a", "at least 1"),
+        (categories({"a": ["b", 7]}), "categories.a.1", "string"),
+        (categories({"a": "b"}), "categories.a", "list"),
+        (categories({"": ["b"]}), "categories.", "empty"),
+        (categories({"a": ["b"]}, combine="mean"), "combine", "'sum' or 'max'"),
+        (categories({"a": ["b"]}, combine="sum", multi_label=True), "combine", 'must be "max"'),
+        (changed(combine="max"), "combine", "needs categories"),
+        (changed(templates=[]), "templates", "at least 1"),
+        (changed(templates=["a photo"]), "templates.0", "exactly one {}"),
+        (changed(templates=["{}", "{} and {}"]), "templates.1", "exactly one {}"),
+        (changed(templates=["{}", "{}"]), "templates", "twice"),
+        (changed(templates=["{}" + "x" * 1000]), "templates.0", "at most 1000 characters"),
+        (changed(templates=[f"{i} {{}}" for i in range(101)]), "templates", "at most 100"),
+        (changed(multi_label="true"), "multi_label", "true or false"),
+        (changed(negative_template="no {}"), "negative_template", "needs multi_label"),
+        (
+            changed(negative_template="{} {}", multi_label=True),
+            "negative_template",
+            "use it at most once",
+        ),
+        (changed(negative_template="", multi_label=True), "negative_template", "empty"),
+        (changed(fit="zoom"), "fit", "'crop', 'pad', 'squash' or 'tiles'"),
+        (changed(regions=1), "regions", "at least 2"),
+        (changed(regions=5), "regions", "at most 4"),
+        (changed(regions=2.5), "regions", "whole number"),
+        (changed(regions="2"), "regions", "whole number"),
+        (changed(regions=2, fit="tiles"), "regions", "two ways to cut"),
+        (changed(regions=2, regions_combine="best"), "regions_combine", "'whole' or 'max'"),
+        (
+            changed(regions=2, regions_combine="max"),
+            "regions_combine",
+            'must be "whole" without multi_label',
+        ),
+        (changed(regions_combine="whole"), "regions_combine", "needs regions"),
+        (changed(min_probability=1.5), "min_probability", "at most 1"),
+        (changed(min_probability=-0.5), "min_probability", "at least 0"),
+        (changed(min_probability="0.5"), "min_probability", "number"),
+        (changed(top_k=0), "top_k", "at least 1"),
+        (changed(top_k=1.5), "top_k", "whole number"),
+        (changed(top_k=True), "top_k", "whole number"),
+        (changed(embedding=1), "embedding", "true or false"),
+        (changed(details="yes"), "details", "true or false"),
+        (hugging_face(), "parameters.candidate_labels", "missing"),
+        (hugging_face(candidate_labels=["a", 1]), "parameters.candidate_labels.1", "string"),
+        (
+            hugging_face(candidate_labels=["a"], hypothesis_template="x"),
+            "parameters.hypothesis_template",
+            "exactly one",
+        ),
+        (hugging_face(candidate_labels=["a"], top_k=1), "parameters.top_k", "unknown"),
+        (
+            json.dumps({"inputs": "*", "parameters": {"candidate_labels": ["a"]}}),
+            "inputs",
+            "not base64",
+        ),
+        (json.dumps({"parameters": {"candidate_labels": ["a"]}}), "inputs", "missing"),
+        (json.dumps({"inputs": "", "parameters": 7}), "parameters", "object"),
+        (changed(labels="a"), "labels", "list"),
+        (changed(labels=[]), "labels", "at least 1"),
+        (changed(labels=["a", 1]), "labels.1", "string"),
+        (changed(labels=["a", ""]), "labels.1", "empty"),
+        (changed(labels=["\ud800"]), "labels.0", "surrogate"),
+        (changed(labels=[str(i) for i in range(1001)]), "labels", "at most 1000"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_wrong_field_is_refused_by_name(body: str, field: str, expected: str) -> None:
+    error = refusal(body)
+    assert (error.status, error.code, error.field) == (400, "invalid_request", field)
+    assert expected in error.message

@@ -1,0 +1,33 @@
+"""A bucket full of objects, and what a run should make of each."""
+
+from collections import Counter
+from typing import Any
+
+from tests.support.pictures import encoded, picture
+from tests.support.runs import put
+
+LABELS = ["a dog", "a pizza", "a star"]
+SMALL = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(4)]
+
+
+def fill(count: int) -> dict[str, str]:
+    """So many objects, and what should become of each: a result, an error or skipped."""
+    expected = {}
+    for i in range(count):
+        kind = {3: "error", 7: "skipped", 11: "folder", 13: "empty"}.get(i % 50, "result")
+        key = f"images/{i:05}" + {"skipped": ".txt", "folder": "/"}.get(kind, ".jpg")
+        body = {"error": b"no picture", "folder": b"", "empty": b""}.get(
+            kind, SMALL[i % len(SMALL)] + str(i).encode()
+        )
+        put(key, body)
+        expected[key] = kind if kind in ("error", "result") else "skipped"
+    return expected
+
+
+def outcomes(found: list[dict[str, Any]]) -> dict[str, str]:
+    """By key; every key once."""
+    assert max(Counter(line["key"] for line in found).values(), default=1) == 1
+    return {
+        line["key"]: next(kind for kind in ("result", "error", "skipped") if kind in line)
+        for line in found
+    }
