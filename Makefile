@@ -27,7 +27,16 @@ PRECISION ?= auto
 # Processes that share the tests: a number, or auto for one a core.
 WORKERS ?= auto
 
+# A text, or a variable's text, as one word of the shell, with its dollars and quotes.
+quoted = '$(subst ','\'',$(1))'
+text = $(call quoted,$(value $(1)))
+# --option with a variable's text, if the variable is set.
+option = $(if $(value $(1)),$(2) $(call text,$(1)))
+# What is written in OPTIONS are words of the shell.
+WORDS = $(value OPTIONS)
+
 # The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
+# A value that holds a space goes into cdk.json.
 CDK := node_modules/.bin/cdk
 # Which changes of permissions the CDK asks about: never, broadening or any-change.
 APPROVAL ?= never
@@ -38,16 +47,12 @@ endif
 # A builder in a container leaves no image in Docker's store, where the CDK looks for it.
 unexport BUILDX_BUILDER
 # The bundle to deploy: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or cdk.json's.
-NAMED = $(or $(BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),models/$(MODEL)-$(PRETRAINED)))
+NAMED = $(or $(value BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(value SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),$(MADE)))
+MADE = models/$(value MODEL)-$(value PRETRAINED)
 DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
-CONTEXT = $(foreach setting,$(SETTINGS),-c $(setting)) -c bundle=$(DEPLOYED)
+CONTEXT = $(foreach setting,$(value SETTINGS),-c $(call quoted,$(setting))) -c $(call quoted,bundle=$(DEPLOYED))
 # The demo bundle stands in where the bundle's content doesn't matter.
-STAND_IN = $(foreach setting,$(filter-out bundle=%,$(SETTINGS)),-c $(setting)) -c bundle=models/demo -c synth_only=true
-
-# A variable's text as one word of the shell, with its dollars and quotes.
-text = '$(subst ','\'',$(value $(1)))'
-# --option with a variable's text, if the variable is set.
-option = $(if $(value $(1)),$(2) $(call text,$(1)))
+STAND_IN = $(foreach setting,$(filter-out bundle=%,$(value SETTINGS)),-c $(call quoted,$(setting))) -c bundle=models/demo -c synth_only=true
 
 # The true architecture in 8 bits, with random weights: what the image weighs, without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
@@ -105,33 +110,33 @@ demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=m
 	@$(VENV)/bin/python -m tools.local.demo $(call option,BUNDLE,--bundle) $(call option,IMAGE,--image) $(call option,LABELS,--labels)
 
 serve: $(SERVES) $(TAKES_HEIC) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
-	@$(VENV)/bin/python -m tools.local.serve $(call option,PORT,--port) $(call option,BUNDLE,--bundle) $(OPTIONS)
+	@$(VENV)/bin/python -m tools.local.serve $(call option,PORT,--port) $(call option,BUNDLE,--bundle) $(WORDS)
 
 # Status 3 says that the model needs torch.
 model: $(CONVERTS) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
 	@$(VENV)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
 		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
-EXPORT_ARGUMENTS = -m export --model "$(MODEL)" --pretrained "$(PRETRAINED)" --precision $(PRECISION) \
+EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --precision $(call text,PRECISION) \
 	$(call option,PRETRAINED_CFG,--pretrained-cfg) $(call option,REVISION,--revision) $(call option,ACCEPT_LICENCE,--accept-licence) \
 	$(call option,TARGET,--target) $(call option,PICTURES,--pictures) $(call option,LABELS,--labels)
 # By another name: a recipe that names MAKE itself runs even in a dry run.
 RUN_MAKE = $(MAKE) --no-print-directory
 
-WORK = $(if $(PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) \
+WORK = $(if $(value PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) \
 	$(call option,EXCLUDE,--exclude) $(call option,BUNDLE,--bundle)
 
 classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE='*.gif' BUNDLE=…
-	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(OPTIONS)
+	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(WORDS)
 
 evaluate: $(EVALUATES) $(TAKES_HEIC) ## how good is it on labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--precision 0.95 --save"
-	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(OPTIONS)
+	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(WORDS)
 
 learn: $(EVALUATES) $(TAKES_HEIC) ## teach a classifier with a few labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
-	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(OPTIONS)
+	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(WORDS)
 
 drawings: $(TOOLS) ## draw labelled images that the demo model never saw, to try make evaluate on: FOLDER=build/drawings SEED=1
-	@$(VENV)/bin/python -m dev.demo_model.labelled "$(or $(FOLDER),build/drawings)" $(call option,SEED,--seed)
+	@$(VENV)/bin/python -m dev.demo_model.labelled $(if $(value FOLDER),$(call text,FOLDER),build/drawings) $(call option,SEED,--seed)
 
 ## On AWS
 
@@ -147,10 +152,10 @@ bootstrap: machine $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once:
 
 deploy-cdk: machine $(DEPLOYS) ## deploy; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
 	@$(VENV)/bin/python -m tools.deploy check classifiers region bootstrap logging-role concurrency $(CONTEXT)
-	@test -f "$(DEPLOYED)/bundle.json" || test "$(DEPLOYED)" != "models/$(MODEL)-$(PRETRAINED)" || $(MAKE) model
+	@test -f $(call quoted,$(DEPLOYED)/bundle.json) || test $(call quoted,$(DEPLOYED)) != $(call quoted,$(MADE)) || $(RUN_MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
-	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json "$(DEPLOYED)"
+	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json $(call quoted,$(DEPLOYED))
 
 diff: machine $(DEPLOYS) $(CDK) ## show what a deployment would change
 	@$(VENV)/bin/python -m tools.deploy check region $(CONTEXT)
@@ -158,7 +163,7 @@ diff: machine $(DEPLOYS) $(CDK) ## show what a deployment would change
 
 # Without the CDK's advice on feature flags, which change nothing here.
 synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
-	@test -f "$(DEPLOYED)/bundle.json" || test -n "$(NAMED)" || echo "$(DEPLOYED) doesn't exist: the template is made with the demo bundle."
+	@test -f $(call quoted,$(DEPLOYED)/bundle.json) || test -n $(call quoted,$(NAMED)) || echo $(call quoted,$(DEPLOYED) doesn't exist: the template is made with the demo bundle.)
 	@mkdir -p build; $(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN)) 2>build/synth.log; \
 		status=$$?; grep -v "feature flags are not configured" build/synth.log >&2; \
 		test $$status = 0 && echo "The template: $$(ls -t build/cdk.out/*.template.json | head -1)"
@@ -170,7 +175,7 @@ pack: $(TOOLS) ## write a bundle into one file, with its sha256: BUNDLE=models/�
 	@$(VENV)/bin/python -m tools.archive pack $(call text,BUNDLE) $(call option,OUTPUT,--output)
 
 fetch-bundle: $(TOOLS) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
-	@$(VENV)/bin/python -m tools.archive fetch $(call text,FROM) "$(SHA256)" $(call option,NAME,--name)
+	@$(VENV)/bin/python -m tools.archive fetch $(call text,FROM) $(call text,SHA256) $(call option,NAME,--name)
 
 upload-events: $(TOOLS) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
 	@$(VENV)/bin/python -m tools.upload_events $(call text,BUCKET)
@@ -209,7 +214,7 @@ lock: $(SERVES) ## write the hashes of what the image installs, for both archite
 
 # By default PyPI's own advisories. Without --strict, what could not be looked up would count as harmless.
 audit: $(VENV)/group-audit ## look up known vulnerabilities of what the image installs; other advisories: OSV=https://api.osv.dev/v1/query
-	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes $(if $(OSV),-s osv --osv-url "$(OSV)") \
+	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes $(if $(OSV),-s osv --osv-url $(call text,OSV)) \
 		-r lambdas/classifier/requirements.lock || \
 		{ echo "Vulnerabilities are listed above. If a package could not be looked up, nothing is known: run it where pypi.org can be reached, or name another service: make audit OSV=https://api.osv.dev/v1/query"; exit 1; }
 

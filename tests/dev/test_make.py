@@ -22,20 +22,30 @@ GIVEN = {
     "classify": ("PICTURES", "LABELS", "CLASSIFIER", "EXCLUDE", "BUNDLE", "REQUEST", "OUTPUT"),
     "evaluate": ("PICTURES", "LABELS", "CLASSIFIER", "EXCLUDE", "BUNDLE"),
     "learn": ("PICTURES", "LABELS", "CLASSIFIER", "EXCLUDE", "BUNDLE"),
-    "model": ("PICTURES", "LABELS", "PRETRAINED_CFG", "REVISION", "ACCEPT_LICENCE", "TARGET"),
+    "model": (
+        "MODEL",
+        "PRETRAINED",
+        "PRECISION",
+        "PICTURES",
+        "LABELS",
+        "PRETRAINED_CFG",
+        "REVISION",
+        "ACCEPT_LICENCE",
+        "TARGET",
+    ),
     "pack": ("BUNDLE", "OUTPUT"),
-    "fetch-bundle": ("FROM", "NAME"),
+    "fetch-bundle": ("FROM", "SHA256", "NAME"),
     "upload-events": ("BUCKET",),
+    "drawings": ("FOLDER", "SEED"),
+    "benchmark": ("URL", "KEY", "FUNCTION", "CALLS", "COLD_STARTS"),
 }
 
 
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("target", GIVEN)
-def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> None:
-    sent = {name: f"{name.lower()} {value}" for name in GIVEN[target]}
+def recipe(target: str, **variables: str) -> list[str]:
+    """The words of what make would run."""
     environment = {name: text for name, text in os.environ.items() if name != "MAKEFLAGS"}
     done = subprocess.run(
-        ["make", "-n", target, *(f"{name}={text}" for name, text in sent.items())],
+        ["make", "-n", target, *(f"{name}={text}" for name, text in variables.items())],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -43,5 +53,36 @@ def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> No
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    words = shlex.split(done.stdout.replace("\\\n", ""), comments=False)
+    return shlex.split(done.stdout.replace("\\\n", ""), comments=False)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("target", GIVEN)
+def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> None:
+    sent = {name: f"{name.lower()} {value}" for name in GIVEN[target]}
+    words = recipe(target, **sent, **({"NAME": "endpoint"} if target == "benchmark" else {}))
     assert [text for text in sent.values() if text not in words] == []
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("target", ["serve", "classify", "evaluate", "learn"])
+def test_options_are_words_of_the_shell(target: str, value: str) -> None:
+    words = recipe(target, OPTIONS=f"--one {shlex.quote(value)} --two=2")
+    assert words[-3:] == ["--one", value, "--two=2"]
+
+
+@pytest.mark.parametrize("value", [value.replace(" ", "_") for value in VALUES])
+@pytest.mark.parametrize("target", ["bootstrap", "deploy-cdk", "diff", "synth", "destroy"])
+def test_each_setting_arrives_as_it_was_written(target: str, value: str) -> None:
+    words = recipe(target, SETTINGS=f"name=a{value} memory=4096")
+    assert f"name=a{value}" in words
+    assert "memory=4096" in words
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("target", ["deploy-cdk", "diff", "synth"])
+def test_the_named_bundle_is_the_one_that_is_deployed(target: str, value: str) -> None:
+    assert f"bundle=models/{value}" in recipe(target, BUNDLE=f"models/{value}")
+    one_word = value.replace(" ", "_")
+    assert f"bundle=models/{one_word}" in recipe(target, SETTINGS=f"bundle=models/{one_word}")
+    assert f"bundle=models/{value}-a" in recipe(target, MODEL=value, PRETRAINED="a")
