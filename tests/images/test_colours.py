@@ -1,7 +1,5 @@
 """Colours against those that Chromium shows: its own where it is installed, else recorded ones."""
 
-import importlib.util
-import shutil
 import struct
 import zlib
 from itertools import pairwise
@@ -18,7 +16,6 @@ from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
 from dev import icc
 from tests.support import colour_files
-from tests.support.golden import FOLDER
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ask, base64_of, event
 
@@ -33,17 +30,6 @@ TAGGED = colour_files.tagged()
 TEXTURED = colour_files.textured()
 INKED = colour_files.inked()
 BRIGHT = colour_files.bright()
-
-
-@pytest.fixture(scope="module")
-def shown() -> dict[str, NDArray[np.uint8]]:
-    """By name, uint8 [64, 64, 3]."""
-    if shutil.which("chromium") and importlib.util.find_spec("playwright"):
-        from tests.golden.colours import shown_by_chromium
-
-        return shown_by_chromium()
-    with np.load(FOLDER / "colours.npz") as file:
-        return dict(file)
 
 
 def opened(data: bytes) -> tuple[DecodedImage, NDArray[np.uint8]]:

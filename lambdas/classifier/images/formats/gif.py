@@ -37,7 +37,21 @@ def read_gif(data: bytes) -> ImageFile:
         "GIF",
         width,
         height,
-        kept + control + data[at:],
+        kept + control + _until_cut(data, at),
         bool(control and control[3] & 1),
         frame=frame,
     )
+
+
+def _until_cut(data: bytes, frame: int) -> bytes:
+    """From the first frame on. If the file ends inside of one of its blocks, the block is told to
+    be as short as it is, since Pillow decodes whole ones alone.
+    """
+    flags = data[frame + 9]
+    at = frame + 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while not data.endswith(b";") and at < len(data) and data[at]:
+        end = at + 1 + data[at]
+        if end > len(data):
+            return data[frame:at] + bytes([len(data) - at - 1]) + data[at + 1 :]
+        at = end
+    return data[frame:]
