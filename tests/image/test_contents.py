@@ -98,6 +98,8 @@ def test_the_image_holds_the_package_compiled_its_requirements_and_one_bundle() 
             ".json",
         }
         assert not tops & {"torch", "open_clip", "onnx", *BASE["python"]["packages"]}
+        # Only with heic=true: it holds x265, which is under the GPL.
+        assert not [name for name in held if "heif" in name]
         assert not [name for name in held if "/tests/" in name]
         compiled = {
             name.replace("__pycache__/", "").replace(".cpython-313.pyc", ".py")

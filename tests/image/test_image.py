@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 from tests.support.container import PODMAN, composed, inside, invoke, running
 from tests.support.emulator import free_port
+from tests.support.heic_grid import grid_heic
 from tests.support.image_store import image
 from tests.support.machine import run
 from tests.support.requests import DEMO, ROOT
@@ -93,6 +95,19 @@ def test_the_image_answers_in_a_sandbox_like_lambdas(bundle: Path) -> None:
             "1024",
             str(2 * 2**30),
         ]
+
+
+def test_an_image_with_heic_sees_what_a_phone_takes_and_one_without_says_so(tmp_path: Path) -> None:
+    name, labels = next(iter(SAMPLES.items()))
+    plain = ROOT / "examples" / "images" / name
+    photo = tmp_path / "photo.heic"
+    with Image.open(plain) as opened:
+        photo.write_bytes(grid_heic(opened.convert("RGB")))
+    with running(image("x86_64", DEMO, heic=True)) as container:
+        expected = ask(container, plain, labels)
+        assert ask(container, photo, labels) == pytest.approx(expected, abs=0.05)
+    with running(image("x86_64", DEMO)) as container:
+        assert json.loads(invoke(container, event(photo, labels)))["statusCode"] == 415
 
 
 def open_files(container: str) -> int:

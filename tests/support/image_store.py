@@ -95,20 +95,21 @@ def _base(architecture: str) -> None:
 
 
 @cache
-def image(architecture: str, bundle: Path) -> str:
+def image(architecture: str, bundle: Path, heic: bool = False) -> str:
     """Builds from what `cdk synth` stages, the Dockerfile as it is; the image's name."""
     stand_in()
     template = synthesize(
         Path(tempfile.mkdtemp(dir=HOME)),
         bundle=bundle.relative_to(ROOT).as_posix(),
         architecture=architecture,
+        heic=heic,
     )
     source = image_source(template)
     context = Path(source["directory"])
     # As some check files out: for their owner alone.
     for path in context.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    name = f"localhost/classifier-{bundle.name.lower()}:{architecture}"
+    name = f"localhost/classifier-{bundle.name.lower()}{'-heic' * heic}:{architecture}"
     arguments = source["dockerBuildArgs"] | {"BASE_IMAGE": f"{STAND_IN}:{architecture}"}
     result = build(name, context / source["dockerFile"], context, architecture, arguments)
     if result.returncode:
