@@ -133,7 +133,10 @@ def test_every_call_of_awss_command_line_exists_with_its_options(call: str) -> N
     assert given - GLOBAL <= known
 
 
-@pytest.mark.parametrize("command", [["php", "examples/ask.php"], ["go", "run", "examples/ask.go"]])
+@pytest.mark.parametrize(
+    "command",
+    [["node", "examples/ask.mjs"], ["php", "examples/ask.php"], ["go", "run", "examples/ask.go"]],
+)
 def test_the_program_in_another_language_gets_the_pages_first_answer(
     command: list[str], deployed: Handler, tmp_path: Path
 ) -> None:

@@ -153,10 +153,10 @@ def _no_precision(groups: Groups, level: float, error: float) -> str:
     times = times_as_many(groups.wrong(groups.detections), shown, level, error)
     if times is None and not few:
         return f"{found} {WONT_HELP}"
-    about = "At least" if times is None else "About"
+    about = "at least" if times is None else "about"
     times = times or math.ceil(10 * count / max(shown, 1)) / 10
     return (
-        f"{found} {about} {times:g} times as many images of every kind would do: "
+        f"{found} It takes {about} {times:g} times as many images of every kind: "
         f"{math.ceil(times * shown):,} that show it instead of {shown:,}."
     )
 
