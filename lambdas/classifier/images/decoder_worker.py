@@ -22,7 +22,7 @@ from classifier.images.messages import receive, send
 from classifier.images.pixels import squares
 
 # Address space: Python with Pillow takes 40 MB, the largest permitted image 620 more
-# (docs/security.md has the table).
+# (docs/security.md has the figures).
 MAX_ADDRESS_SPACE = 720 << 20
 # A worker that has taken more ends, and a fresh one is forked, so that the memory of a large image
 # isn't kept in the heap.
