@@ -1,4 +1,4 @@
-"""Runs over a bucket's pictures: start one, watch it, fetch its results."""
+"""Runs over a bucket's images: start one, watch it, fetch its results."""
 
 import argparse
 import contextlib
@@ -47,7 +47,7 @@ def checked_manifest(path: Path) -> bytes:
             raise ValueError(f"{path}, line {number} {found}; {wanted}.")
         kept.append(data.strip() + b"\n")
     if not kept:
-        raise ValueError(f"{path} names no picture; {wanted}.")
+        raise ValueError(f"{path} names no image; {wanted}.")
     return b"".join(kept)
 
 
@@ -79,8 +79,8 @@ def start(deployment: Deployment, given: argparse.Namespace) -> None:
 def watch(
     deployment: Deployment, given: argparse.Namespace, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Prints one line a look. Interrupted, it goes on with the same command: all of it is asked of
-    AWS.
+    """Prints a line at each look. After an interruption the same command goes on, since all figures
+    come from AWS.
     """
     while True:
         run = deployment.describe(given.run)
@@ -131,7 +131,7 @@ def argument_parser() -> argparse.ArgumentParser:
     where = one.add_mutually_exclusive_group(required=True)
     where.add_argument("--prefix", help="under the setting bulk_prefix")
     where.add_argument(
-        "--manifest", type=Path, help='a local file with a line {"key": "…"} for each picture'
+        "--manifest", type=Path, help='a local file with a line {"key": "…"} for each image'
     )
     what = one.add_mutually_exclusive_group(required=True)
     what.add_argument(

@@ -39,7 +39,7 @@ GROUP BY 1 ORDER BY 2 DESC;
 
 
 def results(deployment: Deployment, given: argparse.Namespace) -> None:
-    """Sums up by best label; writes one file where asked."""
+    """Sums up by best label; writes one file if asked."""
     best: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     decided: Counter[str] = Counter()

@@ -32,7 +32,7 @@ class Picture:
 def find_files(
     paths: Iterable[Path], exclude: Sequence[str] = ()
 ) -> tuple[list[Path], Counter[str]]:
-    """The files themselves and the pictures anywhere in the folders, each once, and how many others
+    """The files themselves and the images anywhere in the folders, each once, and how many others
     the folders have, by reason.
     """
     found = list[Path]()
@@ -69,7 +69,7 @@ def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
 
 
 def batches(pictures: Iterable[Picture], maximum: int = MAX_IMAGES) -> Iterator[list[Picture]]:
-    """Pictures in order, grouped so that each group fits into one call."""
+    """Images in order, grouped so that each group fits into one call."""
     batch: list[Picture] = []
     size = pixels = 0
     for picture in pictures:
@@ -136,7 +136,7 @@ def argument_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="FILE_OR_FOLDER",
-        help="in folders, what is a picture by its first bytes",
+        help="in folders, the images by their first bytes",
     )
     parser.add_argument(
         "--labels", type=client.split_labels, default=[], help='separated by commas: "a dog,a cat"'

@@ -65,15 +65,15 @@ def split_labels(text: str) -> list[str]:
 
 
 def region() -> str | None:
-    """What AWS_REGION says, which boto3 doesn't read; None leaves it to AWS_DEFAULT_REGION and the
-    profile.
+    """The value of AWS_REGION, which boto3 doesn't read; None leaves it to AWS_DEFAULT_REGION and
+    the profile.
     """
     return os.environ.get("AWS_REGION")
 
 
 class SignedRequests(requests.auth.AuthBase):
     """Signs requests for a deployment with authentication=iam, with the credentials and the region
-    of the AWS CLI. Raises SystemExit where there are none.
+    of the AWS CLI. Raises SystemExit if there are none.
     """
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ def ask(
 
 
 def error_message(status: int, text: str) -> str:
-    """What went wrong, in the words of the API, its gateway or whatever else answered."""
+    """The message of the API, its gateway or whatever else answered."""
     try:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):

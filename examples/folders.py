@@ -1,6 +1,4 @@
-"""Which files below a folder are pictures: the rule of `make classify`, for programs that stand
-alone.
-"""
+"""Finds the images below a folder by the rule of `make classify`, for programs that stand alone."""
 
 import os
 import re
@@ -25,7 +23,7 @@ NOT_THE_OWNERS = re.compile(
 
 
 def find_pictures(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Path], Counter[str]]:
-    """The pictures below a folder, in order, and how many files were passed over, by reason.
+    """The images below a folder, in order, and how many files were passed over, by reason.
 
     Links to folders are followed, each folder once. `exclude`: patterns of names or of paths below
     the folder.
@@ -66,7 +64,7 @@ def count(path: Path) -> int:
 
 
 def hidden(path: Path, root: Path, exclude: Sequence[str]) -> str | None:
-    """Why a file or folder is passed over by its name, or None."""
+    """The reason why a file or folder is passed over by its name, or None."""
     texts = (path.name, path.relative_to(root).as_posix())
     if any(fnmatch(text, pattern) for pattern in exclude for text in texts):
         return "excluded"
@@ -76,8 +74,8 @@ def hidden(path: Path, root: Path, exclude: Sequence[str]) -> str | None:
 
 
 def no_picture(path: Path) -> str | None:
-    """Why a file is no picture by its first bytes, or None. A damaged picture is sent, for its
-    error.
+    """The reason why a file is no image by its first bytes, or None. A damaged image is sent, for
+    its error.
     """
     try:
         with path.open("rb") as file:
@@ -89,4 +87,4 @@ def no_picture(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if FIRST_BYTES.match(start) or suffix in SUFFIXES:
         return None
-    return f"suffix {suffix}" if suffix else "no suffix and no picture's first bytes"
+    return f"suffix {suffix}" if suffix else "no suffix and no image's first bytes"

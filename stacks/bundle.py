@@ -1,5 +1,5 @@
-"""What goes into the image beside the package, one bundle and classifiers, checked before anything
-is built.
+"""The parts of the image apart from the package: one bundle and classifiers, checked before
+anything is built.
 """
 
 import re

@@ -68,7 +68,7 @@ class Function(Construct):
 def image(
     settings: Settings, bundle: Bundle, root: Path, handler: str | None = None
 ) -> lambda_.DockerImageCode:
-    """The one image, with the handler's name in place of its own where one is given."""
+    """The one image, with the handler's name instead of its own if one is given."""
     return lambda_.DockerImageCode.from_image_asset(
         str(root),
         cmd=[handler] if handler else None,

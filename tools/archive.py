@@ -37,7 +37,7 @@ def write_archive(folder: Path, output: IO[bytes]) -> None:
     """Writes bundle.json and the files that it names as an uncompressed tar; its bytes depend on
     their content alone.
 
-    Raises BundleError where a file is not the one that bundle.json describes.
+    Raises BundleError if a file is not the one that bundle.json describes.
     """
     manifest = read_manifest(folder, verify_hashes=True)
     with tarfile.open(fileobj=output, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
@@ -50,7 +50,7 @@ def write_archive(folder: Path, output: IO[bytes]) -> None:
 
 
 def pack(folder: Path, output: Path) -> str:
-    """Writes the archive, and its sha256 beside it in a file that `sha256sum --check` reads.
+    """Writes the archive, and next to it its sha256 in a file that `sha256sum --check` reads.
     Returns the sha256.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +65,12 @@ def fetch(source: str, digest: str, models: Path, *, name: str | None = None) ->
     """Downloads, checks and unpacks an archive into a folder of `models`, replacing one of that
     name. Returns the folder.
 
-    The folder is called after the model and its pretrained tag unless `name` is given. Where one
-    holds this bundle already, nothing is downloaded. Raises ArchiveError, and then changes nothing.
+    The folder is called after the model and its pretrained tag unless `name` is given. If one holds
+    this bundle already, nothing is downloaded. Raises ArchiveError, and then changes nothing.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ArchiveError(
-            f"SHA256={digest} is no sha256; give the 64 digits that make pack wrote beside the"
+            f"SHA256={digest} is no sha256; give the 64 digits that make pack wrote next to the"
             " archive"
         )
     models.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,9 @@ def fetch(source: str, digest: str, models: Path, *, name: str | None = None) ->
 
 
 def _archive_sha256(folder: Path) -> str | None:
-    """What `pack` would say of the folder; None where it is no valid bundle."""
+    """The sha256 of the archive that `pack` would make of the folder; None if it is no valid
+    bundle.
+    """
     digest = hashlib.sha256()
     try:
         write_archive(folder, cast(IO[bytes], SimpleNamespace(write=digest.update)))

@@ -1,4 +1,4 @@
-"""Which bundle a command takes: one rule for all of them."""
+"""Chooses the bundle of a command, by one rule for all commands."""
 
 import contextlib
 import sys
@@ -25,8 +25,8 @@ def choose(requested: Path | None, models: Path = MODELS) -> Path:
 
 
 def announced(bundle: Path) -> Path:
-    """The bundle, after a line that names its model. What is wrong with it is said by whoever loads
-    it.
+    """The bundle, after a line that names its model. Errors in it are reported when it is
+    loaded.
     """
     with contextlib.suppress(BundleError):
         name = read_manifest(bundle, verify_hashes=False).name

@@ -29,8 +29,8 @@ from tools.workers import CLASSIFIERS, FolderStore, classifier_of, lines_of, unl
 
 
 def finished(output: Path) -> set[tuple[str, str]]:
-    """Key and ETag of every line; a line that was cut off is removed. Exits if a line is none of
-    ours.
+    """Key and ETag of every line; a line that was cut off is removed. Exits if a line isn't a
+    result.
     """
     done = set[tuple[str, str]]()
     whole = 0
@@ -45,7 +45,10 @@ def finished(output: Path) -> set[tuple[str, str]]:
                 value = json.loads(line)
                 done.add((value["key"], value["etag"]))
             except (ValueError, KeyError, TypeError):
-                sys.exit(f"{output}, line {number} is no result of ours. Name another OUTPUT.")
+                sys.exit(
+                    f"{output}, line {number} is not a result of make classify. Name another"
+                    " OUTPUT."
+                )
     os.truncate(output, whole)
     return done
 
@@ -58,7 +61,9 @@ def classify(
     output: Path,
     processes: int,
 ) -> tuple[int, int]:
-    """Appends a line for each file that has none; how many were there, and how many are new."""
+    """Appends a line for each file that has none. Returns how many were there, and how many are
+    new.
+    """
     # The same rules for a name as in the lines.
     done = finished(output)
     items = list(FolderStore(folder).items(files))
@@ -91,7 +96,7 @@ def check_request(output: Path, request: JsonObject) -> None:
 
 
 def summary(lines: Path) -> tuple[str, Counter[str]]:
-    """What the lines hold, and why files were skipped."""
+    """Counts of the lines by kind, and of skipped files by reason."""
     counts = {"error": 0, "skipped": 0, "result": 0}
     skipped = Counter[str]()
     with lines.open(encoding="utf-8") as file:
@@ -188,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = folder.files()
     if not any(no_picture(path) is None for path in files):
         passed_over = folder.passed_over + Counter(filter(None, map(no_picture, files)))
-        sys.exit(f"There is no picture in {given.pictures}. {counted(passed_over)}".rstrip())
+        sys.exit(f"There is no image in {given.pictures}. {counted(passed_over)}".rstrip())
     lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
     model = encoders.manifest.files["image.onnx"].sha256
     asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}

@@ -1,4 +1,4 @@
-"""Which files below a folder are pictures: one rule for all tools.
+"""Finds the images below a folder, by one rule for all tools.
 
 The examples, which stand alone, follow the same rule, and a bucket's keys follow that for folders.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from classifier.images.formats import format_of
 from classifier.storage.items import hidden, is_taken
 
-# The longest that a format's first bytes are: those of an AVIF with many brands.
+# The most bytes that tell a format: those of an AVIF with many brands.
 START_BYTES = 128
 EXCLUDED = "excluded"
 
@@ -39,7 +39,7 @@ class Folder:
         return [path for path, reason in zip(files, reasons, strict=True) if reason is None]
 
     def files(self) -> list[Path]:
-        """All that aren't passed over by their names, in order of their paths."""
+        """All files that aren't passed over by their names, in order of their paths."""
         self.passed_over.clear()
         files = sorted(self._files())
         # Without the reasons of empty folders.
@@ -74,7 +74,7 @@ class Folder:
                     self.passed_over["a broken link" if path.is_symlink() else "no file"] += 1
 
     def reason(self, path: Path) -> str | None:
-        """Why a file or folder is passed over by its name, or None."""
+        """The reason why a file or folder is passed over by its name, or None."""
         relative = path.relative_to(self.top or self.root).as_posix()
         if any(
             fnmatch(text, pattern) for pattern in self.exclude for text in (path.name, relative)
@@ -97,10 +97,10 @@ def count(path: Path) -> int:
 
 
 def no_picture(path: Path) -> str | None:
-    """Why a file is no picture, or None.
+    """The reason why a file is no image, or None.
 
-    Its first bytes decide. One that has a picture's name alone is damaged, and one that can't be
-    read may be a picture: both go on, so that their error is reported.
+    Its first bytes decide. A file that has only the name of an image is damaged, and one that can't
+    be read may be an image. Both are kept, so that their error is reported.
     """
     try:
         with path.open("rb") as file:
@@ -112,11 +112,11 @@ def no_picture(path: Path) -> str | None:
         return "empty"
     if format_of(start) or is_taken(suffix):
         return None
-    return f"suffix {suffix}" if suffix else "no suffix and no picture's first bytes"
+    return f"suffix {suffix}" if suffix else "no suffix and no image's first bytes"
 
 
 def summary(passed_over: Counter[str]) -> str:
-    """One line, empty where nothing was passed over."""
+    """One line, empty if nothing was passed over."""
     if not passed_over:
         return ""
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in passed_over.most_common())

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-# What is in a line whatever was asked; the rest of it goes into the Parquet file as JSON.
+# The fields that every line has. The others go into the Parquet file as JSON.
 COLUMNS = ("key", "etag", "size", "model", "result", "decision", "error", "skipped")
 
 

@@ -16,7 +16,7 @@ def configuration(s3: Any, bucket: str) -> dict[str, Any]:
 
 
 def switch_on(s3: Any, bucket: str, ask: Callable[[str], str] = input) -> str:
-    """What was done, in a sentence."""
+    """Returns a sentence that says what was done."""
     before = configuration(s3, bucket)
     after = before | {"EventBridgeConfiguration": {}}
     if before == after:
@@ -44,7 +44,7 @@ def switch_on(s3: Any, bucket: str, ask: Callable[[str], str] = input) -> str:
     )
     if configuration(s3, bucket) != after:
         return (
-            "S3 has another configuration than was written; look at it: aws s3api"
+            "S3 has a configuration that differs from the one written; look at it: aws s3api"
             f" get-bucket-notification-configuration --bucket {bucket}"
         )
     return f"{bucket} sends its events to EventBridge."

@@ -24,7 +24,7 @@ CLASSIFIERS = Path(FOLDER)
 
 
 def unlimited() -> int:
-    """A batch on a desk has all the time it takes."""
+    """A batch on this machine has no deadline."""
     return 3_600_000
 
 
@@ -93,7 +93,7 @@ def work(items: Sequence[Item]) -> list[str]:
 def lines_of(
     bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int
 ) -> Iterator[list[str]]:
-    """A line for each item, a batch at a time, as batches get done on so many processes."""
+    """Yields the lines of each batch as soon as one of the processes has finished it."""
     if not items:
         return
     batches = iter([items[start : start + BATCH] for start in range(0, len(items), BATCH)])
@@ -108,7 +108,7 @@ def lines_of(
         running = set[Future[list[str]]]()
         try:
             while True:
-                # So many that no process waits, and no more.
+                # Enough that no process waits, and no more.
                 while len(running) < 2 * processes and (batch := next(batches, None)):
                     running.add(pool.submit(work, batch))
                 if not running:

@@ -21,7 +21,7 @@ from classifier.storage.bucket import Bucket  # noqa: E402
 from classifier.storage.runs import Runs  # noqa: E402
 from classifier.storage.uploads import Uploads  # noqa: E402
 
-# What a batch keeps of the function's time for writing its results.
+# The part of the function's time that a batch keeps for writing its results.
 RESERVE_MS = 5_000
 
 
@@ -40,7 +40,7 @@ class BulkHandler:
         classifiers: Mapping[str, ClassifierFile] | None = None,
         start_ms: Callable[[], int] = lambda: 60_000,
     ) -> None:
-        """`classifiers` and `start_ms` are the Engine's."""
+        """`classifiers` and `start_ms` are passed to the Engine."""
         engine = Engine(encoders, classifiers, start_ms)
         self._runs = Runs(engine, encoders.manifest.name, bucket)
         self._uploads = uploads and cache(partial(uploads, engine))
@@ -60,7 +60,9 @@ class BulkHandler:
 
 
 def from_environment(start: Start) -> BulkHandler:
-    """As stacks/bulk/bulk.py sets it. Raises BundleError and ClassifierError."""
+    """Reads the environment that stacks/bulk/bulk.py sets. Raises BundleError and
+    ClassifierError.
+    """
     manifest = read_manifest(start.sessions.folder, verify_hashes=False)
     bucket = Bucket(os.environ["BULK_BUCKET"], os.environ["BULK_PREFIX"])
     encoders = Encoders.of(start.sessions, manifest)

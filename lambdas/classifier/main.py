@@ -29,8 +29,8 @@ def build(
     names: Sequence[str] | None = None,
     bucket: Store | None = None,
 ) -> Handler:
-    """Checks the bundle that is loading and the classifiers of a folder, all or those of these
-    names, and waits for both. Raises BundleError and ClassifierError.
+    """Checks the bundle that is loading and the classifiers of a folder (all, or those named), and
+    waits for both. Raises BundleError and ClassifierError.
     """
     manifest = read_manifest(start.sessions.folder, verify_hashes=verify_hashes)
     files = read_classifiers(classifiers, manifest, names) if classifiers else {}
@@ -50,7 +50,7 @@ def build(
         classifiers=files,
         start_ms=start.remaining_ms,
     )
-    # What the first request needs is made while the encoders load.
+    # Makes what the first request needs while the encoders load.
     ClassifyRequest.model_rebuild()
     encoders.ready()
     return handler

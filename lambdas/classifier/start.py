@@ -1,4 +1,4 @@
-"""What both functions begin with, before they import anything large: logging, the decoder's
+"""The beginning of both functions' start, before they import anything large: logging, the decoder's
 process, the model's loading.
 """
 
@@ -49,21 +49,21 @@ def begin(bundle: Path, threads: int, *, text: bool = True) -> Start:
     loads when it is first needed.
     """
     end = time.monotonic() + START_S
-    # Takes as long to import as the decoder's process takes to start.
+    # Its import takes as long as the decoder's process takes to start.
     from classifier.model.sessions import Sessions
 
     return Start(Sessions(bundle, threads, text=text), lambda: int((end - time.monotonic()) * 1000))
 
 
 def begin_from_environment() -> Start | None:
-    """Starts what takes long, before the caller imports the rest: the decoder's process and the
+    """Starts the slow parts before the caller imports the rest: the decoder's process, and the
     bundle that CLIP_BUNDLE names.
 
-    None where it names none.
+    None if it names none.
     """
     if "CLIP_BUNDLE" not in os.environ:
         return None
-    # Where the function has a log level, the runtime has set it already:
+    # If the function has a log level, the runtime has set it already:
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     if not os.environ.get("AWS_LAMBDA_LOG_LEVEL"):
         logging.getLogger().setLevel(logging.INFO)
@@ -72,7 +72,7 @@ def begin_from_environment() -> Start | None:
         # credentials, from /proc.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     default_decoder.start()
-    # It is in the image only where the deployment takes HEIC.
+    # It is in the image only if the deployment takes HEIC.
     if importlib.util.find_spec("pillow_heif"):
         from classifier.images.formats import allow_heic
 

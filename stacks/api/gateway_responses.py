@@ -22,8 +22,8 @@ GATEWAY_RESPONSES = {
     # API Gateway gives this for every unknown path and method.
     "MISSING_AUTHENTICATION_TOKEN": GatewayResponse(
         404,
-        "There is nothing at this path with this method. Send pictures with POST to /; a path has"
-        " no slash at its end.",
+        "There is nothing at this path with this method. Send images with POST to /; a path has no"
+        " slash at its end.",
         "not_found",
     ),
     "REQUEST_TOO_LARGE": GatewayResponse(
@@ -45,13 +45,13 @@ GATEWAY_RESPONSES = {
         504, "Out of time; ask for less at once, or try again.", "out_of_time"
     ),
 }
-# Where a resource policy decides who may call.
+# If a resource policy decides who may call.
 ACCESS_RESPONSES = {"ACCESS_DENIED": GatewayResponse(403, None, "forbidden")}
 # With authentication=iam an unsigned request and an unknown path get the same response type.
 IAM_RESPONSES = {
     "MISSING_AUTHENTICATION_TOKEN": GatewayResponse(
         403,
-        "Sign the request with AWS Signature Version 4. Send pictures with POST to /; a path has no"
+        "Sign the request with AWS Signature Version 4. Send images with POST to /; a path has no"
         " slash at its end.",
         "forbidden",
     ),

@@ -22,8 +22,7 @@ from stacks.settings.deployment import Settings
 
 NAG_ACKNOWLEDGEMENTS = {
     "AwsSolutions-S1": (
-        "Access logs of the bucket cost as much as its pictures; turn them on where they are"
-        " wanted."
+        "Access logs of the bucket cost as much as its images; turn them on if you want them."
     ),
     "AwsSolutions-SQS3": "The dead-letter queue itself needs none.",
     "AwsSolutions-IAM5[Resource::*]": "Actions of X-Ray and of log delivery take no resource.",
@@ -49,7 +48,7 @@ class Bulk(Construct):
         function = lambda_.DockerImageFunction(
             self,
             "Function",
-            description="Batches of pictures and uploads to lines of results",
+            description="Turns batches of images and uploads into lines of results",
             code=image(settings, bundle, root, "classifier.bulk.handler"),
             architecture=ARCHITECTURES[settings.architecture][0],
             memory_size=settings.bulk_memory,

@@ -41,7 +41,7 @@ def definition() -> Definition:
         "Resource": "arn:${Partition}:states:::s3:listObjectsV2",
         "Parameters": {"Bucket": "${Bucket}", "Prefix.$": "$.run.prefix"},
     }
-    # What else a listing has of an object would fill the child's input.
+    # The other fields of a listing would fill the child's input.
     selected = {name: f"$$.Map.Item.Value.{name[:-2]}" for name in ("Key.$", "Etag.$", "Size.$")}
     manifest = {
         "Resource": "arn:${Partition}:states:::s3:getObject",
@@ -50,7 +50,7 @@ def definition() -> Definition:
     }
     checked = {"check.$": "$", "run.$": "$$.Execution.Name", "started.$": "$$.Execution.StartTime"}
     return {
-        "Comment": "Classifies the pictures of a prefix or a manifest.",
+        "Comment": "Classifies the images of a prefix or a manifest.",
         "StartAt": "Check",
         "States": {
             "Check": (

@@ -39,7 +39,9 @@ def add_uploads(
     function: lambda_.Function,
     request: Path,
 ) -> list[Alarm]:
-    """Events of S3 to a queue, the queue to the function. `request`: the checked file."""
+    """S3's events go to a queue, and the queue's messages to the function. `request`: the checked
+    file.
+    """
     role = cast(iam.Role, function.role)
     asset = assets.Asset(scope, "OnUpload", path=str(request))
     function.add_environment("ON_UPLOAD_BUCKET", asset.s3_bucket_name)
@@ -87,7 +89,7 @@ def add_uploads(
     events.Rule(
         scope,
         "Uploaded",
-        description="New pictures, to be classified",
+        description="New images, to be classified",
         event_pattern=events.EventPattern(
             source=["aws.s3"],
             detail_type=["Object Created"],
@@ -127,7 +129,7 @@ def add_uploads(
 
 def read_request(root: Path, path: str, bundle: Bundle) -> Path:
     """The file of on_upload. Raises SettingsError for one that is outside the repository, no
-    request without pictures, or names a classifier that isn't deployed.
+    request without images, or names a classifier that isn't deployed.
     """
     setting = f"on_upload={path}"
     file = (root / path).resolve()

@@ -95,7 +95,7 @@ def test_embeddings_are_those_that_answers_are_made_of(
         (
             lambda client: client.moderations.create(model="drawings", input="some text"),
             "input",
-            "only pictures are judged",
+            "only images are judged",
         ),
         (
             lambda client: client.moderations.create(
@@ -109,7 +109,7 @@ def test_embeddings_are_those_that_answers_are_made_of(
                 model="drawings", input=image_url(PICTURE) * 2
             ),
             "input",
-            "one picture a request",
+            "one image a request",
         ),
         (
             lambda client: client.moderations.create(model="drawing", input=image_url(PICTURE)),

@@ -44,7 +44,7 @@ def test_labels_joined_to_one_are_refused_in_every_form(kind: str) -> None:
             ):
                 assert error[:2] == (400, "invalid_request")
                 assert error[2] in ("labels", "parameters.candidate_labels")
-                assert f"holds {kind}, and one label alone always gets 1.0" in error[3]
+                assert f"holds {kind}. One label alone always gets 1.0" in error[3]
             pair = OWN | {"labels": [joined, "a cat"]}
             assert parse_json(pair).question.labels == [joined, "a cat"]
             one = OWN | {"labels": [joined], "multi_label": True}

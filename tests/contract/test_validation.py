@@ -67,7 +67,7 @@ FORMS = {
     "options": 'must be an object: {"wait_for_model": true}',
     "fitted_on": 'must be an object: {"model":',
     "head": 'must be an object: {"vectors":',
-    "head.learned_from": 'must be a list: ["…"], the sha256 of each picture',
+    "head.learned_from": 'must be a list: ["…"], the sha256 of each image',
     **dict.fromkeys(("combine", "regions_combine", "fit"), "must be one of: '"),
     **dict.fromkeys(("multi_label", "embedding", "details"), "must be true or false"),
     **{f"options.{name}": "must be true or false" for name in HuggingFaceOptions.model_fields},

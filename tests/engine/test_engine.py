@@ -1,6 +1,5 @@
 """What a request's images, embeddings and deadline do."""
 
-import itertools
 import json
 import math
 from typing import Any
@@ -19,11 +18,12 @@ from tests.support.engine import (
     DOG,
     LABELS,
     WIDE,
+    RunningOut,
     good,
     refused,
 )
 from tests.support.pictures import encoded, picture, png_header
-from tests.support.requests import Context, ask, base64_of, event
+from tests.support.requests import ask, base64_of, event
 
 
 def test_an_embedding_replaces_its_image_to_the_last_bit(handler: Handler) -> None:
@@ -187,10 +187,6 @@ def test_a_request_that_would_run_out_of_time_is_refused_early(handler: Handler)
 def test_the_deadline_is_checked_after_every_decoding_and_before_every_run(
     encoders: Encoders, checks: int, encoded: list[int]
 ) -> None:
-    class RunningOut(Context):
-        def get_remaining_time_in_millis(self) -> int:
-            return 29_000 if next(left) > 0 else 1000
-
     counting = CountingEncoders(
         encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
     )
@@ -198,8 +194,9 @@ def test_the_deadline_is_checked_after_every_decoding_and_before_every_run(
     good(handler, images=[WIDE], labels=LABELS)
     counting.images.clear()
     # Once a label before.
-    left = itertools.count(len(LABELS) + checks, -1)
-    answer = handler(event({"images": [WIDE] * 8, "labels": LABELS}), RunningOut())
+    answer = handler(
+        event({"images": [WIDE] * 8, "labels": LABELS}), RunningOut(len(LABELS) + checks)
+    )
     assert (answer["statusCode"], counting.images) == (503, encoded)
 
 

@@ -1,6 +1,5 @@
 """Regions of an image, and their answers."""
 
-import itertools
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from tests.support.engine import (
     CATEGORIES,
     DOG,
     LABELS,
+    RunningOut,
     good,
 )
 from tests.support.pictures import encoded, picture
-from tests.support.requests import Context, ask, base64_of, event
+from tests.support.requests import ask, base64_of, event
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,6 @@ def test_regions_are_asked_for_in_the_url_of_an_image(handler: Handler) -> None:
 
 
 def test_the_deadline_covers_regions(encoders: Encoders) -> None:
-    class RunningOut(Context):
-        def get_remaining_time_in_millis(self) -> int:
-            return 29_000 if next(left) > 0 else 1000
-
     counting = CountingEncoders(
         encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
     )
@@ -112,7 +108,8 @@ def test_the_deadline_covers_regions(encoders: Encoders) -> None:
     good(handler, labels=LABELS)
     counting.images.clear()
     # Once a label and once for the decoding before; then the third of five runs is one too many.
-    left = itertools.count(len(LABELS) + 2, -1)
-    answer = handler(event({"image_data": DOG, "labels": LABELS, "regions": 4}), RunningOut())
+    answer = handler(
+        event({"image_data": DOG, "labels": LABELS, "regions": 4}), RunningOut(len(LABELS) + 2)
+    )
     assert (answer["statusCode"], counting.images) == (503, [4, 4])
     assert "fewer regions" in answer["body"]

@@ -102,8 +102,8 @@ def test_a_deployment_without_a_bucket_says_how_to_get_one(run: Any) -> None:
         ('{"key": ""}\n', "line 1 has no key"),
         ("5\n", "line 1 is no JSON object"),
         ("\ufffe", "line 1 is no JSON object"),
-        ("", "names no picture"),
-        ("\n \n", "names no picture"),
+        ("", "names no image"),
+        ("\n \n", "names no image"),
     ],
 )
 def test_a_manifest_of_another_form_starts_nothing(text: str, message: str, tmp_path: Path) -> None:

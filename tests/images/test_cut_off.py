@@ -73,7 +73,7 @@ def test_rows_that_are_there_are_shown_if_there_are_enough(name: str) -> None:
     for percent in range(5, 100, 5):
         cut = BY_ROWS[name][: len(BY_ROWS[name]) * percent // 100]
         if percent < 100 * MIN_SHARE:
-            told = re.search(r"cut off: (\d+)% of it are there", refusal(cut))
+            told = re.search(r"cut off: only (\d+)% of it is there", refusal(cut))
             assert told, name
             assert abs(int(told[1]) - percent) < 10
         elif percent > 94:

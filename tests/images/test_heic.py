@@ -144,9 +144,9 @@ def test_its_size_is_checked_before_anything_is_decoded() -> None:
 def test_a_file_of_another_coding_or_of_none_is_refused() -> None:
     at = PLAIN.index(b"hvc1", PLAIN.index(b"infe"))
     for kind in (b"av01", b"jpeg", b"unci", b"iovl"):
-        with pytest.raises(ApiError, match="no still picture in HEVC"):
+        with pytest.raises(ApiError, match="no still image in HEVC"):
             inspect(PLAIN[:at] + kind + PLAIN[at + 4 :])
-    with pytest.raises(ApiError, match="no still picture in HEVC"):
+    with pytest.raises(ApiError, match="no still image in HEVC"):
         inspect(PLAIN[: PLAIN.index(b"meta") - 4])
 
 

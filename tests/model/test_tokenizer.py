@@ -23,7 +23,7 @@ def tokenizer(encoders: Encoders) -> Tokenizer:
     return Tokenizer(encoders.folder, encoders.manifest.text)
 
 
-# Of open_clip's texts those with characters that nobody sees, and the same without them.
+# Those of open_clip's texts that have invisible characters, and the same without them.
 UNSEEN = {
     "zero\u200bwidth": "zerowidth",
     "soft\u00adhyphen": "softhyphen",

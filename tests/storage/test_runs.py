@@ -101,7 +101,10 @@ def test_a_manifest_names_the_objects_and_a_line_that_is_no_key_is_an_error_of_i
             'The field "lables" is unknown. Did you mean labels?',
         ),
         ({"prefix": "images/"}, "labels is missing"),
-        ({"prefix": "images/", "labels": ["a"], "image_data": "AAAA"}, "image_data can't be here"),
+        (
+            {"prefix": "images/", "labels": ["a"], "image_data": "AAAA"},
+            "image_data can't be sent here",
+        ),
         (
             {"prefix": "other/", "labels": ["a"]},
             'prefix must be a string that begins with "images/"',

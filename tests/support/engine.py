@@ -1,11 +1,12 @@
 """Requests to a handler, and the arithmetic that answers are compared with."""
 
+import itertools
 import math
 from typing import Any
 
 from classifier.api.handler import Handler
 from tests.support.pictures import encoded, picture
-from tests.support.requests import ROOT, ask, base64_of, event
+from tests.support.requests import ROOT, Context, ask, base64_of, event
 
 DOG = base64_of((ROOT / "examples" / "images" / "dog.jpg").read_bytes())
 WIDE = base64_of(encoded(picture(150, 70), "JPEG"))
@@ -45,3 +46,14 @@ def logits(handler: Handler, labels: list[str], **fields: Any) -> dict[str, floa
         body = good(handler, labels=[label], details=True, **fields)
         logits[label] = body["model"]["logit_scale"] * body["similarities"][label]
     return logits
+
+
+class RunningOut(Context):
+    """A context whose time is up after this many checks of the deadline."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self._left = itertools.count(checks, -1)
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 29_000 if next(self._left) > 0 else 1000

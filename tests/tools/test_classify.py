@@ -174,7 +174,7 @@ def test_what_cannot_work_is_refused_before_any_picture_is_read(
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    assert "There is no picture" in str(
+    assert "There is no image" in str(
         run(tmp_path, "--labels", "a", "--output", tmp_path / "r.jsonl")
     )
     assert "is no folder" in str(run(tmp_path / "none", "--labels", "a"))

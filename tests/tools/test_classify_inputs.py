@@ -49,7 +49,7 @@ def test_a_folder_of_other_files_alone_says_what_it_has(folder: Path) -> None:
     (folder / "notes.md").write_text("text", encoding="utf-8")
     message = run(folder, "--labels", "a,b")
     assert message.endswith(
-        "There is no picture in " + f"{folder}. Passed over 2 files: 1 hidden, 1 suffix .md."
+        "There is no image in " + f"{folder}. Passed over 2 files: 1 hidden, 1 suffix .md."
     )
 
 
@@ -76,7 +76,9 @@ def test_a_file_of_others_is_neither_read_nor_changed(folder: Path, tmp_path: Pa
     output = tmp_path / "results.jsonl"
     output.write_text('{"key": "a", "etag": "b"}\n{"name": "theirs"}\n', encoding="utf-8")
     before = output.read_bytes()
-    assert "line 2 is no result of ours" in run(folder, "--labels", "a,b", "--output", output)
+    assert "line 2 is not a result of make classify" in run(
+        folder, "--labels", "a,b", "--output", output
+    )
     assert output.read_bytes() == before
 
 

@@ -47,7 +47,7 @@ def test_a_file_is_what_its_first_bytes_say_whatever_its_name(tmp_path: Path) ->
     assert found == sorted(f"{kind}/{name}" for kind in PICTURES for name in names)
     assert passed_over == {
         "suffix .txt": 1,
-        "no suffix and no picture's first bytes": 1,
+        "no suffix and no image's first bytes": 1,
         "empty": 1,
         "suffix .mp4": 1,
     }

@@ -1,4 +1,4 @@
-"""What surrounds a deployment: checks before it, the account's role for logs, and the first call
+"""The steps around a deployment: checks before it, the account's role for logs, and the first call
 after it.
 """
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="as for the CDK",
     )
     commands.add_parser(
-        "logging-role", help="make the account's role for API Gateway's logs where there is none"
+        "logging-role", help="make the account's role for API Gateway's logs if there is none"
     )
     commands.add_parser("update-base", help="pin today's base image in cdk.json")
     waiting = commands.add_parser("wait", help="call a new deployment until it answers")

@@ -17,7 +17,7 @@ NEVER_MADE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_F
 
 
 def logging_role() -> str | None:
-    """The ARN of the role with which API Gateway writes logs; None where there is none or it was
+    """The ARN of the role with which API Gateway writes logs; None if there is none or it was
     deleted.
     """
     role = aws("apigateway", "get-account", "--query", "cloudwatchRoleArn", "--output", "text")
@@ -47,7 +47,7 @@ def logging_role() -> str | None:
 def make_logging_role(
     cdk_json: Path = CDK_JSON, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Makes the account's role for logs where there is none, with the tags and the permissions
+    """Makes the account's role for logs if there is none, with the tags and the permissions
     boundary in cdk.json.
     """
     if role := logging_role():

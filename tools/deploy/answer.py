@@ -35,7 +35,7 @@ def signed() -> requests.auth.AuthBase:
 def ask(
     url: str, key: str | None, auth: requests.auth.AuthBase | None = None
 ) -> tuple[int, str, str]:
-    """One classification: status, body and X-Model; 0 and the reason where no answer came at all.
+    """One classification: status, body and X-Model; 0 and the reason if no answer came at all.
 
     Raises CheckError for a certificate that this machine doesn't trust.
     """
@@ -101,7 +101,7 @@ def call_deployment(outputs: Mapping[str, str], bundle: Path) -> bool:
     if endpoint := outputs.get("VpcEndpoint"):
         print(f"Deployed. The API is private to {endpoint}: call {outputs['Url']} from its VPC.")
         return True
-    # Until then Lambda runs the code of before:
+    # Until then Lambda runs the previous code:
     # https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
     aws("lambda", "wait", "function-updated-v2", "--function-name", outputs["FunctionName"])
     key = None

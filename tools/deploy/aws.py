@@ -21,7 +21,7 @@ REMEDIES = {
 
 
 class AwsError(CheckError):
-    """The AWS CLI failed; `code` is AWS's error code, or empty where the CLI failed by itself."""
+    """The AWS CLI failed; `code` is AWS's error code, or empty if the CLI failed by itself."""
 
     def __init__(self, command: Sequence[str], stderr: str) -> None:
         # "An error occurred (AccessDeniedException) when calling the GetAccount operation: …"
@@ -35,7 +35,7 @@ class AwsError(CheckError):
 
 
 def aws(*arguments: str) -> str:
-    """What the AWS CLI prints. Raises AwsError with AWS's error code."""
+    """Returns what the AWS CLI prints. Raises AwsError with AWS's error code."""
     done = subprocess.run(["aws", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise AwsError(["aws", *arguments[:2]], done.stderr)

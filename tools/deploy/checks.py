@@ -137,7 +137,9 @@ def _already_taken(stack: str) -> int:
 
 
 def check_classifiers(settings: Settings) -> None:
-    """Before the model is made, which takes long, only what doesn't depend on it."""
+    """Before the model is made, which takes long, this checks only the settings that don't depend
+    on it.
+    """
     manifest = None
     with contextlib.suppress(BundleError):
         manifest = read_manifest(ROOT / settings.bundle, verify_hashes=False)

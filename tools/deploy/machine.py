@@ -18,7 +18,7 @@ class CheckError(Exception):
 
 
 def run(command: Sequence[str], remedy: str) -> str:
-    """What a program prints. Raises CheckError with its own message and the remedy."""
+    """Returns what a program prints. Raises CheckError with its own message and the remedy."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

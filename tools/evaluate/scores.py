@@ -13,8 +13,9 @@ from classifier.contract.request.fields import Fit
 from classifier.engine.context import RequestContext
 from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.registry import Registry
+from classifier.engine.result import label_probabilities
 from classifier.model.encoders import Encoders
-from classifier.model.scoring import Floats, probabilities
+from classifier.model.scoring import Floats
 from tools.evaluate.embeddings import Cache, Outcome, embed
 from tools.workers import unlimited
 
@@ -66,7 +67,6 @@ def score(
 ) -> Scores:
     """The API's answer to each image. `embeddings`: [N, d]."""
     deployed = classifiers.find(name)
-    file = deployed.file
     prompts = deployed.prompt_set
     weights = classifiers.vectors(deployed, RequestContext(unlimited))
     shares = list[list[float]]()
@@ -74,16 +74,8 @@ def score(
     for start in range(0, len(embeddings), ROWS):
         products = embeddings[start : start + ROWS].astype(np.float64) @ weights.rows.T
         for row in products:
-            shares.append(
-                probabilities(
-                    weights.scale * row,
-                    prompts.groups,
-                    multi_label=file.multi_label,
-                    combine=file.combine,
-                    scoring=manifest.scoring,
-                    bias=manifest.logit_bias,
-                )
-            )
+            logits = weights.scale * row
+            shares.append(label_probabilities(logits, prompts.groups, deployed.question, manifest))
         cosines = products if weights.lengths is None else products / weights.lengths
         largest.append(cosines[:, : len(prompts.positives)].max(axis=1))
     names = list(prompts.names)

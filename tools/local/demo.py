@@ -1,4 +1,4 @@
-"""Classifies three pictures, or one of your own with your labels, over HTTP: drawings for the demo
+"""Classifies three images, or one of your own with your labels, over HTTP: drawings for the demo
 model, photographs for a real one.
 """
 

@@ -1,6 +1,4 @@
-"""What API Gateway and Lambda do by themselves around a handler: HTTP to REST (v1) events, their
-limits, their refusals.
-"""
+"""API Gateway and Lambda around a handler: events, limits and refusals of their own."""
 
 import asyncio
 import base64
@@ -24,7 +22,7 @@ MAX_EVENT = 6 * 1024 * 1024
 TIMEOUT_S = 29.0
 PATHS = {route.path for route in ROUTES}
 KEYED = {(route.method, route.path) for route in GUARDED}
-# What API Gateway answers on AWS where the stack leaves the status to it.
+# API Gateway's status on AWS if the stack doesn't set one.
 UNAVAILABLE = 502
 logger = logging.getLogger(__name__)
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -33,7 +31,7 @@ Response = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 @dataclass(frozen=True)
 class Context:
-    """What the handler uses of Lambda's context."""
+    """The part of Lambda's context that the handler uses."""
 
     deadline: float
     aws_request_id: str
@@ -44,9 +42,9 @@ class Context:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a deployment may ask of its callers. `throttle`: requests a second, and at once;
-    `waits`: whether a request waits for the one environment, or is refused as by Lambda where none
-    is free.
+    """A deployment's limits on its callers. `throttle`: requests a second, and at once; `waits`:
+    whether a request waits for the one environment, or is refused, as Lambda refuses it if none is
+    free.
     """
 
     api_key: str | None = None
@@ -138,7 +136,7 @@ class Gateway:
             return _refusal(scope, "DEFAULT_5XX")
 
     def _invoke(self, event: dict[str, Any], context: Context) -> Response | None:
-        """None where no environment is free."""
+        """None if no environment is free."""
         if not self._busy.acquire(blocking=self._limits.waits):
             return None
         try:

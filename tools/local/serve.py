@@ -28,7 +28,7 @@ from tools.heic import HELP, take_heic
 from tools.local.gateway import Gateway, Handler, Limits
 
 CLASSIFIERS = Path(FOLDER)
-# Ctrl-C ends the process at the latest after so many seconds.
+# Ctrl-C ends the process after this many seconds at the latest.
 EXIT_S = 2.5
 
 
@@ -70,7 +70,9 @@ class Protocol(H11Protocol):
 
 class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Ends the process even where a request is still running: its thread can't be stopped."""
+        """Ends the process even if a request is still running, since its thread can't be
+        stopped.
+        """
         super().handle_exit(sig, frame)
         ending = threading.Timer(EXIT_S, os._exit, [0])
         ending.daemon = True
@@ -129,7 +131,7 @@ def load(bundle: Path, classifiers: Path | None = CLASSIFIERS) -> Handler:
 
 
 class Lines(logging.Formatter):
-    """The request line with what `extra` brought."""
+    """The request line with the fields of `extra`."""
 
     KNOWN = frozenset(
         (

@@ -1,5 +1,5 @@
-"""The body of a request: a JSON object or an image, by its content type and by what its first
-characters say.
+"""The body of a request: a JSON object or an image, by its content type and its first
+characters.
 """
 
 import json
@@ -145,8 +145,8 @@ def _may_be_json(start: str) -> bool:
 
 
 def _is_utf_16(start: str) -> bool:
-    """Whether a zero byte stands beside the first character, behind a byte order mark or not.
-    UTF-32 counts as well.
+    """Whether a zero byte is next to the first character, after a byte order mark or not. UTF-32
+    counts as well.
     """
     start = start.lstrip(LOST_CHARACTER)[:4]
     return "\0" in start and start.strip("\0")[:1] in ("{", "[")

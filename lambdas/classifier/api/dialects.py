@@ -1,4 +1,4 @@
-"""Whose form a request has, and so its answer and its errors."""
+"""The dialect of a request, which its answer and its errors have too."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -20,7 +20,7 @@ class WritesErrors(Protocol):
 
 
 class Dialect(WritesErrors, Protocol[Sent, Answer]):
-    """A form of requests, with that of their answers and errors."""
+    """A form of requests, of their answers and of their errors."""
 
     def read(self, body: Body, parameters: Mapping[str, Sequence[str]]) -> Sent:
         """`parameters`: those of the URL. Raises ApiError."""

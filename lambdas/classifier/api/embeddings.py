@@ -13,7 +13,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from classifier.api.body import Body
-from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
+from classifier.api.openai import IMAGE_URI, URI, OpenAI, decode_image_uri
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError, quoted
 from classifier.contract.limits import MAX_ANSWER_BYTES, MAX_PROMPTS
@@ -27,7 +27,7 @@ def _embedded(value: object) -> list[str | bytes]:
     items = value if isinstance(value, list) else [value]
     if not items:
         raise PydanticCustomError(
-            "custom", "is empty; send a text, a picture as a data: URI, or a list of them."
+            "custom", "is empty; send a text, an image as a data: URI, or a list of them."
         )
     if any(isinstance(item, int | list) for item in items):
         raise PydanticCustomError(
@@ -39,14 +39,14 @@ def _embedded(value: object) -> list[str | bytes]:
     for item in items:
         if not isinstance(item, str):
             raise PydanticCustomError(
-                "custom", "must be a text, a picture as a data: URI, or a list of them."
+                "custom", "must be a text, an image as a data: URI, or a list of them."
             )
         if any("\ud800" <= character <= "\udfff" for character in item[:1000]):
             raise PydanticCustomError(
                 "custom", "has half of a surrogate pair; send whole characters."
             )
         found.append(
-            decode_picture(item) if PICTURE.match(item) else reject_replacement_character(item)
+            decode_image_uri(item) if IMAGE_URI.match(item) else reject_replacement_character(item)
         )
     return found
 

@@ -100,7 +100,7 @@ class RestApi:
 
 @dataclass(frozen=True)
 class LoadBalancer(RestApi):
-    """An Application Load Balancer's event: it has a path alone, and leaves the percent-encoding to
+    """An Application Load Balancer's event: it has only a path, and leaves the percent-encoding to
     the function.
     """
 

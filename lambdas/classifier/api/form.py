@@ -20,7 +20,7 @@ CURL = 'curl -F image=@photo.jpg -F labels="a cat" -F labels="a dog"'
 
 @dataclass(frozen=True)
 class Form:
-    """Image files in the form's order, and its texts by field. `image_field`: what the sender calls
+    """Image files in the form's order, and its texts by field. `image_field`: the sender's name of
     the only image; None for `images`, whose answer has an entry for each.
     """
 
@@ -68,7 +68,7 @@ def read_form(content_type: str, body: bytes) -> Form:
 
 
 def _parts(content_type: str, body: bytes) -> list[_Part]:
-    # Few requests are forms, and no start waits for them.
+    # Imported late, since few requests are forms.
     from multipart import (
         MultipartError,
         MultipartSegment,

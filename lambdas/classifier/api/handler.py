@@ -182,4 +182,4 @@ def _nothing_at(path: str) -> str:
     near = path.rstrip("/")
     if methods(near):
         return f"There is nothing at {near}/; leave out the slash at its end: {near}."
-    return "There is nothing at this path; send pictures with POST to /."
+    return "There is nothing at this path; send images with POST to /."

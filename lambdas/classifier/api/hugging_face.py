@@ -16,7 +16,7 @@ from classifier.contract.request.query import Query, Question
 from classifier.contract.request.validation import check_joined_labels, validate
 from classifier.contract.strict_json import JsonObject
 
-# How this dialect calls our fields.
+# This dialect's names of our fields.
 FIELDS = {
     "image_data": "inputs",
     "labels": "parameters.candidate_labels",
@@ -25,8 +25,8 @@ FIELDS = {
 
 
 def _split(value: object) -> object:
-    """Hugging Face's examples join labels with commas, and may end with one. What looks like a JSON
-    list is refused later, as it is anywhere.
+    """Hugging Face's examples join labels with commas, and may end with one. A text that looks like
+    a JSON list is refused later, as everywhere.
     """
     if not isinstance(value, str) or value.lstrip().startswith("["):
         return [value] if isinstance(value, str) else value
@@ -77,7 +77,7 @@ class HuggingFaceRequest(ApiModel):
     )
     parameters: HuggingFaceParameters
     options: HuggingFaceOptions = Field(
-        default_factory=HuggingFaceOptions, description="Taken and ignored."
+        default_factory=HuggingFaceOptions, description="Accepted and ignored."
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from classifier.api.body import Body
-from classifier.api.openai import PICTURE, URI, OpenAI, decode_picture
+from classifier.api.openai import IMAGE_URI, URI, OpenAI, decode_image_uri
 from classifier.contract.errors import ApiError, quoted
 from classifier.contract.request.fields import ApiModel, without_null
 from classifier.contract.request.query import Query
@@ -19,7 +19,7 @@ from classifier.contract.request.validation import validate
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.registry import Registry
 
-_ONE_PICTURE = '[{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,…"}}]'
+_ONE_IMAGE = '[{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,…"}}]'
 
 
 def _moderated(value: object) -> bytes:
@@ -27,13 +27,13 @@ def _moderated(value: object) -> bytes:
     if isinstance(value, list) and len(value) > 1 and all(isinstance(item, dict) for item in value):
         raise PydanticCustomError(
             "custom",
-            "has several entries, and OpenAI's form has one result for all; send one picture a"
+            "has several entries, and OpenAI's form has one result for all; send one image a"
             " request.",
         )
     item = without_null(value[0] if isinstance(value, list) and len(value) == 1 else value)
     if isinstance(item, str) or (isinstance(item, dict) and item.get("type") == "text"):
         raise PydanticCustomError(
-            "custom", f"is text; only pictures are judged here: send {_ONE_PICTURE}."
+            "custom", f"is text; only images are judged here: send {_ONE_IMAGE}."
         )
     url = (
         item["image_url"]
@@ -43,14 +43,14 @@ def _moderated(value: object) -> bytes:
     url = without_null(url)
     url = url["url"] if isinstance(url, dict) and url.keys() == {"url"} else None
     if not isinstance(url, str) or item["type"] != "image_url":
-        raise PydanticCustomError("custom", f"must be one picture: {_ONE_PICTURE}.")
-    if not PICTURE.match(url):
+        raise PydanticCustomError("custom", f"must be one image: {_ONE_IMAGE}.")
+    if not IMAGE_URI.match(url):
         raise PydanticCustomError(
             "custom",
-            "has an address, and nothing is fetched; send the picture itself as"
+            "has an address, but nothing is fetched; send the image itself as"
             " data:image/jpeg;base64,….",
         )
-    return decode_picture(url)
+    return decode_image_uri(url)
 
 
 _IMAGE_INPUT: JsonObject = {

@@ -1,4 +1,4 @@
-"""OpenAI's dialect: the form of its errors, and of pictures in its requests.
+"""OpenAI's dialect: the form of its errors, and of images in its requests.
 
 https://platform.openai.com/docs/guides/error-codes
 """
@@ -14,11 +14,11 @@ from classifier.contract.errors import ApiError
 from classifier.contract.request.fields import ApiModel
 from classifier.contract.strict_json import JsonObject
 
-PICTURE = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)
+IMAGE_URI = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)
 URI: JsonObject = {"type": "string", "format": "data uri"}
 
 
-def decode_picture(uri: str) -> bytes:
+def decode_image_uri(uri: str) -> bytes:
     try:
         return from_base64(uri)
     except ValueError as err:

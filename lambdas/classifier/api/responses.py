@@ -32,7 +32,7 @@ def error_response(err: Exception, context: RequestContext, dialect: WritesError
 
 
 def preflight(path: str) -> Response:
-    """What a browser may send to a path; on AWS API Gateway answers in the same words."""
+    """What a browser may send to a path. On AWS, API Gateway gives the same answer."""
     others = sorted(set(methods(path)) - {"OPTIONS"})
     headers = {
         "Access-Control-Allow-Methods": ", ".join([*others, "OPTIONS"]),
@@ -65,7 +65,7 @@ def json_response(status: int, body: object) -> Response:
 
 
 def health(model: str) -> Response:
-    """That the function answers, and with which model; a stored answer would say nothing."""
+    """Says that the function answers, and with which model. A stored answer would prove nothing."""
     response = json_response(200, {"status": "ok", "model": model, "version": VERSION})
     response["headers"]["Cache-Control"] = "no-store"
     return response
@@ -77,12 +77,13 @@ def _file(name: str, content_type: str) -> Response:
 
 def page(request: Request) -> Response:
     """The playground, with a security policy that lets exactly its own script and style run and
-    reach this address alone. Raises ApiError for a picture that should have been posted.
+    reach this address alone. Raises ApiError for an image that should have been posted.
     """
     if request.body:
         message = (
-            "GET brings the page, and reads no body; send it with POST: curl -X POST --data-binary"
-            ' @photo.jpg -H "Content-Type: image/jpeg" "URL?labels=a+cat&labels=a+dog".'
+            "GET returns the page and reads no body; to classify an image, send it with POST: curl"
+            ' -X POST --data-binary @photo.jpg -H "Content-Type: image/jpeg"'
+            ' "URL?labels=a+cat&labels=a+dog".'
         )
         raise ApiError(400, "invalid_request", message)
     response = _file("playground.html", "text/html; charset=utf-8")

@@ -14,8 +14,8 @@ class ModelDetails(ApiModel):
     tag: str | None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
         description=(
-            "The sha256 of all that an embedding depends on: another one, and embeddings and"
-            " thresholds can't be compared."
+            "The sha256 of everything that an embedding depends on. Embeddings and thresholds of"
+            " different fingerprints can't be compared."
         )
     )
     precision: dict[str, str]
@@ -32,7 +32,10 @@ class ImageDetails(ApiModel):
         None, description="The colour space of the file, if it wasn't shown as sRGB."
     )
     ignored: str | None = Field(
-        None, description="What of the file was passed over, such as a profile that is too large."
+        None,
+        description=(
+            "The part of the file that was ignored, such as a colour profile that is too large."
+        ),
     )
 
 
@@ -46,8 +49,8 @@ class Region(ApiModel):
 
 
 class MatchedLabel(ApiModel):
-    """A name that counts: its probability reached the threshold of this action, the strictest that
-    it reached.
+    """A name whose probability reached a threshold. `action` is the strictest action whose
+    threshold it reached.
     """
 
     name: str

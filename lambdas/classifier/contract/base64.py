@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
-# Neither character occurs in base64, so whatever parameters stand before it, this ends them.
+# Base64 has neither a semicolon nor a comma, so this ends the parameters, whatever they are.
 _BASE64_MARK = re.compile(r";\s*base64\s*,", re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""What is ours in a bucket and on its bus."""
+"""The names of this program's own objects in a bucket, and of its events."""
 
 # Prefixes of a bucket for this program's own objects.
 RESULTS = "results/"

@@ -39,7 +39,7 @@ class Weights(_Part):
 class ImageSettings(_Part):
     """How to prepare pixels. Scaling, mean and standard deviation are inside image.onnx.
 
-    `max_batch`: the most images in one run; more than 1 only where a batch changes no bit of an
+    `max_batch`: the most images in one run; more than 1 only if a batch changes no bit of an
     embedding.
     """
 
@@ -100,8 +100,8 @@ class BundleManifest(_Version, _Part):
 
     @property
     def fingerprint(self) -> str:
-        """Of all that an embedding depends on: the sha256 of the files' sha256, a line each. In
-        hexadecimal.
+        """The sha256, in hexadecimal, of the files' sha256, a line each: of everything that an
+        embedding depends on.
         """
         return hashlib.sha256(
             "".join(f"{self.files[name].sha256}\n" for name in FILES).encode()

@@ -1,4 +1,4 @@
-"""The one exception for errors that are the caller's."""
+"""The one exception for the caller's errors."""
 
 import json
 
@@ -31,7 +31,7 @@ class ApiError(Exception):
 
 
 def shortened(text: str) -> str:
-    """The caller's text, cut to what a message or a path can hold."""
+    """The caller's text, cut to the length that a message or a path may have."""
     return text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 3] + "…"
 
 

@@ -5,7 +5,8 @@ MAX_IMAGES = 64
 MAX_TEMPLATES = 100
 MAX_ACTIONS = 10
 MAX_ACTION_CHARACTERS = 100
-# What one request with `regions` may have encoded: every image and each square of its grid.
+# The most squares that one request with `regions` may have: each image, and each square of its
+# grid.
 MAX_SQUARES = 200
 MAX_PROMPTS = 2000
 # A text that fits the context is far shorter. Categories' names and templates may be as long.
@@ -18,6 +19,6 @@ MAX_TOTAL_LINES = 10_000
 MAX_DIMENSION = 4_096
 # Lambda fails on a response over 6 MB, after all the work was done.
 MAX_ANSWER_BYTES = 5_500_000
-# Of an image that is read from S3, and of all that one request reads.
+# Bytes of one image in S3, and of all that one request reads there.
 MAX_OBJECT_BYTES = 50_000_000
 MAX_READ_BYTES = 60_000_000

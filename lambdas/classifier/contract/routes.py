@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 
 class Route(NamedTuple):
-    """`name`: how the handler calls its answer. `guarded`: needs the API's key or a signature, and
+    """`name`: the handler's name of its answer. `guarded`: needs the API's key or a signature, and
     has a preflight; the others are open to anyone, each under a low throttle of its own.
-    `playground`: deployed with the playground alone. A path may end in one parameter, `{id}`.
+    `playground`: deployed only with the playground. A path may end in one parameter, `{id}`.
     """
 
     method: str
@@ -47,7 +47,9 @@ _PATHS = {route.path for route in ROUTES}
 
 
 def path_of(address: str) -> str | None:
-    """The table's path of a request's, such as `/v1/models/{id}`; None for an unknown one."""
+    """The path in the table that a request's path has, such as `/v1/models/{id}`. None for an
+    unknown one.
+    """
     if address in _PATHS:
         return address
     parent, _, parameter = address.rpartition("/")

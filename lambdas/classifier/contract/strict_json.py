@@ -1,4 +1,4 @@
-"""JSON objects without NaN, Infinity or a key twice, which Python's JSON reader would take."""
+"""JSON objects without NaN, Infinity or a key twice, which Python's JSON reader would accept."""
 
 from collections import Counter
 from typing import Any, NoReturn
@@ -9,7 +9,7 @@ JsonObject = dict[str, Any]
 
 
 def no_constant(name: str) -> NoReturn:
-    """Raises ApiError for NaN and Infinity, which json would read."""
+    """Raises ApiError for NaN and Infinity, which json would accept."""
     raise ApiError(400, "invalid_json", f"{name} is not JSON; send a number.")
 
 

@@ -1,5 +1,5 @@
-"""The prompts of classifiers, checked as those of a request are; nothing is encoded. Without numpy,
-so that deploying can check them.
+"""Checks the prompts of classifiers as those of a request are checked, and encodes nothing. Without
+numpy, so that deploying can check them.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What travels with one request: its deadline, its stage timings and the fields of its log line."""
+"""The context of one request: its deadline, its stage timings and the fields of its log line."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from classifier.contract.errors import ApiError
 
-# Time kept back for scoring and the response, and for the next round of images or prompts, which
-# may take as long as the longest one did.
+# Time kept back for scoring and the response. The next round of images or prompts is expected to
+# take as long as the longest one so far, and at least MIN_ROUND_MS.
 RESERVE_MS = 500
 MIN_ROUND_MS = 1000
 STAGES = ("decode", "image", "text")
@@ -37,12 +37,12 @@ class RequestContext:
             self.stages[name] += (time.perf_counter() - start) * 1000
 
     def seconds_left(self) -> float:
-        """What the request may still spend, without the reserve."""
+        """The seconds that the request may still spend, without the reserve."""
         return (self.remaining_ms() - RESERVE_MS) / 1000
 
     def check_deadline(self, advice: str) -> None:
-        """Raises a 503 ApiError where the time left may not do for another round; `advice` says
-        what to do about it.
+        """Raises a 503 ApiError if the time left may be too short for another round. `advice` tells
+        the caller what to do.
         """
         left = self.remaining_ms()
         if self._last_ms is not None:

@@ -1,6 +1,4 @@
-"""From a query to its answer: images and prompts to embeddings, embeddings to
-probabilities.
-"""
+"""Answers queries: images and prompts become embeddings, and embeddings become probabilities."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +92,7 @@ class Engine:
         if deployed and deployed.vectors:
             cached = len(prompt_set.prompts)
         if cached < len(prompt_set.prompts):
-            # While the image is decoded.
+            # The text encoder loads while the image is decoded.
             self._encoders.prepare_text()
         context.log |= {"labels": len(prompt_set.positives), "cache_hits": cached}
         context.log |= {"classifier": query.classifier} if deployed else {}
@@ -135,7 +133,7 @@ class Engine:
             context.check_deadline("send fewer images in one call.")
             decoded.append(self._images.decode(image, Query(), budget, context))
         each = iter([embedding for embedding, *_ in self._images.embed(decoded, context)])
-        # The start and the end token aren't the caller's.
+        # Without the start and the end token, which the caller didn't send.
         tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
         return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens
 
@@ -148,7 +146,8 @@ class Engine:
         ]
         good = [image for image in images if isinstance(image, OpenedImage)]
         log_and_check(good, query.images, job.context)
-        # Encoded once there is a good image: a request with nothing but bad ones encodes no prompt.
+        # Prompts are encoded when the first good image comes, so a request of bad images encodes
+        # none.
         texts = cache(partial(self._embed_texts, job))
         results: list[JsonObject] = []
         for batch in self._images.decode_ahead(images, query, job.budget, job.context):
@@ -184,7 +183,7 @@ class Engine:
         return make_result(job.query, job.prompt_set, weights, rows, image, self._manifest)
 
     def _embed_texts(self, job: _Job) -> LabelWeights:
-        """The embeddings of all prompts, or what was learned in their place."""
+        """The embeddings of all prompts, or the vectors that were learned instead of them."""
         with job.context.stage("text"):
             if job.deployed:
                 return self.registry.vectors(job.deployed, job.context)

@@ -1,4 +1,6 @@
-"""Image files to embeddings: opened and checked together, decoded, and encoded in runs."""
+"""Turns image files into embeddings: opens and checks them together, decodes them, and encodes them
+in runs.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -51,9 +53,8 @@ class ImageEmbedder:
         budget: DecodeBudget,
         context: RequestContext,
     ) -> Iterator[list[DecodedImage | ApiError]]:
-        """Batches, each as many images as have enough squares for one run; an error stays in its
-        place. The next images are decoded while the caller works on a batch, and no more once the
-        caller stops.
+        """Yields batches, each with enough squares to fill one run; an error stays in its place.
+        The next images are decoded while the caller works on a batch, until the caller stops.
         """
         decode = partial(self.decode, query=query, budget=budget, context=context)
         batch: list[DecodedImage | ApiError] = []
@@ -68,8 +69,8 @@ class ImageEmbedder:
     def embed(
         self, images: Sequence[DecodedImage], context: RequestContext
     ) -> list[list[Embedding]]:
-        """For each image its embedding [d], the mean of its squares', and one for each different
-        box of its regions.
+        """For each image: its embedding [d], which is the mean of its squares' embeddings, then one
+        embedding for each different box of its regions.
         """
         squares = [square for image in images for square in (*image.squares, *image.region_squares)]
         size = self._settings.max_batch
@@ -90,7 +91,7 @@ def open_file(file: File, field: str) -> OpenedImage:
     """Raises ApiError."""
     if isinstance(file, ApiError):
         raise file
-    # The entry has fetched those that lie in the bucket.
+    # The handler has already read the files that lie in the bucket.
     assert isinstance(file, bytes)
     return open_image(file, field)
 

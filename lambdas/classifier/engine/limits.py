@@ -1,4 +1,4 @@
-"""Limits on prompts and on the answer, checked before anything takes time for them."""
+"""Limits on prompts and on the answer, checked before any work on them."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from classifier.contract.limits import (
 )
 from classifier.contract.request.query import Query
 
-# The longest float64 in JSON, and what separates two of them.
+# Bytes of the longest float64 in JSON, and of the separator behind it.
 _NUMBER_BYTES = 26
-# What a region takes beside its probabilities.
+# Bytes of a region without its probabilities.
 _BOX_BYTES = 4 * _NUMBER_BYTES + 60
-# What a name that counts takes beside itself, one number and its action.
+# Bytes of a label in a decision, without its name, one number and its action.
 _COUNTED_BYTES = _NUMBER_BYTES + 100
 
 
@@ -31,7 +31,7 @@ def check_count(count: int) -> None:
 
 
 def check_lengths(texts: Sequence[str], fields: Sequence[str], subject: str = "The label") -> None:
-    """Raises ApiError for a label that no model reads, before anything takes time for its
+    """Raises ApiError for a label that is too long for any model, before any work on its
     characters.
     """
     for text, field in zip(texts, fields, strict=True):
@@ -44,8 +44,8 @@ def check_lengths(texts: Sequence[str], fields: Sequence[str], subject: str = "T
 
 
 def check_total(texts: Sequence[str], templates: Sequence[str]) -> None:
-    """Raises ApiError for more characters or lines than cleaning has time for, all texts in all
-    templates together.
+    """Raises ApiError if all texts, in all templates together, have more characters or lines than
+    there is time to clean.
     """
     for unit, maximum, counts in (
         (

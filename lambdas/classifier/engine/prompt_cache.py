@@ -1,4 +1,4 @@
-"""Prompts to embeddings, the most recently used ones from memory."""
+"""Turns prompts into embeddings, and keeps the most recently used ones in memory."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ from classifier.model.scoring import mean
 
 CACHE_MAX_PROMPTS = 10_000
 CACHE_MAX_BYTES = 64_000_000
-# How many prompts are encoded between two looks at the deadline.
+# How many prompts are encoded between two checks of the deadline.
 BATCH = 32
 
 
 class TextEncoder(Protocol):
-    """What the cache needs of the encoders."""
+    """The part of the encoders that the cache uses."""
 
     @property
     def folder(self) -> Path: ...
@@ -47,7 +47,7 @@ class EncodedPrompt(Prompt):
 
     @property
     def size(self) -> int:
-        # Python's own objects outweigh the text: about 700 bytes, and 36 for each id.
+        # Python's own objects take more than the text: about 700 bytes, and 36 for each id.
         return 700 + 4 * len(self.text) + 36 * len(self.ids) + self.embedding.nbytes
 
 
@@ -88,7 +88,7 @@ class PromptCache:
     ) -> list[NDArray[np.float32]]:
         """One embedding [d] for each prompt. New prompts are encoded and cached until the deadline.
 
-        Raises a 503 ApiError when time runs out; what is finished by then stays cached.
+        Raises a 503 ApiError when time runs out; prompts finished by then stay cached.
         """
         new = list(
             {prompt.key: prompt for prompt in prompts if isinstance(prompt, NewPrompt)}.values()

@@ -1,4 +1,4 @@
-"""Labels or categories to the prompts that stand for them, checked before any encoder runs."""
+"""Turns labels or categories into prompts, and checks these before any encoder runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ def make_prompt_set(
     """
     question = query.question
     texts = question.prompts
-    # Before the negatives are written out: a body holds a million short prompts, and a template can
-    # make each a thousand characters.
+    # Checked before the negatives are written out: a body can hold a million short prompts, and a
+    # template can make each of them a thousand characters long.
     check_count(len(texts) * len(question.templates))
     groups, fields = _group(query)
     check_lengths(texts, fields)
@@ -73,8 +73,8 @@ def make_prompt_set(
 def look_up_texts(
     texts: Sequence[str], fields: Sequence[str], known: Prompts, context: RequestContext
 ) -> list[Prompt]:
-    """Texts by themselves, of which some may be the same. Raises ApiError for too many or too long
-    ones, or lack of time.
+    """The prompts of plain texts, some of which may be the same. Raises ApiError for too many or
+    too long ones, or lack of time.
     """
     check_count(len(texts))
     check_lengths(texts, fields, "The text")
@@ -107,8 +107,8 @@ def _negative_texts(question: Question, template: str, manifest: BundleManifest)
     if manifest.scoring == "sigmoid":
         if question.negative_template is not None:
             message = (
-                "negative_template has no meaning for this model, which judges each label alone by"
-                " itself; remove it."
+                "negative_template has no meaning for this model, which judges each label alone;"
+                " remove it."
             )
             raise ApiError(400, "invalid_request", message, "negative_template")
         return []

@@ -1,4 +1,4 @@
-"""Deployed classifiers, ready to answer: their prompts checked, their vectors at hand."""
+"""Deployed classifiers, with their prompts checked and their vectors ready."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from classifier.engine.prompts import PromptSet
 
 
 class LabelWeights(NamedTuple):
-    """What an image's embedding is multiplied with: `rows` [n, d], then `scale`. `lengths` [n]:
-    those of a head's rows, which make cosines of the products; the prompts' embeddings have length
-    1.
+    """An image's embedding is multiplied by `rows` [n, d], then by `scale`. `lengths` [n]: the
+    lengths of a head's rows; the products divided by them are cosines. The prompts' embeddings have
+    length 1.
     """
 
     rows: NDArray[np.float64]
@@ -42,8 +42,8 @@ class DeployedClassifier:
     vectors: LabelWeights | None = None
 
     def describe(self, name: str) -> JsonObject:
-        """What `GET /classifiers` says of it: its question, so that a caller may ask it with
-        changes.
+        """Its entry in `GET /classifiers`: its question, so that a caller may change it and send
+        it.
         """
         file = self.file
         return {
@@ -67,8 +67,8 @@ class Registry:
         manifest: BundleManifest,
         remaining_ms: Callable[[], int],
     ) -> None:
-        """Encodes their prompts while the start-up has time; what is left is encoded by the first
-        call that needs it.
+        """Encodes the prompts while the start-up has time. The first call that needs the others
+        encodes them.
 
         Raises ClassifierError for prompts that a request would be refused for.
         """
@@ -93,7 +93,7 @@ class Registry:
         return self._by_name[name]
 
     def vectors(self, deployed: DeployedClassifier, context: RequestContext) -> LabelWeights:
-        """Raises a 503 ApiError when time runs out; what is encoded by then stays cached."""
+        """Raises a 503 ApiError when time runs out; prompts encoded by then stay cached."""
         if deployed.vectors is None:
             rows = np.stack(self._cache.embed(deployed.prompt_set.prompts, context)).astype(
                 np.float64

@@ -1,4 +1,4 @@
-"""Embeddings to the answer for one image: probabilities, decision, regions and details."""
+"""Turns embeddings into the answer for one image: probabilities, decision, regions and details."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleManifest
 from classifier.contract.classifiers.decision import decide
-from classifier.contract.request.query import Query
+from classifier.contract.request.query import Query, Question
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.prompts import PromptSet
 from classifier.engine.registry import LabelWeights
@@ -24,19 +24,12 @@ def make_result(
     manifest: BundleManifest,
 ) -> JsonObject:
     """`embeddings` [d]: the image's, then one for each different box of its regions. `image` is
-    None for an embedding alone.
+    None if the request sent an embedding.
     """
     question = query.question
     products = [similarities(texts.rows, embedding) for embedding in embeddings]
     whole, *parts = (
-        probabilities(
-            texts.scale * each,
-            prompt_set.groups,
-            multi_label=question.multi_label,
-            combine=question.combine,
-            scoring=manifest.scoring,
-            bias=manifest.logit_bias,
-        )
+        label_probabilities(texts.scale * each, prompt_set.groups, question, manifest)
         for each in products
     )
     is_max = query.regions_combine == "max"
@@ -86,3 +79,20 @@ def make_result(
             if image.is_profile_too_large:
                 answer["image"]["ignored"] = "The colour profile has more than 4 MB."
     return answer
+
+
+def label_probabilities(
+    logits: NDArray[np.float64],
+    groups: Sequence[Sequence[int]],
+    question: Question,
+    manifest: BundleManifest,
+) -> list[float]:
+    """The probability of each of the question's names, by the model's own rule."""
+    return probabilities(
+        logits,
+        groups,
+        multi_label=question.multi_label,
+        combine=question.combine,
+        scoring=manifest.scoring,
+        bias=manifest.logit_bias,
+    )

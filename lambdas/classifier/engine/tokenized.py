@@ -1,4 +1,6 @@
-"""Texts to token ids, in every template. Without numpy, so that deploying can check prompts."""
+"""Turns texts into token ids, in every template. Without numpy, so that deploying can check
+prompts.
+"""
 
 import hashlib
 import json
@@ -51,7 +53,7 @@ class Prompts(Protocol):
 
 
 class PromptTokenizer:
-    """Prompts by a bundle's tokenizer, which is all that it takes to check them."""
+    """Makes prompts with a bundle's tokenizer alone, which is enough to check them."""
 
     def __init__(self, folder: Path, settings: TextSettings) -> None:
         self._tokenizer = Tokenizer(folder, settings)

@@ -1,4 +1,4 @@
-"""Image files that lack their end: how much of the image is there, and how the rest is shown."""
+"""Image files whose end is missing: how much of the image is there, and how the rest is shown."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ def load(
 def _check_share(share: float) -> None:
     if share < MIN_SHARE:
         percent = int(100 * share)
-        raise DamagedError(f"image is cut off: {percent}% of it are there. Send the whole file")
+        raise DamagedError(f"image is cut off: only {percent}% of it is there. Send the whole file")
 
 
 def _load_rows(image_file: ImageFile) -> tuple[Image.Image, ImageFile]:
@@ -70,7 +70,7 @@ def _load_rows(image_file: ImageFile) -> tuple[Image.Image, ImageFile]:
 
 
 def _rows(image_file: ImageFile, box: tuple[int, int, int, int], fill: int) -> Iterator[bytes]:
-    """The rows of a part of the image, decoded onto zeros or ones: what is missing shows them."""
+    """Decodes rows of the image onto zeros or ones, which stay where pixels are missing."""
     image = open_file(image_file, _opaque(image_file))
     colour = 0xFFFF if image.mode.startswith("I;16") else (255,) * len(image.getbands())
     image.im = Image.new(image.mode, image.size, colour if fill else 0).im

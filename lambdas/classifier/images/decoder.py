@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from classifier.contract.request.fields import Fit
     from classifier.images.formats import ImageFile
 
-# Of the processor. The clock may go twice as far, since the processor may be busy, and a small
-# function has only a part of one.
+# Seconds of processor time. By the clock it may take twice as long, since the processor may be
+# busy, and a small function has only a part of one.
 MAX_SECONDS = 2.0
-# The images of one request may lose this much at the limits; after that each further one gets
-# MIN_SECONDS.
+# The images of one request may spend this much on files that hit the limits; after that each
+# further image gets MIN_SECONDS.
 MAX_LOST_SECONDS = 6.0
 MIN_SECONDS = 0.2
 # The process starts in 0.1 s, but in half a minute on an emulated and busy processor.
@@ -68,7 +68,7 @@ class DecodeBudget:
         self.lost = 0.0
 
     def seconds(self) -> tuple[float, float]:
-        """For the next image: of the processor, and by the clock."""
+        """The seconds for the next image, of the processor and by the clock."""
         most = self._most if self.lost < MAX_LOST_SECONDS else MIN_SECONDS
         left = max(MIN_SECONDS, self._deadline - time.monotonic())
         return min(most, left), min(2 * most, left)
@@ -191,7 +191,7 @@ class Decoder:
         self._worker = None
 
 
-# One process serves all that runs in this one. At exit it would end by itself; waiting for it
-# leaves nothing behind.
+# One process serves everything in this one. At exit it would end by itself; waiting for it leaves
+# nothing behind.
 default_decoder = Decoder()
 atexit.register(default_decoder.close)

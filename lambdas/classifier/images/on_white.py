@@ -1,4 +1,4 @@
-"""Decoded image files to sRGB on white."""
+"""Turns decoded image files into sRGB on white."""
 
 import io
 
@@ -16,7 +16,7 @@ _TO_8_BITS = [round(value / 257) for value in range(65536)]
 
 def open_file(image_file: ImageFile, data: bytes = b"") -> Image.Image:
     if image_file.format == "HEIC":
-        # Most deployments don't have it, and most pictures don't need it.
+        # Most deployments don't have it, and most images don't need it.
         import pillow_heif
 
         pillow_heif.options.DECODE_THREADS = 1

@@ -12,7 +12,7 @@ from classifier.images.formats import ImageFile, inspect
 MAX_PIXELS = 50_000_000
 # Libraries of these formats hold an image several times: at most 20 bytes a pixel for WebP, 15 for
 # AVIF with transparency, as measured. So no image takes more than 620 MB, which the smallest
-# function has left beside the model: see docs/security.md.
+# function has left after loading the model (docs/security.md).
 MAX_HELD_PIXELS = 30_000_000
 MAX_TOTAL_PIXELS = 100_000_000
 _FIT_BY_RESIZE_MODE: dict[str, Fit] = {"shortest": "crop", "squash": "squash"}

@@ -1,5 +1,5 @@
-"""Image files to the uint8 squares that the image encoder takes: what the decoder's process does,
-with Pillow alone.
+"""Turns image files into the uint8 squares that the image encoder takes. This is the work of the
+decoder's process, with Pillow alone.
 """
 
 import warnings
@@ -43,7 +43,9 @@ def squares(
     """
     image = open_file(image_file)
     if image.width * image.height > image_file.width * image_file.height:
-        raise DamagedError("image's header is damaged: it tells two sizes. Send the whole file")
+        raise DamagedError(
+            "image's header is damaged: it gives two different sizes. Send the whole file"
+        )
     left, top, right, bottom = image_file.crop or (0, 0, *image.size)
     width = right - left
     height = bottom - top
@@ -86,7 +88,7 @@ def squares(
 
 
 def _orientation(image: Image.Image, image_file: ImageFile) -> int | None:
-    """Broken metadata is no orientation."""
+    """Broken metadata counts as no orientation."""
     exif = Image.Exif()
     try:
         with warnings.catch_warnings(action="ignore"):

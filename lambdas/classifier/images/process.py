@@ -56,7 +56,7 @@ class Worker:
         return receive(self._connection, start + clock)
 
     def _wait(self, start: float, seconds: float, clock: float) -> None:
-        """Until the answer begins. Raises TimeoutError."""
+        """Waits until the answer begins. Raises TimeoutError."""
         before = _processor_seconds(self.pid)
         patience = seconds
         while not select.select([self._connection], [], [], patience)[0]:
@@ -125,7 +125,7 @@ class Parent:
         return self._control
 
     def end(self) -> None:
-        """Waits for it."""
+        """Waits until the process has ended."""
         if self._control is not None:
             self._control.close()
         if self._process is not None:

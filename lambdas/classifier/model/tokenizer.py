@@ -1,4 +1,4 @@
-"""Texts to open_clip's token ids."""
+"""Turns texts into open_clip's token ids."""
 
 import re
 import sys
@@ -23,17 +23,17 @@ FIRST_MERGED = 512
 # A longer word is rare and not kept.
 MAX_KEPT_CHARACTERS = 32
 MAX_KEPT_WORDS = 10_000
-# What cleaning leaves as it is but for white space and capitals: no character reference, no control
-# character.
+# Texts in which cleaning changes only white space and capitals: without character references and
+# control characters.
 _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 # The letters and digits of ASCII, for the pattern's classes of all scripts'.
 _CLASSES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9"}
 
-# Characters that nobody sees, and that change what the model reads: the joining grapheme, soft
-# hyphen, marks and controls of direction, zero-width spaces, and the byte order mark; then the
-# selectors of a variant and the tags of a flag if they follow nothing that has variants. Of the
-# format characters (https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point) those are
-# left that are seen, or that shape a script.
+# Invisible characters that change what the model reads: the joining grapheme, soft hyphen, marks
+# and controls of direction, zero-width spaces, and the byte order mark; then the selectors of a
+# variant and the tags of a flag if they follow nothing that has variants. Of the format characters
+# (https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point) those are left that are seen,
+# or that shape a script.
 _INVISIBLE = (
     "[\u00ad\u034f\u061c\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a]"
@@ -78,7 +78,7 @@ class Merges:
         self._kept: dict[str, list[int]] = {}
 
     def encode(self, word: str) -> list[int]:
-        """The ids of one word, which has a character or more."""
+        """The ids of one word, which isn't empty."""
         ids = self._kept.get(word)
         if ids is None:
             ids = self._merge([BYTE_IDS[byte] for byte in word.encode()])
@@ -126,8 +126,8 @@ class Merges:
 
 
 class Tokenizer:
-    """Gives open_clip's ids. What only other texts than plain ASCII need is imported when the first
-    of them comes.
+    """Gives open_clip's ids. Libraries that only texts beyond plain ASCII need are imported when
+    the first such text comes.
     """
 
     def __init__(self, folder: Path, settings: TextSettings) -> None:
@@ -148,7 +148,7 @@ class Tokenizer:
     def clean(self, text: str) -> str:
         """The text as the model sees it; two texts with equal results are the same to it.
 
-        As open_clip's, but for characters that nobody sees, which are removed.
+        Like open_clip's, except that invisible characters are removed.
         """
         if not _PLAIN.fullmatch(text):
             import html
@@ -168,8 +168,8 @@ class Tokenizer:
         clean = self.clean(text)
         if not clean:
             message = (
-                f"{subject} is empty without white space and characters that nobody sees; say what"
-                " to look for."
+                f"{subject} is empty without white space and invisible characters; say what to"
+                " look for."
             )
             raise ApiError(400, "invalid_request", message, field)
         for token in settings.special_tokens:

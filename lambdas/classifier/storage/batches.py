@@ -25,7 +25,7 @@ MAX_HELD_BYTES = 64_000_000
 
 def check(engine: Engine, options: JsonObject, context: RequestContext) -> Query:
     """The query that the options make. It is answered once for an image of one pixel, so that every
-    error of labels, templates and sizes comes here.
+    error about labels, templates and sizes is raised here.
 
     Raises ApiError.
     """
@@ -77,8 +77,8 @@ class ByteBudget:
 class Batch:
     """Items on their way to outcomes. An image that can't be classified is a line with its error.
 
-    Reading goes on while images are classified, within MAX_HELD_BYTES: no name here keeps a file
-    that is done with. `model` is the model's name in each line.
+    Reading goes on while images are classified, within MAX_HELD_BYTES. So no variable here may keep
+    a file that is classified. `model` is the model's name in each line.
     """
 
     engine: Engine

@@ -80,9 +80,7 @@ class Bucket:
         )
 
     def tag(self, item: Item, tags: dict[str, str]) -> None:
-        """Puts our tags beside those of others, as many as ten in all leave room for. Raises
-        Replaced.
-        """
+        """Adds our tags to those of others, up to ten in all. Raises Replaced."""
         target = {"Bucket": self.name, "Key": item.key} | (
             {"VersionId": item.version} if item.version else {}
         )
@@ -106,8 +104,8 @@ class Bucket:
             )
 
     def _is_missing(self, key: str, err: Any) -> bool:
-        """S3 says 403 for a missing object to who may list under a prefix alone: such a listing
-        tells them apart.
+        """S3 answers 403 for a missing object if the caller may list only under a prefix. A listing
+        under it shows whether the object is missing or forbidden.
         """
         status = err.response["ResponseMetadata"].get("HTTPStatusCode")
         if status != 403:
@@ -130,7 +128,9 @@ class Bucket:
 
     @contextmanager
     def _explained(self, item: Item) -> Iterator[None]:
-        """S3's word on one object as a ApiError or Replaced; other failures pass."""
+        """Raises S3's error about one object as ApiError or Replaced; other failures pass
+        through.
+        """
         try:
             yield
         except ApiError:

@@ -43,7 +43,7 @@ class Store(Protocol):
     """
 
     def skip_reason(self, item: Item) -> str | None:
-        """Why an object is not read, or None."""
+        """The reason why an object is not read, or None."""
 
     def stat(self, item: Item) -> Item:
         """The item with its etag and size."""
@@ -57,19 +57,19 @@ class Replaced(Exception):  # noqa: N818, it is no error
 
 
 def hidden(name: str) -> str | None:
-    """Why a file or folder of this name is none of its owner's images, or None."""
+    """The reason why a file or folder of this name isn't one of its owner's images, or None."""
     if name.startswith("."):
         return "hidden"
     return f"in {name}" if name.lower() in NOT_THE_OWNERS else None
 
 
 def is_taken(suffix: str) -> bool:
-    """Whether this is the suffix, in small letters, of a picture."""
+    """Whether this is the suffix, in small letters, of an image."""
     return suffix in SUFFIXES or (takes_heic() and suffix in HEIC_SUFFIXES)
 
 
 def wrong_size(item: Item) -> str | None:
-    """Why an object of this size is not read, or None."""
+    """The reason why an object of this size is not read, or None."""
     if item.size == 0:
         return "empty"
     if item.size is not None and item.size > MAX_OBJECT_BYTES:
@@ -78,7 +78,8 @@ def wrong_size(item: Item) -> str | None:
 
 
 def skip_reason(item: Item, within: str = "") -> str | None:
-    """Why an object is no image by its name below the prefix `within` and by its size, or None.
+    """The reason why an object is no image, by its name below the prefix `within` and by its size,
+    or None.
 
     The prefix is of the owner's choice, so it may be hidden.
     """

@@ -15,7 +15,7 @@ def make_line(item: Item, model: str, answer: JsonObject) -> JsonObject:
     """`model` is the model's name in every line; the model's details go by another name."""
     version = {"version_id": item.version} if item.version else {}
     if "error" in answer:
-        # Its field is the place in a request that the caller never saw.
+        # Without its field, which is the place in a request that the caller never saw.
         answer = {
             "error": {name: text for name, text in answer["error"].items() if name != "field"}
         }
@@ -38,8 +38,8 @@ def dumps(line: JsonObject) -> str:
 
 
 def tags_of(answer: JsonObject) -> dict[str, str]:
-    """The best label and its probability, where there is one; and of a decision the action, or
-    without actions the best name that counts, or `none`.
+    """The best label and its probability, if there is one; and the decision's action, or without
+    actions the best name that counts, or `none`.
     """
     result: dict[str, float] = answer.get("result") or {}
     tags = {}

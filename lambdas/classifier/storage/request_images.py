@@ -53,7 +53,7 @@ class RequestImages:
         if isinstance(item, ApiError):
             return item
         try:
-            # What has replaced it since could be larger than what was counted.
+            # An object that has replaced it since could be larger than the size that was counted.
             return self.bucket.read(replace(item, exact=True))[1]
         except Replaced:
             message = f"{quoted(item.key)} was replaced while it was read; send it again."

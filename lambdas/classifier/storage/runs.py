@@ -20,7 +20,7 @@ from classifier.storage.bucket import Bucket
 from classifier.storage.items import Item
 from classifier.storage.lines import dumps
 
-# Beside the request's own fields: the default, the least, the most.
+# A run's fields that a request doesn't have: default, minimum and maximum.
 NUMBERS: Mapping[str, tuple[int, int, int]] = {
     "max_concurrency": (5, 1, 10_000),
     "tolerated_failure_percentage": (0, 0, 100),
@@ -45,7 +45,9 @@ class Runs:
     def check(
         self, given: object, run: str, started: str, remaining: Callable[[], int]
     ) -> JsonObject:
-        """Writes the run's request.json; what the state machine goes on with. Raises RunRefused."""
+        """Writes the run's request.json, and returns what the state machine needs next. Raises
+        RunRefused.
+        """
         try:
             own, options = self._own_fields(given)
             check(self._engine, options, RequestContext(remaining))
@@ -58,7 +60,7 @@ class Runs:
         if manifest is not None and self._bucket.is_empty(manifest):
             raise RunRefused(f"There is no manifest {quoted(manifest)}.")
         key = f"{RESULTS}{run}/request.json"
-        # One line without `key`: a row that queries leave out, where it lies among the results.
+        # One line without `key`, which queries over the results leave out.
         body = json.dumps(
             {"run": run, "started": started, "model": self._model, "input": own, "request": options}
         ).encode()
@@ -72,7 +74,7 @@ class Runs:
         return {"request": key, "run": run, **own}
 
     def _own_fields(self, given: object) -> tuple[JsonObject, JsonObject]:
-        """What concerns the run, and the request. Raises ApiError."""
+        """The run's own fields, and the request. Raises ApiError."""
         if not isinstance(given, dict):
             raise ApiError(
                 400,
@@ -85,7 +87,7 @@ class Runs:
             raise ApiError(
                 400,
                 "invalid_request",
-                "Send either prefix or manifest: where the pictures are.",
+                "Send either prefix or manifest, which say where the images are.",
                 "prefix",
             )
         name = "prefix" if "prefix" in given else "manifest"
@@ -112,7 +114,7 @@ class Runs:
         return own, options
 
     def classify(self, event: JsonObject, remaining: Callable[[], int]) -> JsonObject:
-        """One batch of a run. Raises where S3 fails, so that all of the batch is tried again."""
+        """One batch of a run. Raises if S3 fails, so that all of the batch is tried again."""
         run = event["BatchInput"]
         query = self._query(run["request"])
         found = [_item(entry) for entry in event["Items"]]
@@ -133,7 +135,7 @@ class Runs:
         return counts
 
     def _query(self, key: str) -> Query:
-        """The run's request, read once for as many batches of it as come one after the other."""
+        """The run's request, read once for successive batches of the same run."""
         if self._request is None or self._request[0] != key:
             body = self._bucket.get(key)
             if body is None:

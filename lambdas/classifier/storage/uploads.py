@@ -24,7 +24,7 @@ DETAIL_TYPE = "Image Classified"
 # 10 entries a call.
 MAX_DETAIL_BYTES = 200_000
 MAX_ENTRIES = 10
-# How many names an event keeps where all of them don't fit.
+# How many names an event keeps if not all of them fit.
 NAMES_IN_A_LARGE_EVENT = 100
 KEPT = ("id", "bucket", "key", "encoded_key", "etag", "size", "version_id", "model")
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Uploads:
         return True
 
     def _publish(self, entries: list[tuple[Item, JsonObject]]) -> set[Item]:
-        """Those whose event the bus didn't take."""
+        """The items whose event the bus refused."""
         lost: set[Item] = set()
         for start_at in range(0, len(entries), MAX_ENTRIES):
             group = entries[start_at : start_at + MAX_ENTRIES]

@@ -1,5 +1,5 @@
-"""Thresholds: checked against what they are for, and the decision that they give. The standard
-library and pydantic alone.
+"""Checks thresholds against the names and actions that they are for, and decides by them. Needs the
+standard library and pydantic alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ def decide(
     action of them all, or None.
 
     `probabilities`: of every name, none dropped. `actions`: mildest first; without them every
-    action is None. Each name comes with the strictest of its thresholds that it reached. Nothing
-    counts where `largest_cosine`, of all names' prompts, is below `min_similarity`.
+    action is None. Each name comes with the strictest of its thresholds that it reached. No name
+    counts if `largest_cosine`, of all names' prompts, is below `min_similarity`.
     """
     reached: list[JsonObject] = []
     counts = min_similarity is None or largest_cosine >= min_similarity
@@ -44,7 +44,7 @@ def decide(
 
 
 class Limit(NamedTuple):
-    """From `threshold` on a name counts: for `action`, or without actions at all."""
+    """A name counts from `threshold` on: for `action`, which is None if there are no actions."""
 
     threshold: float
     action: str | None
@@ -53,7 +53,7 @@ class Limit(NamedTuple):
 def limits_of(
     threshold: float | Mapping[str, float] | None, actions: Sequence[str] | None
 ) -> list[Limit]:
-    """Those of one name, mildest first."""
+    """The limits of one name, mildest first."""
     if threshold is None:
         return []
     if isinstance(threshold, Mapping):
@@ -99,14 +99,14 @@ def check_thresholds(question: LabelSpec) -> None:
             if higher < lower:
                 message = (
                     f"{field} has {lower} for {quoted(str(mild))} and {higher} for"
-                    f" {quoted(str(strict))}, which is stricter: its threshold must be at least as"
-                    " high. actions go from the mildest to the strictest."
+                    f" {quoted(str(strict))}, which is stricter, so its threshold must be at least"
+                    " as high. actions go from the mildest to the strictest."
                 )
                 raise _refused(field, message)
     if thresholds and len(names) == 1 and not question.multi_label:
         message = (
             f"thresholds has no meaning for {quoted(names[0])} alone, which always gets 1.0; send"
-            " multi_label: true, or other names beside it."
+            " multi_label: true, or more names."
         )
         raise _refused("thresholds", message)
 

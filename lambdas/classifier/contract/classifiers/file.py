@@ -35,8 +35,8 @@ class ClassifierError(Exception):
 
 
 class FittedOn(ApiModel):
-    """What thresholds and head were fitted on: they promise nothing about another model or another
-    question.
+    """The model and the question that thresholds and head were fitted on. They don't hold for
+    another model or question.
     """
 
     model: str = Field(description="The model's name, for people.")
@@ -45,10 +45,10 @@ class FittedOn(ApiModel):
 
 
 class Head(ApiModel):
-    """Learned vectors in the place of the prompts' embeddings; everything after the products with
-    them is as it is for words.
+    """Learned vectors that replace the prompts' embeddings. All steps after the products with them
+    are the same as for words.
 
-    For a normalised image embedding x and vectors W the logits are scale · W x, in the place of
+    For a normalised image embedding x and vectors W the logits are scale · W x, instead of
     logit_scale · T x with the prompts' embeddings T. So a head with W = T and scale = logit_scale
     gives the words' own answer, to the last bit.
     """
@@ -62,11 +62,14 @@ class Head(ApiModel):
         )
     )
     scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
-        description="What the products are multiplied by."
+        description="The factor that the products are multiplied by."
     )
     learned_from: list[Sha256] = Field(
         default_factory=list,
-        description="The sha256 of each image that it learned from, which can't judge it.",
+        description=(
+            "The sha256 of each image that it learned from. These images can't be used to"
+            " evaluate it."
+        ),
     )
 
     def floats(self) -> "array.array[float]":
@@ -78,7 +81,7 @@ class Head(ApiModel):
 
 
 class ClassifierFile(LabelSpec):
-    """classifiers/NAME.json: the question, and what a decision is made of."""
+    """A file classifiers/NAME.json: the question, its thresholds, and vectors that were learned."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -96,13 +99,11 @@ class ClassifierFile(LabelSpec):
     fitted_on: FittedOn | None = Field(
         None,
         description=(
-            "Where thresholds or head were fitted: on which model and question. Without it the"
+            "The model and the question that thresholds or head were fitted on. Without it, the"
             " thresholds were set by hand."
         ),
     )
-    head: Head | None = Field(
-        None, description="What was learned from examples; needs `fitted_on`."
-    )
+    head: Head | None = Field(None, description="Vectors learned from examples; needs `fitted_on`.")
 
 
 def parse_classifier(value: object) -> ClassifierFile:
@@ -116,7 +117,8 @@ def parse_classifier(value: object) -> ClassifierFile:
         raise ApiError(
             400,
             "invalid_request",
-            "head needs fitted_on: which model and question it learned from.",
+            "head needs fitted_on, the model and the question that it learned from; send it, or"
+            " remove head.",
             "head",
         )
     return file

@@ -1,4 +1,4 @@
-"""What a classifier was fitted on: its thresholds and head hold for one model and question."""
+"""Checks that a classifier is used with the model and the question that it was fitted on."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from classifier.contract.strict_json import JsonObject
 
 
 def canonical(question: LabelSpec) -> JsonObject:
-    """All that changes a score, with every default written out. Order counts: a head's rows follow
-    it.
+    """Everything that changes a score, with every default written out. The order matters, since a
+    head's rows follow it.
     """
     names = (
         {label: [label] for label in question.labels} if question.labels else question.categories
@@ -32,7 +32,7 @@ def canonical(question: LabelSpec) -> JsonObject:
 
 
 def question_sha256(question: LabelSpec) -> str:
-    """Of the canonical form as JSON in ASCII: keys in order, no white space."""
+    """The sha256 of the canonical form as JSON in ASCII, with sorted keys and no white space."""
     text = json.dumps(canonical(question), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The folder of classifiers: its files read and checked, one by one and all together."""
+"""Reads the folder of classifiers, and checks its files one by one and all together."""
 
 import json
 import re
@@ -16,7 +16,8 @@ FOLDER = "classifiers"
 MAX_CLASSIFIERS = 64
 # The largest head, 2,000 prompts of 1,280 numbers, takes 13.7 MB in base64.
 MAX_FILE_BYTES = 16_000_000
-# Of all that are deployed together: what they take of the function's memory and of its start.
+# Limits on all deployed classifiers together, which take memory of the function and time of its
+# start.
 MAX_TOTAL_BYTES = 64_000_000
 MAX_TOTAL_PROMPTS = 10_000
 

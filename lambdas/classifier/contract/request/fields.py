@@ -28,7 +28,7 @@ SLOT = "{}"
 # The default of negative_template.
 NEGATIVE = "no {}"
 CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-# The replacement character: what is left of bytes that were not UTF-8.
+# The replacement character, which stands for bytes that were not UTF-8.
 LOST_CHARACTER = "\ufffd"
 # Percent-encoding of white space, punctuation or a character outside ASCII. "100%acrylic" has none.
 _ENCODED = re.compile(r"%0[9ad]|%2[0-9a-f]|%3[a-f]|%[c-f][0-9a-f]%[89ab][0-9a-f]", re.IGNORECASE)
@@ -48,7 +48,9 @@ class ApiModel(BaseModel):
 
 
 def max_entries(maximum: int) -> BeforeValidator:
-    """Checks a size before the elements: of a million wrong ones each would become an error."""
+    """Checks the size before the elements, since each of a million wrong elements would become an
+    error.
+    """
 
     def check(value: object) -> object:
         if isinstance(value, list | dict) and len(value) > maximum:
@@ -64,20 +66,22 @@ def max_entries(maximum: int) -> BeforeValidator:
 def reject_replacement_character(text: str) -> str:
     if LOST_CHARACTER in text:
         raise PydanticCustomError(
-            "custom", "has U+FFFD, what is left of a character that was not UTF-8; send UTF-8."
+            "custom", "has U+FFFD, which stands for bytes that were not UTF-8; send UTF-8."
         )
     return text
 
 
 def reject_encoded(text: str) -> str:
-    """A label may be percent-encoded in a URL, once; the model would read what is left as words."""
+    """A label in a URL is percent-encoded once. If it is encoded twice, the model would read the
+    rest as words.
+    """
     if "%" in text and _ENCODED.search(text):
         raise PydanticCustomError("custom", encoded_twice(text, unquote(text)))
     return text
 
 
 def encoded_twice(text: str, decoded: str) -> str:
-    """The end of a message about a text whose encoding is still in it."""
+    """The end of a message about a text that is still encoded."""
     return f"is encoded for a URL, {quoted(text)}; send it decoded, {quoted(decoded)}."
 
 
@@ -102,7 +106,8 @@ def _probability(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise PydanticCustomError(
             "custom",
-            "must be a probability from 0 to 1, or with actions an object of them, one an action.",
+            "must be a probability from 0 to 1, or, with actions, an object with one for each"
+            " action.",
         )
     return float(value)
 

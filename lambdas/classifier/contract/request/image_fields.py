@@ -91,14 +91,14 @@ class ImageFields(ApiModel):
         description=(
             f'1 to {MAX_IMAGES} image files. The answer is `{{"results": [{{"result": …}} or'
             ' {"error": …}, …]}`, one entry for each, in order; a bad image fails only its own'
-            ' entry. `{"image_s3": {"key": "…"}}` may stand in a file\'s place.'
+            ' entry. `{"image_s3": {"key": "…"}}` can replace a file.'
         ),
     )
     image_s3: StoredImage | None = Field(
         None,
         description=(
             '`{"key": "…"}`: a file of at most 50 MB in the deployment\'s bucket, under its'
-            " `bulk_prefix`, in `image_data`'s place. Only if the deployment has a bucket."
+            " `bulk_prefix`, instead of `image_data`. Only if the deployment has a bucket."
         ),
     )
     image_embedding: (

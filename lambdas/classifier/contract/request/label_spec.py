@@ -1,6 +1,6 @@
 """What to look for in an image: the fields that a request and a classifier's file share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, LiteralString
 
 from pydantic import (
     AfterValidator,
@@ -39,23 +39,28 @@ def _negative_template(text: str) -> str:
     return text
 
 
-def _unique_actions(actions: list[str]) -> list[str]:
-    if len(set(actions)) < len(actions):
-        raise PydanticCustomError(
-            "custom", "has the same action twice; name each once, the mildest first."
-        )
-    return actions
+def _limits(maximum: int) -> Any:
+    """Of a list whose entries differ, for validation and for the JSON Schema."""
+    return Field(
+        min_length=1,
+        max_length=maximum,
+        fail_fast=True,
+        json_schema_extra={"uniqueItems": True},
+    )
 
 
-def _unique(texts: list[str]) -> list[str]:
-    if len(set(texts)) < len(texts):
-        raise PydanticCustomError("custom", "has the same template twice; send each once.")
-    return texts
+def _distinct(message: LiteralString) -> AfterValidator:
+    def check(texts: list[str]) -> list[str]:
+        if len(set(texts)) < len(texts):
+            raise PydanticCustomError("custom", message)
+        return texts
+
+    return AfterValidator(check)
 
 
 class LabelSpec(ApiModel):
-    """What to look for, and from which probability on a name counts. A request has these fields,
-    and a classifier's file.
+    """What to look for, and from which probability on a name counts. Requests and classifiers'
+    files have these fields.
     """
 
     labels: Labels | None = Field(
@@ -63,8 +68,8 @@ class LabelSpec(ApiModel):
         description=(
             f'1 to {MAX_LABELS:,} texts to choose from, no two the same to the model (`"Cat"` and'
             ' `"cat "` are), each at most as long as the model reads (75 tokens for CLIP). A'
-            " single label may hold no comma, semicolon, bar, tab or line break: it usually is"
-            " several labels joined by mistake."
+            " single label may hold no comma, semicolon, bar, tab or line break: such a label"
+            " usually is several labels joined by mistake."
         ),
     )
     categories: (
@@ -88,14 +93,9 @@ class LabelSpec(ApiModel):
     )
     templates: Annotated[
         list[Template],
-        Field(
-            min_length=1,
-            max_length=MAX_TEMPLATES,
-            fail_fast=True,
-            json_schema_extra={"uniqueItems": True},
-        ),
+        _limits(MAX_TEMPLATES),
         max_entries(MAX_TEMPLATES),
-        AfterValidator(_unique),
+        _distinct("has the same template twice; send each once."),
     ] = Field(
         [SLOT],
         description=(
@@ -107,7 +107,7 @@ class LabelSpec(ApiModel):
         False,
         description=(
             "Judge every label alone, present against absent; probabilities don't sum to 1. A"
-            " category gets its best prompt's."
+            " category gets the probability of its best prompt."
         ),
     )
     negative_template: Annotated[
@@ -120,8 +120,8 @@ class LabelSpec(ApiModel):
     ] = Field(
         NEGATIVE,
         description=(
-            "With `multi_label`: what stands for absence; goes through the same templates. Without"
-            " `{}` one text serves all."
+            "With `multi_label`: the text that stands for absence, put into the same templates."
+            " Without `{}`, one text serves all labels."
         ),
     )
     fit: Fit | None = Field(
@@ -135,14 +135,9 @@ class LabelSpec(ApiModel):
     actions: (
         Annotated[
             list[Action],
-            Field(
-                min_length=1,
-                max_length=MAX_ACTIONS,
-                fail_fast=True,
-                json_schema_extra={"uniqueItems": True},
-            ),
+            _limits(MAX_ACTIONS),
             max_entries(MAX_ACTIONS),
-            AfterValidator(_unique_actions),
+            _distinct("has the same action twice; name each once, the mildest first."),
         ]
         | None
     ) = Field(
@@ -158,8 +153,9 @@ class LabelSpec(ApiModel):
         None,
         description=(
             "From which probability on a label or category counts: `{name: p}`, or with `actions`"
-            " `{name: {action: p}}`, a stricter action's at least a milder one's. The answer then"
-            " has a `decision`. Names without one never count. A label alone needs `multi_label`."
+            " `{name: {action: p}}`, of which a stricter action's is at least as high as a milder"
+            " one's. The answer then has a `decision`. Names without one never count. A label"
+            " alone needs `multi_label`."
         ),
     )
     min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(

@@ -10,14 +10,14 @@ IMAGE_TYPES = (
     "application/octet-stream",
     "binary/octet-stream",
 )
-# Those of a file that is taken if the deployment takes HEIC.
+# The content types that are accepted if the deployment takes HEIC.
 HEIC_TYPES = ("image/heic", "image/heif")
-# What curl says where nobody names the type: an image is taken, a form is not.
+# curl's content type if the caller names none. Images are accepted with it, forms are not.
 FORM_TYPE = "application/x-www-form-urlencoded"
 MULTIPART_TYPE = "multipart/form-data"
-# What API Gateway must pass on as bytes: with any other type they arrive as text, and an image is
-# lost; with */* JSON would arrive in base64. Those that are refused are listed too, so that the
-# refusal can say what the bytes are.
+# The content types that API Gateway must pass on as bytes. A body of another type arrives as text,
+# which destroys an image; with */*, JSON would arrive in base64. Refused types are listed too, so
+# that the refusal can say what the bytes are.
 BINARY_TYPES = (
     *IMAGE_TYPES,
     FORM_TYPE,

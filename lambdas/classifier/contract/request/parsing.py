@@ -1,4 +1,4 @@
-"""JSON objects and query strings to checked requests."""
+"""Turns JSON objects and query strings into checked requests."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,9 +18,10 @@ from classifier.contract.request.validation import (
 )
 from classifier.contract.strict_json import JsonObject
 
-# How a request names its images. If they come from a store, it has none of these.
+# The fields that hold a request's images. A request has none of them if its images come from a
+# store.
 PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
-# The smallest PNG there is stands for them.
+# The smallest possible PNG stands in for them.
 _PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
@@ -48,7 +49,7 @@ def parse_options(options: JsonObject) -> Query:
         raise ApiError(
             400,
             "invalid_request",
-            f"{named} can't be here: the pictures come from the store; remove it.",
+            f"{named} can't be sent here, since the images come from the store; remove it.",
             named,
         )
     return parse_json({**options, "images": [_PIXEL]})
@@ -83,7 +84,7 @@ def make_query(
 def check_combinations(request: ClassifyRequest, images: int) -> None:
     """Checks what no field can check alone. Raises ApiError."""
     if request.classifier is None:
-        # One label alone may be asked for an embedding's sake.
+        # One label alone is fine if the request asks for an embedding.
         check_question(request, one_label=request.embedding)
         check_thresholds(request)
     embedding = request.image_embedding
@@ -101,7 +102,7 @@ def check_combinations(request: ClassifyRequest, images: int) -> None:
         (
             "actions",
             request.thresholds is None,
-            "say what is to be done from which probability on; send thresholds, or remove them.",
+            "need thresholds, from which on each action is taken; send thresholds, or remove them.",
         ),
         (
             "min_similarity",
@@ -134,8 +135,8 @@ def check_combinations(request: ClassifyRequest, images: int) -> None:
     squares = (request.regions or 0) ** 2 + 1
     if request.regions and images * squares > MAX_SQUARES:
         message = (
-            f"regions: {request.regions} makes {squares} pictures of each of {images}; at most"
-            f" {MAX_SQUARES} are allowed in all. Send at most {MAX_SQUARES // squares} images, or"
-            " fewer regions."
+            f"regions: {request.regions} makes {squares} squares of each of {images} images; at"
+            f" most {MAX_SQUARES} are allowed in all. Send at most {MAX_SQUARES // squares}"
+            " images, or fewer regions."
         )
         raise ApiError(400, "invalid_request", message, "regions")

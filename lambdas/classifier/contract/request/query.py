@@ -1,4 +1,4 @@
-"""A checked request in the program's own terms. Whatever dialect it came in, it ends up here."""
+"""A checked request in the program's own terms, whatever dialect it came in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from classifier.contract.request.fields import SLOT, Fit
 from classifier.contract.request.image_fields import StoredImage
 from classifier.contract.request.label_spec import LabelSpec
 
-# An image file, its place in the bucket, or why it can't be read.
+# An image file, its place in the bucket, or the reason why it can't be read.
 File: TypeAlias = bytes | StoredImage | ApiError
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to look for, as LabelSpec describes it. Without `negative_template` it wasn't sent."""
+    """What to look for, as LabelSpec describes it. `negative_template`: None if it wasn't sent."""
 
     labels: Sequence[str] | None = None
     categories: Mapping[str, Sequence[str]] | None = None
@@ -38,7 +38,7 @@ class Question:
 
     @property
     def names(self) -> Sequence[str]:
-        """Those in the answer, in order."""
+        """The names in the answer, in order."""
         return list(self.categories or self.labels or ())
 
     @property
@@ -52,8 +52,8 @@ class Question:
 @dataclass(frozen=True)
 class Query:
     """`images`: one image, or `several`, or none with `image_embedding`. `question`: empty until
-    the engine knows the `classifier`, if there is one. `field_names`: what the caller calls our
-    fields, if it is something else.
+    the engine knows the `classifier`, if there is one. `field_names`: the caller's names of our
+    fields, if they differ.
     """
 
     question: Question = field(default_factory=Question)
@@ -70,8 +70,8 @@ class Query:
     field_names: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, name: str, *rest: object) -> str:
-        """The caller's own path of a part of the request, such as `labels.3`, each step cut to what
-        an error can hold.
+        """The caller's own path of a part of the request, such as `labels.3`, each step cut to the
+        length that an error may have.
         """
         return ".".join(
             (self.field_names.get(name, name), *(shortened(str(step)) for step in rest))

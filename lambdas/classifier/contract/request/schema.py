@@ -69,7 +69,7 @@ class OutputFields(ApiModel):
 NOT_WITH_CLASSIFIER = ("regions_combine", *LabelSpec.model_fields)
 
 
-# Of a field that is left out: null is the same.
+# A field that is left out; null means the same.
 ABSENT: JsonObject = {"type": "null"}
 PRESENT: JsonObject = {"not": ABSENT}
 
@@ -83,8 +83,8 @@ def absent_or(name: str, rule: JsonObject) -> JsonObject:
     return {"anyOf": [{"properties": {name: ABSENT}}, rule]}
 
 
-# What to look for: labels or categories, and what goes with neither or with one alone. The rules of
-# a classifier's file too.
+# Rules about labels and categories, and about fields that need one of them or neither. They hold
+# for a classifier's file too.
 BY_LABELS = requires_without("labels", "categories", "combine", "classifier")
 BY_CATEGORIES = requires_without("categories", "labels", "classifier") | {
     "anyOf": [

@@ -1,11 +1,11 @@
-"""Errors about names that nobody knows, with the name that was probably meant."""
+"""Errors about unknown names, with the name that was probably meant."""
 
 import difflib
 from collections.abc import Sequence
 
 from classifier.contract.errors import ApiError, quoted, shortened
 
-# What other APIs call our fields.
+# Other APIs' names of our fields.
 FIELD_ALIASES = dict.fromkeys(
     ("image", "image_base64", "base64", "img", "file"), "image_data"
 ) | dict.fromkeys(("candidate_labels", "classes", "texts", "prompts"), "labels")

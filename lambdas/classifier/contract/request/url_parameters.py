@@ -1,4 +1,4 @@
-"""A request whose question stands in texts: those of the URL, or of a form."""
+"""A request whose question comes as texts, in the URL or in a form."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from classifier.contract.request.unknown import unknown
 from classifier.contract.request.validation import validate
 from classifier.contract.strict_json import JsonObject, no_constant
 
-# What the query may hold when the body is an image; lists are repeated parameters.
+# The parameters that the URL may hold if the body is an image or a form. Lists are repeated
+# parameters.
 QUERY_LISTS = ("labels", "templates")
 QUERY_TEXTS = ("classifier", "negative_template", "fit", "regions_combine")
 QUERY_PARAMETERS = (
@@ -43,7 +44,7 @@ def parse_query(query: Mapping[str, Sequence[str]], image: bytes) -> Query:
 def parse_form(
     texts: Mapping[str, Sequence[str]], images: Sequence[bytes], image_field: str | None
 ) -> Query:
-    """A request whose body is a form. `image_field`: what the sender calls the only image; None for
+    """A request whose body is a form. `image_field`: the sender's name of the only image; None for
     several. Raises ApiError.
     """
     labels = 'add it to the form: -F labels="a cat" -F labels="a dog", or -F classifier=NAME.'

@@ -12,7 +12,7 @@ from classifier.contract.request.unknown import unknown
 from classifier.contract.strict_json import JsonObject
 
 M = TypeVar("M", bound=BaseModel)
-# Characters that join several labels to one, by their names.
+# Characters that join several labels into one, and their names.
 _SEPARATORS = {
     "commas": ",，、،﹐﹑",
     "semicolons": ";；؛",
@@ -21,7 +21,7 @@ _SEPARATORS = {
     "line breaks": "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029",
 }
 _LABELS = '["a dog", "a cat"]'
-# What a list or an object holds, by the field that takes it.
+# Examples of lists and objects, by the field that takes them.
 _FORMS = {
     "labels": _LABELS,
     "parameters.candidate_labels": _LABELS,
@@ -36,7 +36,7 @@ _FORMS = {
     "options": '{"wait_for_model": true}',
     "fitted_on": '{"model": "…", "fingerprint": "…", "question": "…"}',
     "head": '{"vectors": "…", "scale": 100}',
-    "head.learned_from": '["…"], the sha256 of each picture',
+    "head.learned_from": '["…"], the sha256 of each image',
 }
 
 
@@ -66,15 +66,15 @@ def check_question(question: LabelSpec, *, one_label: bool = False) -> None:
 
 
 def refuse(sent: BaseModel, contradictions: Iterable[tuple[str, bool, str]]) -> None:
-    """Raises ApiError for the first field that was sent and is wrong beside the others."""
+    """Raises ApiError for the first field that was sent and contradicts the others."""
     for name, is_wrong, message in contradictions:
         if is_wrong and name in sent.model_fields_set:
             raise ApiError(400, "invalid_request", f"{name} {message}", name)
 
 
 def check_joined_labels(labels: Sequence[str] | None, field: str) -> None:
-    """Raises ApiError for a single label that is several: it would get 1.0, and nobody would
-    notice.
+    """Raises ApiError for a single label that is several labels joined. It would get 1.0, and
+    nobody would notice.
     """
     if labels is None or len(labels) > 1:
         return
@@ -86,8 +86,8 @@ def check_joined_labels(labels: Sequence[str] | None, field: str) -> None:
         holds.append("brackets")
     if holds:
         message = (
-            f"{field} has one entry, {quoted(label)}, which holds {' and '.join(holds)}, and one"
-            f' label alone always gets 1.0; send each label by itself: "labels": {_LABELS} in JSON,'
+            f"{field} has one entry, {quoted(label)}, which holds {' and '.join(holds)}. One label"
+            f' alone always gets 1.0; send each label by itself: "labels": {_LABELS} in JSON,'
             " ?labels=a+dog&labels=a+cat in the URL."
         )
         raise ApiError(400, "invalid_request", message, field)
@@ -106,7 +106,8 @@ def check_exactly_one(question: LabelSpec, names: tuple[str, ...], missing: str)
 
 
 def validate(model: type[M], value: JsonObject) -> M:
-    """The object as its model. An optional field that is null is absent, as typed clients send it.
+    """The object as its model. An optional field that is null counts as absent, since typed clients
+    send it so.
 
     Raises ApiError.
     """

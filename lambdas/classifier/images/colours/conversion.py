@@ -1,6 +1,6 @@
-"""An image's colours to sRGB by its ICC profile.
+"""Converts an image's colours to sRGB by its ICC profile.
 
-As Chromium does it: relative colorimetric, without black-point compensation.
+It does so as Chromium does: relative colorimetric, without black-point compensation.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""ICC profiles of colours that a file tells by numbers: PNG's cICP, gAMA and cHRM, AVIF's nclx."""
+"""ICC profiles of colours that a file gives as numbers: PNG's cICP, gAMA and cHRM, AVIF's nclx."""
 
 import math
 from collections.abc import Callable, Sequence

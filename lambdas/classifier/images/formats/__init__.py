@@ -96,7 +96,9 @@ def inspect(data: bytes) -> ImageFile:
 
 
 def damaged(name: str, data: bytes, error: str) -> ApiError:
-    """For a file that can't be read; names the damage of a transfer as text if it looks so."""
+    """The error for a file that can't be read. It names the damage of a transfer as text if the
+    file looks like that.
+    """
     damage = likely_damage(data)
     hint = f" Perhaps {damage}." if damage and damage not in error else ""
     return ApiError(400, "invalid_image", f"The {name} {error}.{hint}")

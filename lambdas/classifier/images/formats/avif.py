@@ -23,14 +23,14 @@ def read_avif(data: bytes) -> ImageFile:
         sizes = [(wide >> 16, high >> 16) for wide, high in _track_sizes(data)]
     if not sizes:
         raise DamagedError(
-            "image's header is damaged or cut off: it tells no size. Send the whole file"
+            "image's header is damaged or cut off: it gives no size. Send the whole file"
         )
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     share = len(data) / max(len(data), full_length(data))
     if not items:
         return ImageFile("AVIF", width, height, data, share=share)
-    # AVIF turns pictures by a property of its own; its EXIF is of no use, and broken EXIF would
-    # fail the file.
+    # AVIF turns images by a property of its own; its EXIF is of no use, and broken EXIF would fail
+    # the file.
     kept = _EXIF_ITEM.sub(rb"\1skip", data[items.start : items.end])
     return ImageFile(
         "AVIF",

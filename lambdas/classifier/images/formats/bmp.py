@@ -21,7 +21,7 @@ def read_bmp(data: bytes) -> ImageFile:
 
 
 def _profiles(data: bytes, header: int) -> tuple[bytes, ...]:
-    """That of a header of the fifth version. Chromium, too, passes over colours told by numbers:
+    """The profile of a header of version five. Chromium, too, ignores colours given as numbers:
     https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapv5header
     """
     if header < 124 or data[70:74] != b"DEBM":

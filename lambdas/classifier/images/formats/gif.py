@@ -28,7 +28,7 @@ def read_gif(data: bytes) -> ImageFile:
     if data[at] != 0x2C:
         raise DamagedError("image has no frame; send the whole file")
     left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
-    # A frame that passes the canvas widens it.
+    # A frame that reaches beyond the canvas widens it.
     width = max(width, left + wide)
     height = max(height, top + high)
     box = (left, top, left + wide, top + high)

@@ -3,7 +3,7 @@
 from classifier.images.formats.image_file import DamagedError, ImageFile
 from classifier.images.formats.items import full_length, item_profiles, read_items
 
-# HEVC pictures alone, in one piece or in tiles: the library knows more codings than are meant here.
+# Only HEVC images, in one piece or in tiles. The library knows more codings.
 _KINDS = (b"hvc1", b"grid", b"iden")
 
 
@@ -11,7 +11,7 @@ def read_heic(data: bytes) -> ImageFile:
     """The size is the largest that an item has. The decoder crops and turns by itself."""
     items = read_items(data)
     if not items or items.kind not in _KINDS or not items.sizes:
-        raise DamagedError("file holds no still picture in HEVC; convert it to JPEG")
+        raise DamagedError("file holds no still image in HEVC; convert it to JPEG")
     width, height = max(items.sizes, key=lambda size: size[0] * size[1])
     profiles = item_profiles(data, items.properties)
     share = len(data) / max(len(data), full_length(data))

@@ -1,4 +1,4 @@
-"""What the inspect over a file gives, and the limits on its parts."""
+"""The result of inspecting a file, and the limits on its parts."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class ImageFile:
     JPEG has its end marker. `transparent` is the 16-bit grey value or colour that means
     transparent, which Pillow compares with 8 bits. `profiles` are ICC profiles, of which the first
     that fits describes the colours; a PNG's is deflated. `crop` is the part of the image that is
-    shown, before it is turned. `share` is below 1 if the file is shorter than it tells.
+    shown, before it is turned. `share` is below 1 if the file is shorter than it says.
     """
 
     format: str

@@ -36,8 +36,8 @@ def boxes(data: bytes, at: int, end: int) -> list[Part]:
 
 
 def full_length(data: bytes) -> int:
-    """The length that a file tells by its boxes, more than there is if its end is missing; 0 if its
-    last box holds no media data.
+    """The length of the file by its boxes. It is more than the real length if the file's end is
+    missing, and 0 if its last box holds no media data.
     """
     parts = boxes(data, 0, len(data))
     begin = parts[-2][2] if len(parts) > 1 else 0
@@ -49,9 +49,9 @@ def full_length(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Items:
-    """What a file's `meta` box, which lies between `start` and `end`, tells of its pictures.
+    """What a file's `meta` box, which lies between `start` and `end`, says about its images.
 
-    `sizes` are those of all pictures, `kind` and `properties` those of the one that is shown.
+    `sizes` are those of all images, `kind` and `properties` those of the one that is shown.
     """
 
     start: int
@@ -156,7 +156,7 @@ def item_profiles(data: bytes, properties: list[Part]) -> tuple[bytes, ...]:
 
 
 def clean_aperture(data: bytes, properties: list[Part]) -> PixelBox | None:
-    """The part that a `clap` property shows; None if there is none inside the picture."""
+    """The part that a `clap` property shows; None if there is none inside the image."""
     parts = {name: (start, end) for name, start, end in properties}
     if b"clap" not in parts or b"ispe" not in parts:
         return None

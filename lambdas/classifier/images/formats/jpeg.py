@@ -56,7 +56,7 @@ def read_jpeg(data: bytes) -> ImageFile:
         if marker in _SOF:
             if size:
                 raise DamagedError(
-                    "image's header is damaged: it tells its size twice. Send the whole file"
+                    "image's header is damaged: it gives its size twice. Send the whole file"
                 )
             size = body
         if marker == 0xDA:
@@ -82,7 +82,7 @@ def read_jpeg(data: bytes) -> ImageFile:
         len(size) < 6 or len(unfinished) < size[5] or any(map(any, unfinished.values()))
     ):
         raise DamagedError("image is cut off; send the whole file")
-    # No file has both by itself.
+    # Only damage leads to both.
     if gaps and (damage := likely_damage(data)):
         raise DamagedError(f"image is damaged: {damage}")
     kept += [data[first : start if ends else len(data)], b"\xff\xd9"]

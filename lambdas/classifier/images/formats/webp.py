@@ -12,7 +12,7 @@ from classifier.images.formats.image_file import (
 
 
 def read_webp(data: bytes) -> ImageFile:
-    # Pillow decodes nothing of a file that is shorter than it tells.
+    # Pillow decodes nothing of a file that is shorter than it says.
     (length,) = struct.unpack_from("<I", data, 4)
     if length + 8 > len(data):
         raise cut_off(len(data) / (length + 8))
