@@ -130,6 +130,11 @@ def _chunks() -> dict[str, bytes]:
         "gAMA like sRGB's": icc.png_with(image, icc.gama(0.45455)),
         "gAMA with cHRM": icc.png_with(p3, icc.gama(0.5), icc.chrm("p3")),
         "gAMA like sRGB's with cHRM": icc.png_with(p3, icc.gama(0.45455), icc.chrm("p3")),
+        "sRGB of no intent, then gAMA": icc.png_with(image, (b"sRGB", b"\x09"), icc.gama(1)),
+        "empty sRGB, then gAMA": icc.png_with(image, (b"sRGB", b""), icc.gama(1)),
+        "iCCP of no method": icc.png_with(
+            image, (b"iCCP", profile[1].replace(b"\0\0", b"\0\1", 1))
+        ),
         "cHRM alone": icc.png_with(image, icc.chrm("p3")),
         "gAMA in grey": icc.png_with(image.convert("L"), icc.gama(1)),
         "gAMA of nothing": icc.png_with(image, icc.gama(0)),

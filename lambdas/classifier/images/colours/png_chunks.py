@@ -9,6 +9,8 @@ from classifier.images.colours.profiles import coded_profile, gamma_profile
 _SRGB_GAMMA = 2.2
 # libpng's threshold for a difference between gammas that counts: PNG_GAMMA_THRESHOLD in pngpriv.h.
 _INSIGNIFICANT = 0.05
+# What an sRGB chunk may hold.
+_INTENTS = (b"\0", b"\1", b"\2", b"\3")
 COLOUR_CHUNKS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 
 
@@ -23,8 +25,10 @@ def png_profiles(chunks: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
         profile = coded_profile(coded[0], coded[1])
         if profile:
             return (profile,)
-    profiles = [chunks[b"iCCP"].partition(b"\0")[2][1:]] if b"iCCP" in chunks else []
-    if b"sRGB" not in chunks and len(chunks.get(b"gAMA", b"")) == 4:
+    # Deflate is the only method.
+    deflated = chunks.get(b"iCCP", b"").partition(b"\0")[2]
+    profiles = [deflated[1:]] if deflated[:1] == b"\0" else []
+    if chunks.get(b"sRGB") not in _INTENTS and len(chunks.get(b"gAMA", b"")) == 4:
         profiles += _by_gamma(chunks[b"gAMA"], chunks.get(b"cHRM", b""))
     return tuple(profiles)
 
