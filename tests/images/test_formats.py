@@ -113,10 +113,25 @@ OTHERS = {
     "gzip": (b"\x1f\x8b\x08" + bytes(20), "gzip"),
     "zip": (b"PK\x03\x04" + bytes(20), "ZIP"),
     "html": (b"\n<!DOCTYPE html><html>", "HTML"),
-    "form": (b'--xyz\r\nContent-Disposition: form-data; name="f"\r\n\r\n' + PNG, "form"),
+    "form": (
+        b'--xyz\r\nContent-Disposition: form-data; name="f"\r\n\r\n' + PNG,
+        "names the form's boundary",
+    ),
     "data uri": (b"data:image/png;base64," + base64.b64encode(PNG), "data: URI"),
     "base64 png": (base64.b64encode(PNG), "base64"),
     "base64 jpeg": (base64.b64encode(JPEG), "base64"),
+    "hexadecimal png": (PNG.hex().encode(), "hexadecimal"),
+    **{
+        f"hexadecimal as base64 {text[:3]}": (base64.b64decode(text), "hexadecimal")
+        for text in (
+            PNG.hex()[:80],
+            PNG.hex()[:80].upper(),
+            JPEG.hex()[:80],
+            JPEG.hex()[:80].upper(),
+        )
+    },
+    "byte order mark": (b"\xef\xbb\xbf" + JPEG, "byte order mark"),
+    "line in front": (b"\r\n" + PNG, "white space"),
     "base64 webp": (base64.b64encode(WEBP), "base64"),
     "address": (b"https://example.org/a.jpg", "address"),
     "json": (b'{"image_data": "x"}', "JSON"),

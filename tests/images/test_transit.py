@@ -51,6 +51,14 @@ def test_line_ends_that_curl_has_removed_are_named(name: str, removed: bytes) ->
     assert "--data-binary" in refusal(FILES[name].translate(None, removed))
 
 
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {"BMP"}))
+@pytest.mark.parametrize(("before", "after"), [(b"\n", b"\r"), (b"\r", b"\n"), (b"\r", b"")])
+def test_line_ends_that_became_others_are_named(name: str, before: bytes, after: bytes) -> None:
+    if name == "small JPEG" or (name == "WEBP" and not after):
+        return
+    assert "line ends were" in refusal(FILES[name].replace(before, after))
+
+
 def test_other_losses_of_a_transfer_as_text_are_named() -> None:
     png, jpeg = FILES["PNG"], FILES["JPEG"]
     assert "line ends" in refusal(png.replace(b"\r\n", b"\n"))

@@ -38,7 +38,7 @@ _OTHERS = [
     (
         rb"--[^\r\n]{1,80}\r?\nContent-",
         "a form upload (multipart/form-data)",
-        "forms are not taken: send the file's bytes as the body, or JSON with image_data in base64",
+        "leave the header Content-Type to your client, which names the form's boundary in it",
     ),
     (
         rb"\x89PNG(?=[\r\n\x1a])(?!\r\n\x1a\n)",
@@ -49,6 +49,18 @@ _OTHERS = [
         rb"(?:\xc2\x89|\xef\xbf\xbd)PNG|(?:\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf",
         "an image that was read as text, which destroys it",
         "read and send it as binary",
+    ),
+    (
+        rb"\s*(?:\xff\xd8\xff|\x89PNG\r|GIF8[79]a)",
+        "an image behind white space or a byte order mark",
+        "send the file's bytes alone",
+    ),
+    (
+        # As it is, or decoded as if it were base64.
+        rb"\s*(?:0x)?(?:ffd8ff|89504e47|47494638)"
+        rb"|\x7d\xf7\x7c\x7d|\x14\x50\xfc\x14|\xf3\xde\x74(?:\xe1\xee|\xe0\x4e)|\xe3\xbe\x3d\xe3\xad",
+        "text in hexadecimal digits",
+        "send the bytes that they stand for, in JSON as base64",
     ),
     (rb"\s*b['\"]", "Python's text for bytes", "send the bytes themselves; decode base64 to text"),
     (rb"\s*data:[\w/+.;=-]*,", "a data: URI", _BASE64),

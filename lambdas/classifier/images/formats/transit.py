@@ -22,8 +22,9 @@ _MIN_BYTES = 500
 # has the same bytes around each.
 _MIN_LINE_ENDS = 5
 _SAMPLE = 1 << 16
-# Compressed data with this many of each other byte have as many line ends.
+# Compressed data with this many of each other byte have as many line ends, and as many CRs.
 _MIN_COUNT = 8
+_MIN_COUNT_OF_ONE = 16
 # The length that a file tells.
 _LENGTHS: dict[str, Callable[[bytes], int]] = {
     "WEBP": lambda data: int.from_bytes(data[4:8], "little") + 8,
@@ -34,11 +35,13 @@ _LENGTHS: dict[str, Callable[[bytes], int]] = {
 
 def likely_damage(data: bytes) -> str | None:
     """How line ends were changed, if the file looks so. A short or regular file may by chance."""
-    if len(data) < _MIN_BYTES or _LONE_LINE_FEED.search(data):
+    if len(data) < _MIN_BYTES:
         return None
-    if b"\n" in data:
-        return REWRITTEN
-    return None if b"\r" in data else REMOVED
+    if (b"\n" in data) != (b"\r" in data):
+        return REWRITTEN if _is_varied(data, _MIN_COUNT_OF_ONE) else None
+    if _LONE_LINE_FEED.search(data):
+        return None
+    return REWRITTEN if b"\n" in data else REMOVED
 
 
 def certain_damage(name: str, data: bytes) -> str | None:
@@ -50,6 +53,9 @@ def certain_damage(name: str, data: bytes) -> str | None:
 
 
 def _is_certain(name: str, data: bytes, damage: str) -> bool:
+    if (b"\n" in data) != (b"\r" in data):
+        # The pixels of a BMP are not compressed.
+        return name != "BMP"
     if name in _LENGTHS:
         # Only the length before the damage is the one that the file tells.
         before = data.replace(b"\r\n", b"\n")
@@ -57,5 +63,10 @@ def _is_certain(name: str, data: bytes, damage: str) -> bool:
     if damage == REWRITTEN:
         compressed = _GIF_TEXT.split(data, 1)[0] if name == "GIF" else data
         return len(set(_AROUND_LINE_END.findall(compressed))) >= _MIN_LINE_ENDS
+    return _is_varied(data, _MIN_COUNT)
+
+
+def _is_varied(data: bytes, least: int) -> bool:
+    """Whether each byte but zero and those of line ends occurs so often."""
     counts = Counter(data[-_SAMPLE:])
-    return min(counts[value] for value in range(256) if value not in b"\0\r\n") >= _MIN_COUNT
+    return min(counts[value] for value in range(256) if value not in b"\0\r\n") >= least
