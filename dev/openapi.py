@@ -19,13 +19,15 @@ from dev.schemas import Published, Taken, as_text, form, reference, schemas
 DESCRIPTION = (
     "Send an image and a few labels in plain words; get back how likely each label is.\n\n"
     "Send the header `x-api-key: …` if the deployment asks for a key. Every answer carries"
-    " `Server-Timing` (milliseconds spent on decoding, on the image and on the text) and `X-Model`."
-    " An image may have 50 million pixels; a request, 100 million pixels and 2,000 distinct"
-    " prompts."
+    " `Server-Timing` (milliseconds spent on decoding, on the image and on the text), `X-Model`"
+    " and `X-Version`. An image may have 50 million pixels; a request, 100 million pixels and 2,000"
+    " distinct prompts."
 )
 
 
-HEADERS = {name: {"schema": {"type": "string"}} for name in ("Server-Timing", "X-Model")}
+HEADERS = {
+    name: {"schema": {"type": "string"}} for name in ("Server-Timing", "X-Model", "X-Version")
+}
 REFUSALS = {
     status: {
         "description": description,

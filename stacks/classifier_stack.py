@@ -54,12 +54,18 @@ class ClassifierStack(Stack):
             acknowledge(self, dict.fromkeys(TRACING_RULES, reason))
         CfnOutput(self, "Url", value=api.url)
         CfnOutput(self, "FunctionName", value=function.function.function_name)
+        CfnOutput(self, "Build", value=function.build)
         # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from
-        # anywhere and without a signature.
-        if settings.authentication == "iam":
-            CfnOutput(self, "Authentication", value=settings.authentication)
-        if settings.vpc_endpoint:
-            CfnOutput(self, "VpcEndpoint", value=settings.vpc_endpoint)
+        # anywhere, without a signature, as often as one likes, and without an alias.
+        for name, value in (
+            ("Authentication", "iam" if settings.authentication == "iam" else None),
+            ("VpcEndpoint", settings.vpc_endpoint),
+            ("AllowedIps", ",".join(settings.allowed_ips or ())),
+            ("Quota", settings.quota),
+            ("Alias", function.alias),
+        ):
+            if value:
+                CfnOutput(self, name, value=str(value))
         if api.key:
             command = (
                 f"aws apigateway get-api-key --region {self.region} --api-key {api.key.key_id}"

@@ -1,9 +1,10 @@
 """The function: its image (the package, one bundle and classifiers), its role and its log."""
 
+import json
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import Duration, IgnoreMode, RemovalPolicy
+from aws_cdk import Duration, FileSystem, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -29,7 +30,9 @@ NAG_ACKNOWLEDGEMENTS = {
 
 
 class Function(Construct):
-    """`target`: the function, or its alias if environments are kept warm. The API calls it."""
+    """`target`: the function, or its `alias` if environments are kept warm. The API calls it.
+    `build`: by which the image's answers tell it from others.
+    """
 
     def __init__(
         self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path
@@ -53,12 +56,14 @@ class Function(Construct):
             tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
             role=role,
         )
+        self.build = build(settings, bundle, root)
+        self.alias = "warm" if settings.provisioned_concurrency else None
         self.target: lambda_.IFunction = self.function
         if settings.provisioned_concurrency:
             self.target = lambda_.Alias(
                 self,
                 "Warm",
-                alias_name="warm",
+                alias_name=str(self.alias),
                 version=self.function.current_version,
                 provisioned_concurrent_executions=settings.provisioned_concurrency,
             )
@@ -74,16 +79,35 @@ def image(
         cmd=[handler] if handler else None,
         file=f"{PACKAGE}/Dockerfile",
         # Part of the asset's hash: a new base image is a new image.
-        build_args={
-            "BUNDLE": bundle.path,
-            "BASE_IMAGE": settings.base_image,
-            **({"TEXT_ENCODER": "later"} if bundle.all_learned else {}),
-            **({"HEIC": "true"} if settings.heic else {}),
-        },
+        build_args=_arguments(settings, bundle) | {"BUILD": build(settings, bundle, root)},
         platform=ARCHITECTURES[settings.architecture][1],
-        exclude=[*CONTEXT, *(f"!{file}" for file in (*bundle.files, *bundle.classifiers))],
+        exclude=_left_out(bundle),
         ignore_mode=IgnoreMode.DOCKER,
     )
+
+
+def build(settings: Settings, bundle: Bundle, root: Path) -> str:
+    """What tells one image from another: a hash of all that it is made of."""
+    made_of = FileSystem.fingerprint(
+        str(root),
+        extra_hash=json.dumps([_arguments(settings, bundle), settings.architecture]),
+        exclude=_left_out(bundle),
+        ignore_mode=IgnoreMode.DOCKER,
+    )
+    return made_of[:12]
+
+
+def _arguments(settings: Settings, bundle: Bundle) -> dict[str, str]:
+    return {
+        "BUNDLE": bundle.path,
+        "BASE_IMAGE": settings.base_image,
+        **({"TEXT_ENCODER": "later"} if bundle.all_learned else {}),
+        **({"HEIC": "true"} if settings.heic else {}),
+    }
+
+
+def _left_out(bundle: Bundle) -> list[str]:
+    return [*CONTEXT, *(f"!{file}" for file in (*bundle.files, *bundle.classifiers))]
 
 
 def log_group(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from classifier import VERSION
 from classifier.start import Start, begin_from_environment
 
 # The image encoder loads on one core while the rest is imported on another.
@@ -28,6 +29,7 @@ def build(
     classifiers: Path | None = None,
     names: Sequence[str] | None = None,
     bucket: Store | None = None,
+    version: str = VERSION,
 ) -> Handler:
     """Checks the bundle that is loading and the classifiers of a folder (all, or those named), and
     waits for both. Raises BundleError and ClassifierError.
@@ -49,6 +51,7 @@ def build(
         bucket=bucket,
         classifiers=files,
         start_ms=start.remaining_ms,
+        version=version,
     )
     # Makes what the first request needs while the encoders load.
     ClassifyRequest.model_rebuild()
@@ -68,4 +71,5 @@ if start:
         classifiers=(
             Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None
         ),
+        version="+".join(filter(None, [VERSION, os.environ.get("CLIP_BUILD")])),
     )

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def event(picture: Path, labels: list[str]) -> str:
 def ask(container: str, picture: Path, labels: list[str]) -> dict[str, float]:
     answer: dict[str, Any] = json.loads(invoke(container, event(picture, labels)))
     assert answer.get("statusCode") == 200, answer
+    assert re.fullmatch(r"[\d.]+\+[0-9a-f]{12}", answer["headers"]["X-Version"])
     result: dict[str, float] = json.loads(answer["body"])["result"]
     return result
 

@@ -28,14 +28,14 @@ def test_post_asks_for_a_key_of_the_usage_plan(synth: Synth) -> None:
         == made.one("ApiGateway::ApiKey")["StageKeys"][0]["StageName"]
     )
     assert made.one("ApiGateway::UsagePlanKey")["KeyType"] == "API_KEY"
-    assert made.outputs() == {"Url", "FunctionName", "ApiKeyCommand", "Dashboard"}
+    assert made.outputs() == {"Url", "FunctionName", "Build", "ApiKeyCommand", "Dashboard"}
 
 
 def test_without_authentication_there_is_no_key(synth: Synth) -> None:
     made = synth(authentication="none")
     assert made.methods()["POST /"]["ApiKeyRequired"] is False
     assert not made.all("ApiGateway::ApiKey") + made.all("ApiGateway::UsagePlan")
-    assert made.outputs() == {"Url", "FunctionName", "Dashboard"}
+    assert made.outputs() == {"Url", "FunctionName", "Build", "Dashboard"}
 
 
 def resource(method: str) -> str:
@@ -125,7 +125,7 @@ def test_with_iam_post_wants_a_signature_and_a_browser_may_send_one(synth: Synth
         "X-Amz-Content-Sha256",
     }
     assert not made.all("ApiGateway::ApiKey") + made.all("ApiGateway::UsagePlan")
-    assert made.outputs() == {"Url", "FunctionName", "Authentication", "Dashboard"}
+    assert made.outputs() == {"Url", "FunctionName", "Build", "Authentication", "Dashboard"}
 
 
 def test_with_iam_an_unsigned_request_is_forbidden_and_not_unknown(synth: Synth) -> None:
@@ -220,3 +220,20 @@ def test_a_quota_counts_calls_of_the_key_by_month(synth: Synth, settings: str) -
     assert made.one("ApiGateway::UsagePlan")["Quota"] == {"Limit": 100000, "Period": "MONTH"}
     assert responses(made)["QUOTA_EXCEEDED"][::2] == ("429", "too_many_requests")
     assert "Quota" not in synth().one("ApiGateway::UsagePlan")
+
+
+@pytest.mark.parametrize(
+    ("settings", "outputs"),
+    [
+        ({"allowed_ips": NETWORKS}, {"AllowedIps": NETWORKS}),
+        ({"quota": "100"}, {"Quota": "100"}),
+        ({"provisioned_concurrency": "1"}, {"Alias": "warm"}),
+    ],
+)
+def test_the_outputs_say_how_the_endpoint_can_be_called(
+    synth: Synth, settings: dict[str, str], outputs: dict[str, str]
+) -> None:
+    made = synth(**settings).template["Outputs"]
+    assert {name: made[name]["Value"] for name in outputs} == outputs
+    plain = synth().template["Outputs"]
+    assert not plain.keys() & outputs.keys()

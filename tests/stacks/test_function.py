@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_the_architecture_is_the_function_s_and_the_image_s(
         (made.folder / "clip-classifier.assets.json").read_text(encoding="utf-8")
     )["dockerImages"].values()
     assert image["source"]["platform"] == platform
-    assert image["source"]["dockerBuildArgs"] == {
+    arguments = image["source"]["dockerBuildArgs"]
+    assert len(arguments.pop("BUILD")) == 12
+    assert arguments == {
         "BUNDLE": "models/demo",
         "BASE_IMAGE": "public.ecr.aws/lambda/python:3.13",
     }
@@ -115,6 +118,20 @@ def test_the_base_image_and_heic_are_build_arguments(synth: Synth) -> None:
     image = image_source(made.folder / "clip-classifier.template.json")
     assert image["dockerBuildArgs"]["BASE_IMAGE"] == BASE
     assert image["dockerBuildArgs"]["HEIC"] == "true"
+
+
+def test_the_image_tells_a_build_that_changes_with_what_it_is_made_of(synth: Synth) -> None:
+    def told(**context: object) -> tuple[str, str]:
+        made = synth(**context)
+        template = next(made.folder.glob("*.template.json"))
+        argument = image_source(template)["dockerBuildArgs"]["BUILD"]
+        return argument, made.template["Outputs"]["Build"]["Value"]
+
+    argument, output = told()
+    assert argument == output
+    assert re.fullmatch("[0-9a-f]{12}", output)
+    assert told(memory=2048)[1] == output
+    assert len({output, told(heic=True)[1], told(architecture="x86_64")[1]}) == 3
 
 
 def test_the_default_base_image_is_the_dockerfiles() -> None:

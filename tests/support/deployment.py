@@ -79,6 +79,7 @@ FINE: dict[str, Reply] = {
     "iam get-role": ROLE,
     "lambda get-account-settings": limits(1000, 1000),
     "lambda wait": "",
+    "lambda invoke": "",
     "cloudformation describe-stacks": NO_STACK,
     "cloudformation delete-stack": "",
     "cloudformation wait": "",
@@ -141,6 +142,21 @@ if test "$status" = 0; then cat "$reply.$n"; else cat "$reply.$n" >&2; fi
 exit "$status\"""",
         )
 
+    def function(self, answer: object) -> None:
+        """What `aws lambda invoke` writes into the file that it is given last."""
+        written = self.folder / "function.json"
+        written.write_text(json.dumps(answer), encoding="utf-8")
+        aws = self.folder / "aws"
+        aws.rename(self.folder / "aws-otherwise")
+        # The event is gone with its folder before a test can look at it.
+        self.add(
+            "aws",
+            f"""if test "$1 $2" != "lambda invoke"; then exec "{self.folder}/aws-otherwise" "$@"; fi
+for last; do :; done
+cat "${{6#fileb://}}" > "{self.folder}/event.json"
+cat "{written}" > "$last\"""",
+        )
+
     def calls(self, program: str = "") -> list[str]:
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         return [line for line in lines if line.startswith(program)]
@@ -184,10 +200,14 @@ exit "$status\"""",
 
 @contextmanager
 def endpoint(
-    *statuses: int, models: tuple[str, ...] = ("demo",), context: ssl.SSLContext | None = None
+    *statuses: int,
+    models: tuple[str, ...] = ("demo",),
+    versions: tuple[str, ...] = ("",),
+    message: str = "not yet",
+    context: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A loopback server that gives these statuses one after the other, then 200; its URL and the
-    requests' headers. The answers' X-Model likewise, the last one for ever.
+    requests' headers. The answers' X-Model and X-Version likewise, the last one for ever.
     """
     seen: list[dict[str, str]] = []
 
@@ -199,8 +219,10 @@ def endpoint(
             seen.append({name.lower(): value for name, value in self.headers.items()})
             self.send_response(status)
             self.send_header("X-Model", models[min(len(seen), len(models)) - 1])
+            self.send_header("X-Version", versions[min(len(seen), len(versions)) - 1])
             self.end_headers()
-            self.wfile.write(ANSWER.encode() if status == 200 else b'{"message": "not yet"}')
+            refusal = json.dumps({"message": message})
+            self.wfile.write((ANSWER if status == 200 else refusal).encode())
 
         def log_message(self, *_: object) -> None:
             pass

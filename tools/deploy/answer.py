@@ -1,8 +1,6 @@
-"""The first call of a new deployment."""
+"""The first call of a new deployment, until its new version answers."""
 
-import base64
 import importlib
-import json
 import shlex
 import sys
 import time
@@ -12,14 +10,14 @@ from pathlib import Path
 import requests
 
 from classifier.contract.bundle import read_manifest
-from tools.deploy.account import ROOT
 from tools.deploy.aws import aws
-from tools.deploy.machine import CheckError
+from tools.deploy.calls import Answer, ask, invoke
+from tools.deploy.doors import closed, is_refused
 
-PICTURE = ROOT / "examples" / "images" / "dog.jpg"
-LABELS = ["a dog", "a cat", "food"]
 # A new key and a new name take a minute or two to be known everywhere.
 PATIENCE_S = 300.0
+# A resource policy of the deployment before is known for some seconds more.
+REFUSED_PATIENCE_S = 30.0
 LONGEST_PAUSE_S = 15.0
 # Errors in the request itself, which repeating doesn't mend.
 NON_RETRYABLE = {400, 413, 415}
@@ -32,84 +30,79 @@ def signed() -> requests.auth.AuthBase:
     return auth
 
 
-def ask(
-    url: str, key: str | None, auth: requests.auth.AuthBase | None = None
-) -> tuple[int, str, str]:
-    """One classification: status, body and X-Model; 0 and the reason if no answer came at all.
-
-    Raises CheckError for a certificate that this machine doesn't trust.
-    """
-    body = {"image_data": base64.b64encode(PICTURE.read_bytes()).decode(), "labels": LABELS}
-    headers = {"Content-Type": "application/json"} | ({"x-api-key": key} if key else {})
-    try:
-        response = requests.post(
-            url,
-            json.dumps(body).encode(),
-            headers=headers,
-            auth=auth,
-            timeout=30,
-            allow_redirects=False,
-        )
-    except requests.exceptions.SSLError as err:
-        # The servers of a new domain show API Gateway's own certificate at first.
-        if "Hostname mismatch" in str(err):
-            return 0, str(err), ""
-        raise CheckError(
-            f"This machine doesn't trust the certificate of {url}: {err}\n  The deployment itself"
-            " succeeded. Behind a proxy that opens TLS, name its certificates: export"
-            " REQUESTS_CA_BUNDLE=/path/to/certificates.pem"
-        ) from err
-    except requests.RequestException as err:
-        return 0, str(err), ""
-    return response.status_code, response.text, response.headers.get("X-Model", "")
-
-
 def wait(
-    url: str,
-    key: str | None,
+    call: Callable[[], Answer],
     *,
     model: str | None = None,
-    auth: requests.auth.AuthBase | None = None,
+    build: str | None = None,
     patience: float = PATIENCE_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Calls with growing pauses until `model` answers; prints the answer and its time."""
-    print(f"Calling {url} until it answers:")
+    """Calls with growing pauses until that model in that build answers; prints each answer and
+    its time. Raises CheckError.
+    """
     began = time.monotonic()
     pause = 1.0
+    paused = 0.0
     while True:
-        status, text, answered_by = ask(url, key, auth)
+        answer = call()
         spent = time.monotonic() - began
-        old = status == 200 and model is not None and answered_by != model
-        note = f"  (still {answered_by or 'the version before'}, not {model})" if old else ""
-        print(f"  {spent:5.1f} s  {status or 'no answer'}  {text.strip()[:200]}{note}", flush=True)
-        if status == 200 and not old:
+        old = [
+            f"(still {was or 'the version before'}, not {wanted})"
+            for was, wanted in ((answer.model, model), (answer.build, build))
+            if answer.status == 200 and wanted is not None and was != wanted
+        ]
+        shown = f"{answer.status or 'no answer'}  {answer.text.strip()[:200]}"
+        print("  ".join([f"  {spent:5.1f} s", shown, *old]), flush=True)
+        if answer.status == 200 and not old:
             print(f"It answered after {spent:.1f} s.")
             return True
-        if status in NON_RETRYABLE or spent + pause > patience:
+        end = min(patience, REFUSED_PATIENCE_S) if is_refused(answer) else patience
+        if answer.status in NON_RETRYABLE or max(spent, paused) + pause > end:
             print(
                 f"No answer after {spent:.1f} s. The function's log and the dashboard tell more.",
                 file=sys.stderr,
             )
             return False
         sleep(pause)
+        paused += pause
         pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def call_deployment(outputs: Mapping[str, str], bundle: Path) -> bool:
-    """Calls a stack by its outputs until the new version of it answers. Raises CheckError."""
-    if endpoint := outputs.get("VpcEndpoint"):
-        print(f"Deployed. The API is private to {endpoint}: call {outputs['Url']} from its VPC.")
-        return True
+def call_deployment(
+    outputs: Mapping[str, str], bundle: Path, sleep: Callable[[float], None] = time.sleep
+) -> bool:
+    """Calls a stack by its outputs until the new version of it answers. Where its settings keep
+    this machine out, the function itself has to answer. Raises CheckError.
+    """
+    url = outputs["Url"]
+    function = outputs["FunctionName"]
     # Until then Lambda runs the previous code:
     # https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
-    aws("lambda", "wait", "function-updated-v2", "--function-name", outputs["FunctionName"])
+    aws("lambda", "wait", "function-updated-v2", "--function-name", function)
     key = None
     if command := outputs.get("ApiKeyCommand"):
         key = aws(*shlex.split(command)[1:])
         print(f"The API key: {command}")
-    auth = signed() if outputs.get("Authentication") == "iam" else None
-    if wait(outputs["Url"], key, model=read_manifest(bundle, verify_hashes=False).name, auth=auth):
+    private = outputs.get("VpcEndpoint")
+    auth = signed() if outputs.get("Authentication") == "iam" and not private else None
+
+    def call() -> Answer:
+        if private:
+            return through(f"the API is private to {private}")
+        answer = ask(url, key, auth)
+        reason = closed(answer, outputs)
+        return through(reason) if reason else answer
+
+    def through(reason: str) -> Answer:
+        """What the API calls, without the API."""
+        alias = outputs.get("Alias")
+        print(f"  From here {reason}. The function itself:")
+        return invoke(f"{function}:{alias}" if alias else function)
+
+    print(f"Calling {url} until it answers:")
+    manifest = read_manifest(bundle, verify_hashes=False)
+    if wait(call, model=manifest.name, build=outputs.get("Build"), sleep=sleep):
         return True
     print(outputs["Dashboard"], file=sys.stderr)
     return False

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from classifier import VERSION
 from classifier.api.body import Body, read_body
 from classifier.api.dialects import Dialect, WritesErrors, dialect_of_body, dialect_of_path
 from classifier.api.embeddings import OpenAIEmbeddings
@@ -60,9 +61,10 @@ class Handler:
         bucket: Store | None = None,
         classifiers: Mapping[str, ClassifierFile] | None = None,
         start_ms: Callable[[], int] = lambda: 60_000,
+        version: str = VERSION,
     ) -> None:
         """`classifiers`: those deployed, by name; `start_ms` tells how many milliseconds of the
-        start-up are left, and never ends by default.
+        start-up are left, and never ends by default; `version`: the image's.
 
         Raises ClassifierError for a classifier whose prompts a request would be refused for.
         """
@@ -73,6 +75,7 @@ class Handler:
             "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model",
             "X-Model": encoders.manifest.name,
+            "X-Version": version,
         }
         self._moderations = OpenAIModerations(self._engine.registry)
         self._embeddings = OpenAIEmbeddings(encoders.manifest)
@@ -86,7 +89,7 @@ class Handler:
             "model": lambda request, _: json_response(200, self._models.find(request.path)),
             "page": lambda request, _: page(request),
             "document": lambda *_: document(self._engine.registry.names),
-            "health": lambda *_: health(encoders.manifest.name),
+            "health": lambda *_: health(encoders.manifest.name, version),
         }
         self._routes = {(route.method, route.path): answers[route.name] for route in ROUTES}
         for path in PREFLIGHTS:

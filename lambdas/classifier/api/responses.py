@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from classifier import VERSION
 from classifier.api.dialects import WritesErrors
 from classifier.api.events import Request, Response
 from classifier.contract.errors import ApiError
@@ -64,9 +63,9 @@ def json_response(status: int, body: object) -> Response:
     )
 
 
-def health(model: str) -> Response:
+def health(model: str, version: str) -> Response:
     """Says that the function answers, and with which model. A stored answer would prove nothing."""
-    response = json_response(200, {"status": "ok", "model": model, "version": VERSION})
+    response = json_response(200, {"status": "ok", "model": model, "version": version})
     response["headers"]["Cache-Control"] = "no-store"
     return response
 

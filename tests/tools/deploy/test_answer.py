@@ -1,12 +1,17 @@
+import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from stacks.api.gateway_responses import QUOTA_RESPONSES
 from tests.support.certificate import certificate
 from tests.support.deployment import ANSWER, Programs, endpoint, outputs
 from tests.support.requests import DEMO
-from tools.deploy.answer import wait
+from tools.deploy.answer import call_deployment, wait
+from tools.deploy.calls import Answer, ask
+from tools.deploy.doors import closed
 from tools.deploy.machine import CheckError
 
 
@@ -15,7 +20,7 @@ def test_the_endpoint_is_called_with_growing_pauses_until_it_answers(
 ) -> None:
     pauses: list[float] = []
     with endpoint(403, 502, 503, 429, 500, 504) as (url, seen):
-        assert wait(url, "secret", sleep=pauses.append)
+        assert wait(lambda: ask(url, "secret"), sleep=pauses.append)
     assert pauses == [1, 2, 4, 8, 15, 15]
     assert {request["x-api-key"] for request in seen} == {"secret"}
     assert {request["content-type"] for request in seen} == {"application/json"}
@@ -28,7 +33,7 @@ def test_the_endpoint_is_called_with_growing_pauses_until_it_answers(
 
 def test_no_key_is_sent_where_there_is_none() -> None:
     with endpoint() as (url, seen):
-        assert wait(url, None)
+        assert wait(lambda: ask(url, None))
     assert "x-api-key" not in seen[0]
 
 
@@ -36,14 +41,15 @@ def test_a_request_that_is_wrong_in_itself_is_not_repeated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with endpoint(400) as (url, seen):
-        assert not wait(url, None)
+        assert not wait(lambda: ask(url, None))
     assert len(seen) == 1
     assert "No answer after" in capsys.readouterr().err
 
 
 def test_patience_ends_where_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
     pauses: list[float] = []
-    assert not wait("http://127.0.0.1:9/", None, patience=3, sleep=pauses.append)
+    nobody = "http://127.0.0.1:9/"
+    assert not wait(lambda: ask(nobody, None), patience=3, sleep=pauses.append)
     assert pauses == [1, 2]
     assert "no answer" in capsys.readouterr().out
 
@@ -53,7 +59,7 @@ def test_the_answer_of_the_version_before_is_not_taken_for_the_new_ones(
 ) -> None:
     pauses: list[float] = []
     with endpoint(models=("ViT-B-32/old", "ViT-B-32/old", "ViT-L-14/new")) as (url, seen):
-        assert wait(url, None, model="ViT-L-14/new", sleep=pauses.append)
+        assert wait(lambda: ask(url, None), model="ViT-L-14/new", sleep=pauses.append)
     assert len(seen) == 3
     assert pauses == [1, 2]
     assert "(still ViT-B-32/old, not ViT-L-14/new)" in capsys.readouterr().out
@@ -64,7 +70,7 @@ def test_a_certificate_that_is_not_trusted_ends_at_once_with_what_to_do(tmp_path
         endpoint(context=certificate(tmp_path, "localhost")) as (url, seen),
         pytest.raises(CheckError) as raised,
     ):
-        wait(url, None, sleep=lambda _: pytest.fail("it waited"))
+        wait(lambda: ask(url, None), sleep=lambda _: pytest.fail("it waited"))
     assert not seen
     assert "The deployment itself succeeded." in str(raised.value)
     assert "REQUESTS_CA_BUNDLE" in str(raised.value)
@@ -103,14 +109,92 @@ def test_the_outputs_of_a_deployment_lead_to_the_key_and_the_answer(programs: Pr
     ]
 
 
-def test_a_private_api_is_not_called_from_here(programs: Programs) -> None:
-    done = programs.run(
-        "wait",
-        outputs(programs.folder, "https://a-vpce-1.example.org/", VpcEndpoint="vpce-1"),
-        str(DEMO),
-    )
+def test_a_change_of_code_alone_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with endpoint(models=("m",), versions=("0.1.0+a", "0.1.0+b")) as (url, seen):
+        call = partial(ask, url, None)
+        assert wait(call, model="m", build="b", sleep=lambda _: None)
+    assert len(seen) == 2
+    assert "(still a, not b)" in capsys.readouterr().out
+
+
+GOOD = {"statusCode": 200, "headers": {"X-Model": "demo", "X-Version": "1+b"}, "body": ANSWER}
+BROKEN = {"errorType": "Runtime.ExitError", "errorMessage": "exited"}
+EXPLICIT = (
+    "User: anonymous is not authorized to perform: execute-api:Invoke on resource:"
+    " arn:aws:execute-api:eu-central-1:********9012:abc/prod/POST/ with an explicit deny"
+)
+NO_RIGHT = EXPLICIT.replace("with an explicit deny", "")
+QUOTA = QUOTA_RESPONSES["QUOTA_EXCEEDED"].message or ""
+NETWORK = {"AllowedIps": "203.0.113.0/24"}
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        (NETWORK, 403, EXPLICIT),
+        ({"Quota": "100"}, 429, QUOTA),
+        ({"Quota": "100", "Alias": "warm"}, 429, QUOTA),
+    ],
+)
+def test_behind_a_door_that_the_settings_close_the_function_itself_answers(
+    programs: Programs, more: dict[str, str], status: int, message: str
+) -> None:
+    programs.function(GOOD)
+    with endpoint(status, message=message) as (url, seen):
+        done = programs.run("wait", outputs(programs.folder, url, Build="b", **more), str(DEMO))
+    assert done.returncode == 0, done.stderr
+    assert len(seen) == 1
+    name = "clip-Function-1:warm" if "Alias" in more else "clip-Function-1"
+    (call,) = programs.calls("aws lambda invoke")
+    assert f" --function-name {name} " in call
+    event = json.loads((programs.folder / "event.json").read_bytes())
+    assert (event["httpMethod"], event["resource"]) == ("POST", "/")
+    assert set(json.loads(event["body"])) == {"image_data", "labels"}
+
+
+def test_a_private_api_is_not_called_from_here_but_its_function_is(programs: Programs) -> None:
+    programs.function(GOOD)
+    private = outputs(programs.folder, "https://a-vpce-1.example.org/", VpcEndpoint="vpce-1")
+    done = programs.run("wait", private, str(DEMO))
     assert (done.returncode, "private to vpce-1" in done.stdout) == (0, True)
-    assert not programs.calls()
+    assert len(programs.calls("aws lambda invoke")) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [BROKEN, GOOD | {"statusCode": 500}, GOOD | {"headers": {"X-Model": "old"}}]
+)
+def test_a_broken_function_behind_a_closed_door_is_no_success(
+    inside: Programs, answer: dict[str, object]
+) -> None:
+    inside.function(answer)
+    with endpoint(*[403] * 100, message=EXPLICIT) as (url, _):
+        values = json.loads(Path(outputs(inside.folder, url, **NETWORK)).read_bytes())
+        assert not call_deployment(values["clip-classifier"], DEMO, sleep=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        ({}, 403, EXPLICIT),
+        ({"Authentication": "none"}, 403, NO_RIGHT),
+        (NETWORK, 403, NO_RIGHT),
+        (NETWORK, 403, "The API key is missing or wrong; send it in the header x-api-key."),
+        (NETWORK, 429, QUOTA),
+        ({"Quota": "100"}, 429, "Too many requests; try again later."),
+        ({"Quota": "100"}, 403, EXPLICIT),
+    ],
+)
+def test_no_other_refusal_is_taken_for_the_one_that_the_settings_foresee(
+    more: dict[str, str], status: int, message: str
+) -> None:
+    assert closed(Answer(status, json.dumps({"message": message})), more) is None
+
+
+def test_who_lacks_the_right_to_call_is_told_so_long_before_five_minutes() -> None:
+    pauses: list[float] = []
+    with endpoint(*[403] * 100, message=NO_RIGHT) as (url, _):
+        assert not wait(partial(ask, url, None), sleep=pauses.append)
+    assert sum(pauses) <= 30
 
 
 def test_a_deployment_with_iam_is_called_with_a_signature(programs: Programs) -> None:
