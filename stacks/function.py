@@ -1,10 +1,11 @@
 """The function: its image (the package, one bundle and classifiers), its role and its log."""
 
 import json
+import os
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import Duration, FileSystem, IgnoreMode, RemovalPolicy
+from aws_cdk import DockerBuildSecret, Duration, FileSystem, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -80,6 +81,9 @@ def image(
         file=f"{PACKAGE}/Dockerfile",
         # Part of the asset's hash: a new base image is a new image.
         build_args=_arguments(settings, bundle) | {"BUILD": build(settings, bundle, root)},
+        build_secrets=_secrets(),
+        # They say how the wheels come here, and not which.
+        invalidation=ecr_assets.DockerImageAssetInvalidationOptions(build_secrets=False),
         platform=ARCHITECTURES[settings.architecture][1],
         exclude=_left_out(bundle),
         ignore_mode=IgnoreMode.DOCKER,
@@ -103,6 +107,17 @@ def _arguments(settings: Settings, bundle: Bundle) -> dict[str, str]:
         "BASE_IMAGE": settings.base_image,
         **({"TEXT_ENCODER": "later"} if bundle.all_learned else {}),
         **({"HEIC": "true"} if settings.heic else {}),
+    }
+
+
+def _secrets() -> dict[str, str]:
+    """Pip's own variables on this machine name the files that pip needs in the build as well."""
+    named = {"pip_config": "PIP_CONFIG_FILE", "certificates": "PIP_CERT"}
+    paths = {name: Path(os.environ.get(variable, "")) for name, variable in named.items()}
+    return {
+        name: DockerBuildSecret.from_src(str(path.absolute()))
+        for name, path in paths.items()
+        if path.is_file()
     }
 
 

@@ -10,7 +10,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from classifier.contract.bundle import FILES, MANIFEST
 from tests.support.base_image import BASE
 from tests.support.container import PODMAN
-from tests.support.image_store import BUILDAH, image, mounted
+from tests.support.image_store import BUILDAH, BUILDER, build, image, mounted
 from tests.support.machine import run
 from tests.support.requests import DEMO, ROOT
 
@@ -143,3 +143,13 @@ def test_for_arm64_every_shared_object_is_aarch64_and_nothing_else_differs() -> 
             for name in files(intel / "var/task")
             if name.endswith((".py", ".onnx", ".weights", ".bin", ".json"))
         }
+
+
+def test_an_image_with_another_processors_programs_is_not_built() -> None:
+    """As a builder makes it that takes the base of its own machine for the target's."""
+    image("arm64", DEMO)
+    dockerfile = ROOT / "lambdas" / "classifier" / "Dockerfile"
+    arguments = {"BUNDLE": "models/demo", "BASE_IMAGE": f"{BUILDER}:arm64"}
+    done = build("localhost/wrong", dockerfile, ROOT, "arm64", arguments)
+    assert done.returncode
+    assert "/build/base-python is not for arm64" in done.stderr

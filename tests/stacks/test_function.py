@@ -9,7 +9,7 @@ import pytest
 from stacks.settings.deployment import Settings
 from tests.support.requests import ROOT
 from tests.support.stacks import BASE, KEYED
-from tests.support.synthesis import BULK, Synth, image_source
+from tests.support.synthesis import BULK, Synth, image_source, synthesize
 from tools.local import gateway
 
 
@@ -132,6 +132,25 @@ def test_the_image_tells_a_build_that_changes_with_what_it_is_made_of(synth: Syn
     assert re.fullmatch("[0-9a-f]{12}", output)
     assert told(memory=2048)[1] == output
     assert len({output, told(heic=True)[1], told(architecture="x86_64")[1]}) == 3
+
+
+def test_pips_configuration_and_certificates_are_secrets_that_change_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def source(name: str) -> dict[str, object]:
+        made = image_source(synthesize(tmp_path / name))
+        return made | {"directory": Path(made["directory"]).name}
+
+    for variable in ("PIP_CERT", "PIP_CONFIG_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    before = source("before")
+    (tmp_path / "pip.conf").write_text("[global]\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_CERT", "/nowhere")
+    after = source("after")
+    assert after.pop("dockerBuildSecrets") == {"pip_config": f"src={tmp_path}/pip.conf"}
+    assert before.pop("dockerBuildSecrets", {}) == {}
+    assert after == before
 
 
 def test_the_default_base_image_is_the_dockerfiles() -> None:

@@ -62,8 +62,9 @@ def reduce(root: Path, cpu: str) -> None:
     (root / "usr/lib/python3.13").rename(library)
     (library / "EXTERNALLY-MANAGED").unlink()
     (root / "usr/lib/python3/dist-packages").rename(site)
-    for name in ("packaging", "wheel"):
-        shutil.rmtree(site / name)
+    # Debian's pip reads the certificates of its system; AWS's brings its own, as pip itself does.
+    for path in (site / "packaging", site / "wheel", *site.glob("pip*")):
+        shutil.rmtree(path)
     # Debian's Python looks for packages under this name.
     (lang / "lib/python3/dist-packages").symlink_to("../python3.13/site-packages")
     (binaries / "python3.13").rename(lang / "bin/python3.13")
@@ -80,9 +81,9 @@ def reduce(root: Path, cpu: str) -> None:
         "--platform",
         f"manylinux2014_{cpu}",
     ]
-    runtime = f"awslambdaric=={version('awslambdaric')}"
+    packages = (f"awslambdaric=={version('awslambdaric')}", "pip==26.1")
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *wheels, "--target", site, runtime],
+        [sys.executable, "-m", "pip", "install", "-q", *wheels, "--target", site, *packages],
         check=True,
         capture_output=True,
     )

@@ -124,7 +124,7 @@ def build(
     where a RUN would fail.
     """
     # pip runs inside and trusts what this machine trusts.
-    trusted = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
+    trusted = ["--secret", f"id=certificates,src={CERTIFICATES}"] if CERTIFICATES.exists() else []
     command = [
         *BUILDAH,
         "build",

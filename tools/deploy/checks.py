@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import platform
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from classifier.contract.bundle import BundleError, read_manifest
@@ -13,7 +16,7 @@ from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
 from tools.deploy.account import CDK_JSON, ROOT, logging_role
 from tools.deploy.aws import AwsError, aws
-from tools.deploy.machine import CheckError, region
+from tools.deploy.machine import CheckError, docker, region, run
 
 # https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html: what the templates of this CDK
 # ask for.
@@ -146,7 +149,24 @@ def check_classifiers(settings: Settings) -> None:
     deployed_classifiers(ROOT, settings, manifest, check_prompts)
 
 
+def check_builder(settings: Settings) -> None:
+    """Podman 4.5 has buildah 1.30, the first that tells the base of the machine that builds from
+    the target's. The Dockerfile reads what was built; this says it before the model is made.
+    """
+    own = {"aarch64": "arm64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    if Path(docker()).name != "podman" or settings.architecture == own:
+        return
+    version = run([docker(), "version", "--format", "{{.Client.Version}}"], "install podman")
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    if numbers < [4, 5]:
+        raise CheckError(
+            f"podman {version} can't build for {settings.architecture} on {own}\n  take podman 4.5"
+            f' or newer, Docker, or SETTINGS="architecture={own}"'
+        )
+
+
 CHECKS: Mapping[str, Callable[[Settings], None]] = {
+    "builder": check_builder,
     "classifiers": check_classifiers,
     "region": check_region,
     "bootstrap": check_bootstrap,

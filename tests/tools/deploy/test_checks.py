@@ -1,3 +1,5 @@
+import platform
+
 import pytest
 
 from tests.support.deployment import FAILURES, NO_STACK, Programs, Reply, check, limits
@@ -128,6 +130,28 @@ def test_of_several_functions_each_is_asked_what_it_has_reserved(programs: Progr
     assert check(programs, "concurrency", *settings) == ""
     asked = programs.calls("aws lambda get-function-concurrency")
     assert [call.split()[4] for call in asked] == ["clip-BulkFunction-2", "clip-Function-1"]
+
+
+@pytest.mark.parametrize(
+    ("builder", "architecture", "refused"),
+    [
+        ("podman 4.3.1", "other", True),
+        ("podman 4.5.0", "other", False),
+        ("podman 5.6.2-rhel", "other", False),
+        ("podman 4.3.1", "own", False),
+        ("docker 29.0.1", "other", False),
+    ],
+)
+def test_a_podman_that_mixes_up_processors_builds_for_its_own_alone(
+    programs: Programs, builder: str, architecture: str, refused: bool
+) -> None:
+    name, version = builder.split()
+    programs.add(name, f"echo {version}")
+    own = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    (other,) = {"arm64", "x86_64"} - {own}
+    target = own if architecture == "own" else other
+    report = check(programs, "builder", "-c", f"architecture={target}", CDK_DOCKER=name)
+    assert (f'SETTINGS="architecture={own}"' in report) == refused == bool(report)
 
 
 @pytest.mark.parametrize(
