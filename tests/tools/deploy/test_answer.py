@@ -7,7 +7,8 @@ import pytest
 
 from stacks.api.gateway_responses import QUOTA_RESPONSES
 from tests.support.certificate import certificate
-from tests.support.deployment import ANSWER, Programs, endpoint, outputs
+from tests.support.deployment import Programs, outputs
+from tests.support.endpoint import ANSWER, endpoint
 from tests.support.requests import DEMO
 from tools.deploy.answer import call_deployment, wait
 from tools.deploy.calls import Answer, ask

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import Programs, endpoint, outputs
+from tests.support.deployment import Programs, outputs
+from tests.support.endpoint import endpoint
 from tests.support.requests import DEMO, ROOT
 from tools.deploy import checks, machine
 
