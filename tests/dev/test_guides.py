@@ -112,6 +112,18 @@ def test_the_guides_commands_are_found() -> None:
     assert sum(len(commands(guide.read_text(encoding="utf-8"))) for guide in GUIDES) > 50
 
 
+def test_every_command_that_make_help_lists_is_in_a_guide() -> None:
+    listed = re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE)
+    assert len(listed) > 20
+    named = {
+        word
+        for guide in GUIDES
+        for command in commands(guide.read_text(encoding="utf-8"))
+        for word in command.split()
+    }
+    assert set(listed) <= named
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_has_what_github_needs(name: str) -> None:
     text = WORKFLOWS[name]

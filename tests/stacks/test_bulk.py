@@ -8,6 +8,7 @@ from stacks.bulk.state_machine import TIMEOUT_S, definition
 from stacks.settings.bulk import OWN_PREFIXES
 from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
+from tests.support.requests import ROOT
 from tests.support.synthesis import BULK, UPLOADS, Synth, Synthesized
 
 EXISTING = {
@@ -174,6 +175,9 @@ def test_failed_runs_and_lost_uploads_have_alarms_that_are_mailed(
         "ApproximateAgeOfOldestMessage",
     }
     assert all(alarm["AlarmActions"] for alarm in alarms.values())
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = guide.partition("| alarm | goes off when |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert len(rows.splitlines()) == len(alarms)
     assert {
         alarms[name]["Threshold"]
         for name in ("ExecutionsFailed", "ApproximateNumberOfMessagesVisible")
