@@ -1,4 +1,4 @@
-"""Colour profiles made from numbers, apart from the package's own, and pictures in their spaces."""
+"""Colour profiles made from numbers, apart from the package's own, and images in their spaces."""
 
 import itertools
 import struct
@@ -60,7 +60,7 @@ def hlg(light: Floats) -> Floats:
 
 
 def in_space(image: Image.Image, space: str, encode: Callable[[Floats], Floats]) -> Image.Image:
-    """An sRGB picture's codes in another space, in which it shows the same."""
+    """An sRGB image's codes in another space, in which it shows the same."""
     *_, white = SPACES[space]
     light = linear(np.asarray(image) / 255)
     to_space = np.linalg.inv(_to_xyz(space)) @ _adapted(D65, white) @ _to_xyz("srgb")

@@ -1,4 +1,4 @@
-"""Pictures made from numbers, for benchmarks and tests."""
+"""Images made from numbers, for benchmarks and tests."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The pictures of the page and of the report, from the real ones: make data NAME=still."""
+"""The images of the page and of the report, from the real ones: make data NAME=still."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from tools.local.serve import load, running
 DRAWINGS = Path("build/drawings")
 PAGE = Path("docs/playground.png")
 REPORT_PICTURE = Path("docs/report.png")
-# The last part of the report that the picture shows.
+# The last part of the report that the image shows.
 LAST = "Precision and recall over the threshold"
 
 

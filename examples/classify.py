@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import client
-from folders import find_pictures
+from folders import find_images
 from outputs import OUTPUTS, Row
 
 MAX_IMAGES = 64
@@ -20,7 +20,7 @@ PROGRESS_WIDTH = 30
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedImage:
     """A file in base64, ready to send, or the reason why it can't be sent."""
 
     name: str
@@ -38,7 +38,7 @@ def find_files(
     found = list[Path]()
     others = Counter[str]()
     for path in paths:
-        pictures, rest = find_pictures(path, exclude) if path.is_dir() else ([path], Counter())
+        pictures, rest = find_images(path, exclude) if path.is_dir() else ([path], Counter())
         found += pictures
         others += rest
     return list(dict.fromkeys(found)), others
@@ -50,13 +50,13 @@ def passed_over(others: Counter[str]) -> str:
     return f"Passed over, not sent: {reasons}." if others else ""
 
 
-def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
+def read(path: Path, side: int = client.SHORT_SIDE) -> EncodedImage:
     # A file name needn't be UTF-8, but output must be.
     name = os.fsencode(path).decode(errors="backslashreplace")
     try:
         data, pixels = client.shrink(path.read_bytes(), side)
     except OSError as err:
-        return Picture(name, error=f"can't be read: {err.strerror}")
+        return EncodedImage(name, error=f"can't be read: {err.strerror}")
     encoded = b64encode(data).decode()
     if len(encoded) > client.MAX_BASE64:
         maximum = client.MAX_BASE64 * 3 // 4 / 1e6
@@ -64,28 +64,30 @@ def read(path: Path, side: int = client.SHORT_SIDE) -> Picture:
             f"has {len(data) / 1e6:.1f} MB and couldn't be shrunk here; at most {maximum} MB can be"
             " sent. Shrink it first."
         )
-        return Picture(name, error=message)
-    return Picture(name, encoded, pixels)
+        return EncodedImage(name, error=message)
+    return EncodedImage(name, encoded, pixels)
 
 
-def batches(pictures: Iterable[Picture], maximum: int = MAX_IMAGES) -> Iterator[list[Picture]]:
+def batches(
+    pictures: Iterable[EncodedImage], maximum: int = MAX_IMAGES
+) -> Iterator[list[EncodedImage]]:
     """Images in order, grouped so that each group fits into one call."""
-    batch: list[Picture] = []
+    batch: list[EncodedImage] = []
     size = pixels = 0
-    for picture in pictures:
+    for image in pictures:
         full = (
             len(batch) >= maximum
-            or size + len(picture.encoded) > client.MAX_BASE64
-            or pixels + picture.pixels > MAX_PIXELS
+            or size + len(image.encoded) > client.MAX_BASE64
+            or pixels + image.pixels > MAX_PIXELS
         )
         if batch and full:
             yield batch
             batch = []
             size = 0
             pixels = 0
-        batch.append(picture)
-        size = size + len(picture.encoded)
-        pixels = pixels + picture.pixels
+        batch.append(image)
+        size = size + len(image.encoded)
+        pixels = pixels + image.pixels
     if batch:
         yield batch
 
@@ -105,18 +107,18 @@ class Run:
     done: int = 0
     failed: int = 0
 
-    def rows(self, calls: Iterable[list[Picture]]) -> Iterator[Row]:
+    def rows(self, calls: Iterable[list[EncodedImage]]) -> Iterator[Row]:
         try:
             for batch in calls:
-                encoded = [picture.encoded for picture in batch if not picture.error]
+                encoded = [image.encoded for image in batch if not image.error]
                 answers = iter(self.call(encoded) if encoded else [])
                 progress("")
-                for picture in batch:
+                for image in batch:
                     answer: dict[str, Any] = (
-                        {"error": {"message": picture.error}} if picture.error else next(answers)
+                        {"error": {"message": image.error}} if image.error else next(answers)
                     )
                     row = Row(
-                        picture.name,
+                        image.name,
                         answer.get("result", {}),
                         answer.get("error", {}).get("message", ""),
                     )

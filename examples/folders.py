@@ -22,7 +22,7 @@ NOT_THE_OWNERS = re.compile(
 )
 
 
-def find_pictures(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Path], Counter[str]]:
+def find_images(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Path], Counter[str]]:
     """The images below a folder, in order, and how many files were passed over, by reason.
 
     Links to folders are followed, each folder once. `exclude`: patterns of names or of paths below
@@ -49,7 +49,7 @@ def find_pictures(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Path], 
                 (links if path.is_symlink() else folders).append(path)
             elif not path.is_file():
                 passed_over["a broken link" if path.is_symlink() else "no file"] += 1
-            elif reason := no_picture(path):
+            elif reason := no_image(path):
                 passed_over[reason] += 1
             else:
                 files.append(path)
@@ -73,7 +73,7 @@ def hidden(path: Path, root: Path, exclude: Sequence[str]) -> str | None:
     return f"in {path.name}" if NOT_THE_OWNERS.fullmatch(path.name) else None
 
 
-def no_picture(path: Path) -> str | None:
+def no_image(path: Path) -> str | None:
     """The reason why a file is no image by its first bytes, or None. A damaged image is sent, for
     its error.
     """

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from export.errors import ExportError
-from export.material import read_pictures
+from export.material import read_images
 from export.pipeline import CROPS, export
 from export.precisions import LADDERS, STEPS
 from export.progress import say
@@ -61,7 +61,7 @@ def main() -> None:
         help="the processor that will serve; default cdk.json's architecture",
     )
     parser.add_argument(
-        "--pictures", type=Path, help="a folder of your own pictures to judge precisions on"
+        "--pictures", type=Path, help="a folder of your own images to judge precisions on"
     )
     parser.add_argument(
         "--labels", help="your own labels to judge precisions on, separated by commas"
@@ -100,7 +100,7 @@ def main() -> None:
             crops=arguments.crops,
             with_torch=arguments.with_torch,
             target=arguments.target or architecture(),
-            pictures=arguments.pictures and read_pictures(arguments.pictures),
+            pictures=arguments.pictures and read_images(arguments.pictures),
             sentences=arguments.labels and read_labels(arguments.labels),
         )
     except NeedsTorchError as err:

@@ -20,7 +20,7 @@ from export.progress import progress, say
 from export.source import Source
 
 BATCH = 8
-# How many pictures and texts the slow forward pass in numpy checks.
+# How many images and texts the slow forward pass in numpy checks.
 CHECKED_PICTURES = 4
 CHECKED_TEXTS = 8
 MIN_COSINE = 0.99999
@@ -59,13 +59,13 @@ def with_numpy(
     """
     manifest = encoders.manifest
     tokenizer = Tokenizer(encoders.folder, manifest.text)
-    say(f"encoding {len(pictures)} pictures and {len(sentences)} sentences")
+    say(f"encoding {len(pictures)} images and {len(sentences)} sentences")
     pixels = [_prepared(picture, manifest.image) for picture in pictures]
     ids = [tokenizer.encode(text) for text in sentences]
     batches = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
     images = [
         row
-        for batch in progress(batches, "batches of pictures")
+        for batch in progress(batches, "batches of images")
         for row in encoders.encode_images(batch)
     ]
     texts = encoders.encode_text(ids)

@@ -27,7 +27,7 @@ def check_activation(name: str, settings: dict[str, Any], quick_gelu: bool) -> N
 def check_settings(name: str, settings: dict[str, Any]) -> None:
     if settings.get("resize_mode", "shortest") not in ("shortest", "squash"):
         raise ExportError(
-            f"{name} pads pictures (resize_mode {settings['resize_mode']!r}), which a bundle can't"
+            f"{name} pads images (resize_mode {settings['resize_mode']!r}), which a bundle can't"
             " express yet."
         )
     if settings.get("interpolation", "bicubic") not in ("bicubic", "bilinear"):

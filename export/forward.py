@@ -1,7 +1,7 @@
 """CLIP's forward pass in numpy, written from its definition and not from the graphs, to check the
 graphs where torch isn't.
 
-Slow and plain: a few pictures and texts are enough to see that every weight found its place.
+Slow and plain: a few images and texts are enough to see that every weight found its place.
 """
 
 from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ from export.towers import write_encoder
 from export.verify import MAX_CHANGE, Reference, Served, Verdict, judge
 
 CALIBRATING = 64
-# A precision whose change on the first third of the pictures is so far past the gate's limit isn't
+# A precision whose change on the first third of the images is so far past the gate's limit isn't
 # tried on the others.
 FIRST_LOOK = 40
 EARLY_STOP_FACTOR = 1.2
@@ -165,7 +165,7 @@ class Ladder:
         gc.collect()
 
     def _embed(self, encoders: Encoders, encoder: str, part: slice) -> Floats:
-        """The embeddings of some of the reference's pictures or sentences."""
+        """The embeddings of some of the reference's images or sentences."""
         if encoder == "image":
             return np.stack(encoders.encode_images(self.reference.pixels[part]))
         tokenizer = Tokenizer(self.folder, self.text)
@@ -176,7 +176,7 @@ class Ladder:
         )
 
     def calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
-        """What reaches each product, from pictures or sentences that nothing is judged on."""
+        """What reaches each product, from images or sentences that nothing is judged on."""
         say(f"calibrating the {encoder} encoder")
         if encoder == "image":
             size = (self.source.image_size, self.source.image_size)

@@ -98,7 +98,7 @@ def pictures(count: int, part: str = "judging") -> list[Image.Image]:
     return result[:count]
 
 
-def read_pictures(folder: Path) -> list[Image.Image]:
+def read_images(folder: Path) -> list[Image.Image]:
     """The user's own, to judge on. Raises ExportError."""
     files = sorted(
         path
@@ -107,7 +107,7 @@ def read_pictures(folder: Path) -> list[Image.Image]:
     )
     if len(files) < MIN_PICTURES:
         raise ExportError(
-            f"{folder} holds {len(files)} pictures (jpg, jpeg, png, webp); at least {MIN_PICTURES}"
+            f"{folder} holds {len(files)} images (jpg, jpeg, png, webp); at least {MIN_PICTURES}"
             " are needed to judge."
         )
     result = []
@@ -116,7 +116,7 @@ def read_pictures(folder: Path) -> list[Image.Image]:
             with Image.open(path) as image:
                 result.append(image.convert("RGB"))
         except OSError as err:
-            raise ExportError(f"{path} can't be read as a picture: {err}.") from err
+            raise ExportError(f"{path} can't be read as an image: {err}.") from err
     return result
 
 

@@ -35,7 +35,7 @@ def make_reference(source: Source, pictures: list[Image.Image], sentences: list[
         resize_mode=settings.get("resize_mode"),
         interpolation=settings.get("interpolation"),
     )
-    say(f"open_clip encodes {len(pictures)} pictures and {len(sentences)} sentences")
+    say(f"open_clip encodes {len(pictures)} images and {len(sentences)} sentences")
     with torch.inference_mode():
         images = [
             model.encode_image(preprocess(picture).unsqueeze(0), normalize=True)[0]

@@ -16,7 +16,7 @@ from export.material import NOUNS, TEMPLATES
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-LABELS, SETS = 5, 24  # labels in a set, label sets for a picture
+LABELS, SETS = 5, 24  # labels in a set, label sets for an image
 # A quantised bundle must decide as fp32 does, where fp32 itself is decided: its best label leads by
 # this much of probability.
 MARGIN = 0.1
@@ -29,7 +29,7 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Reference:
-    """open_clip's own pixels and embeddings of some pictures and sentences."""
+    """open_clip's own pixels and embeddings of some images and sentences."""
 
     pictures: list[Image.Image]
     sentences: list[str]
@@ -58,7 +58,7 @@ class Served:
 
 
 def check_pixels(encoders: Encoders, reference: Reference) -> int:
-    """How many pictures, encoded without loss, gave open_clip's pixels to the last bit. Raises
+    """How many images, encoded without loss, gave open_clip's pixels to the last bit. Raises
     ExportError.
     """
     for i, (picture, expected) in enumerate(zip(reference.pictures, reference.pixels, strict=True)):
@@ -68,8 +68,8 @@ def check_pixels(encoders: Encoders, reference: Reference) -> int:
         if not np.array_equal(got, expected):
             worst = int(np.abs(got.astype(int) - expected.astype(int)).max())
             raise ExportError(
-                f"Picture {i} of {picture.size} pixels is prepared differently from open_clip, by"
-                f" up to {worst}."
+                f"Image {i} of {picture.size} pixels is prepared differently from open_clip, by up"
+                f" to {worst}."
             )
     return len(reference.pictures)
 
@@ -100,8 +100,8 @@ def check_fp32(served: Served, reference: Reference) -> dict[str, float]:
 class Verdict:
     """What quantising changes for the caller.
 
-    `decided`: how many pairs of a picture and a label set fp32 decides; `equal`: the share of them
-    with the same best label; `equal_at_least`: its lower 95 % bound, bootstrapped by picture;
+    `decided`: how many pairs of an image and a label set fp32 decides; `equal`: the share of them
+    with the same best label; `equal_at_least`: its lower 95 % bound, bootstrapped by image;
     `change`: the 99th percentile of a probability's change.
     """
 
@@ -154,7 +154,7 @@ def judge(served: Served, reference: Reference) -> Verdict:
 
 
 def _probabilities(reference: Reference, images: Floats, texts: Floats) -> NDArray[np.float64]:
-    """[pictures, SETS, labels]: those of the same label sets at every call."""
+    """[images, SETS, labels]: those of the same label sets at every call."""
     rng = np.random.default_rng(9)
     by_noun = dict[str, list[int]]()
     nouns = {template.format(noun): noun for template in TEMPLATES for noun in NOUNS}

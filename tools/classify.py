@@ -21,7 +21,7 @@ from classifier.model.encoders import Encoders
 from classifier.storage.batches import check
 from classifier.storage.lines import dumps
 from tools.bundles import BUNDLE_HELP, announced, choose
-from tools.folders import Folder, no_picture
+from tools.folders import Folder, no_image
 from tools.folders import summary as counted
 from tools.heic import HELP, take_heic
 from tools.parquet import write_parquet
@@ -191,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {err.message}")
     folder = Folder(given.pictures, given.exclude)
     files = folder.files()
-    if not any(no_picture(path) is None for path in files):
-        passed_over = folder.passed_over + Counter(filter(None, map(no_picture, files)))
+    if not any(no_image(path) is None for path in files):
+        passed_over = folder.passed_over + Counter(filter(None, map(no_image, files)))
         sys.exit(f"There is no image in {given.pictures}. {counted(passed_over)}".rstrip())
     lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
     model = encoders.manifest.files["image.onnx"].sha256

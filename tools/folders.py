@@ -34,7 +34,7 @@ class Folder:
     def pictures(self) -> list[Path]:
         """In order of their paths. Fills `passed_over`."""
         files = self.files()
-        reasons = [no_picture(path) for path in files]
+        reasons = [no_image(path) for path in files]
         self.passed_over.update(filter(None, reasons))
         return [path for path, reason in zip(files, reasons, strict=True) if reason is None]
 
@@ -96,7 +96,7 @@ def count(path: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(path))
 
 
-def no_picture(path: Path) -> str | None:
+def no_image(path: Path) -> str | None:
     """The reason why a file is no image, or None.
 
     Its first bytes decide. A file that has only the name of an image is damaged, and one that can't

@@ -16,7 +16,7 @@ from classifier.model.encoders import Encoders
 from classifier.storage.batches import Batch
 from classifier.storage.items import Item, wrong_size
 from classifier.storage.lines import dumps
-from tools.folders import no_picture
+from tools.folders import no_image
 from tools.heic import take_heic_as_the_parent_does
 
 BATCH = 40
@@ -37,7 +37,7 @@ class FolderStore:
         self.root = root
 
     def skip_reason(self, item: Item) -> str | None:
-        return wrong_size(item) or no_picture(self.root / item.key)
+        return wrong_size(item) or no_image(self.root / item.key)
 
     def stat(self, item: Item) -> Item:
         found = (self.root / item.key).stat()

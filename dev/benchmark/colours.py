@@ -1,6 +1,6 @@
 """Measures what a colour space is worth: make benchmark-colours.
 
-The pictures of examples/images are saved in each space, and asked with its profile, without it, and
+The images of examples/images are saved in each space, and asked with its profile, without it, and
 plainly in sRGB. Prints the largest difference of a probability to the plain one.
 """
 

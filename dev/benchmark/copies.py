@@ -1,4 +1,4 @@
-"""Measures which copies of a picture are found, and which different pictures are joined.
+"""Measures which copies of an image are found, and which different images are joined.
 
 It draws with Debian's fonts-noto-color-emoji; the photographs are the export's.
 """
@@ -97,7 +97,7 @@ def missed(images: Sequence[Image.Image], make: tuple[Make, Make]) -> int:
 
 
 def merged(images: Sequence[Image.Image]) -> int:
-    """Different pictures that join another one."""
+    """Different images that join another one."""
     found = numbers({str(i): plain(image) for i, image in enumerate(images)})
     return len(found) - len(set(found))
 

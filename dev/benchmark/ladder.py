@@ -45,7 +45,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 def small_ladder(
     folder: Path, arrays: Arrays, target: str, count: int
 ) -> tuple[Ladder, BundleManifest]:
-    """A small CLIP's fp32 encoders in the folder, to be judged on `count` pictures."""
+    """A small CLIP's fp32 encoders in the folder, to be judged on `count` images."""
     source = Source("small", small_architecture(), arrays, SETTINGS, RANDOM, "none")
     inputs = {
         encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")

@@ -161,8 +161,8 @@ def degrade(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
 
 
 def picture_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
-    """A new picture of the facts: uint8 [64, 64, 3]. One emoji takes 45 to 100 % of the side,
-    several share it.
+    """A new image of the facts: uint8 [64, 64, 3]. One emoji takes 45 to 100 % of the side, several
+    share it.
     """
     if isinstance(facts, Shapes):
         return degrade(rng, draw_shapes(rng, facts))

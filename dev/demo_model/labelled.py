@@ -1,4 +1,4 @@
-"""Draws new pictures of the demo model's world, labelled: a folder for each name of
+"""Draws new images of the demo model's world, labelled: a folder for each name of
 classifiers/drawings.json, and _other.
 
 `make drawings`; needs Debian's fonts-noto-color-emoji, unicode-data and unicode-cldr-core.
@@ -29,7 +29,7 @@ def meant(label: str) -> list[int]:
 
 
 def draw(folder: Path, labels: Sequence[str], count: int, share: float, seed: int) -> None:
-    """`count` pictures, of which a `share` shows none of the labels, the others each label as
+    """`count` images, of which a `share` shows none of the labels, the others each label as
     often.
     """
     rng = np.random.default_rng([SEED, seed])
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--other",
         type=float,
         default=0.2,
-        help="the share of pictures of other things; default: 0.2",
+        help="the share of images of other things; default: 0.2",
     )
     parser.add_argument(
         "--seed",

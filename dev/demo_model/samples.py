@@ -1,4 +1,4 @@
-"""Draws the sample pictures in examples/images, in the export environment: `python -m
+"""Draws the sample images in examples/images, in the export environment: `python -m
 dev.demo_model.samples`.
 """
 

@@ -27,7 +27,7 @@ from dev.demo_model.world import (
 
 BATCH = 128
 NEGATIVES = 32  # captions of a step that also get a negative, such as "no dog"
-# Training compares pictures and texts with prototypes too: one per emoji, and one for each value of
+# Training compares images and texts with prototypes too: one per emoji, and one for each value of
 # each part of shapes, so that colour, shape and number are learnt separately. A step then sees all
 # wrong answers, where captions show only those of the batch. The prototypes are thrown away
 # afterwards.
@@ -60,12 +60,12 @@ def text_features(model: Any, ids: torch.Tensor) -> torch.Tensor:
 
 
 class Batches(IterableDataset[dict[str, torch.Tensor]]):
-    """Endless training batches of B pictures, with N prototypes.
+    """Endless training batches of B images, with N prototypes.
 
     `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption for each
-    picture, negatives of the first A captions, and a neutral text; `truth` bool [B, B]: which
-    caption is true of which picture; `shown` and `meant` bool [B, N]: which emoji are in a picture,
-    or which parts its shapes have; and the same for a caption.
+    image, negatives of the first A captions, and a neutral text; `truth` bool [B, B]: which caption
+    is true of which image; `shown` and `meant` bool [B, N]: which emoji are in an image, or which
+    parts its shapes have; and the same for a caption.
     """
 
     def __init__(self, seed: int) -> None:

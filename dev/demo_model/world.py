@@ -1,4 +1,4 @@
-"""The demo model's world: pictures that can be drawn, and what is true of them in words.
+"""The demo model's world: images that can be drawn, and what is true of them in words.
 
 Emoji come from Debian's `fonts-noto-color-emoji`, their names and groups from Unicode's
 emoji-test.txt (`unicode-data`), their keywords from CLDR (`unicode-cldr-core`). Coloured shapes in
@@ -59,7 +59,7 @@ NEUTRAL = (
     "neutral",
     "nothing special",
 )
-Facts = frozenset[int] | Shapes  # which emoji are in a picture, or which shapes
+Facts = frozenset[int] | Shapes  # which emoji are in an image, or which shapes
 Concept = tuple[str, Facts]  # a phrase and the emoji of which it is true, or the shapes it asks for
 
 

@@ -146,7 +146,7 @@ def test_health_names_model_and_version_and_is_never_stored(handler: Handler) ->
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_a_get_with_a_picture_says_how_to_send_it(handler: Handler) -> None:
+def test_a_get_with_an_image_says_how_to_send_it(handler: Handler) -> None:
     status, body, _ = ask(handler, event("\ufffdPNG", "GET"))
     assert (status, body["code"]) == (400, "invalid_request")
     assert "send it with POST" in body["message"]

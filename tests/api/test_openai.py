@@ -30,7 +30,7 @@ def test_the_models_are_the_bundle_and_the_classifiers(deployed: Handler) -> Non
     assert 'Did you mean "drawings"?' in answer["error"]["message"]
 
 
-def test_null_beside_a_moderations_picture_counts_as_left_out(deployed: Handler) -> None:
+def test_null_beside_a_moderations_image_counts_as_left_out(deployed: Handler) -> None:
     url = {"url": f"data:image/png;base64,{base64_of(SMALL)}", "detail": None}
     item = {"type": "image_url", "image_url": url, "text": None}
     body = {"model": "drawings", "input": [item], "user": None}
@@ -42,7 +42,7 @@ def test_null_beside_a_moderations_picture_counts_as_left_out(deployed: Handler)
     assert ask(deployed, event(null, resource="/v1/embeddings"))[0] == 200
 
 
-def test_a_moderation_that_can_flag_nothing_is_refused_before_its_picture_is_read(
+def test_a_moderation_that_can_flag_nothing_is_refused_before_its_image_is_read(
     encoders: Encoders,
 ) -> None:
     counting = CountingEncoders(encoders)
@@ -56,7 +56,7 @@ def test_a_moderation_that_can_flag_nothing_is_refused_before_its_picture_is_rea
     assert "has no thresholds" in answer["error"]["message"]
 
 
-def test_pictures_to_embed_share_a_run(encoders: Encoders) -> None:
+def test_images_to_embed_share_a_run(encoders: Encoders) -> None:
     counting = CountingEncoders(encoders, image=MANIFEST.image.model_copy(update={"max_batch": 2}))
     body = {
         "model": "demo",

@@ -85,7 +85,7 @@ def test_the_three_questions_say_what_their_numbers_mean(url: str, page: Page) -
     assert sum(shares.values()) == pytest.approx(100, abs=0.3)
 
 
-def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(
+def test_many_images_become_a_grid_that_is_sorted_and_filtered_by_answer(
     url: str, page: Page
 ) -> None:
     page.goto(url)
@@ -110,7 +110,7 @@ def test_many_pictures_become_a_grid_that_is_sorted_and_filtered_by_answer(
     assert page.evaluate("document.activeElement.ariaPressed") == "true"
 
 
-def test_the_squares_that_the_model_sees_are_drawn_over_the_picture_and_a_threshold_over_the_bars(
+def test_the_squares_that_the_model_sees_are_drawn_over_the_image_and_a_threshold_over_the_bars(
     url: str, page: Page
 ) -> None:
     page.goto(url)
@@ -171,7 +171,7 @@ def test_one_quiet_line_tells_the_time_the_stages_the_model_and_its_precision(
     )
 
 
-def test_64_pictures_are_answered(url: str, page: Page) -> None:
+def test_64_images_are_answered(url: str, page: Page) -> None:
     page.goto(url)
     settle(page)
     page.set_input_files("#file", [DOG, PIZZA] * 33)

@@ -16,7 +16,7 @@ from tests.support.playground import (
 )
 
 
-def test_labels_are_added_edited_pasted_and_removed_and_the_picture_is_sent_once(
+def test_labels_are_added_edited_pasted_and_removed_and_the_image_is_sent_once(
     url: str, page: Page
 ) -> None:
     page.goto(url)

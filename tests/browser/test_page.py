@@ -88,7 +88,7 @@ LABELS = [
 ]
 
 
-def test_the_memory_of_the_tab_stays_flat_over_200_pictures(url: str, page: Page) -> None:
+def test_the_memory_of_the_tab_stays_flat_over_200_images(url: str, page: Page) -> None:
     page.goto(url)
     settle(page)
     devtools = page.context.new_cdp_session(page)

@@ -1,4 +1,4 @@
-"""The report of `make evaluate` in a real browser, on pictures that the demo model judged."""
+"""The report of `make evaluate` in a real browser, on images that the demo model judged."""
 
 import json
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_the_slider_moves_what_it_says(browser: Browser, folder: Path) -> None:
         assert numbers(page) != before
 
 
-def test_the_share_of_pictures_that_show_it_moves_the_precision_alone(
+def test_the_share_of_images_that_show_it_moves_the_precision_alone(
     browser: Browser, folder: Path
 ) -> None:
     curve = report_data(folder)["curves"][0]

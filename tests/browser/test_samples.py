@@ -28,7 +28,7 @@ from tests.support.requests import ROOT
 from tools.local.serve import running
 
 
-def test_a_large_picture_is_shrunk_on_white_before_it_is_sent(
+def test_a_large_image_is_shrunk_on_white_before_it_is_sent(
     handler: Handler, page: Page, tmp_path: Path
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2400, 3600, 4), dtype=np.uint8)
@@ -104,7 +104,7 @@ def test_a_samples_program_runs_in_the_projects_folder(url: str, page: Page) -> 
         assert [name for name in names if not (ROOT / "examples" / folder / name).is_file()] == []
 
 
-def test_pictures_are_dropped_pasted_and_photographed(url: str, page: Page) -> None:
+def test_images_are_dropped_pasted_and_photographed(url: str, page: Page) -> None:
     page.goto(url)
     settle(page)
     give = """([data, kind]) => {

@@ -33,7 +33,7 @@ def test_without_actions_names_count_and_nothing_is_to_be_done() -> None:
 
 
 @pytest.mark.parametrize(("largest", "names"), [(0.19, []), (0.2, ["violence"])])
-def test_a_picture_unlike_every_prompt_is_none_of_these(largest: float, names: list[str]) -> None:
+def test_an_image_unlike_every_prompt_is_none_of_these(largest: float, names: list[str]) -> None:
     decision = decide(PROBABILITIES, {"violence": {"review": 0.1}}, ACTIONS, largest, 0.2)
     assert [entry["name"] for entry in decision["labels"]] == names
     assert decision["action"] == ("review" if names else None)

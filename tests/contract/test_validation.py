@@ -111,7 +111,7 @@ def test_null_is_the_same_as_a_field_that_was_left_out(
     assert isinstance(null, tuple) == (path in REQUIRED), null
 
 
-def test_null_is_left_out_in_options_for_stored_pictures_and_in_a_query() -> None:
+def test_null_is_left_out_in_options_for_stored_images_and_in_a_query() -> None:
     null = dict.fromkeys(ClassifyRequest.model_fields)
     assert parse_options(null | LABELS) == parse_options(LABELS)
     query = {"labels": ["a", "b"], "top_k": ["null"], "details": ["null"]}

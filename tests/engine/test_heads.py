@@ -66,7 +66,7 @@ def test_a_heads_answer_is_numpys_on_the_same_embedding(
 
 
 def test_a_scoring_function_gives_the_answer_that_a_head_gives(encoders: Encoders) -> None:
-    """What evaluates pictures elsewhere may use the package's own functions."""
+    """What evaluates images elsewhere may use the package's own functions."""
     rows = word_rows(encoders).astype(np.float64)
     answer = ask(
         Handler(encoders), event({"image_data": IMAGE, "labels": WORDS, "embedding": True})

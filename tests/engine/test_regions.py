@@ -49,7 +49,7 @@ def test_a_region_is_answered_like_its_crop_sent_alone_to_the_last_bit(
     )
 
 
-def test_with_max_a_picture_gets_the_best_of_the_whole_and_its_regions(handler: Handler) -> None:
+def test_with_max_an_image_gets_the_best_of_the_whole_and_its_regions(handler: Handler) -> None:
     for fields in ({"labels": LABELS}, {"categories": CATEGORIES}):
         plain = good(handler, **fields, multi_label=True, regions=3, regions_combine="whole")
         best = good(handler, **fields, multi_label=True, regions=3, regions_combine="max")

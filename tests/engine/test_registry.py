@@ -63,7 +63,7 @@ def test_the_decision_is_taken_before_top_k_and_min_probability(encoders: Encode
         assert cut["decision"] == whole["decision"] and len(cut["result"]) < 3
 
 
-def test_a_name_works_for_a_picture_as_the_body_for_many_and_for_an_embedding(
+def test_a_name_works_for_an_image_as_the_body_for_many_and_for_an_embedding(
     encoders: Encoders,
 ) -> None:
     handler = handler_of(encoders, pets=PETS)
@@ -82,7 +82,7 @@ def test_a_name_works_for_a_picture_as_the_body_for_many_and_for_an_embedding(
     assert again["decision"]["action"] == "block"
 
 
-def test_a_picture_unlike_every_prompt_is_none_of_these(encoders: Encoders) -> None:
+def test_an_image_unlike_every_prompt_is_none_of_these(encoders: Encoders) -> None:
     handler = handler_of(
         encoders, none=PETS | {"min_similarity": 0.99}, some=PETS | {"min_similarity": -1}
     )
@@ -178,7 +178,7 @@ def test_prompts_that_a_request_would_be_refused_for_stop_the_start(encoders: En
         handler_of(encoders, pets={"labels": ["Cat", "cat "]})
 
 
-def test_one_call_with_a_picture_that_is_no_picture_leaves_the_next_as_it_was(
+def test_one_call_with_an_image_that_is_no_image_leaves_the_next_as_it_was(
     encoders: Encoders,
 ) -> None:
     handler = handler_of(encoders, pets=PETS)

@@ -28,7 +28,7 @@ LABEL_OPTIONS = ["--labels", "a dog,a pizza", "--label", LABELS[2]]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures, one in a subfolder, a broken one, and files that aren't pictures."""
+    """Three images, one in a subfolder, a broken one, and files that aren't images."""
     (tmp_path / "more").mkdir()
     for name, sample in (
         ("dog.jpg", "dog.jpg"),

@@ -63,16 +63,16 @@ def test_calls_are_limited_in_bytes_and_answers_stay_in_order(
 @pytest.mark.parametrize(
     ("pictures", "sizes"),
     [
-        ([classify.Picture("", "x")] * 130, [64, 64, 2]),
-        ([classify.Picture("", "x" * 2_000_000)] * 3, [2, 1]),
-        ([classify.Picture("", "x" * 4_000_000)] * 2, [1, 1]),
-        ([classify.Picture("", "x", pixels=40_000_000)] * 5, [2, 2, 1]),
+        ([classify.EncodedImage("", "x")] * 130, [64, 64, 2]),
+        ([classify.EncodedImage("", "x" * 2_000_000)] * 3, [2, 1]),
+        ([classify.EncodedImage("", "x" * 4_000_000)] * 2, [1, 1]),
+        ([classify.EncodedImage("", "x", pixels=40_000_000)] * 5, [2, 2, 1]),
         ([], []),
     ],
     ids=["count", "bytes", "one as large as a call", "pixels", "none"],
 )
 def test_a_batch_stays_within_the_limits_of_the_endpoint(
-    pictures: list[classify.Picture], sizes: list[int]
+    pictures: list[classify.EncodedImage], sizes: list[int]
 ) -> None:
     calls = list(classify.batches(pictures))
     assert [len(batch) for batch in calls] == sizes

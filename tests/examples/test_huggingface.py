@@ -87,11 +87,11 @@ def test_the_example_sends_the_api_key_and_not_a_saved_token(
 
 def test_the_example_explains_an_error(handler: Handler) -> None:
     with running(handler) as url:
-        no_picture = exit_status(huggingface.main, "--endpoint", url, "--image", ROOT / "README.md")
+        no_image = exit_status(huggingface.main, "--endpoint", url, "--image", ROOT / "README.md")
         one_label = exit_status(huggingface.main, "--endpoint", url, "--labels", "dog")
     with running(RecordingHandler(response(403, '{"message": "Forbidden"}'))) as url:
         no_key = exit_status(huggingface.main, "--endpoint", url)
-    assert no_picture.startswith("The endpoint answered 415: The image is none of JPEG")
+    assert no_image.startswith("The endpoint answered 415: The image is none of JPEG")
     assert one_label == "You must specify at least 2 classes to compare."
     assert no_key.startswith("The endpoint answered 403: Forbidden Is the key right?")
     assert "can't be reached" in exit_status(huggingface.main, "--endpoint", "http://127.0.0.1:9/")

@@ -102,7 +102,7 @@ def test_every_named_architecture_is_exported_and_verified(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_how_pictures_are_resized_comes_from_the_settings_of_the_weights(tmp_path: Path) -> None:
+def test_how_images_are_resized_comes_from_the_settings_of_the_weights(tmp_path: Path) -> None:
     assert open_clip.get_pretrained_cfg("ViT-L-14", "laion2b_s32b_b82k")["mean"] == (0.5, 0.5, 0.5)
     weights = random_weights("RN50", tmp_path)
     settings: dict[str, Any] = {

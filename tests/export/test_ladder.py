@@ -14,7 +14,7 @@ from dev.benchmark.ladder import small_ladder
 from dev.weights import small_architecture, unfriendly
 from export import pipeline
 from export.errors import ExportError
-from export.material import pictures, read_pictures, sentences
+from export.material import pictures, read_images, sentences
 from export.verify import Reference, Served, judge
 
 DIMENSION = 512
@@ -41,8 +41,8 @@ def turned(rng: np.random.Generator, rows: Floats, cosine: float) -> Floats:
 
 
 def geometry(seed: int) -> Reference:
-    """Texts around one direction, images around another; a picture leans to the nouns that it
-    shows, as a trained CLIP's does.
+    """Texts around one direction, images around another; an image leans to the nouns that it shows,
+    as a trained CLIP's does.
     """
     rng = np.random.default_rng(seed)
     axes = np.linalg.qr(rng.standard_normal((DIMENSION, 2)))[0].T.astype(np.float32)
@@ -82,7 +82,7 @@ def test_the_gate_tells_good_embeddings_from_bad_ones(
     assert judge(served, reference).holds == holds
 
 
-def test_pictures_that_always_go_wrong_fail_the_gate_however_many_others_are_right() -> None:
+def test_images_that_always_go_wrong_fail_the_gate_however_many_others_are_right() -> None:
     reference = geometry(0)
     images = reference.images.copy()
     images[:3] = images[3:6]
@@ -112,7 +112,7 @@ def test_two_sentences_about_one_noun_never_compete() -> None:
     assert verdict.decided > 0.8 * with_the_noun
 
 
-def test_pictures_to_calibrate_on_are_none_to_judge_on() -> None:
+def test_images_to_calibrate_on_are_none_to_judge_on() -> None:
     judging = pictures(60)
     calibration = pictures(60, "calibration")
     assert not {picture.tobytes() for picture in judging} & {
@@ -121,14 +121,14 @@ def test_pictures_to_calibrate_on_are_none_to_judge_on() -> None:
     assert len({picture.tobytes() for picture in judging}) == 60
 
 
-def test_own_pictures_are_refused_where_they_are_few_or_broken(tmp_path: Path) -> None:
+def test_own_images_are_refused_where_they_are_few_or_broken(tmp_path: Path) -> None:
     for i in range(19):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
-    with pytest.raises(ExportError, match=r"holds 19 pictures.*at least 20"):
-        read_pictures(tmp_path)
+    with pytest.raises(ExportError, match=r"holds 19 images.*at least 20"):
+        read_images(tmp_path)
     (tmp_path / "20.jpg").write_bytes(b"no picture")
-    with pytest.raises(ExportError, match=r"20\.jpg can't be read as a picture"):
-        read_pictures(tmp_path)
+    with pytest.raises(ExportError, match=r"20\.jpg can't be read as an image"):
+        read_images(tmp_path)
 
 
 def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(

@@ -1,4 +1,4 @@
-"""AVIF's `clap`: the part of a picture that is shown."""
+"""AVIF's `clap`: the part of an image that is shown."""
 
 import io
 
@@ -39,7 +39,7 @@ def test_an_avif_is_cropped_to_its_clean_aperture(
     assert (shown.width, shown.height) == (box[2] - box[0], box[3] - box[1])
 
 
-def test_an_aperture_outside_of_the_picture_crops_nothing() -> None:
+def test_an_aperture_outside_of_the_image_crops_nothing() -> None:
     image = picture(100, 80)
     for box in ((0, 0, 101, 80), (-2, 0, 50, 50), (0, 0, 0, 50)):
         np.testing.assert_array_equal(

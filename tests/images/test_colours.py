@@ -92,14 +92,14 @@ def test_black_ink_is_that_of_the_printer() -> None:
 
 
 @pytest.mark.parametrize("name", BRIGHT)
-def test_bright_pictures_are_about_those_that_chromium_shows(
+def test_bright_images_are_about_those_that_chromium_shows(
     handler: Handler, shown: dict[str, NDArray[np.uint8]], name: str
 ) -> None:
     assert far(handler, BRIGHT[name], shown[name]) <= 0.2
 
 
 @pytest.mark.parametrize("transfer", [16, 18])
-def test_bright_pictures_show_the_scene_that_they_were_made_of(
+def test_bright_images_show_the_scene_that_they_were_made_of(
     handler: Handler, transfer: int
 ) -> None:
     inside = icc.in_space(colour_files.scene(), "bt2020", {16: icc.pq, 18: icc.hlg}[transfer])
@@ -191,7 +191,7 @@ def test_the_answer_names_the_colour_space_only_if_something_was_converted(
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
-def test_a_large_picture_is_converted_after_it_is_reduced_to_the_same_colours(mode: str) -> None:
+def test_a_large_image_is_converted_after_it_is_reduced_to_the_same_colours(mode: str) -> None:
     tag = icc.grey_profile(1.0) if mode in ("L", "LA") else icc.rgb_profile("adobe", 1.5)
     patches = picture(4, 4, 4).convert(mode)
     small, large = (patches.resize((side, side), Image.Resampling.NEAREST) for side in (64, 2112))

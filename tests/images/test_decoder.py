@@ -1,4 +1,4 @@
-"""The decoder's process: its limits, its end, and that one bad picture harms no other."""
+"""The decoder's process: its limits, its end, and that one bad image harms no other."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def scans(count: int, side: int) -> bytes:
     return header[:first] + header[first:-2] * count + b"\xff\xd9"
 
 
-def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_served(
+def test_an_image_that_takes_too_long_is_refused_and_the_next_one_is_served(
     decoder: Decoder,
 ) -> None:
     assert works(decoder)
@@ -62,7 +62,7 @@ def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_served(
     assert works(decoder)
 
 
-def test_pictures_that_waste_a_requests_time_leave_little_to_the_next(decoder: Decoder) -> None:
+def test_images_that_waste_a_requests_time_leave_little_to_the_next(decoder: Decoder) -> None:
     budget = DecodeBudget(left=60)
     budget.lost = MAX_LOST_SECONDS
     assert budget.seconds() == (MIN_SECONDS, 2 * MIN_SECONDS)
@@ -81,7 +81,7 @@ def test_a_request_without_time_gets_a_503(decoder: Decoder) -> None:
 @pytest.mark.skipif(
     sys.platform == "darwin", reason="macOS refuses RLIMIT_AS; time alone holds there"
 )
-def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_served(
+def test_an_image_that_takes_too_much_memory_is_refused_and_the_next_one_is_served(
     decoder: Decoder,
 ) -> None:
     # The inspect would refuse so many pixels; the process holds without it.
@@ -108,7 +108,7 @@ def test_a_process_that_has_gone_is_started_again(decoder: Decoder) -> None:
     assert works(decoder)
 
 
-def test_the_largest_pictures_fit_the_limit_on_memory(decoder: Decoder) -> None:
+def test_the_largest_images_fit_the_limit_on_memory(decoder: Decoder) -> None:
     # How long a busy machine takes is no matter here.
     budget = DecodeBudget(60, 60)
     rgba = picture(60, 50, 4)

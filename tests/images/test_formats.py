@@ -57,12 +57,12 @@ def test_a_grey_jpeg_is_not_taken_for_one_that_is_cut_off() -> None:
         assert abs(int(pixels(encoded(grey, "JPEG")).mean()) - 128) <= 1
 
 
-def test_what_follows_the_picture_in_its_file_is_of_no_interest() -> None:
+def test_what_follows_the_image_in_its_file_is_of_no_interest() -> None:
     for data in (PNG, JPEG, WEBP, encoded(PLAIN, "GIF"), encoded(PLAIN, "BMP")):
         same(data + b"<html>" * 1000, data)
 
 
-def test_a_jpeg_of_several_pictures_is_a_jpeg() -> None:
+def test_a_jpeg_of_several_images_is_a_jpeg() -> None:
     file = io.BytesIO()
     PLAIN.save(file, "MPO", save_all=True, append_images=[PLAIN.rotate(90)])
     opened = open_image(file.getvalue())

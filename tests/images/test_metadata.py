@@ -29,7 +29,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("exif", GARBAGE, ids=range(len(GARBAGE)))
-def test_broken_exif_is_no_reason_to_refuse_a_picture(exif: bytes) -> None:
+def test_broken_exif_is_no_reason_to_refuse_an_image(exif: bytes) -> None:
     same(encoded(PLAIN, "WEBP", lossless=True, exif=exif or b"x"), WEBP)
     same(with_png_chunks(PNG, png_chunk(b"eXIf", exif)), PNG)
     same(with_png_chunks(PNG, png_chunk(b"tEXt", raw_profile(exif)[:-4] + b"zz")), PNG)

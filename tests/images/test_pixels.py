@@ -17,7 +17,7 @@ def test_pixels_equal_those_of_open_clip(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 75), (30, 90)])
-def test_squash_takes_the_whole_picture(size: tuple[int, int]) -> None:
+def test_squash_takes_the_whole_image(size: tuple[int, int]) -> None:
     whole = picture(*size).resize((64, 64), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(
         pixels(encoded(picture(*size)), SETTINGS.model_copy(update={"resize_mode": "squash"})),
@@ -54,7 +54,7 @@ def test_cmyk_jpeg_is_seen_in_its_colours() -> None:
     )
 
 
-def test_one_bit_and_grey_pictures_become_rgb() -> None:
+def test_one_bit_and_grey_images_become_rgb() -> None:
     assert pixels(encoded(Image.new("1", (80, 80), 1))).min() == 255
     np.testing.assert_array_equal(pixels(encoded(Image.new("L", (80, 80), 77))), 77)
 

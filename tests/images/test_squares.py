@@ -26,7 +26,7 @@ def squares(data: bytes, fit: Fit) -> Squares:
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash", "tiles"])
-def test_a_square_picture_is_seen_alike_however_it_is_fitted(fit: Fit) -> None:
+def test_a_square_image_is_seen_alike_however_it_is_fitted(fit: Fit) -> None:
     (square,) = squares(encoded(picture(90, 90)), fit)
     np.testing.assert_array_equal(square, pixels(encoded(picture(90, 90))))
 
@@ -37,7 +37,7 @@ def test_padding_is_that_of_open_clip(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(square, golden_pixels(*size, "longest"))
 
 
-def test_squashing_takes_the_whole_picture() -> None:
+def test_squashing_takes_the_whole_image() -> None:
     (square,) = squares(encoded(picture(100, 75)), "squash")
     np.testing.assert_array_equal(
         square, picture(100, 75).resize((64, 64), Image.Resampling.BICUBIC)
@@ -56,7 +56,7 @@ def test_squashing_takes_the_whole_picture() -> None:
         ((1, 64), 3),
     ],
 )
-def test_tiles_lose_nothing_of_the_picture(size: tuple[int, int], count: int) -> None:
+def test_tiles_lose_nothing_of_the_image(size: tuple[int, int], count: int) -> None:
     """A mark anywhere on the long side changes at least one tile."""
     width, height = size
     plain = [
@@ -99,7 +99,7 @@ def test_tiles_are_the_ends_and_the_middle_in_order() -> None:
 @example((1, 1), 4)
 @example((65_000, 10), 2)
 @example((10, 65_000), 4)
-def test_a_grid_overlaps_covers_the_picture_and_has_squares_where_squares_can(
+def test_a_grid_overlaps_covers_the_image_and_has_squares_where_squares_can(
     size: tuple[int, int], count: int
 ) -> None:
     boxes = grid(size, count)
@@ -125,7 +125,7 @@ def test_a_grid_of_a_square_shares_half_and_one_of_a_photo_a_quarter() -> None:
     width = grid((400, 300), 3)[0][2]
     assert [box[0] for box in grid((400, 300), 3)[:3]] == [0, (400 - width) // 2, 400 - width]
     assert 0.25 < 1 - (400 - width) / 2 / width < 0.3
-    # Of a long picture the rows are the same.
+    # Of a long image the rows are the same.
     assert len(set(grid((1600, 900), 2))) == 2
 
 
@@ -159,7 +159,7 @@ def test_a_regions_square_is_that_of_the_same_crop_saved_alone(
     ("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {"compress_level": 1})]
 )
 @pytest.mark.parametrize("regions", [2, 4])
-def test_a_large_pictures_regions_have_all_their_detail_and_its_whole_stays_the_same(
+def test_a_large_images_regions_have_all_their_detail_and_its_whole_stays_the_same(
     kind: str, options: dict[str, int], regions: int
 ) -> None:
     # Fine enough that a square cut from what serves the whole, 128 pixels on the short side, would
@@ -178,7 +178,7 @@ def test_a_large_pictures_regions_have_all_their_detail_and_its_whole_stays_the_
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_regions_are_those_of_the_upright_picture(orientation: int) -> None:
+def test_regions_are_those_of_the_upright_image(orientation: int) -> None:
     upright = picture(90, 70)
     inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))

@@ -17,7 +17,7 @@ def test_transparent_pixels_are_white_whatever_colour_they_hide() -> None:
     assert pixels(encoded(hidden)).min() == 255
 
 
-def test_half_transparent_pixels_mix_with_white_also_in_large_pictures() -> None:
+def test_half_transparent_pixels_mix_with_white_also_in_large_images() -> None:
     for side in (80, 2100):
         mixed = pixels(encoded(Image.new("RGBA", (side, side), (0, 0, 255, 128)), compress_level=1))
         assert np.abs(mixed[32, 32].astype(int) - [127, 127, 255]).max() <= 1

@@ -100,7 +100,7 @@ def test_an_existing_bucket_is_no_resource_and_its_key_is_used(synth: Synth) -> 
         }
 
 
-def test_each_role_reads_the_pictures_and_writes_its_own_alone(synth: Synth) -> None:
+def test_each_role_reads_the_images_and_writes_its_own_alone(synth: Synth) -> None:
     made = synth(**UPLOADS)
     api, bulk, run = (granted(made, role) for role in ("FunctionRole", "BulkRole", "BulkRunRole"))
     reads = ("s3:GetObject", "s3:GetObjectVersion")

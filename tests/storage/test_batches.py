@@ -46,7 +46,7 @@ class Memory:
         return self.stat(item), MatchedLabel.of(self.data)
 
 
-def test_a_batch_of_the_largest_pictures_stays_within_its_memory(encoders: Encoders) -> None:
+def test_a_batch_of_the_largest_images_stays_within_its_memory(encoders: Encoders) -> None:
     large = encoded(picture(3000, 1600), "BMP")
     assert 12 * len(large) > 2 * MAX_HELD_BYTES
     for size in (len(large), None):
@@ -65,7 +65,7 @@ def test_a_batch_of_the_largest_pictures_stays_within_its_memory(encoders: Encod
     assert MatchedLabel.live == 0
 
 
-def test_what_is_no_picture_is_told_by_name_and_size() -> None:
+def test_what_is_no_image_is_told_by_name_and_size() -> None:
     skipped = {
         "a/": "folder",
         "a.txt": "suffix .txt",

@@ -35,7 +35,7 @@ def stored_image(key: object) -> dict[str, Any]:
     return event({"image_s3": {"key": key}, "labels": LABELS, "details": True})
 
 
-def test_a_picture_in_the_bucket_gets_the_answer_of_the_same_bytes(stored: Handler) -> None:
+def test_an_image_in_the_bucket_gets_the_answer_of_the_same_bytes(stored: Handler) -> None:
     sent = ask(stored, event({"image_data": base64_of(DOG), "labels": LABELS, "details": True}))
     assert ask(stored, stored_image("images/dog.jpg"))[:2] == sent[:2]
 
@@ -76,7 +76,7 @@ def test_a_key_that_cannot_be_read_is_explained(
     )
 
 
-def test_what_is_no_picture_or_too_large_is_refused_as_any_other(s3: Any, stored: Handler) -> None:
+def test_what_is_no_image_or_too_large_is_refused_as_any_other(s3: Any, stored: Handler) -> None:
     s3.put_object(Bucket=BUCKET, Key="images/a.jpg", Body=b"text")
     s3.put_object(Bucket=BUCKET, Key="images/b.jpg", Body=bytes(50_000_001))
     status, body, _ = ask(stored, stored_image("images/a.jpg"))
@@ -149,7 +149,7 @@ def test_a_deployment_without_a_bucket_says_so(handler: Handler, body: dict[str,
     assert (status, "this deployment has no bucket" in answer["message"]) == (400, True)
 
 
-def test_image_s3_stands_in_place_of_the_other_pictures(stored: Handler) -> None:
+def test_image_s3_stands_in_place_of_the_other_images(stored: Handler) -> None:
     both = {"image_s3": {"key": "images/dog.jpg"}, "image_data": base64_of(DOG), "labels": LABELS}
     assert "exclude each other" in ask(stored, event(both))[1]["message"]
 

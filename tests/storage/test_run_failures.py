@@ -167,7 +167,7 @@ def test_the_definition_leaves_an_express_child_time_for_every_attempt(s3: Any) 
         assert task["TimeoutSeconds"] > TIMEOUT_S
 
 
-def test_out_of_time_is_a_line_for_each_picture_that_is_left(s3: Any, encoders: Encoders) -> None:
+def test_out_of_time_is_a_line_for_each_image_that_is_left(s3: Any, encoders: Encoders) -> None:
     fill(3)
     bucket = Bucket(BUCKET, "images/")
     batch = Batch(

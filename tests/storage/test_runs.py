@@ -127,7 +127,7 @@ def test_a_manifest_names_the_objects_and_a_line_that_is_no_key_is_an_error_of_i
         ({"prefix": "images/", "labels": ["dog " * 200]}, "reads at most 75"),
     ],
 )
-def test_a_wrong_input_fails_before_any_picture_is_read_and_is_not_tried_again(
+def test_a_wrong_input_fails_before_any_image_is_read_and_is_not_tried_again(
     s3: Any, bulk: BulkHandler, given: dict[str, Any], message: str
 ) -> None:
     fill(3)

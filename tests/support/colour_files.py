@@ -1,4 +1,4 @@
-"""The same picture in every format and colour space that this package converts."""
+"""The same image in every format and colour space that this package converts."""
 
 import struct
 from functools import cache

@@ -1,4 +1,4 @@
-"""Labelled pictures that the demo model tells apart, made from numbers: shapes in a colour."""
+"""Labelled images that the demo model tells apart, made from numbers: shapes in a colour."""
 
 import json
 import re
@@ -21,7 +21,7 @@ OTHERS = (("yellow", "triangle"), ("purple", "cross"), ("orange", "ring"))
 
 
 def draw(folder: Path, each: int, others: int = 0, seed: int = 0) -> None:
-    """`each` pictures of every label, and `others` of none of them."""
+    """`each` images of every label, and `others` of none of them."""
     rng = np.random.default_rng(seed)
     entries = [(label, MEANT[label]) for label in LABELS for _ in range(each)]
     entries += [("_other", OTHERS[i % len(OTHERS)]) for i in range(others)]

@@ -35,7 +35,7 @@ def bundle(path: Path, **changes: object) -> Path:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """A folder with the demo's bundle, and pictures of two labels."""
+    """A folder with the demo's bundle, and images of two labels."""
     bundle(tmp_path / "models" / "demo")
     for label in ("a dog", "a cat"):
         (tmp_path / "pictures" / label).mkdir(parents=True)

@@ -18,7 +18,7 @@ LABELS = ["a dog", "a cat", "a pizza"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Drawings in a folder of a folder, a damaged one, and files that are no pictures."""
+    """Drawings in a folder of a folder, a damaged one, and files that are no images."""
     found = tmp_path / "pictures"
     shutil.copytree(ROOT / "examples" / "images", found / "inner")
     (found / "bad.jpg").write_bytes(b"no picture")
@@ -57,7 +57,7 @@ def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(
         assert found[f"inner/{path.name}"]["result"] == answer["result"]
 
 
-def test_every_picture_of_a_folder_gets_the_result_of_its_own_call(
+def test_every_image_of_a_folder_gets_the_result_of_its_own_call(
     tmp_path: Path, handler: Handler
 ) -> None:
     folder = tmp_path / "pictures"
@@ -167,13 +167,13 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
         (["--request", "none.json"], "none.json"),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_picture_is_read(
+def test_what_cannot_work_is_refused_before_any_image_is_read(
     folder: Path, arguments: list[str], message: str
 ) -> None:
     assert message in str(run(folder, *arguments))
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     assert "There is no image" in str(
         run(tmp_path, "--labels", "a", "--output", tmp_path / "r.jsonl")
     )

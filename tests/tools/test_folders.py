@@ -1,4 +1,4 @@
-"""Which files below a folder are pictures: for all tools, and alike for the examples, which stand
+"""Which files below a folder are images: for all tools, and alike for the examples, which stand
 alone.
 """
 
@@ -31,7 +31,7 @@ def pictures(root: Path, *exclude: str) -> tuple[list[str], Counter[str]]:
     """As the tools find them, after a check that the examples find the same."""
     folder = Folder(root, exclude)
     found = folder.pictures()
-    assert example.find_pictures(root, exclude) == (found, folder.passed_over)
+    assert example.find_images(root, exclude) == (found, folder.passed_over)
     return [path.relative_to(root).as_posix() for path in found], folder.passed_over
 
 
@@ -53,13 +53,13 @@ def test_a_file_is_what_its_first_bytes_say_whatever_its_name(tmp_path: Path) ->
     }
 
 
-def test_a_damaged_picture_is_no_other_file(tmp_path: Path) -> None:
+def test_a_damaged_image_is_no_other_file(tmp_path: Path) -> None:
     """Its error is worth a line."""
     make(tmp_path, {"a.jpg": b"no picture", "b.png": b"\0" * 500})
     assert pictures(tmp_path)[0] == ["a.jpg", "b.png"]
 
 
-def test_what_programs_and_systems_keep_beside_pictures_is_passed_over(tmp_path: Path) -> None:
+def test_what_programs_and_systems_keep_beside_images_is_passed_over(tmp_path: Path) -> None:
     jpeg = PICTURES["JPEG"]
     hidden = [".a.jpg", "._a.jpg", ".trash/a.jpg", "b/.thumbnails/x/a.jpg"]
     bins = [

@@ -22,7 +22,7 @@ from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import CACHE, Cache
 from tools.evaluate.judging.goals import GoalsError, ThresholdGoals
 from tools.evaluate.judging.judgement import judge
-from tools.evaluate.labelled import PicturesError
+from tools.evaluate.labelled import ImagesError
 from tools.evaluate.report.data import report_data
 from tools.evaluate.report.page import write_report
 from tools.evaluate.report.text import never_named, text_of
@@ -165,7 +165,7 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
             _save(judgement.changes(), candidates[0], path, source)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where it was.")
-    except (OSError, BundleError, ClassifierError, PicturesError, GoalsError) as err:
+    except (OSError, BundleError, ClassifierError, ImagesError, GoalsError) as err:
         sys.exit(f"error: {err}")
 
 

@@ -1,4 +1,4 @@
-"""Near-copies: thumbnails, re-encodings and neighbouring frames of one picture.
+"""Near-copies: thumbnails, re-encodings and neighbouring frames of one image.
 
 They show the same, so they are one piece of evidence. A small version of the pixels finds them, the
 same for every model. docs/evaluate.md has the measured rates; `make benchmark-copies` makes them.
@@ -17,33 +17,33 @@ from classifier.contract.errors import ApiError
 from classifier.images.decoder import Decoder
 from classifier.images.opened_image import open_image
 
-# In pixels, whatever the picture's proportions.
+# In pixels, whatever the image's proportions.
 SIDE = 16
 SETTINGS = ImageSettings(size=SIDE, interpolation="bicubic", resize_mode="squash", max_batch=1)
-# The cosine between two pictures' differences of neighbouring grey pixels.
+# The cosine between two images' differences of neighbouring grey pixels.
 SIMILAR = 0.75
 # Root mean square, in levels of 255, of the difference in colour over a grid of 4 x 4.
 MAX_COLOUR_DIFFERENCE = 25.0
-# Differences of a grey level or less are noise: empty pictures resemble each other.
+# Differences of a grey level or less are noise: empty images resemble each other.
 NOISE = 1.0
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # Decoders, each a process of its own.
 WORKERS = os.cpu_count() or 1
-# How many pictures are compared with all others at a time.
+# How many images are compared with all others at a time.
 ROWS = 1024
 Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
 
 def small_versions(files: Mapping[str, Path], workers: int = WORKERS) -> dict[str, Pixels]:
-    """uint8 [SIDE, SIDE, 3] of each picture, without those that can't be decoded."""
+    """uint8 [SIDE, SIDE, 3] of each image, without those that can't be decoded."""
     decoders = [Decoder() for _ in range(workers)]
 
     def look(entry: tuple[int, Path]) -> Pixels | None:
         number, path = entry
         try:
-            picture = open_image(path.read_bytes())
-            return picture.decode(SETTINGS, decoder=decoders[number % workers]).squares[0]
+            image = open_image(path.read_bytes())
+            return image.decode(SETTINGS, decoder=decoders[number % workers]).squares[0]
         except (OSError, ApiError):
             return None
 
@@ -61,9 +61,9 @@ def small_versions(files: Mapping[str, Path], workers: int = WORKERS) -> dict[st
 
 
 def near_copies(pixels: Sequence[Pixels | None]) -> Ints:
-    """A number for each picture [N], the same for near-copies and for near-copies of those.
+    """A number for each image [N], the same for near-copies and for near-copies of those.
 
-    `pixels`: uint8 [SIDE, SIDE, 3]; a picture without any resembles no other.
+    `pixels`: uint8 [SIDE, SIDE, 3]; an image without any resembles no other.
     """
     known = np.array([i for i, each in enumerate(pixels) if each is not None], np.intp)
     numbers: Ints = np.arange(len(pixels))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from classifier.contract.errors import quoted
-from tools.evaluate.labelled import OTHER, Labelled, PicturesError, known_name
+from tools.evaluate.labelled import OTHER, ImagesError, Labelled, known_name
 
 # The columns of a CSV file by position, and the names that a header may give them.
 COLUMNS = {
@@ -18,8 +18,8 @@ COLUMNS = {
 }
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 NO_SPLIT = (
-    "Remove the column, or name it group if pictures with the same value belong together, such as "
-    "frames of one video. To judge one part of the pictures, keep only its lines."
+    "Remove the column, or name it group if images with the same value belong together, such as"
+    " frames of one video. To judge one part of the images, keep only its lines."
 )
 HEADER = "A header names its columns path, label and, if you like, group."
 SEPARATORS = (
@@ -34,7 +34,7 @@ def from_csv(source: Path, known: Mapping[str, str]) -> Iterator[Labelled]:
     if not header and {cells[2].lower() for _, cells in rows if len(cells) > 2} - {""} <= SPLITS:
         third = [place for place, cells in rows if len(cells) > 2 and cells[2]]
         if third:
-            raise PicturesError(
+            raise ImagesError(
                 f"{source}, line {third[0]} has a split in the third column. {NO_SPLIT}"
             )
     for number, cells in rows[1:] if header else rows:
@@ -44,7 +44,7 @@ def from_csv(source: Path, known: Mapping[str, str]) -> Iterator[Labelled]:
             or not cells[columns["path"]]
         ):
             hint = f"; {SEPARATORS}" if len(cells) == 1 and re.search("[;\t]", cells[0]) else ""
-            raise PicturesError(
+            raise ImagesError(
                 f"{place} must be path,label or path,label,group: {quoted(','.join(cells))}{hint}."
             )
         labels = [label.strip() for label in cells[columns["label"]].split(";")]
@@ -53,7 +53,7 @@ def from_csv(source: Path, known: Mapping[str, str]) -> Iterator[Labelled]:
             known_name(label, known, f"{place} has the label", hint) for label in labels if label
         ) or {OTHER}
         if OTHER in names and len(names) > 1:
-            raise PicturesError(
+            raise ImagesError(
                 f"{place} has {OTHER}, none of the labels, beside a label; remove one of them."
             )
         group = columns.get("group", len(cells))
@@ -70,19 +70,19 @@ def from_csv(source: Path, known: Mapping[str, str]) -> Iterator[Labelled]:
 
 def _rows(source: Path) -> list[tuple[int, list[str]]]:
     """The lines that aren't empty, by their number, without spaces around their cells. Raises
-    PicturesError.
+    ImagesError.
     """
     try:
         data = source.read_bytes()
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise PicturesError(f"{source} is in UTF-16; {SEPARATORS}.")
+            raise ImagesError(f"{source} is in UTF-16; {SEPARATORS}.")
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
     except UnicodeDecodeError as err:
         number = data[: err.start].count(b"\n") + 1
-        raise PicturesError(f"{source}, line {number} isn't in UTF-8; {SEPARATORS}.") from err
+        raise ImagesError(f"{source}, line {number} isn't in UTF-8; {SEPARATORS}.") from err
     except (OSError, csv.Error) as err:
-        raise PicturesError(f"{source} can't be read as CSV in UTF-8 ({err}).") from err
+        raise ImagesError(f"{source} can't be read as CSV in UTF-8 ({err}).") from err
     for _, cells in lines:
         # Excel writes the empty cells behind the last column, too.
         while len(cells) > len(COLUMNS) and not cells[-1]:
@@ -91,7 +91,7 @@ def _rows(source: Path) -> list[tuple[int, list[str]]]:
 
 
 def _columns(cells: Sequence[str], known: Mapping[str, str], place: str) -> dict[str, int] | None:
-    """Where a header has its columns; None if the first line is none. Raises PicturesError for a
+    """Where a header has its columns; None if the first line is none. Raises ImagesError for a
     header that isn't clear.
     """
     cells = [cell for i, cell in enumerate(cells) if any(cells[i:])]
@@ -107,11 +107,11 @@ def _columns(cells: Sequence[str], known: Mapping[str, str], place: str) -> dict
     for cell, kind in zip(cells, kinds, strict=True):
         if kind is None or kinds.count(kind) > 1:
             wrong = "is there twice" if kind else "means nothing here"
-            raise PicturesError(
+            raise ImagesError(
                 f"{place}, the header: the column {quoted(cell)} {wrong}. {NO_SPLIT} {HEADER}"
             )
     if missing := {"path", "label"} - set(kinds):
-        raise PicturesError(
+        raise ImagesError(
             f"{place}, the header, has no column {' and no '.join(sorted(missing))}. {HEADER}"
         )
     return {str(kind): number for number, kind in enumerate(kinds)}

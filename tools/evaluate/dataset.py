@@ -16,8 +16,8 @@ from classifier.model.scoring import Floats
 from tools.evaluate.classifier_file import Candidate, usable
 from tools.evaluate.copies import near_copies
 from tools.evaluate.embeddings import Cache, Outcome
-from tools.evaluate.labelled import Labelled, PicturesError
-from tools.evaluate.pictures import distinct, groups, read_pictures, truth
+from tools.evaluate.images import distinct, groups, read_images, truth
+from tools.evaluate.labelled import ImagesError, Labelled
 from tools.evaluate.scores import Source, score
 from tools.folders import summary
 
@@ -48,7 +48,8 @@ class Answers:
 @dataclass(frozen=True)
 class Dataset:
     """N images, L labels. `hashes`: the sha256 of each image; `truth`: bool [N, L]; `groups`: int
-    [N]; `notes`: what was left out, and why."""
+    [N]; `notes`: which images were left out, and why.
+    """
 
     names: list[str]
     pictures: list[Labelled]
@@ -77,16 +78,16 @@ def gather(
     cache: Cache,
     exclude: Sequence[str] = (),
 ) -> Dataset:
-    """Judges all classifiers on the same images. Raises PicturesError and ClassifierError."""
+    """Judges all classifiers on the same images. Raises ImagesError and ClassifierError."""
     names = candidates[0].names
     files, notes = _files(candidates, source.manifest)
-    # Before any image, so that a mistake in a wording costs nothing.
+    # Done before any image is read, so that a mistake in a wording costs no time.
     keys = [f"{i}: {each.name}" for i, each in enumerate(candidates)]
     prepared = _prepare(source, dict(zip(keys, files, strict=True)))
-    pictures, passed_over = read_pictures(folder, names, exclude)
+    pictures, passed_over = read_images(folder, names, exclude)
     notes += filter(None, [summary(passed_over)])
-    places = {picture.path: f" ({picture.place})" for picture in pictures if picture.place}
-    hashes, broken = cache.hashes([picture.path for picture in pictures])
+    places = {image.path: f" ({image.place})" for image in pictures if image.place}
+    hashes, broken = cache.hashes([image.path for image in pictures])
     multi_label = all(file.multi_label for file in files)
     pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
     if copies:
@@ -94,16 +95,14 @@ def gather(
         notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
     taught = {
-        hashes[picture.path]: picture.path
-        for picture in pictures
-        if hashes[picture.path] in learned_from
+        hashes[image.path]: image.path for image in pictures if hashes[image.path] in learned_from
     }
     if taught:
         notes.append(
             f"{len(taught):,} images are left out, since the classifier learned from them."
         )
-    kept = [picture for picture in pictures if hashes[picture.path] not in taught]
-    contents = {hashes[picture.path]: picture.path for picture in kept}
+    kept = [image for image in pictures if hashes[image.path] not in taught]
+    contents = {hashes[image.path]: image.path for image in kept}
     by_fit: dict[object, dict[str, Outcome]] = {}
     for file in files:
         if file.fit not in by_fit:
@@ -114,9 +113,9 @@ def gather(
             for content, outcome in outcomes.items()
             if isinstance(outcome, str)
         }
-    kept = [picture for picture in kept if picture.path not in broken]
+    kept = [image for image in kept if image.path not in broken]
     notes += _broken_notes({path: why + places.get(path, "") for path, why in broken.items()})
-    known = {hashes[picture.path]: picture.path for picture in kept}
+    known = {hashes[image.path]: image.path for image in kept}
     small = cache.small_versions(known | taught, learned_from)
     numbers = near_copies([small.get(content) for content in [*known, *sorted(learned_from)]])
     near_taught = np.isin(numbers[: len(kept)], numbers[len(kept) :])
@@ -125,16 +124,16 @@ def gather(
             f"{near_taught.sum():,} images are left out, since the classifier learned from "
             "near-copies of them."
         )
-    kept = [picture for picture, out in zip(kept, near_taught, strict=True) if not out]
+    kept = [image for image, out in zip(kept, near_taught, strict=True) if not out]
     numbers = numbers[: len(near_taught)][~near_taught]
     notes += _copies_notes(kept, numbers)
     _check_enough(kept, notes, learned=len(taught) + int(near_taught.sum()))
     answers = []
     for key, each, file in zip(keys, candidates, files, strict=True):
         outcomes = by_fit[file.fit]
-        embeddings = np.stack([np.asarray(outcomes[hashes[picture.path]]) for picture in kept])
+        embeddings = np.stack([np.asarray(outcomes[hashes[image.path]]) for image in kept])
         answers.append(answer(prepared, key, each, file, names, source.manifest, embeddings))
-    contents_kept = [hashes[picture.path] for picture in kept]
+    contents_kept = [hashes[image.path] for image in kept]
     shown = truth(kept, names)
     return Dataset(names, kept, contents_kept, shown, groups(kept, numbers), answers, notes)
 
@@ -142,7 +141,9 @@ def gather(
 def _files(
     candidates: Sequence[Candidate], manifest: BundleManifest
 ) -> tuple[list[ClassifierFile], list[str]]:
-    """What can be judged of each classifier on this model, and notes. Raises ClassifierError."""
+    """The parts of each classifier that can be judged on this model, and notes. Raises
+    ClassifierError.
+    """
     first = candidates[0]
     files, notes = list[ClassifierFile](), list[str]()
     for each in candidates:
@@ -158,12 +159,12 @@ def _files(
 
 
 def _check_enough(kept: Sequence[Labelled], notes: Sequence[str], *, learned: int) -> None:
-    """Raises PicturesError if there is nothing to judge by."""
+    """Raises ImagesError if there is nothing to judge by."""
     if not kept:
-        raise PicturesError("\n".join(["No image is left to judge by.", *notes]))
-    if learned and not any(picture.labels for picture in kept):
+        raise ImagesError("\n".join(["No image is left to judge by.", *notes]))
+    if learned and not any(image.labels for image in kept):
         advice = "Judge it on other images, or teach it with a guarantee, which holds some back."
-        raise PicturesError("\n".join([f"No image of a label is left. {advice}", *notes]))
+        raise ImagesError("\n".join([f"No image of a label is left. {advice}", *notes]))
 
 
 def answer(
@@ -195,9 +196,9 @@ def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
 def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> list[str]:
     """Which images are near-copies, unless the CSV file says to which group they belong."""
     found: dict[int, list[Labelled]] = {}
-    for picture, number in zip(pictures, copies.tolist(), strict=True):
-        if not picture.group:
-            found.setdefault(number, []).append(picture)
+    for image, number in zip(pictures, copies.tolist(), strict=True):
+        if not image.group:
+            found.setdefault(number, []).append(image)
     sets = [alike for alike in found.values() if len(alike) > 1]
     if not sets:
         return []
@@ -207,10 +208,10 @@ def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> li
         f"frames): {number_of_groups}, each of which counts as one piece of evidence:"
     ]
     # Those under different labels first: one image may lie in the wrong place.
-    sets.sort(key=lambda alike: len({picture.labels for picture in alike}) == 1)
+    sets.sort(key=lambda alike: len({image.labels for image in alike}) == 1)
     for alike in sets[:LISTED]:
         first = alike[0]
-        second = next((picture for picture in alike if picture.labels != first.labels), alike[1])
+        second = next((image for image in alike if image.labels != first.labels), alike[1])
         more = f" and {len(alike) - 2:,} more" if len(alike) > 2 else ""
         differ = ", under different labels" if second.labels != first.labels else ""
         notes.append(f"  {first.path}, {second.path}{more}{differ}")

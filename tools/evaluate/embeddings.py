@@ -1,4 +1,4 @@
-"""The embedding of each picture, made once on all cores and kept in a local file."""
+"""The embedding of each image, made once on all cores and kept in a local file."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ SETTLED_NS = 2_000_000_000
 READERS = 16
 # Of files: what is lost at most when it is interrupted.
 HASHED_AT_ONCE = 500
-# Errors that a file brings itself, whoever reads it and whenever.
+# Errors of the file itself, whoever reads it and whenever.
 LASTING = ("invalid_image", "unsupported_media_type", "too_large")
 TABLES = """
 create table if not exists files (
@@ -44,8 +44,8 @@ Outcome = NDArray[np.float32] | str
 
 
 class Cache:
-    """What is known of files by their paths, and of pictures by their content and the model.
-    Several programs may use one.
+    """Facts about files by their paths, and about images by their content and the model. Several
+    programs may use one.
     """
 
     def __init__(self, path: Path = CACHE) -> None:
@@ -91,7 +91,7 @@ class Cache:
         return row
 
     def load(self, model: str, contents: Iterable[str]) -> dict[str, Outcome]:
-        """What is known of pictures, by the sha256 of their content."""
+        """What is known of images, by the sha256 of their content."""
         found: dict[str, Outcome] = {}
         for content in contents:
             query = "select embedding, error from pictures where model = ? and sha256 = ?"
@@ -102,7 +102,7 @@ class Cache:
     def small_versions(
         self, files: Mapping[str, Path], others: Iterable[str] = ()
     ) -> dict[str, Pixels]:
-        """uint8 [SIDE, SIDE, 3] of each picture by the sha256 of its content, made where it is new,
+        """uint8 [SIDE, SIDE, 3] of each image by the sha256 of its content, made where it is new,
         without broken ones; and of `others` where they were made before.
         """
         found = dict[str, Pixels]()
@@ -153,7 +153,7 @@ def _hash(
 
 
 def cache_key(manifest: BundleManifest, fit: Fit | None) -> str:
-    """All that an embedding depends on beside the picture."""
+    """Everything that an embedding depends on, apart from the image."""
     settings = manifest.image.model_dump(exclude={"max_batch"})
     return json.dumps([manifest.fingerprint, settings, fit, DECODING], sort_keys=True)
 
@@ -166,7 +166,7 @@ def embed(
     cache: Cache,
     processes: int,
 ) -> dict[str, Outcome]:
-    """The embedding of each picture, or why it has none, by the sha256 of its content. What is done
+    """The embedding of each image, or why it has none, by the sha256 of its content. What is done
     is kept if it is interrupted.
 
     `files`: one file for each content.
@@ -192,7 +192,7 @@ def embed(
 
 
 def _outcome(line: str) -> tuple[str, tuple[Outcome, bool]]:
-    """A picture's sha256, its outcome, and whether that will be the same the next time."""
+    """An image's sha256, its outcome, and whether that will be the same the next time."""
     value = json.loads(line)
     if "embedding" in value:
         return value["etag"], (np.array(value["embedding"], np.float32), True)

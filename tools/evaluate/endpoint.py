@@ -83,14 +83,16 @@ class Deployed:
                 bar.update(len(batch))
         return outcomes
 
-    def _outcomes(self, batch: Sequence[classify.Picture], fit: Fit | None) -> Iterator[Outcome]:
-        images = [picture.encoded for picture in batch if not picture.error]
+    def _outcomes(
+        self, batch: Sequence[classify.EncodedImage], fit: Fit | None
+    ) -> Iterator[Outcome]:
+        images = [image.encoded for image in batch if not image.error]
         fields = {"images": images, "labels": ["a"], "embedding": True, "details": True}
         fields |= {"fit": fit} if fit else {}
         results = client.post(self._session, self._endpoint, fields, "results")[0] if images else []
         answers = iter(results)
-        for picture in batch:
-            answer = {"error": {"message": picture.error}} if picture.error else next(answers)
+        for image in batch:
+            answer = {"error": {"message": image.error}} if image.error else next(answers)
             if "error" in answer:
                 yield answer["error"]["message"]
                 continue

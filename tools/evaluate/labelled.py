@@ -7,17 +7,17 @@ from pathlib import Path
 
 from classifier.contract.request.unknown import unknown_name
 
-# The folder, or the label in a CSV file, of pictures that show none of the names.
+# The folder, or the label in a CSV file, of images that show none of the names.
 OTHER = "_other"
 
 
-class PicturesError(Exception):
-    """Labelled pictures that can't be used; the message says what to do."""
+class ImagesError(Exception):
+    """Labelled images that can't be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and the names that it shows: none where it shows something else. Pictures of one
+    """An image and the names that it shows: none where it shows something else. Images of one
     `group` belong together, such as frames of one video; without one, near-copies do. `place`: the
     line of a CSV file that names it.
     """
@@ -31,8 +31,8 @@ class Labelled:
 def known_name(text: str, known: Mapping[str, str], subject: str, hint: str = "") -> str:
     found = known.get(unicodedata.normalize("NFC", text))
     if found is None:
-        raise PicturesError(
-            f"{subject} {unknown_name(text, list(known.values()), 'label')} Pictures of none go to"
+        raise ImagesError(
+            f"{subject} {unknown_name(text, list(known.values()), 'label')} Images of none go to"
             f" {OTHER}.{hint}"
         )
     return found

@@ -1,4 +1,4 @@
-"""Near-copies: which are found, and which different pictures are taken for one."""
+"""Near-copies: which are found, and which different images are taken for one."""
 
 import io
 import re
@@ -79,7 +79,7 @@ def test_copies_of_240_drawings_are_found_and_different_ones_are_kept_apart(tmp_
     )
 
 
-def test_pictures_of_one_colour_are_copies_only_if_it_is_nearly_the_same(tmp_path: Path) -> None:
+def test_images_of_one_colour_are_copies_only_if_it_is_nearly_the_same(tmp_path: Path) -> None:
     colours = {
         "black": (0, 0, 0),
         "white": (255, 255, 255),
@@ -98,7 +98,7 @@ def test_pictures_of_one_colour_are_copies_only_if_it_is_nearly_the_same(tmp_pat
     assert len(set(found.values())) == 4
 
 
-def test_the_same_shape_in_another_colour_is_another_picture(tmp_path: Path) -> None:
+def test_the_same_shape_in_another_colour_is_another_image(tmp_path: Path) -> None:
     def square(colour: str) -> bytes:
         image = Image.new("RGB", (96, 96), "white")
         image.paste(colour, (16, 16, 80, 80))
@@ -117,7 +117,7 @@ def test_the_same_shape_in_another_colour_is_another_picture(tmp_path: Path) -> 
     )
 
 
-def test_a_picture_that_cannot_be_decoded_resembles_no_other() -> None:
+def test_an_image_that_cannot_be_decoded_resembles_no_other() -> None:
     assert near_copies([None, None]).tolist() == [0, 1]
     assert near_copies([]).tolist() == []
 

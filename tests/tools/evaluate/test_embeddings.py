@@ -96,9 +96,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, cache: Cache) -> No
     assert cache.hashes([]) == ({}, {})
 
 
-def test_the_way_to_make_a_picture_square_is_another_embedding(
-    tmp_path: Path, cache: Cache
-) -> None:
+def test_the_way_to_make_an_image_square_is_another_embedding(tmp_path: Path, cache: Cache) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(picture(200, 64)))
     [content] = cache.hashes([path])[0].values()

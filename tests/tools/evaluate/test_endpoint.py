@@ -74,7 +74,7 @@ def test_the_next_wording_sends_texts_alone(
             question = ["--labels", ",".join(LABELS), "--templates", template]
             assert exit_status(main, folder, *question, *beside, "--endpoint", url) == 0
             sent.append(sum(len(body.get("images", [])) for body in recorder.bodies()))
-    # The broken picture is asked for again: an endpoint may have been too busy for it.
+    # The broken image is asked for again: an endpoint may have been too busy for it.
     assert sent == [71, 72]
 
 

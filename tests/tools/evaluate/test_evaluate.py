@@ -40,7 +40,7 @@ def test_labels_of_the_command_line_are_judged(
         assert 0.5 < low < value <= high <= 1
 
 
-def test_the_same_picture_under_two_labels_is_refused_before_any_is_encoded(
+def test_the_same_image_under_two_labels_is_refused_before_any_is_encoded(
     evaluate: Evaluate, tmp_path: Path, capsys: Any
 ) -> None:
     pictures = tmp_path / "pictures"
@@ -48,7 +48,7 @@ def test_the_same_picture_under_two_labels_is_refused_before_any_is_encoded(
     first = sorted((pictures / LABELS[0]).iterdir())[0]
     (pictures / LABELS[1] / "copy.png").write_bytes(first.read_bytes())
     message = evaluate(pictures, "--labels", ",".join(LABELS))
-    assert "are the same picture, under" in message
+    assert "are the same image, under" in message
     assert "picture/s" not in capsys.readouterr().err
 
 
@@ -103,7 +103,7 @@ def test_accuracy_counts_all_images_and_those_of_none_are_right_without_an_answe
     assert "accuracy, all images" in capsys.readouterr().out
 
 
-def test_two_classifiers_are_compared_on_the_same_pictures(
+def test_two_classifiers_are_compared_on_the_same_images(
     folder: Path, classifier: Path, evaluate: Evaluate, tmp_path: Path, capsys: Any
 ) -> None:
     other = tmp_path / "other.json"
@@ -170,7 +170,7 @@ def test_broken_files_and_copies_are_counted_and_listed(
     assert "Passed over 1 file: 1 suffix .txt." in out
 
 
-def test_several_labels_a_picture_from_a_csv_file(
+def test_several_labels_an_image_from_a_csv_file(
     folder: Path, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     file = tmp_path / "labels.csv"

@@ -76,7 +76,7 @@ def test_local_scores_are_the_apis(name: str, learned: bool, encoders: Encoders)
     assert np.abs(found.largest - largest).max() < 1e-6
 
 
-def test_no_pictures_have_no_scores() -> None:
+def test_no_images_have_no_scores() -> None:
     bundle = Bundle(DEMO, 1)
     found = score(
         bundle.prepare({"a": parse_classifier(QUESTIONS["labels"])}),

@@ -1,4 +1,4 @@
-"""Which thresholds are asked for, checked before any work."""
+"""The thresholds that are asked for, checked before any work."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ KINDS: Mapping[str, tuple[str, bool]] = {
 
 
 class GoalsError(Exception):
-    """Thresholds that can't be asked for like this; the message says what to do."""
+    """Thresholds that can't be asked for; the message says what to do."""
 
 
 @dataclass(frozen=True)

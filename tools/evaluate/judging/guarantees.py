@@ -24,7 +24,7 @@ ERROR = 0.05
 START_SHARE = 0.4
 START_ERRORS = 2
 LATE_START_SHARE = 0.15
-# As many times as many images are asked for; more are as good as never.
+# At most this many times as many images are asked for. More are as good as never.
 MOST_TIMES = 20
 WONT_HELP = (
     "More images like these won't help: choose other words, teach it by examples (make learn), or "
@@ -40,7 +40,7 @@ class Threshold(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """What the tests need of the groups of images, each by its worst image.
+    """The groups of images as the tests need them, each by its worst image.
 
     `found`: of each group that shows the label, the lowest probability of the images that do,
     ascending. `alarms`: of each group with an image that doesn't show it, the highest of those,
@@ -135,7 +135,7 @@ def start_errors(shown: int, level: float, error: float) -> int:
 
 
 def _no_precision(groups: Groups, level: float, error: float) -> str:
-    """What was found, what is missing and what to do."""
+    """Says what was found, what is missing and what to do."""
     shown = len(groups.found)
     if not shown or not len(groups.detections):
         return "min_similarity lets no image count." if shown else "no image shows it."

@@ -1,4 +1,4 @@
-"""Bounds on a share that was estimated from a count, and what a count can prove."""
+"""Bounds on a share that was estimated from a count, and the shares that a count can prove."""
 
 from bisect import bisect_left
 from functools import lru_cache
@@ -37,7 +37,7 @@ def interval(hits: int, count: int) -> Triple:
 def wilson(
     hits: Floats | Ints, counts: Floats | Ints, weight: float = 1.0
 ) -> tuple[Floats, Floats, Floats]:
-    """Shares and their Wilson intervals, for whole arrays. NaN where the count is 0.
+    """Shares and their Wilson intervals, for whole arrays. NaN if the count is 0.
 
     `weight`: how many independent images one image is worth. The formula is written out because
     scipy's takes one whole count at a time.

@@ -20,7 +20,7 @@ from tools.evaluate.embeddings import Cache
 from tools.evaluate.judging.goals import GoalsError, ThresholdGoals
 from tools.evaluate.judging.intervals import Triple
 from tools.evaluate.judging.judgement import Judgement, judge
-from tools.evaluate.labelled import PicturesError
+from tools.evaluate.labelled import ImagesError
 from tools.evaluate.learn.learner import (
     FOLDS,
     Learner,
@@ -82,11 +82,11 @@ def teach(learner: Learner, dataset: Dataset, goals: ThresholdGoals, share: floa
 
 
 def check(dataset: Dataset, *, multi_label: bool) -> list[str]:
-    """Notes on labels with few images. Raises PicturesError for too few."""
+    """Notes on labels with few images. Raises ImagesError for too few."""
     groups = [len(np.unique(dataset.groups[positives])) for positives in dataset.truth.T]
     least = 1 if multi_label else 2
     if (found := sum(count > 1 for count in groups)) < least:
-        raise PicturesError(
+        raise ImagesError(
             f"{found} labels have two images or more, of different groups; learning needs {least} "
             "such labels at least: one image to learn from and one to judge by."
         )
@@ -124,7 +124,7 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
             _save(result, candidate, path, source, anyway=given.anyway)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where it was.")
-    except (OSError, BundleError, ClassifierError, PicturesError, GoalsError) as err:
+    except (OSError, BundleError, ClassifierError, ImagesError, GoalsError) as err:
         sys.exit(f"error: {err}")
 
 

@@ -1,4 +1,4 @@
-"""A classifier that learns from labelled images, and what it answers then."""
+"""A classifier that learns from labelled images, and its answers afterwards."""
 
 import base64
 from collections.abc import Sequence

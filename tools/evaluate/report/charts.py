@@ -31,9 +31,9 @@ def confusion(
     An image of several labels counts for the one that it was taken for, else for each of them.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    for i, picture in enumerate(dataset.pictures):
+    for i, image in enumerate(dataset.pictures):
         best = next((dataset.names[j] for j in np.flatnonzero(decisions.decided[i])), NONE)
-        labels = [best] if best in picture.labels else sorted(picture.labels) or [OTHER]
+        labels = [best] if best in image.labels else sorted(image.labels) or [OTHER]
         counts.update((label, best) for label in labels)
     if len(dataset.names) > MATRIX:
         right = {(OTHER, NONE), *((name, name) for name in dataset.names)}

@@ -62,7 +62,7 @@ def _of(chosen: Indices) -> str:
 
 
 def _entry(
-    decisions: Sequence[Decisions], right: Sequence[Bools], picture: Labelled, i: int
+    decisions: Sequence[Decisions], right: Sequence[Bools], image: Labelled, i: int
 ) -> JsonObject:
     answers = [
         {
@@ -73,7 +73,7 @@ def _entry(
         for each, correct in zip(decisions, right, strict=True)
     ]
     # A file's name needn't be UTF-8, but the report is.
-    path = str(picture.path).encode("utf-8", "replace").decode()
-    shows = ", ".join(sorted(picture.labels)) or OTHER
-    thumb = thumbnail(picture.path)
+    path = str(image.path).encode("utf-8", "replace").decode()
+    shows = ", ".join(sorted(image.labels)) or OTHER
+    thumb = thumbnail(image.path)
     return {"thumbnail": thumb, "path": path, "shows": shows, "answers": answers}

@@ -46,7 +46,7 @@ def text_of(judgement: Judgement) -> str:
 
 
 def subject(judgement: Judgement) -> list[str]:
-    """What was judged."""
+    """The first lines: which images and classifiers were judged."""
     dataset = judgement.dataset
     count = len(dataset.pictures)
     others = int((~dataset.truth.any(axis=1)).sum())
@@ -83,7 +83,7 @@ def about_thresholds(judgement: Judgement) -> list[str]:
 
 
 def never_named(names: Sequence[str]) -> str:
-    """What it means for a saved classifier that these labels have no threshold."""
+    """The consequence for a saved classifier if these labels have no threshold."""
     labels = ", ".join(f'"{name}"' for name in names)
     return f"Its decision never names {labels}: without a threshold a label can't count."
 

@@ -163,7 +163,7 @@ def test_if_no_guarantee_holds_nothing_is_saved(
     assert classifier.read_bytes() == before
 
 
-def test_one_label_alone_or_one_picture_a_label_is_refused(
+def test_one_label_alone_or_one_image_a_label_is_refused(
     tmp_path: Path, classifier: Path, teach: Learn
 ) -> None:
     draw(tmp_path / "few", each=1)

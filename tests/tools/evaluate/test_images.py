@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.evaluate.labelled import Labelled, PicturesError
-from tools.evaluate.pictures import distinct, groups, read_pictures, truth
+from tools.evaluate.images import distinct, groups, read_images, truth
+from tools.evaluate.labelled import ImagesError, Labelled
 
 NAMES = ["a dog", "a café", "a cat"]
 
@@ -33,7 +33,7 @@ def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
     )
     # As macOS writes the name.
     make(tmp_path, "a cafe\u0301/7.jpg")
-    pictures, passed_over = read_pictures(tmp_path, NAMES)
+    pictures, passed_over = read_images(tmp_path, NAMES)
     assert shown(pictures, tmp_path) == {
         "a dog/1.jpg": {"a dog"},
         "a dog/more/2.PNG": {"a dog"},
@@ -48,7 +48,7 @@ def test_links_to_labels_folders_are_followed_and_loops_end(tmp_path: Path) -> N
     make(tmp_path, "all/dogs/1.jpg", "all/dogs/more/2.jpg", "pictures/a cat/3.jpg")
     (pictures / "a dog").symlink_to(tmp_path / "all" / "dogs", target_is_directory=True)
     (pictures / "a cat" / "loop").symlink_to(pictures, target_is_directory=True)
-    found, passed_over = read_pictures(pictures, NAMES)
+    found, passed_over = read_images(pictures, NAMES)
     assert shown(found, pictures) == {
         "a dog/1.jpg": {"a dog"},
         "a dog/more/2.jpg": {"a dog"},
@@ -56,13 +56,13 @@ def test_links_to_labels_folders_are_followed_and_loops_end(tmp_path: Path) -> N
     }
     assert passed_over == {"a link to a folder that was read already": 1}
     (pictures / "a café").symlink_to(tmp_path / "none")
-    with pytest.raises(PicturesError, match="a café leads nowhere"):
-        read_pictures(pictures, NAMES)
+    with pytest.raises(ImagesError, match="a café leads nowhere"):
+        read_images(pictures, NAMES)
 
 
 def test_patterns_leave_out_files_folders_and_whole_labels(tmp_path: Path) -> None:
     make(tmp_path, "a dog/1.jpg", "a dog/1.png", "a dog/small/2.jpg", "a cat/3.jpg")
-    found, passed_over = read_pictures(tmp_path, NAMES, ["*.png", "a dog/small", "a cat"])
+    found, passed_over = read_images(tmp_path, NAMES, ["*.png", "a dog/small", "a cat"])
     assert shown(found, tmp_path) == {"a dog/1.jpg": {"a dog"}}
     assert passed_over == {"excluded": 3}
 
@@ -73,7 +73,7 @@ def test_a_csv_file_names_labels_and_groups(tmp_path: Path) -> None:
         'Path,Label,Group\n"a,1.jpg",a dog;a cat,film\nb.jpg,_other,film\n\nc.jpg,a cat\nd.jpg,,\n',
         encoding="utf-8-sig",
     )
-    pictures, _ = read_pictures(file, NAMES)
+    pictures, _ = read_images(file, NAMES)
     assert shown(pictures, tmp_path) == {
         "a,1.jpg": {"a dog", "a cat"},
         "b.jpg": set(),
@@ -111,7 +111,7 @@ def test_a_header_names_the_columns_in_any_order(header: str, tmp_path: Path) ->
     file = tmp_path / "labels.csv"
     row = ",".join(cells.get(name.lower(), "a.jpg") for name in header.split(","))
     file.write_text(f"{header}\n{row}\n", encoding="utf-8")
-    [found], _ = read_pictures(file, NAMES)
+    [found], _ = read_images(file, NAMES)
     assert (found.path.name, found.labels, found.group) == (
         "a.jpg",
         frozenset(["a dog"]),
@@ -127,7 +127,7 @@ def test_what_excel_writes_is_read(end: str, tmp_path: Path) -> None:
             "utf-8-sig"
         )
     )
-    found, _ = read_pictures(file, NAMES)
+    found, _ = read_images(file, NAMES)
     assert [(picture.path.name, *picture.labels) for picture in found] == [
         ("a.jpg", "a café"),
         ("b.jpg", "a dog"),
@@ -155,8 +155,8 @@ def test_other_encodings_and_separators_are_refused_with_what_to_do(
 ) -> None:
     file = tmp_path / "labels.csv"
     file.write_bytes(data)
-    with pytest.raises(PicturesError, match=re.escape(message)):
-        read_pictures(file, NAMES)
+    with pytest.raises(ImagesError, match=re.escape(message)):
+        read_images(file, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -199,28 +199,28 @@ def test_a_csv_file_that_says_nothing_clear_is_refused(
 ) -> None:
     file = tmp_path / "labels.csv"
     file.write_text(lines, encoding="utf-8")
-    with pytest.raises(PicturesError) as refused:
-        read_pictures(file, NAMES)
+    with pytest.raises(ImagesError) as refused:
+        read_images(file, NAMES)
     assert message in str(refused.value)
 
 
-def test_a_folder_without_pictures_and_a_missing_one_are_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     make(tmp_path, "a dog/notes.txt")
     with pytest.raises(
-        PicturesError, match=r' has no image\. Make a folder for each label in it \("a dog", '
+        ImagesError, match=r' has no image\. Make a folder for each label in it \("a dog", '
     ):
-        read_pictures(tmp_path, NAMES)
-    with pytest.raises(PicturesError, match="is neither a folder nor a CSV file"):
-        read_pictures(tmp_path / "none", NAMES)
+        read_images(tmp_path, NAMES)
+    with pytest.raises(ImagesError, match="is neither a folder nor a CSV file"):
+        read_images(tmp_path / "none", NAMES)
 
 
 def test_a_folder_whose_label_is_unknown_is_refused_with_the_nearest(tmp_path: Path) -> None:
     make(tmp_path, "a cats/1.jpg")
     with pytest.raises(
-        PicturesError,
+        ImagesError,
         match=r'a cats has the name "a cats", which is no label here\. Did you mean "a cat"',
     ):
-        read_pictures(tmp_path, NAMES)
+        read_images(tmp_path, NAMES)
 
 
 A, B = (Labelled(Path(name), frozenset(["a dog"])) for name in "ab")
@@ -235,14 +235,14 @@ def test_a_copy_counts_once() -> None:
     assert distinct([A, B], {Path("b"): "2"}, multi_label=False) == ([B], [])
 
 
-def test_a_picture_under_two_labels_is_refused_where_they_exclude_each_other() -> None:
+def test_an_image_under_two_labels_is_refused_where_they_exclude_each_other() -> None:
     with pytest.raises(
-        PicturesError, match=r'^a and c are the same picture, under "a dog" and under "a cat"'
+        ImagesError, match=r'^a and c are the same image, under "a dog" and under "a cat"'
     ):
         distinct([A, CAT], HASHES, multi_label=False)
     assert distinct([A, CAT], HASHES, multi_label=True) == (
         [Labelled(Path("a"), frozenset(["a dog", "a cat"]))],
         [CAT],
     )
-    with pytest.raises(PicturesError, match='under "a dog" and under _other'):
+    with pytest.raises(ImagesError, match='under "a dog" and under _other'):
         distinct([A, NONE], HASHES, multi_label=True)
