@@ -21,7 +21,6 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
         "how many times as fast as the original",
         [
             ("README.md", r"(\d+) times as fast as the original"),
-            ("docs/faq.md", r"answered (\d+) times as fast"),
             ("docs/performance.md", r"9 labels seen before \| .* \| (\d+) times faster"),
         ],
     ),
