@@ -23,12 +23,12 @@ def in_query(query: Mapping[str, Sequence[str]]) -> object:
     return parse_query(query, b"")
 
 
-SEPARATORS = {
+SEPARATORS: dict[str, Sequence[str]] = {
     "commas": ",，、،",
     "semicolons": ";；؛",
     "bars": "|｜",
-    "tabs": "\t",
-    "line breaks": "\n\r\v\f\x85\u2028\u2029",
+    "tabs": ("\t", "\\t"),
+    "line breaks": (*"\n\r\v\f\x85\u2028\u2029", "\\n", "\\r\\n"),
 }
 
 

@@ -12,13 +12,14 @@ from classifier.contract.request.unknown import unknown
 from classifier.contract.strict_json import JsonObject
 
 M = TypeVar("M", bound=BaseModel)
-# Characters that join several labels into one, and their names.
-_SEPARATORS = {
+# What joins several labels into one, and its name. Shells, and JSON encoded twice, leave
+# a backslash and a letter of some.
+_SEPARATORS: dict[str, Sequence[str]] = {
     "commas": ",，、،﹐﹑",
     "semicolons": ";；؛",
     "bars": "|｜¦",
-    "tabs": "\t",
-    "line breaks": "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029",
+    "tabs": ("\t", r"\t"),
+    "line breaks": (*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", r"\n"),
 }
 _LABELS = '["a dog", "a cat"]'
 # Examples of lists and objects, by the field that takes them.
@@ -79,9 +80,7 @@ def check_joined_labels(labels: Sequence[str] | None, field: str) -> None:
     if labels is None or len(labels) > 1:
         return
     [label] = labels
-    holds = [
-        kind for kind, characters in _SEPARATORS.items() if not set(characters).isdisjoint(label)
-    ]
+    holds = [kind for kind, texts in _SEPARATORS.items() if any(text in label for text in texts)]
     if label.startswith("[") and label.endswith("]"):
         holds.append("brackets")
     if holds:
