@@ -16,7 +16,8 @@ FIRST_BYTES = re.compile(
 )
 # Thumbnails, waste bins and snapshots of Synology, QNAP, Windows and macOS.
 NOT_THE_OWNERS = re.compile(
-    r"@eadir|#recycle|#snapshot|@recycle|@recently-snapshot|\$recycle\.bin|recycler|thumbs\.db"
+    r"@eadir|@synoresource|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|lost\+found"
+    r"|system volume information|\$recycle\.bin|recycler|thumbs\.db"
     r"|ehthumbs\.db|desktop\.ini|__macosx",
     re.IGNORECASE,
 )

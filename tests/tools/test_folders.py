@@ -68,6 +68,9 @@ def test_what_programs_and_systems_keep_beside_images_is_passed_over(tmp_path: P
         "$RECYCLE.BIN/a.jpg",
         "__MACOSX/b/a.jpg",
         "@Recycle/a.jpg",
+        "@tmp/a.jpg",
+        "lost+found/a.jpg",
+        "System Volume Information/a.jpg",
     ]
     make(tmp_path, dict.fromkeys(["a.jpg", "b/a.jpg", "Thumbs.db", *hidden, *bins], jpeg))
     found, passed_over = pictures(tmp_path)
@@ -79,6 +82,9 @@ def test_what_programs_and_systems_keep_beside_images_is_passed_over(tmp_path: P
         "in $RECYCLE.BIN": 1,
         "in __MACOSX": 1,
         "in @Recycle": 1,
+        "in @tmp": 1,
+        "in lost+found": 1,
+        "in System Volume Information": 1,
         "in Thumbs.db": 1,
     }
 
@@ -136,7 +142,7 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
 def test_generated_folders_are_read_alike_by_tools_and_examples(seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     folders = [tmp_path]
-    parts = ["a", ".b", "@eaDir", "#Recycle", "ä ö", "__macosx", "c.jpg"]
+    parts = ["a", ".b", "@eaDir", "Lost+Found", "#Recycle", "ä ö", "__macosx", "c.jpg"]
     names = ["1.jpg", "2.JFIF", "3", "4.txt", ".5.png", "._6.jpg", "Thumbs.db", "7.heic", "8.%"]
     contents = [*PICTURES.values(), b"", b"text", b"BM", b"\0" * 20, b"\0\0\0\x18ftypheic"]
     for _ in range(60):

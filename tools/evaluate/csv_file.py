@@ -76,6 +76,9 @@ def _rows(source: Path) -> list[tuple[int, list[str]]]:
         data = source.read_bytes()
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise ImagesError(f"{source} is in UTF-16; {SEPARATORS}.")
+        if b"\0" in data:
+            number = data[: data.index(b"\0")].count(b"\n") + 1
+            raise ImagesError(f"{source}, line {number} holds a zero byte; {SEPARATORS}.")
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
     except UnicodeDecodeError as err:

@@ -13,7 +13,8 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif",
 # Thumbnails, waste bins and snapshots of Synology, QNAP, Windows and macOS, in small letters.
 NOT_THE_OWNERS = frozenset(
     (
-        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+        *("@eadir", "@synoresource", "@tmp", "#recycle", "#snapshot"),
+        *("@recycle", "@recently-snapshot", "lost+found", "system volume information"),
         *("$recycle.bin", "recycler", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"),
     )
 )

@@ -146,6 +146,7 @@ def test_what_excel_writes_is_read(end: str, tmp_path: Path) -> None:
             "path,label\na.jpg,a café\n".encode("cp1252"),
             "labels.csv, line 2 isn't in UTF-8; save it as CSV in UTF-8",
         ),
+        ("a.jpg,a dog\n".encode("utf-16-le"), "labels.csv, line 1 holds a zero byte; save it"),
         (b"path;label\na.jpg;a dog\n", "semicolons separate labels"),
         (b"a.jpg\ta dog\n", "save it as CSV in UTF-8 with commas"),
     ],

@@ -1,5 +1,7 @@
 """How good answers are, with 95 % intervals. Images of one group don't count as independent."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -146,8 +148,9 @@ def _balanced(times: NDArray[np.float32], predicted: Ints, truth: Bools) -> Floa
         for label in np.flatnonzero(truth.any(axis=0)):
             positives = truth[:, label]
             recalls.append((times @ (positives & (predicted == label))) / (times @ positives))
-    # A draw may have no image of a label.
-    found: Floats = np.nanmean(np.array(recalls, np.float64), axis=0)
+    # A draw may have no image of a label, or of any.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        found: Floats = np.nanmean(np.array(recalls, np.float64), axis=0)
     return found
 
 

@@ -90,6 +90,8 @@ def test_accuracy_is_of_the_images_that_show_a_label_and_balanced_accuracy_of_th
     assert (plain[0], balanced[0]) == pytest.approx((6 / 8, (5 / 6 + 1 / 2) / 2))
     none = accuracies(np.full(9, -1), truth, draws)[0]
     assert none == pytest.approx((0.0, 0.0, 0.3694), abs=1e-3)
+    # With one image of a label many draws have none, which needs no warning.
+    assert accuracies(predicted[-2:], truth[-2:], Draws(np.arange(2)))[1] == (0.0, 0.0, 0.0)
 
 
 def test_a_difference_of_two_is_closer_than_either_if_they_agree() -> None:
