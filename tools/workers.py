@@ -93,17 +93,20 @@ def work(items: Sequence[Item]) -> list[str]:
 def lines_of(
     bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int
 ) -> Iterator[list[str]]:
-    """Yields the lines of each batch as soon as one of the processes has finished it."""
+    """Yields the lines of each batch as soon as one of the processes has finished it. One process is
+    this one.
+    """
     if not items:
         return
-    batches = iter([items[start : start + BATCH] for start in range(0, len(items), BATCH)])
+    some = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    processes = min(processes, len(some))
+    if processes == 1:
+        worker = Worker(bundle, folder, parse_options(options))
+        yield from map(worker.lines, some)
+        return
+    batches = iter(some)
     # Linux would fork a process with threads; the other systems start new ones anyway.
-    pool = ProcessPoolExecutor(
-        min(processes, -(-len(items) // BATCH)),
-        get_context("spawn"),
-        begin,
-        (bundle, folder, options),
-    )
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), begin, (bundle, folder, options))
     with pool:
         running = set[Future[list[str]]]()
         try:

@@ -20,7 +20,7 @@ class BrokenEncoders:
     """Fails on the first image, then works."""
 
     def __init__(self, real: Encoders) -> None:
-        self.folder = real.folder
+        self.tokenizer = real.tokenizer
         self.manifest = real.manifest
         self.encode_text = real.encode_text
         self._real = real

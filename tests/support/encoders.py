@@ -17,7 +17,7 @@ class CountingEncoders:
     """
 
     def __init__(self, real: Encoders, **manifest_fields: Any) -> None:
-        self.folder = real.folder
+        self.tokenizer = real.tokenizer
         self.manifest = real.manifest.model_copy(update=manifest_fields)
         self.real = real
         self.images: list[int] = []

@@ -12,6 +12,7 @@ from classifier.api.handler import Handler
 from tests.support.pictures import SIZES, encoded, picture
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools import classify
+from tools.workers import BATCH
 
 LABELS = ["a dog", "a cat", "a pizza"]
 
@@ -64,14 +65,14 @@ def test_every_image_of_a_folder_gets_the_result_of_its_own_call(
     output = tmp_path / "results.jsonl"
     folder.mkdir()
     kinds = ("JPEG", "PNG", "WEBP")
-    for seed in range(400):
+    for seed in range(120):
         width, height = SIZES[seed % 6]
         (folder / f"{seed}.{kinds[seed % 3].lower()}").write_bytes(
             encoded(picture(width, height, seed=seed), kinds[seed % 3])
         )
     assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
     found = lines(output)
-    assert len(found) == 400
+    assert len(found) == 120
     for name, line in found.items():
         answer = ask(
             handler,
@@ -100,16 +101,19 @@ def test_heic_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
     found = tmp_path / "phone"
     found.mkdir()
     pillow_heif.from_pillow(picture(80, 60)).save(found / "a.heic")
-    (found / "b.png").write_bytes(encoded(picture(80, 60)))
+    # More than one process classifies.
+    for number in range(BATCH):
+        (found / f"{number}.png").write_bytes(encoded(picture(80, 60)))
     outputs = []
     for options in (list[str](), ["--heic"]):
         output = tmp_path / f"results{len(options)}.jsonl"
         program = [sys.executable, "-m", "tools.classify", str(found), "--output", str(output)]
-        subprocess.run([*program, "--labels", ",".join(LABELS), *options], cwd=ROOT, check=True)
+        program += ["--labels", ",".join(LABELS), "--processes", "2", *options]
+        subprocess.run(program, cwd=ROOT, check=True)
         outputs.append(lines(output))
     without, taken = (output.get("a.heic", {}) for output in outputs)
     assert "result" not in without
-    assert taken["result"].keys() == outputs[1]["b.png"]["result"].keys()
+    assert taken["result"].keys() == outputs[1]["0.png"]["result"].keys()
 
 
 def test_any_option_of_the_api_may_be_asked_for(folder: Path, tmp_path: Path) -> None:

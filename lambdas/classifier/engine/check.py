@@ -12,6 +12,7 @@ from classifier.contract.request.query import Query, Question
 from classifier.engine.context import RequestContext
 from classifier.engine.prompts import PromptSet, make_prompt_set
 from classifier.engine.tokenized import Prompts, PromptTokenizer
+from classifier.model.tokenizer import Tokenizer
 
 
 def check_prompts(
@@ -20,7 +21,7 @@ def check_prompts(
     """Raises ClassifierError for prompts that a request would be refused for, by the bundle's
     tokenizer.
     """
-    prompts = PromptTokenizer(folder, manifest.text)
+    prompts = PromptTokenizer(Tokenizer(folder, manifest.text))
     for name, file in files.items():
         prompt_set_of(name, Question.of(file), prompts, manifest)
 

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ from classifier.engine.tokenized import (
     TokenIds,
 )
 from classifier.model.scoring import mean
+from classifier.model.tokenizer import Tokenizer
 
 CACHE_MAX_PROMPTS = 10_000
 CACHE_MAX_BYTES = 64_000_000
@@ -31,10 +31,10 @@ class TextEncoder(Protocol):
     """The part of the encoders that the cache uses."""
 
     @property
-    def folder(self) -> Path: ...
+    def manifest(self) -> BundleManifest: ...
 
     @property
-    def manifest(self) -> BundleManifest: ...
+    def tokenizer(self) -> Tokenizer: ...
 
     def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]: ...
 
@@ -64,7 +64,7 @@ class PromptCache:
         max_bytes: int = CACHE_MAX_BYTES,
     ) -> None:
         self._encoders = encoders
-        self._prompts = PromptTokenizer(encoders.folder, encoders.manifest.text)
+        self._prompts = PromptTokenizer(encoders.tokenizer)
         self._entries: OrderedDict[Key, EncodedPrompt] = OrderedDict()
         self._max_prompts = max_prompts
         self._max_bytes = max_bytes

@@ -6,10 +6,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from classifier.contract.bundle import TextSettings
 from classifier.contract.request.fields import SLOT
 from classifier.model.tokenizer import Tokenizer
 
@@ -55,8 +53,8 @@ class Prompts(Protocol):
 class PromptTokenizer:
     """Makes prompts with a bundle's tokenizer alone, which is enough to check them."""
 
-    def __init__(self, folder: Path, settings: TextSettings) -> None:
-        self._tokenizer = Tokenizer(folder, settings)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
 
     def lookup(
         self, text: str, templates: Templates, field: str, subject: str = "The label"

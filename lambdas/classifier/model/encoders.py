@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import REMEDY, BundleError, BundleManifest, read_manifest
 from classifier.model.sessions import LazySession, Session, Sessions
+from classifier.model.tokenizer import Tokenizer
 
 # The most prompts in one run: the weights are read once for all of them, and the activations still
 # fit a core's cache.
@@ -52,6 +54,11 @@ class Encoders:
     @property
     def folder(self) -> Path:
         return self._sessions.folder
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the texts that `encode_text` takes."""
+        return Tokenizer(self.folder, self.manifest.text)
 
     def prepare_text(self) -> None:
         """Begins to load the text encoder, unless that has begun; `encode_text` waits for it."""

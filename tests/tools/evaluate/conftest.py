@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.labelled import LABELS, draw
+from tests.support.once import once
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO
 from tools.evaluate.__main__ import main
@@ -15,23 +16,23 @@ from tools.evaluate.__main__ import main
 Evaluate = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("drawings")
-    draw(found, each=80, others=80)
-    return found
+@pytest.fixture(scope="session")
+def folder(shared: Path) -> Path:
+    """80 of each label and 80 of none, to read alone."""
+    return once(shared / "drawings", lambda path: draw(path, each=80, others=80))
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache") / "embeddings.sqlite3"
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
+    """Of what is in those drawings, by its content, so that it is embedded once."""
+    return shared / "embeddings.sqlite3"
 
 
 @pytest.fixture
 def evaluate(cache: Path, tmp_path: Path) -> Evaluate:
     def run(*arguments: object) -> Any:
         options = ["--cache", cache, "--report", tmp_path / "report.html", "--bundle", DEMO]
-        return exit_status(main, *arguments, *options, "--processes", 2)
+        return exit_status(main, *arguments, *options, "--processes", 1)
 
     return run
 

@@ -57,7 +57,7 @@ def test_an_endpoint_is_judged_as_its_model_here(
         assert exit_status(main, folder, *question, *beside, "--endpoint", url) == 0
     out = capsys.readouterr().out
     first = report_data(tmp_path)
-    assert exit_status(main, folder, *question, *beside, "--bundle", DEMO) == 0
+    assert exit_status(main, folder, *question, *beside, "--bundle", DEMO, "--processes", 1) == 0
     assert capsys.readouterr().out == out
     second = report_data(tmp_path)
     assert first["tables"] == second["tables"]

@@ -185,7 +185,7 @@ def test_several_labels_an_image_from_a_csv_file(
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     pictures, cache = tmp_path / "pictures", tmp_path / "cache.sqlite3"
-    draw(pictures, each=300)
+    draw(pictures, each=150)
     command = [
         *(sys.executable, "-m", "tools.evaluate", str(pictures), "--labels", ",".join(LABELS)),
         *("--cache", str(cache), "--report", str(tmp_path / "report.html")),
@@ -201,12 +201,12 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr
-    while "%|" not in (seen := process.stderr.read(200)) or re.search(r"\b0/900", seen):
+    while "%|" not in (seen := process.stderr.read(200)) or re.search(r"\b0/450", seen):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.endswith("Interrupted. The same command goes on where it was.\n")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    first = re.search(r"(\d+)/900", again.stderr)
-    assert first and 0 < int(first[1]) < 900
+    first = re.search(r"(\d+)/450", again.stderr)
+    assert first and 0 < int(first[1]) < 450

@@ -32,17 +32,15 @@ VAGUE = {"a red star": "a thing", "a blue circle": "an object", "a green square"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    drawn, found = tmp_path_factory.mktemp("drawings"), tmp_path_factory.mktemp("vague")
-    draw(drawn, each=60, others=40)
-    for path in drawn.iterdir():
-        shutil.copytree(path, found / VAGUE.get(path.name, path.name))
+def folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 of each label and 40 of none."""
+    found = tmp_path_factory.mktemp("vague")
+    for drawn in folder.iterdir():
+        vague = found / VAGUE.get(drawn.name, drawn.name)
+        vague.mkdir()
+        for path in sorted(drawn.iterdir())[: 60 if drawn.name in VAGUE else 40]:
+            shutil.copy(path, vague)
     return found
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache") / "embeddings.sqlite3"
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def beside(cache: Path, tmp_path: Path) -> list[object]:
         "--bundle",
         DEMO,
         "--processes",
-        2,
+        1,
     ]
 
 
