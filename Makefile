@@ -188,6 +188,8 @@ update-base: $(DEPLOYS) ## pin today's version of AWS's base image in cdk.json; 
 setup: $(READY) ## install what everything needs except torch
 	@echo "Ready: make test, make check, make demo."
 
+# Tests run side by side: a second thread of each process's linear algebra only waits for a core.
+test: export OPENBLAS_NUM_THREADS := 1
 test: $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|arm64|export|clients|robustness|soak|fuzz
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
 	@$(or $(TEST_$(SUITE)),$(VENV)/bin/python -m pytest $(if $(SUITE),tests/$(SUITE),-n $(WORKERS) --dist worksteal))
