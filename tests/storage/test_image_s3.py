@@ -12,7 +12,7 @@ from classifier.storage.bucket import Bucket
 from classifier.storage.request_images import RequestImages
 from tests.support.pictures import encoded, picture
 from tests.support.requests import ask, base64_of, event
-from tests.support.runs import BUCKET, aws
+from tests.support.runs import BUCKET, aws, put
 
 DOG = (Path(__file__).parent.parent.parent / "examples" / "images" / "dog.jpg").read_bytes()
 LABELS = ["a dog", "a cat"]
@@ -40,10 +40,10 @@ def test_an_image_in_the_bucket_gets_the_answer_of_the_same_bytes(stored: Handle
     assert ask(stored, stored_image("images/dog.jpg"))[:2] == sent[:2]
 
 
-def test_a_photograph_larger_than_any_request_is_read(s3: Any, stored: Handler) -> None:
+def test_a_photograph_larger_than_any_request_is_read(stored: Handler) -> None:
     large = encoded(picture(3000, 2000), "BMP")
     assert len(large) > 10_000_000
-    s3.put_object(Bucket=BUCKET, Key="images/large.bmp", Body=large)
+    put("images/large.bmp", large)
     status, body, _ = ask(stored, stored_image("images/large.bmp"))
     assert (status, body["image"]) == (200, {"format": "BMP", "width": 3000, "height": 2000})
 
@@ -76,9 +76,9 @@ def test_a_key_that_cannot_be_read_is_explained(
     )
 
 
-def test_what_is_no_image_or_too_large_is_refused_as_any_other(s3: Any, stored: Handler) -> None:
-    s3.put_object(Bucket=BUCKET, Key="images/a.jpg", Body=b"text")
-    s3.put_object(Bucket=BUCKET, Key="images/b.jpg", Body=bytes(50_000_001))
+def test_what_is_no_image_or_too_large_is_refused_as_any_other(stored: Handler) -> None:
+    put("images/a.jpg", b"text")
+    put("images/b.jpg", bytes(50_000_001))
     status, body, _ = ask(stored, stored_image("images/a.jpg"))
     assert (status, body["field"]) == (415, "image_s3")
     status, body, _ = ask(stored, stored_image("images/b.jpg"))
@@ -113,10 +113,10 @@ def test_among_images_each_error_stays_in_its_own_entry(stored: Handler) -> None
 
 
 def test_images_that_are_too_many_bytes_together_are_refused_before_they_are_read(
-    s3: Any, stored: Handler
+    stored: Handler,
 ) -> None:
     for i in range(2):
-        s3.put_object(Bucket=BUCKET, Key=f"images/{i}.jpg", Body=bytes(31_000_000))
+        put(f"images/{i}.jpg", bytes(31_000_000))
     images = [{"image_s3": {"key": f"images/{i}.jpg"}} for i in range(2)]
     status, body, _ = ask(stored, event({"images": images, "labels": LABELS}))
     assert (status, body["code"], "62,000,000 bytes together" in body["message"]) == (

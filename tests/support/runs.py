@@ -17,6 +17,8 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+import botocore.loaders
+import botocore.session
 from moto import mock_aws
 from moto.awslambda_simple.models import lambda_simple_backends
 from moto.s3.models import s3_backends
@@ -28,6 +30,8 @@ from tests.support.requests import Context
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 BUCKET = "pictures"
+# The descriptions of services, each read once, since one takes longer to read than to use.
+SERVICES = botocore.loaders.create_loader()
 FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:bulk"
 Fault = Callable[[dict[str, Any], Callable[[], Any]], Any]
 
@@ -45,6 +49,9 @@ def aws(**settings: object) -> Iterator[Any]:
     }
     account = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
     with patch.dict(os.environ, account), mock_aws(config=config):
+        session = botocore.session.Session()
+        session.register_component("data_loader", SERVICES)
+        boto3.setup_default_session(botocore_session=session)
         s3 = boto3.client("s3", region_name=REGION)
         s3.create_bucket(
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}, **settings
@@ -142,7 +149,8 @@ class Machine:
         """
         self.name = name
         self.given = given
-        self.batches = [] if check and not self._accepted(given) else self._cut(given)
+        accepted = "prefix" in given or "manifest" in given
+        self.batches = self._cut(given) if accepted or not check else []
         return self._execute(name, _runnable(self.batches), json.dumps(given))
 
     def redrive(self) -> dict[str, Any]:
@@ -190,9 +198,6 @@ class Machine:
                 self._checked = json.loads(event["stateExitedEventDetails"]["output"])["run"]
         described: dict[str, Any] = state
         return described
-
-    def _accepted(self, given: dict[str, Any]) -> bool:
-        return "prefix" in given or "manifest" in given
 
     def _cut(self, given: dict[str, Any]) -> list[list[Any]]:
         """As ItemReader, ItemSelector and ItemBatcher of the definition say."""
