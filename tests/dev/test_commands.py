@@ -2,13 +2,14 @@
 the program that they call knows.
 """
 
-import functools
+import contextlib
+import importlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import botocore.session
@@ -18,17 +19,18 @@ from botocore import xform_name
 from classifier.api.handler import Handler
 from classifier.contract.classifiers.folder import read_classifier
 from classifier.model.encoders import Encoders
+from tests.support.programs import exit_status
 from tests.support.requests import ROOT
 from tools.local.serve import running
 
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {guide.name: guide.read_text(encoding="utf-8") for guide in GUIDES}
-# By how a command begins: what says which options it has.
+# By how a command begins: the module whose `main` has its options.
 PROGRAMS = {
-    r"\.venv/bin/python examples/(\w+)\.py": "examples/{}.py",
-    r"make (evaluate) ": "-m tools.evaluate",
-    r"make (learn) ": "-m tools.evaluate.learn",
-    r"make (serve) ": "-m tools.local.serve",
+    r"\.venv/bin/python examples/(\w+)\.py": "{}",
+    r"make (evaluate) ": "tools.evaluate.__main__",
+    r"make (learn) ": "tools.evaluate.learn.__main__",
+    r"make (serve) ": "tools.local.serve",
 }
 # Commands of AWS's command line itself, which no service has.
 CUSTOM = {("login",), ("sso", "login"), ("aws", "login")}
@@ -43,20 +45,16 @@ def code(text: str) -> list[str]:
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
-@functools.cache
-def options(program: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, *program.split(), "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    commands = re.search(r"{([\w,]+)}", done.stdout)
-    named = set(re.findall(r"--[a-z][\w-]*", done.stdout))
-    if program.startswith("examples/bulk") and commands:
+def options(program: str, *command: str) -> set[str]:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert exit_status(importlib.import_module(program).main, *command, "--help") == 0
+    text = printed.getvalue()
+    commands = re.search(r"{([\w,]+)}", text)
+    named = set(re.findall(r"--[a-z][\w-]*", text))
+    if program == "bulk" and commands and not command:
         for name in commands[1].split(","):
-            named |= options(f"{program} {name}")
+            named |= options(program, name)
     return named
 
 

@@ -19,7 +19,7 @@ from tests.robustness.files import CHEAP, KINDS
 from tests.support.pictures import encoded, picture
 from tests.support.requests import Context, ask, base64_of, event
 
-SECONDS = float(os.environ.get("ROBUSTNESS_SECONDS", "10"))
+SECONDS = float(os.environ.get("ROBUSTNESS_SECONDS", "2"))
 SEED = int(os.environ.get("ROBUSTNESS_SEED", "1"))
 LABELS = ["a dog", "a cat"]
 # Above the level before: allocators keep some.

@@ -1,7 +1,7 @@
 """Whatever a request or an event holds: no failure, bounded time and memory, and the next one is
 served as before.
 
-ROBUSTNESS_SECONDS says for how long to draw (10 without it), ROBUSTNESS_SEED where to begin.
+ROBUSTNESS_SECONDS says for how long to draw (2 without it), ROBUSTNESS_SEED where to begin.
 """
 
 import collections
@@ -57,7 +57,7 @@ class Running(Context):
 
 
 def test_no_request_or_event_takes_more_than_its_share(deployed: Handler) -> None:
-    end = time.monotonic() + float(os.environ.get("ROBUSTNESS_SECONDS", "10"))
+    end = time.monotonic() + float(os.environ.get("ROBUSTNESS_SECONDS", "2"))
     first = seed = int(os.environ.get("ROBUSTNESS_SEED", "0"))
     good = deployed(REST, Context())["body"]
     trim = ctypes.CDLL(None).malloc_trim

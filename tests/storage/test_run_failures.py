@@ -48,9 +48,9 @@ def every_third(kind: str) -> Callable[[dict[str, Any], Callable[[], Any]], Any]
 def test_nothing_is_lost_or_doubled_where_the_function_fails(
     s3: Any, bulk: BulkHandler, kind: str
 ) -> None:
-    expected = fill(120)
+    expected = fill(60)
     machine = Machine(s3, bulk, every_third(kind))
-    given = {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 1}
+    given = {"prefix": "images/", "labels": LABELS, "batch_size": 10, "max_concurrency": 1}
     assert machine.run("faults", given)["status"] == "SUCCEEDED"
     assert sum(machine.calls.values()) > 7
     assert machine.failed() == []
@@ -75,9 +75,9 @@ class Dying(Bucket):
 def test_a_function_that_is_killed_in_the_middle_of_a_batch_leaves_no_part_of_it(
     s3: Any, encoders: Encoders
 ) -> None:
-    expected = fill(120)
+    expected = fill(60)
     machine = Machine(s3, BulkHandler(encoders, Dying(BUCKET, "images/")))
-    given = {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 1}
+    given = {"prefix": "images/", "labels": LABELS, "batch_size": 10, "max_concurrency": 1}
     assert machine.run("killed", given)["status"] == "SUCCEEDED"
     assert max(machine.calls.values()) == 2
     assert outcomes(lines(s3, "killed")) == expected
@@ -86,7 +86,7 @@ def test_a_function_that_is_killed_in_the_middle_of_a_batch_leaves_no_part_of_it
 def test_batches_that_failed_for_good_are_run_again_by_a_redrive_alone(
     s3: Any, bulk: BulkHandler
 ) -> None:
-    expected = fill(120)
+    expected = fill(60)
     broken = True
 
     def fault(event: dict[str, Any], call: Callable[[], Any]) -> Any:
@@ -94,7 +94,7 @@ def test_batches_that_failed_for_good_are_run_again_by_a_redrive_alone(
             broken
             and "Items" in event
             and any(
-                item["Key"] in ("images/00030.jpg", "images/00090.jpg") for item in event["Items"]
+                item["Key"] in ("images/00015.jpg", "images/00045.jpg") for item in event["Items"]
             )
         ):
             raise FunctionError("Error")
@@ -102,10 +102,10 @@ def test_batches_that_failed_for_good_are_run_again_by_a_redrive_alone(
 
     machine = Machine(s3, bulk, fault)
     machine.run(
-        "broken", {"prefix": "images/", "labels": LABELS, "batch_size": 20, "max_concurrency": 2}
+        "broken", {"prefix": "images/", "labels": LABELS, "batch_size": 10, "max_concurrency": 2}
     )
     assert (len(machine.failed()), len(machine.batches)) == (2, 6)
-    assert len(outcomes(lines(s3, "broken"))) == 80
+    assert len(outcomes(lines(s3, "broken"))) == 40
     # Two retries, as the definition says.
     assert sorted(machine.calls[call] for call in machine.calls if call not in machine.done) == [
         3,

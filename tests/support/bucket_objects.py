@@ -10,11 +10,15 @@ LABELS = ["a dog", "a pizza", "a star"]
 SMALL = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(4)]
 
 
-def fill(count: int) -> dict[str, str]:
-    """So many objects, and what should become of each: a result, an error or skipped."""
+def fill(count: int, images: int | None = None) -> dict[str, str]:
+    """So many objects, and what should become of each: a result, an error or skipped. Behind the
+    first `images` all are skipped.
+    """
     expected = {}
     for i in range(count):
         kind = {3: "error", 7: "skipped", 11: "folder", 13: "empty"}.get(i % 50, "result")
+        if images is not None and i >= images:
+            kind = "skipped"
         key = f"images/{i:05}" + {"skipped": ".txt", "folder": "/"}.get(kind, ".jpg")
         body = {"error": b"no picture", "folder": b"", "empty": b""}.get(
             kind, SMALL[i % len(SMALL)] + str(i).encode()

@@ -1,5 +1,6 @@
 """The bundle that commands take where none is named."""
 
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from classifier.contract.bundle import read_manifest
 from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.classifiers.folder import fitted_elsewhere, read_classifiers
+from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ROOT, Context
 from tools.bundles import ONLY_DRAWINGS, announced
 from tools.local.serve import load
@@ -62,14 +64,22 @@ def test_with_several_real_bundles_every_command_lists_them(command: str, desk: 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"serve", "learn"}))
 def test_the_only_real_bundle_is_taken_else_the_demo_and_one_line_says_so(
-    command: str, desk: Path
+    command: str,
+    desk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = run(desk, *COMMANDS[command])
-    assert done.stderr.count(f"Model: demo, of models/demo. {ONLY_DRAWINGS}\n") == 1
+    monkeypatch.chdir(desk)
+    module, *arguments = COMMANDS[command]
+    package = importlib.import_module(module)
+    program = package if hasattr(package, "main") else importlib.import_module(f"{module}.__main__")
+    exit_status(program.main, *arguments)
+    assert capsys.readouterr().err.count(f"Model: demo, of models/demo. {ONLY_DRAWINGS}\n") == 1
     bundle(desk / "models" / "real", model="real", pretrained="tag")
-    done = run(desk, *COMMANDS[command])
-    assert done.stderr.count("Model: real/tag, of models/real.\n") == 1
-    assert ONLY_DRAWINGS not in done.stderr
+    exit_status(program.main, *arguments)
+    error = capsys.readouterr().err
+    assert error.count("Model: real/tag, of models/real.\n") == 1
+    assert ONLY_DRAWINGS not in error
 
 
 def test_a_damaged_bundle_is_left_to_its_loader(tmp_path: Path) -> None:

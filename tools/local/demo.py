@@ -6,6 +6,7 @@ import argparse
 import base64
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +78,12 @@ def show(image: Path, answer: Answer) -> None:
         print(f"  {label:<{width}}  {share:7.2%}  {'█' * round(share * 30)}")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--image")
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if bool(arguments.image) != bool(arguments.labels):
         sys.exit(
             'For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"'

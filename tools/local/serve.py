@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -147,7 +147,7 @@ class Lines(logging.Formatter):
         return super().format(record) + "".join(f" {key}={value}" for key, value in extra.items())
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--bundle", type=Path)
@@ -171,7 +171,7 @@ def main() -> None:
         help="500 instead of waiting for the request before",
     )
     parser.add_argument("--heic", action="store_true", help=HELP)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.heic:
         take_heic()
     handling = logging.StreamHandler()
