@@ -93,8 +93,8 @@ def work(items: Sequence[Item]) -> list[str]:
 def lines_of(
     bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int
 ) -> Iterator[list[str]]:
-    """Yields the lines of each batch as soon as one of the processes has finished it. One process is
-    this one.
+    """Yields the lines of each batch as soon as one of the processes has finished it. A single
+    process is this one.
     """
     if not items:
         return
