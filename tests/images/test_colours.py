@@ -28,7 +28,7 @@ LABELS = (
 )
 TAGGED = colour_files.tagged()
 TEXTURED = colour_files.textured()
-INKED = colour_files.inked()
+INKED = {f"CMYK by {points} points": points for points in colour_files.TABLES}
 BRIGHT = colour_files.bright()
 
 
@@ -74,8 +74,9 @@ def test_probabilities_are_those_of_what_chromium_shows(
 def test_inks_are_about_those_that_chromium_shows(
     handler: Handler, shown: dict[str, NDArray[np.uint8]], name: str
 ) -> None:
-    assert np.abs(pixels(INKED[name]).astype(int) - shown[name]).mean() < 2
-    assert far(handler, INKED[name], shown[name]) <= 0.05
+    data = colour_files.inked(INKED[name])
+    assert np.abs(pixels(data).astype(int) - shown[name]).mean() < 2
+    assert far(handler, data, shown[name]) <= 0.05
 
 
 def test_black_ink_is_that_of_the_printer() -> None:

@@ -19,7 +19,7 @@ PHASES = "examples,fuzzing" if SECONDS < 30 else "examples,coverage,fuzzing,stat
 
 
 def test_schemathesis_finds_nothing(deployed: Handler) -> None:
-    command = [
+    command: list[str | Path] = [
         *(Path(sys.executable).with_name("schemathesis"), "run", ROOT / generate_docs.DOCUMENT),
         *("--checks", "all", "--suppress-health-check", "all", "--continue-on-failure"),
         *("--seed", "1", "-n", str(EXAMPLES), "--phases", PHASES),

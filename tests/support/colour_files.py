@@ -20,6 +20,8 @@ FORMATS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 97, "subsampling": "4:4:4"},
 }
 LOSSLESS = ("PNG", "WEBP")
+# Points on an axis of a printer's table.
+TABLES = (6, 11)
 
 
 @cache
@@ -56,7 +58,8 @@ def printed() -> Image.Image:
 
 
 def all_files() -> dict[str, bytes]:
-    return tagged() | textured() | inked() | bright()
+    printed_files = {f"CMYK by {points} points": inked(points) for points in TABLES}
+    return tagged() | textured() | printed_files | bright()
 
 
 def tagged() -> dict[str, bytes]:
@@ -181,11 +184,8 @@ def bright() -> dict[str, bytes]:
     return files
 
 
-def inked() -> dict[str, bytes]:
+def inked(points: int) -> bytes:
     """Between the points of a profile's table, one interpolates as one likes."""
-    return {
-        f"CMYK by {points} points": encoded(
-            printed(), "JPEG", icc_profile=icc.cmyk_profile(points), quality=97, subsampling=0
-        )
-        for points in (6, 11)
-    }
+    return encoded(
+        printed(), "JPEG", icc_profile=icc.cmyk_profile(points), quality=97, subsampling=0
+    )

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from tools.evaluate.judging.intervals import (
     binomial_cdf,
@@ -41,6 +40,9 @@ def test_a_shares_interval_is_clopper_pearsons(
 
 
 def test_wilsons_intervals_are_scipys_for_whole_arrays() -> None:
+    # Takes a second to import, which everybody who collects these tests would wait for.
+    from scipy.stats import binomtest
+
     rng = np.random.default_rng(3)
     counts = rng.integers(1, 400, 50)
     hits = rng.integers(0, counts + 1)
