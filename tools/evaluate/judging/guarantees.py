@@ -1,6 +1,7 @@
 """Thresholds that keep a guarantee on images to come, and thresholds that were best on these."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -124,6 +125,7 @@ def _precision(groups: Groups, level: float, error: float) -> Threshold:
     return Threshold(passing, "" if passing is not None else _no_precision(groups, level, error))
 
 
+@lru_cache(100_000)
 def start_errors(shown: int, level: float, error: float) -> int:
     """How many errors the first test of a precision allows if `shown` groups show the label."""
     errors = 0
