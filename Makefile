@@ -106,7 +106,7 @@ help: ## show this list
 
 ## Each day
 
-demo: $(SERVES) ## classify three pictures with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS='a dog,a cat'
+demo: $(SERVES) ## classify three images with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS='a dog,a cat'
 	@$(VENV)/bin/python -m tools.local.demo $(call option,BUNDLE,--bundle) $(call option,IMAGE,--image) $(call option,LABELS,--labels)
 
 serve: $(SERVES) $(TAKES_HEIC) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"

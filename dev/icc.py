@@ -88,7 +88,7 @@ def inks(cyan: float, magenta: float, yellow: float, black: float) -> Floats:
 
 
 def cmyk_profile(points: int = 5) -> bytes:
-    """A printer with those inks, by a table of so many points on each axis."""
+    """A printer with those inks, by a table of this number of points on each axis."""
     table = bytearray()
     for amounts in itertools.product(np.linspace(0, 1, points), repeat=4):
         xyz = _adapted(D65, D50) @ _to_xyz("srgb") @ linear(inks(*amounts)) / _point(D50)

@@ -150,7 +150,7 @@ def document() -> JsonObject:
             "/": {
                 **_page(
                     "play",
-                    "A page to try it in a browser; always there locally, on AWS where `playground`"
+                    "A page to try it in a browser; always there locally, on AWS if `playground`"
                     " is set.",
                     "HTML.",
                     {"text/html": {"schema": {"type": "string"}}},

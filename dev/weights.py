@@ -94,8 +94,8 @@ def unfriendly(architecture: Architecture, seed: int = 0) -> Arrays:
     arrays["positional_embedding"][0, massive] += (
         np.array([60, -30], np.float32) * arrays["token_embedding.weight"].std() * 10
     )
-    # A patch's brightness decides: far above the other channels where all pixels are bright, like
-    # them elsewhere.
+    # A patch's brightness decides: far above the other channels if all pixels are bright, else like
+    # them.
     kernel = arrays["visual.conv1.weight"]
     kernel[massive] += 40 * kernel.std() / np.sqrt(kernel[0].size)
     arrays["visual.ln_pre.weight"][massive] *= 8

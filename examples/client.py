@@ -180,8 +180,8 @@ def model_line(model: str) -> str:
 def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
     """The file to send and its number of pixels.
 
-    A large image is turned upright and resized to `side` pixels along its short side; what tells
-    its colours is kept. A small one, a file that Pillow can't read, and AVIF, whose colours Pillow
+    A large image is turned upright and resized to `side` pixels along its short side; its colour
+    information is kept. A small one, a file that Pillow can't read, and AVIF, whose colours Pillow
     doesn't tell, are returned unchanged.
     """
     try:

@@ -1,4 +1,4 @@
-"""The stack's runs through AWS's clients, and what a run costs."""
+"""The stack's runs through AWS's clients, and the cost of a run."""
 
 import json
 import sys

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument(
         "--revision", help="the hub's commit, branch or tag to take the weights from; default main"
     )
-    parser.add_argument("--licence", help="the licence of the weights, where the hub doesn't say")
+    parser.add_argument("--licence", help="the licence of the weights, if the hub doesn't say")
     parser.add_argument(
         "--accept-licence", help="a licence that limits the use of the weights, and that you accept"
     )

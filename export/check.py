@@ -1,4 +1,4 @@
-"""Checks the encoders that were just written: against open_clip where it is loaded, else with a
+"""Checks the encoders that were just written: against open_clip if it is loaded, else with a
 forward pass in numpy.
 """
 

@@ -1,5 +1,5 @@
 """CLIP's forward pass in numpy, written from its definition and not from the graphs, to check the
-graphs where torch isn't.
+graphs without torch.
 
 Slow and plain: a few images and texts are enough to see that every weight found its place.
 """

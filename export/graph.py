@@ -79,7 +79,7 @@ class Graph:
     def linear(
         self, x: str, weight: Floats, bias: Floats, product: str, *, least: float | None = None
     ) -> str:
-        """x [r, k] @ weight [k, n] + bias [n]; `least` is the least that x can hold, where that is
+        """x [r, k] @ weight [k, n] + bias [n]; `least` is the least that x can hold, if that is
         known and near.
         """
         self.inputs[product] = x
@@ -234,8 +234,8 @@ class Graph:
     def write(
         self, path: Path, entry: tuple[str, int, list[Any]], result: str, dimension: int
     ) -> None:
-        """The graph, and its weights beside it (see `write_model`); `entry` is the input's name,
-        type and shape, the output is `embeddings` [n, d].
+        """Writes the graph, and its weights next to it (see `write_model`); `entry` is the input's
+        name, type and shape, the output is `embeddings` [n, d].
         """
         self.op("Identity", result)
         self._nodes[-1].output[0] = "embeddings"

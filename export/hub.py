@@ -30,7 +30,7 @@ PERMISSIVE = {
     "unlicense",
 }
 ADVICE = (
-    "docs/models.md names what helps behind a proxy and where downloads hang: HTTPS_PROXY,"
+    "docs/models.md says what helps behind a proxy and if downloads hang: HTTPS_PROXY,"
     " HF_HUB_DISABLE_XET=1, HF_TOKEN."
 )
 
@@ -51,7 +51,7 @@ def fetch(
     accepted: str | None,
     say: Callable[[str], None],
 ) -> Fetched:
-    """The first of `files` that the repository has, from the cache where it is there. Raises
+    """The first of `files` that the repository has, from the cache if it is there. Raises
     ExportError.
     """
     try:

@@ -40,8 +40,8 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` is
-    what they give.
+    """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` holds
+    their embeddings.
 
     `inputs` is where write_encoder found what each product takes, by encoder; `load` opens the
     folder's encoders as they are now.

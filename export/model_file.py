@@ -17,9 +17,9 @@ PAGE_BYTES = 4096
 
 
 def write_model(model: onnx.ModelProto, constants: Iterable[onnx.TensorProto], path: Path) -> None:
-    """Writes a model without initializers and, beside it, what takes a page or more of them, in
-    order and each from a page's start on: so ONNX Runtime maps them, and a start reads only what it
-    uses.
+    """Writes a model without initializers. Those that take a page or more go into a file next to
+    it, in order, each from a page's start on. So ONNX Runtime maps them, and a start reads only the
+    parts that it uses.
     """
     with path.with_suffix(".weights").open("wb") as weights:
         for constant in constants:

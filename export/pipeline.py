@@ -35,7 +35,7 @@ from export.towers import max_batch, write_encoder
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
 MADE_WITH_NUMPY = ("numpy", "onnx", "onnxruntime")
 CROPS = 120
-# Any other file beside a bundle's own is the user's, and is never deleted.
+# Any file that isn't a bundle's own is the user's, and is never deleted.
 REPLACEABLE = {*FILES, MANIFEST, "README.md"}
 # CLIP's tokenizer, the same for every model of the table: the demo bundle holds it.
 DEMO = Path(__file__).parent.parent / "models" / "demo"

@@ -24,8 +24,8 @@ from export.checks import check_activation, check_settings, check_size, named_se
 from export.errors import ExportError
 
 TABLE = Path(__file__).with_name("models.json")
-# What a checkpoint may hold beside the two towers: OpenAI's archives carry their sizes and masks
-# along.
+# Entries that a checkpoint may have besides the two towers: OpenAI's archives carry their sizes and
+# masks along.
 EXTRAS = re.compile(r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias")
 
 
@@ -43,7 +43,7 @@ class Source:
     settings: dict[str, Any]  # mean, std, interpolation, resize_mode, quick_gelu
     weights: Weights
     licence: str
-    model: Any = None  # open_clip's own, in eval mode, where the weights came through torch
+    model: Any = None  # open_clip's own, in eval mode, if the weights came through torch
 
     @property
     def logit_scale(self) -> float:
@@ -151,7 +151,7 @@ def check_name(name: str, table: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkpoint:
-    """Raises ExportError where a weight is missing, has another shape, or has no place."""
+    """Raises ExportError if a weight is missing, has another shape, or has no place."""
     try:
         checkpoint = open_checkpoint(path)
     except CheckpointError as err:

@@ -30,10 +30,9 @@ def write_encoder(
     *,
     signed: bool = False,
 ) -> dict[str, str]:
-    """image.onnx or text.onnx in a precision of STEPS, and its weights beside it. `largest`: what
-    its products' inputs reach, from `calibrate`; `signed`: see
-    Graph. Returns the products and where to look for their inputs: none where torch writes the
-    graph.
+    """image.onnx or text.onnx in a precision of STEPS, and its weights next to it. `largest`: what
+    its products' inputs reach, from `calibrate`; `signed`: see Graph. Returns the products and
+    where to look for their inputs: none if torch writes the graph.
     """
     path = folder / f"{encoder}.onnx"
     architecture = source.architecture
@@ -52,8 +51,8 @@ def write_encoder(
 
 
 def max_batch(image: ImageTower | None) -> int:
-    """How many images a run of the image encoder is best given; 1 where company would change an
-    embedding.
+    """How many images a run of the image encoder is best given; 1 if other images in the run would
+    change an embedding.
     """
     return max(1, ROWS_A_RUN // image.positions) if image else 1
 
@@ -153,7 +152,7 @@ def _write_image(
 def _token_embeddings(graph: Graph, table: Floats) -> str:
     rows, index = np.unique(table, axis=0, return_inverse=True)
     ids = "ids"
-    # Equal rows are stored once where that saves half: a vocabulary of which training saw a small
+    # Equal rows are stored once if that saves half: a vocabulary of which training saw a small
     # part.
     if len(rows) < len(table) / 2:
         table = rows

@@ -17,7 +17,7 @@ from export.material import NOUNS, TEMPLATES
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 LABELS, SETS = 5, 24  # labels in a set, label sets for an image
-# A quantised bundle must decide as fp32 does, where fp32 itself is decided: its best label leads by
+# A quantised bundle must decide as fp32 does if fp32 itself is decided: its best label leads by
 # this much of probability.
 MARGIN = 0.1
 MIN_EQUAL = 0.995
@@ -180,7 +180,7 @@ def _probabilities(reference: Reference, images: Floats, texts: Floats) -> NDArr
 def check_batch_invariance(
     encoders: Encoders, sentences: Sequence[str], pixels: Sequence[Pixels]
 ) -> None:
-    """Raises ExportError where an embedding depends on its company."""
+    """Raises ExportError if an embedding depends on what else is encoded in the run."""
     tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
     ids = [tokenizer.encode(item) for item in sentences]
     prompts = [
@@ -193,5 +193,5 @@ def check_batch_invariance(
     ]
     if not all(prompts + images):
         raise ExportError(
-            "A prompt's or an image's embedding depends on what is encoded beside it."
+            "A prompt's or an image's embedding depends on what is encoded together with it."
         )

@@ -1,4 +1,4 @@
-"""What cdk-nag reports, and why it stays."""
+"""Acknowledges findings of cdk-nag, each with the reason why it stays."""
 
 from collections.abc import Mapping
 

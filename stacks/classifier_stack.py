@@ -13,7 +13,7 @@ from stacks.function import Function
 from stacks.monitoring import Monitoring
 from stacks.settings.deployment import Settings
 
-# What cdk-nag reports without traces.
+# Findings of cdk-nag if there are no traces.
 TRACING_RULES = (
     "AwsSolutions-SF2",
     "Serverless-APIGWXrayEnabled",
@@ -55,7 +55,7 @@ class ClassifierStack(Stack):
         CfnOutput(self, "Url", value=api.url)
         CfnOutput(self, "FunctionName", value=function.function.function_name)
         CfnOutput(self, "Build", value=function.build)
-        # How the endpoint can be called, for `make deploy-cdk`: where these are missing, from
+        # How the endpoint can be called, for `make deploy-cdk`: if these are missing, from
         # anywhere, without a signature, as often as one likes, and without an alias.
         for name, value in (
             ("Authentication", "iam" if settings.authentication == "iam" else None),

@@ -61,7 +61,7 @@ class Alarm(NamedTuple):
 class Monitoring(Construct):
     """`dashboard`, `alarms`, and an SNS topic if the settings name an address.
 
-    `others`: alarms of what else the stack holds.
+    `others`: alarms of the stack's other parts.
     """
 
     def __init__(

@@ -101,7 +101,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
 
 
 def figures(rounds: int, calls: int) -> dict[str, float | str]:
-    """All of them, by name with its unit: medians, and quartiles beside the ones that vary."""
+    """All of them, by name with its unit: medians, and quartiles of those that vary."""
     spent = measure(rounds)
     found = dict[str, float | str]()
     for name, values in spent.items():

@@ -1,5 +1,5 @@
-"""Measures what an image costs in bulk: images a run, threads against processes, beside calls of
-the API. `make benchmark-bulk`
+"""Measures what an image costs in bulk: images a run, threads against processes, compared with
+calls of the API. `make benchmark-bulk`
 
 Every figure is an image's time on the processor and by the clock, as a ratio to the first of its
 table; the rounds take turns.

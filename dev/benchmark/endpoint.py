@@ -34,7 +34,7 @@ OUTSIDE_MS = 2.0
 
 
 def cost_per_1000(milliseconds: float, memory: int) -> float:
-    """US dollars for 1,000 calls of so many billed milliseconds at so many MB."""
+    """US dollars for 1,000 calls, by the billed milliseconds of one and the function's MB."""
     compute = milliseconds / 1000 * memory / 1024 * PRICES["gb_second"]
     return 1000 * (compute + PRICES["lambda_request"] + PRICES["api_call"])
 
@@ -77,7 +77,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 def measure(
     url: str, key: str, calls: int, memory: int, image: Path = IMAGE
 ) -> dict[str, float | str]:
-    """Figures by name with their units. Exits where nothing answers."""
+    """Figures by name with their units. Exits if nothing answers."""
     endpoint = Endpoint(url, key, image)
     words = itertools.count(int(time.time()))
     figures = dict[str, float | str]()
@@ -87,7 +87,7 @@ def measure(
             f"{url} gave no answer but {', '.join(endpoint.errors)}: check URL and KEY, both"
             " outputs of the deployment."
         )
-    # The first call is a cold one where nobody called for a while.
+    # The first call is a cold one if nobody called for a while.
     figures["first_call_ms"] = round(first[0], 1)
     for kind, count in itertools.product(("seen", "new"), COUNTS):
         answers = []
@@ -117,7 +117,7 @@ def measure_cold_starts(url: str, key: str, function: str, count: int) -> list[f
     """Milliseconds of the first call after each of `count` changes of the function's environment,
     which is then put back as it was.
 
-    Raises AwsError. Exits where calls wouldn't reach new environments, or get no answer.
+    Raises AwsError. Exits if calls wouldn't reach new environments, or get no answer.
     """
     named = ("--function-name", function)
     kept = aws(

@@ -45,7 +45,7 @@ ACCESS_LOG = {
 }
 # The headers of a signed request, apart from Authorization.
 SIGNATURE_HEADERS = ["X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"]
-# What cdk-nag reports, and why it stays.
+# Findings of cdk-nag that stay, and why.
 NAG_ACKNOWLEDGEMENTS = {
     "AwsSolutions-APIG2": "The handler checks every field and says what is wrong with it.",
     "AwsSolutions-APIG3": (
@@ -156,7 +156,7 @@ class Api(Construct):
         for i, route in enumerate(open_routes, 1):
             self.rest.root.resource_for_path(route.path).add_method(route.method, integration)
             if route.path == "/":
-                # CloudFormation calls the root a slash alone, where CDK writes /~1:
+                # CloudFormation's name of the root is a slash, but CDK writes /~1:
                 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
                 stage = cast(apigateway.CfnStage, self.stage.node.default_child)
                 stage.add_property_override(f"MethodSettings.{i}.ResourcePath", "/")

@@ -16,7 +16,7 @@ BELOW = "Objects below one prefix of one bucket."
 
 
 class ImageBucket:
-    """`images`: the prefix that may be read. What it makes belongs to `scope`."""
+    """`images`: the prefix that may be read. Its constructs belong to `scope`."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         self.images = settings.bulk_prefix or ""

@@ -35,7 +35,7 @@ NAG_ACKNOWLEDGEMENTS = {
 
 
 class Bulk(Construct):
-    """`alarms`: what Monitoring adds to its own. `bucket`: the API's function may read it too."""
+    """`alarms`: Monitoring adds them to its own. `bucket`: the API's function may read it too."""
 
     def __init__(
         self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path

@@ -20,7 +20,7 @@ from stacks.settings.deployment import Settings
 def add_runs(
     scope: Construct, settings: Settings, bucket: ImageBucket, function: lambda_.IFunction
 ) -> stepfunctions.StateMachine:
-    """The state machine, with a role that may call the function and write what it found."""
+    """The state machine, with a role that may call the function and write a run's results."""
     role = iam.Role(scope, "RunRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
     role.add_to_policy(
         iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function.function_arn])

@@ -1,4 +1,4 @@
-"""New images in the bucket: EventBridge, a queue and what fails."""
+"""New images in the bucket: a rule of EventBridge, a queue, and one for failures."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def add_uploads(
     asset = assets.Asset(scope, "OnUpload", path=str(request))
     function.add_environment("ON_UPLOAD_BUCKET", asset.s3_bucket_name)
     function.add_environment("ON_UPLOAD_KEY", asset.s3_object_key)
-    # That one file, where grant_read would give the whole bucket of the CDK.
+    # Only that file. grant_read would open the CDK's whole bucket.
     file = f"arn:{Aws.PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"
     role.add_to_principal_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[file]))
     if settings.upload_tags:

@@ -8,7 +8,7 @@ from classifier.contract.bucket_layout import MANIFESTS, MAP_RUNS, RESULTS
 from stacks.settings.errors import SettingsError
 from stacks.settings.values import Bucket, Count, File, Key, Prefix
 
-# What the function for runs and uploads writes in the bucket.
+# The prefixes under which the function for runs and uploads writes.
 OWN_PREFIXES = (RESULTS, MANIFESTS, MAP_RUNS)
 
 
@@ -25,7 +25,8 @@ class BulkSettings(BaseModel):
     bulk_prefix: Prefix = Field(
         default="images/",
         description=(
-            "what may be read of `bulk_bucket`: a prefix of keys, or `none` for all of them"
+            "the part of `bulk_bucket` that may be read: a prefix of keys, or `none` for all of"
+            " them"
         ),
     )
     bulk_key: Key = Field(

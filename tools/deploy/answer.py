@@ -72,8 +72,8 @@ def wait(
 def call_deployment(
     outputs: Mapping[str, str], bundle: Path, sleep: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Calls a stack by its outputs until the new version of it answers. Where its settings keep
-    this machine out, the function itself has to answer. Raises CheckError.
+    """Calls a stack by its outputs until the new version of it answers. If its settings keep this
+    machine out, the function itself has to answer. Raises CheckError.
     """
     url = outputs["Url"]
     function = outputs["FunctionName"]

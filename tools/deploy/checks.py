@@ -114,7 +114,7 @@ def check_concurrency(settings: Settings) -> None:
 
 
 def _already_taken(stack: str) -> int:
-    """What the stack's functions have reserved; 0 before the first deployment."""
+    """The environments that the stack's functions have reserved; 0 before the first deployment."""
     query = "StackResources[?ResourceType=='AWS::Lambda::Function'].PhysicalResourceId"
     try:
         arguments = [

@@ -52,7 +52,7 @@ def check_docker() -> None:
 
 
 def check_buildx() -> None:
-    """Docker alone needs the plug-in; finch and podman build with what they bring."""
+    """Only Docker needs the plug-in; finch and podman can build by themselves."""
     if Path(docker()).name == "docker":
         run(
             [docker(), "buildx", "version"],

@@ -182,7 +182,7 @@ def _save(changes: JsonObject | None, candidate: Candidate, path: Path, source: 
 
 
 def saved(path: Path) -> str:
-    """What was saved, and which labels its decisions can never name."""
+    """Says what was saved, and which labels its decisions can never name."""
     missing = without_threshold(open_classifier(str(path)).file)
     return f"Saved: {path}" + (f". {never_named(missing)}" if missing else "")
 

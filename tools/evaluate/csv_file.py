@@ -54,7 +54,8 @@ def from_csv(source: Path, known: Mapping[str, str]) -> Iterator[Labelled]:
         ) or {OTHER}
         if OTHER in names and len(names) > 1:
             raise ImagesError(
-                f"{place} has {OTHER}, none of the labels, beside a label; remove one of them."
+                f"{place} has {OTHER}, none of the labels, together with a label; remove one of"
+                " them."
             )
         group = columns.get("group", len(cells))
         path = source.parent / cells[columns["path"]]
@@ -94,8 +95,8 @@ def _rows(source: Path) -> list[tuple[int, list[str]]]:
 
 
 def _columns(cells: Sequence[str], known: Mapping[str, str], place: str) -> dict[str, int] | None:
-    """Where a header has its columns; None if the first line is none. Raises ImagesError for a
-    header that isn't clear.
+    """The positions of the header's columns; None if the first line is no header. Raises
+    ImagesError for a header that isn't clear.
     """
     cells = [cell for i, cell in enumerate(cells) if any(cells[i:])]
     names = [re.sub(r"[\s_-]", "", cell.lower()) for cell in cells]

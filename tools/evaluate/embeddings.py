@@ -91,7 +91,7 @@ class Cache:
         return row
 
     def load(self, model: str, contents: Iterable[str]) -> dict[str, Outcome]:
-        """What is known of images, by the sha256 of their content."""
+        """The known facts about images, by the sha256 of their content."""
         found: dict[str, Outcome] = {}
         for content in contents:
             query = "select embedding, error from pictures where model = ? and sha256 = ?"
@@ -102,8 +102,8 @@ class Cache:
     def small_versions(
         self, files: Mapping[str, Path], others: Iterable[str] = ()
     ) -> dict[str, Pixels]:
-        """uint8 [SIDE, SIDE, 3] of each image by the sha256 of its content, made where it is new,
-        without broken ones; and of `others` where they were made before.
+        """uint8 [SIDE, SIDE, 3] of each image by the sha256 of its content, made if it is new,
+        without broken ones; and of `others` if they were made before.
         """
         found = dict[str, Pixels]()
         query = "select pixels from small where sha256 = ?"
@@ -166,8 +166,8 @@ def embed(
     cache: Cache,
     processes: int,
 ) -> dict[str, Outcome]:
-    """The embedding of each image, or why it has none, by the sha256 of its content. What is done
-    is kept if it is interrupted.
+    """The embedding of each image, or why it has none, by the sha256 of its content. Finished
+    embeddings are kept if it is interrupted.
 
     `files`: one file for each content.
     """

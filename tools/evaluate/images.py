@@ -20,7 +20,7 @@ OUTSIDE_FOLDERS = "in no label's folder"
 def read_images(
     source: Path, names: Sequence[str], exclude: Sequence[str] = ()
 ) -> tuple[list[Labelled], Counter[str]]:
-    """The images, by path, and how many files were passed over, by reason. `names`: what the
+    """The images, by path, and how many files were passed over, by reason. `names`: those that the
     classifier knows. Raises ImagesError.
     """
     # macOS writes é in a folder's name as two characters.

@@ -17,9 +17,9 @@ class ImagesError(Exception):
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image and the names that it shows: none where it shows something else. Images of one
-    `group` belong together, such as frames of one video; without one, near-copies do. `place`: the
-    line of a CSV file that names it.
+    """An image and the names that it shows: none if it shows something else. Images of one `group`
+    belong together, such as frames of one video; without one, near-copies do. `place`: the line of
+    a CSV file that names it.
     """
 
     path: Path

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class LambdaContext(Protocol):
-    """What the handler uses of Lambda's context object."""
+    """The part of Lambda's context object that the handler uses."""
 
     def get_remaining_time_in_millis(self) -> int: ...
 

@@ -33,7 +33,7 @@ class OpenAIProblem(ApiModel):
 
 
 class OpenAIError(ApiModel):
-    """What `/v1` routes answer to an error."""
+    """The answer of `/v1` routes to an error."""
 
     error: OpenAIProblem
 

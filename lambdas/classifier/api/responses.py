@@ -31,7 +31,7 @@ def error_response(err: Exception, context: RequestContext, dialect: WritesError
 
 
 def preflight(path: str) -> Response:
-    """What a browser may send to a path. On AWS, API Gateway gives the same answer."""
+    """The answer to a preflight. On AWS, API Gateway gives the same one."""
     others = sorted(set(methods(path)) - {"OPTIONS"})
     headers = {
         "Access-Control-Allow-Methods": ", ".join([*others, "OPTIONS"]),

@@ -1,5 +1,5 @@
-"""The bundle: the one contract between export, deployment and run time. The standard library and
-pydantic alone.
+"""The bundle: the one contract between export, deployment and run time. Needs the standard library
+and pydantic alone.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 FORMAT = 4
 MANIFEST = "bundle.json"
-# The weights lie beside the graphs, so that a session maps them instead of copying them.
+# The weights lie next to the graphs, so that a session maps them instead of copying them.
 FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", "merges.bin")
 Precision = Literal[
     "fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"
@@ -109,7 +109,7 @@ class BundleManifest(_Version, _Part):
 
 
 def read_manifest(folder: Path, *, verify_hashes: bool) -> BundleManifest:
-    """Reads bundle.json and checks the files beside it.
+    """Reads bundle.json and checks the bundle's other files.
 
     Format, presence and sizes are always checked; sha256 only with `verify_hashes`, since reading
     every file slows a cold start. Raises BundleError.

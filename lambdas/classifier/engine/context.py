@@ -17,7 +17,7 @@ class RequestContext:
     """`remaining_ms` tells how many milliseconds the request has left; `stages` collects
     milliseconds by stage.
 
-    Every loop over what a caller sends calls `check_deadline` once a round.
+    Every loop over a caller's input calls `check_deadline` once a round.
     """
 
     def __init__(self, remaining_ms: Callable[[], int]) -> None:

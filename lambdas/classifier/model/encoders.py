@@ -45,7 +45,7 @@ class Encoders:
         return cls(manifest, sessions, ThreadPoolExecutor(sessions.threads))
 
     def ready(self) -> "Encoders":
-        """Waits for what is loading. Raises BundleError."""
+        """Waits for the sessions that are loading. Raises BundleError."""
         self._loaded(self._sessions.image)
         if self._sessions.text.started:
             self._loaded(self._sessions.text)

@@ -96,7 +96,7 @@ def mean(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 def rank(
     names: Sequence[str], shares: Sequence[float], minimum: float | None, top_k: int | None
 ) -> dict[str, float]:
-    """The best `top_k` of what is at least `minimum`, best first, ties in the order given; without
+    """The best `top_k` names of at least `minimum`, best first, ties in the order given; without
     either, all in that order.
     """
     kept = list(zip(names, shares, strict=True))

@@ -1,5 +1,5 @@
-"""The two ONNX sessions of a bundle, loaded in threads. It is what a start imports first, so it
-needs ONNX Runtime alone.
+"""The two ONNX sessions of a bundle, loaded in threads. A start imports it first, so it needs ONNX
+Runtime alone.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -22,8 +22,8 @@ NOT_THE_OWNERS = frozenset(
 
 @dataclass(frozen=True)
 class Item:
-    """An object of a store. `exact`: only the version that etag (and version) name counts, not what
-    has replaced it.
+    """An object of a store. `exact`: only the version that etag (and version) name counts, not an
+    object that has replaced it.
     """
 
     key: str

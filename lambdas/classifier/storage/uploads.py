@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Uploads:
-    """Classifies what is uploaded to `bucket`, as the request under `key` in `assets` asks; `tags`:
-    whether objects get tags.
+    """Classifies the objects that are uploaded to `bucket`, as the request under `key` in `assets`
+    asks; `tags`: whether objects get tags.
     """
 
     classifier: Engine

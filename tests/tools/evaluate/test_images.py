@@ -171,7 +171,7 @@ def test_other_encodings_and_separators_are_refused_with_what_to_do(
             ),
         ),
         ("path,label\na.jpg\n", "labels.csv, line 2 must be path,label or path,label,group"),
-        ("a.jpg,_other;a dog\n", "has _other, none of the labels, beside a label"),
+        ("a.jpg,_other;a dog\n", "has _other, none of the labels, together with a label"),
         ('"a.jpg,a dog\n', "can't be read as CSV in UTF-8"),
         ("path,label\n", "has no image"),
         (

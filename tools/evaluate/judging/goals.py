@@ -23,7 +23,9 @@ class GoalsError(Exception):
 
 @dataclass(frozen=True)
 class Guarantee:
-    """`kind`: one of KINDS; `action`: what reaching the threshold does, None without actions."""
+    """`kind`: one of KINDS; `action`: the one that reaching the threshold leads to, None without
+    actions.
+    """
 
     kind: str
     level: float

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from classifier.model.scoring import Floats
 from tools.evaluate.judging.intervals import ALPHA, Bools, Ints, Triple, interval
 
-# The bootstrap's draws; fewer if so many images would fill the memory.
+# The bootstrap's draws; fewer if there are more images than the memory can hold.
 DRAWS = 300
 MAX_CELLS = 20_000_000
 MIN_DRAWS = 100

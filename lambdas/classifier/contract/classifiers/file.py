@@ -1,5 +1,5 @@
-"""Classifiers by name: files that hold a question, its thresholds and what they were fitted on. The
-standard library and pydantic alone.
+"""Classifiers' files: a question, its thresholds, and the model and question that they were fitted
+on. Needs the standard library and pydantic alone.
 """
 
 import array
@@ -57,7 +57,7 @@ class Head(ApiModel):
         description=(
             "W, float32, little-endian, [n, d], in base64. One row for each label, or each"
             " category's prompts, in order; with multi_label then one for each negative: as many"
-            " again, or one where negative_template has no {}, or none for a model that judges each"
+            " again, or one if negative_template has no {}, or none for a model that judges each"
             " label alone (SigLIP)."
         )
     )
@@ -73,7 +73,9 @@ class Head(ApiModel):
     )
 
     def floats(self) -> "array.array[float]":
-        """The rows one after the other. Raises ValueError for what isn't base64 of whole floats."""
+        """The rows one after the other. Raises ValueError for a text that isn't base64 of whole
+        floats.
+        """
         values = array.array("f", from_base64(self.vectors))
         if sys.byteorder == "big":
             values.byteswap()

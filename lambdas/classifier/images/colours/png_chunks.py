@@ -9,7 +9,7 @@ from classifier.images.colours.profiles import coded_profile, gamma_profile
 _SRGB_GAMMA = 2.2
 # libpng's threshold for a difference between gammas that counts: PNG_GAMMA_THRESHOLD in pngpriv.h.
 _INSIGNIFICANT = 0.05
-# What an sRGB chunk may hold.
+# The values that an sRGB chunk may hold.
 _INTENTS = (b"\0", b"\1", b"\2", b"\3")
 COLOUR_CHUNKS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 

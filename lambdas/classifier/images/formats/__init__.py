@@ -1,7 +1,7 @@
 """One walk over an image file: its format, its size, and the parts of it that decide its pixels.
 
 Everything here is cheap and bounded: nothing is decoded, and a file of too many parts is refused.
-Metadata is left out of what the decoder gets, so that broken or huge metadata can neither fail nor
+Metadata is left out of the decoder's input, so that broken or huge metadata can neither fail nor
 cost anything.
 """
 

@@ -1,4 +1,4 @@
-"""Names what isn't an image of a known format by its first bytes, and says what to do."""
+"""Recognises files of other formats by their first bytes, and says what to do with them."""
 
 import re
 
@@ -82,7 +82,7 @@ _UNSUPPORTED = [
 
 
 def name_format(data: bytes) -> str | None:
-    """What a file of another format is, by its first bytes, and what to do: one sentence."""
+    """One sentence that names a file's format by its first bytes, and says what to do."""
     start = data[:1000].removeprefix(b"\xef\xbb\xbf")
     for magic, name, advice in _UNSUPPORTED:
         if magic.match(start):

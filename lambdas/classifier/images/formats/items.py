@@ -49,7 +49,7 @@ def full_length(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Items:
-    """What a file's `meta` box, which lies between `start` and `end`, says about its images.
+    """Facts about a file's images, from its `meta` box, which lies between `start` and `end`.
 
     `sizes` are those of all images, `kind` and `properties` those of the one that is shown.
     """

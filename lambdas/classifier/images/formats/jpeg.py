@@ -96,8 +96,8 @@ def read_jpeg(data: bytes) -> ImageFile:
 
 
 def _finish(unfinished: dict[int, bytearray], scan: bytes, frame: bytes) -> None:
-    """Notes what a scan gives: all of its components, or in a progressive file some bits of some of
-    their coefficients.
+    """Notes the data that a scan gives: all of its components, or in a progressive file some bits
+    of some of their coefficients.
     """
     count = scan[0]
     first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
