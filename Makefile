@@ -32,7 +32,7 @@ quoted = '$(subst ','\'',$(1))'
 text = $(call quoted,$(value $(1)))
 # --option with a variable's text, if the variable is set.
 option = $(if $(value $(1)),$(2) $(call text,$(1)))
-# What is written in OPTIONS are words of the shell.
+# OPTIONS are words of the shell.
 WORDS = $(value OPTIONS)
 
 # The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
@@ -51,15 +51,15 @@ NAMED = $(or $(value BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(value SET
 MADE = models/$(value MODEL)-$(value PRETRAINED)
 DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
 CONTEXT = $(foreach setting,$(value SETTINGS),-c $(call quoted,$(setting))) -c $(call quoted,bundle=$(DEPLOYED))
-# The demo bundle stands in where the bundle's content doesn't matter.
+# The demo bundle stands in if the bundle's content doesn't matter.
 STAND_IN = $(foreach setting,$(filter-out bundle=%,$(value SETTINGS)),-c $(call quoted,$(setting))) -c bundle=models/demo -c synth_only=true
 
-# The true architecture in 8 bits, with random weights: what the image weighs, without a download.
+# The true architecture in 8 bits, with random weights, to weigh the image without a download.
 RANDOM := build/ViT-B-32-random/bundle.json
 # Encoders in every precision, to run on both architectures.
 STEPS := build/steps/inputs.npz
 
-# Suites of tests, benchmarks and data by name: what each needs, and how it runs if not as the rest do.
+# Suites of tests, benchmarks and data by name: the needs of each, and its command if it differs from the rest.
 NEEDS_browser := $(VENV)/group-browser $(CDK) tests/clients/node_modules
 NEEDS_aws := $(VENV)/group-aws $(CDK)
 NEEDS_sam := $(SAM)/ready
@@ -94,7 +94,7 @@ DATA_demo-model = $(EXPORT)/bin/python -m dev.demo_model all --minutes $(or $(MI
 DATA_demo-figures = $(EXPORT)/bin/python -m dev.demo_model measure
 DATA_still = $(VENV)/bin/python -m dev.still
 
-# What may be set on the command line. Anything else there is a mistake, which make itself would ignore.
+# The variables of the command line. Any other one is a mistake, which make itself would ignore.
 VARIABLES := ACCEPT_LICENCE APPROVAL AWS_CLI BUNDLE CALLS CDK CLASSIFIER COLD_STARTS BUCKET DEPLOYED EXCLUDE EXPORT FOLDER FROM FUNCTION IMAGE KEY LABELS \
 	MAKE MINUTES MODEL NAME OPTIONS OSV OUTPUT PICTURES PORT PRECISION PRETRAINED PRETRAINED_CFG PYTHON REQUEST REVISION SAM SECONDS SEED SETTINGS \
 	SHA256 SUITE TARGET TORCH_INDEX URL VENV WORKERS YES
@@ -140,7 +140,7 @@ drawings: $(TOOLS) ## draw labelled images that the demo model never saw, to try
 
 ## On AWS
 
-# Before minutes of installing: what needs nothing but Python to be checked.
+# Checks that need nothing but Python, before minutes of installing.
 deploy-cdk: BUILDERS := docker buildx
 machine:
 	@$(needs-python)
@@ -157,7 +157,7 @@ deploy-cdk: machine $(DEPLOYS) ## deploy; makes the bundle first if it is missin
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json $(call quoted,$(DEPLOYED))
 
-diff: machine $(DEPLOYS) $(CDK) ## show what a deployment would change
+diff: machine $(DEPLOYS) $(CDK) ## show the changes that a deployment would make
 	@$(VENV)/bin/python -m tools.deploy check region $(CONTEXT)
 	@$(CDK) diff $(CONTEXT)
 
@@ -185,7 +185,7 @@ update-base: $(DEPLOYS) ## pin today's version of AWS's base image in cdk.json; 
 
 ## To work on the project
 
-setup: $(READY) ## install what everything needs except torch
+setup: $(READY) ## install the needs of everything, except torch
 	@echo "Ready: make test, make check, make demo."
 
 # Tests run side by side: a second thread of each process's linear algebra only waits for a core.
@@ -211,11 +211,11 @@ document: $(READY) ## write openapi.json, and the tables and answers in README.m
 data: $(READY) $(NEEDS_$(NAME)) ## make data in the repository again: NAME=answers|golden|models|demo-model|demo-figures|still
 	@$(or $(DATA_$(NAME)),echo "Say which: make data NAME=answers" && exit 1)
 
-lock: $(SERVES) ## write the hashes of what the image installs, for both architectures: lambdas/classifier/requirements.lock
+lock: $(SERVES) ## write the hashes of the image's packages, for both architectures: lambdas/classifier/requirements.lock
 	@$(VENV)/bin/python -m dev.lock
 
-# By default PyPI's own advisories. Without --strict, what could not be looked up would count as harmless.
-audit: $(VENV)/group-audit ## look up known vulnerabilities of what the image installs; other advisories: OSV=https://api.osv.dev/v1/query
+# By default PyPI's own advisories. Without --strict, a package that could not be looked up would count as harmless.
+audit: $(VENV)/group-audit ## look up known vulnerabilities of the image's packages; other advisories: OSV=https://api.osv.dev/v1/query
 	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes $(if $(OSV),-s osv --osv-url $(call text,OSV)) \
 		-r lambdas/classifier/requirements.lock || \
 		{ echo "Vulnerabilities are listed above. If a package could not be looked up, nothing is known: run it where pypi.org can be reached, or name another service: make audit OSV=https://api.osv.dev/v1/query"; exit 1; }

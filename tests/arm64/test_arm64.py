@@ -88,8 +88,8 @@ def events() -> str:
 
 @contextmanager
 def processes(root: Path) -> Iterator[None]:
-    """Mounts /proc, as Lambda has it, with a Graviton2's processors in it. ONNX Runtime opens what
-    lies beside a graph through /proc/self/fd.
+    """Mounts /proc, as Lambda has it, with a Graviton2's processors in it. ONNX Runtime opens the
+    weights next to a graph through /proc/self/fd.
     """
     (root / "cpuinfo").write_text("".join(GRAVITON2.format(core) for core in range(2)))
     run("mount", "-t", "proc", "proc", root / "proc")

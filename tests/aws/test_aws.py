@@ -1,6 +1,7 @@
 """The tools around a deployment with AWS's and the CDK's real command lines against moto.
 
-The AWS CLI is version 1, beside this Python, unless the variable AWS_CLI names another program.
+The AWS CLI is version 1, in this Python's folder, unless the variable AWS_CLI names another
+program.
 """
 
 import json
@@ -28,7 +29,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Runs a program where the real `aws` is on PATH and an empty account answers it."""
+    """Runs a program with the real `aws` on PATH, which an empty account answers."""
     port = free_port()
     server = subprocess.Popen(
         [PROGRAMS / "moto_server", "-H", "127.0.0.1", "-p", str(port)],

@@ -148,7 +148,7 @@ def test_one_bad_file_among_several_leaves_the_others_their_answers(
     url: str, page: Page, tmp_path: Path
 ) -> None:
     (tmp_path / "not.jpg").write_bytes(b"no picture")
-    # The browser reads it; the service refuses so many pixels.
+    # The browser reads it; the service refuses this number of pixels.
     Image.new("RGB", (8000, 8000)).save(tmp_path / "large.png")
     page.goto(url)
     settle(page)

@@ -215,7 +215,7 @@ def test_a_side_measures_in_a_process_of_its_own() -> None:
 
 
 def test_the_benchmark_itself_loads_without_torch() -> None:
-    # Its memory and start-up are the handler's only where the measuring process brings nothing of
-    # its own.
+    # Its memory and start-up are the handler's only if the measuring process adds nothing of its
+    # own.
     program = "import sys; sys.modules['torch'] = None; import dev.benchmark.api"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -118,7 +118,7 @@ def test_a_licence_that_limits_use_is_accepted_by_name_before_the_download(
         assert [request for request in hub.requests if FILE in request] == []
         done = fetch(hub, tmp_path, accepted=licence)
         assert f"licence='{licence}'" in done.stdout, done.stderr
-        # The cached card asks again where there is no network.
+        # The cached card asks again if there is no network.
         offline = run(
             ["-c", FETCH.format(repository=REPOSITORY, file=FILE), "", ""],
             tmp_path,

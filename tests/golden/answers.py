@@ -1,7 +1,7 @@
 """Requests of the tests with the handler's answers, recorded on the demo model at commit f0e94da:
 all with bodies up to 100 kB.
 
-They show that a change leaves every answer as it is. Where answers change on purpose, `make
+They show that a change leaves every answer as it is. If answers change on purpose, `make
 golden-answers` answers the same requests again, prints those whose answers differ, and rewrites the
 file; commit it with the change.
 """
@@ -45,8 +45,8 @@ def answer(handler: Handler, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_same(expected: Any, actual: Any) -> bool:
-    """Exact but for numbers, which may differ by TOLERANCE, and so may change places where they are
-    closer than that.
+    """Exact but for numbers, which may differ by TOLERANCE, so that neighbours closer than that may
+    change places.
     """
     if isinstance(expected, float) and isinstance(actual, float):
         return abs(expected - actual) <= TOLERANCE

@@ -10,8 +10,8 @@ from tests.support.golden import FOLDER
 
 @pytest.fixture(scope="session")
 def shown() -> dict[str, NDArray[np.uint8]]:
-    """What Chromium shows, its own where it is installed, else as it was recorded: by name, uint8
-    [64, 64, 3].
+    """What Chromium shows, its own if it is installed, else as it was recorded: by name, uint8 [64,
+    64, 3].
     """
     if shutil.which("chromium") and importlib.util.find_spec("playwright"):
         from tests.golden.colours import shown_by_chromium

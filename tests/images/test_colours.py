@@ -1,4 +1,4 @@
-"""Colours against those that Chromium shows: its own where it is installed, else recorded ones."""
+"""Colours against those that Chromium shows: its own if it is installed, else recorded ones."""
 
 import struct
 import zlib

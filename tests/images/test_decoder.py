@@ -91,7 +91,7 @@ def test_a_request_without_time_gets_a_503(decoder: Decoder) -> None:
 def test_an_image_that_takes_too_much_memory_is_refused_and_the_next_one_is_served(
     decoder: Decoder,
 ) -> None:
-    # The inspect would refuse so many pixels; the process holds without it.
+    # `inspect` would refuse this number of pixels; the process holds without it.
     rows = zlib.compress(bytes(1 << 20))
     container = ImageFile("PNG", 30_000, 30_000, png(30_000, 30_000, 8, 6, rows))
     with pytest.raises(ApiError, match=r"too much (time or )?memory"):

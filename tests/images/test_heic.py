@@ -1,4 +1,4 @@
-"""HEIC, which is taken only where it is switched on."""
+"""HEIC, which is taken only if it is switched on."""
 
 import importlib.metadata
 import io

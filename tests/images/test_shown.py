@@ -39,7 +39,7 @@ def test_of_a_cut_file_each_row_is_what_chromium_shows_but_the_one_it_ends_in(
 def test_of_a_cut_jpeg_at_least_the_rows_that_chromium_shows_are_the_same(
     shown: dict[str, NDArray[np.uint8]], name: str
 ) -> None:
-    """Chromium leaves out all blocks that stand beside a missing one; here only that is grey."""
+    """Chromium leaves out all blocks next to a missing one; here only that is grey."""
     there = shown[name].min(axis=(1, 2)) < 255
     assert 0.7 <= there.mean() < 1
     far = np.abs(pixels(CUT[name]) - shown[name]).max(axis=(1, 2))

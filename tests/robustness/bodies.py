@@ -136,7 +136,7 @@ def mutated(random: Random) -> dict[str, Any]:
 
 
 def many(random: Random) -> dict[str, Any]:
-    """A great many elements, keys, or characters where there should be few."""
+    """A great many elements, keys, or characters instead of few."""
     element = random.choice(LEAVES)
     count = min(MAX_BODY // (len(json.dumps(element)) + 2), int(10 ** random.uniform(2, 6.3)))
     kind = random.randrange(6)

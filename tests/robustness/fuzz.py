@@ -37,7 +37,7 @@ RESPONSE = {"statusCode": 200, "headers": {"a": "b"}, "body": "{}", "isBase64Enc
 EVENT, BODY, TEXT, FILE = range(4)
 MAX_BYTES = 8_192  # make fuzz passes the same number as -max_len
 SEEDS = 30  # of each kind
-# Beside names of fields: what containers and encodings are recognised by.
+# Besides names of fields: texts by which containers and encodings are recognised.
 WORDS = (
     "base64,",
     "--X\\x0d\\x0a",
@@ -139,7 +139,7 @@ def fuzz(data: bytes) -> None:
 
 def write_seeds(folder: Path) -> None:
     """Files, bodies and events, small so that the fuzzer's bytes reach the rest, and a dictionary
-    beside the folder.
+    next to the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = Random(0)

@@ -27,7 +27,7 @@ MAX_GROWTH_MB = 100
 
 
 def resident(number: int | str = "self") -> float:
-    """MB; 0 where there is no /proc."""
+    """MB; 0 without /proc."""
     status = Path(f"/proc/{number}/status")
     return (
         int(status.read_text().partition("VmRSS:")[2].split()[0]) / 1024 if status.exists() else 0

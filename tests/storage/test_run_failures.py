@@ -58,8 +58,8 @@ def test_nothing_is_lost_or_doubled_where_the_function_fails(
 
 
 class Dying(Bucket):
-    """Ends the function in the middle of its first batches: after so many reads, before anything is
-    written.
+    """Ends the function in the middle of its first batches: after this many reads, before anything
+    is written.
     """
 
     reads = 0

@@ -13,8 +13,8 @@ from tests.support.emulator import emulator_path
 
 BASE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 COMMANDS = {command for commands in BASE["commands"].values() for command in commands}
-# As in AWS's image, the first script starts the emulator where there is no Lambda, and the second
-# names the runtime.
+# As in AWS's image, the first script starts the emulator outside Lambda, and the second names the
+# runtime.
 SCRIPTS = {
     "lambda-entrypoint.sh": (
         """#!/bin/sh

@@ -33,7 +33,7 @@ def launched() -> Iterator[Browser]:
 def opened(
     browser: Browser, width: int = 1280, scheme: Any = "light", address: str = "http://127.0.0.1"
 ) -> Iterator[Page]:
-    """A page where nothing may fail, and which may ask nobody but the address that it came from."""
+    """A page on which nothing may fail, and which may ask only the address that it came from."""
     context = browser.new_context(
         viewport={"width": width, "height": 800},
         color_scheme=scheme,

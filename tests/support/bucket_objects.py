@@ -11,8 +11,8 @@ SMALL = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(4)]
 
 
 def fill(count: int, images: int | None = None) -> dict[str, str]:
-    """So many objects, and what should become of each: a result, an error or skipped. Behind the
-    first `images` all are skipped.
+    """Writes this many objects. Returns what should become of each: a result, an error or skipped.
+    Behind the first `images` all are skipped.
     """
     expected = {}
     for i in range(count):

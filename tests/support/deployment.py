@@ -193,7 +193,7 @@ cat "{written}" > "$last\"""",
 
 
 def check(programs: Programs, *names: str, **environment: str) -> str:
-    """What the check reports; empty where nothing is missing."""
+    """The check's report; empty if nothing is missing."""
     on_machine = [name for name in names if name in machine.CHECKS]
     done = programs.run_machine(*on_machine, **environment)
     if len(on_machine) < len(names):

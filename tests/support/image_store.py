@@ -121,7 +121,7 @@ def build(
     name: str, dockerfile: Path, context: Path, architecture: str, arguments: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """The first stage's base runs here; the last one's, the argument BASE_IMAGE, is the target's,
-    where a RUN would fail.
+    on which a RUN would fail.
     """
     # pip runs inside and trusts what this machine trusts.
     trusted = ["--secret", f"id=certificates,src={CERTIFICATES}"] if CERTIFICATES.exists() else []

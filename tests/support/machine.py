@@ -35,8 +35,8 @@ def emulate_arm64() -> None:
 
 
 def needs(**packages: str) -> None:
-    """Installs the Debian packages of commands that are missing. Ends the whole run where it
-    cannot: skipping would look green.
+    """Installs the Debian packages of commands that are missing. Ends the whole run if it can't,
+    since skipping would look green.
     """
     if os.geteuid() or platform.machine() != "x86_64" or not shutil.which("apt-get"):
         pytest.exit(

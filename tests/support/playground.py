@@ -30,7 +30,7 @@ def until(page: Page, condition: str, argument: object = None) -> None:
 
 
 def until_answered(page: Page, pictures: int) -> None:
-    """Waits until each of so many images in the grid has its percentage."""
+    """Waits until each of this number of images in the grid has its percentage."""
     buttons = "[...document.querySelectorAll('#grid button')]"
     until(
         page,

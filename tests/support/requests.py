@@ -20,7 +20,7 @@ SMALL = encoded(picture(80, 60), "JPEG")
 
 @dataclass
 class Context:
-    """Stands in for Lambda's context: a request with so many milliseconds left."""
+    """Stands in for Lambda's context: a request with this many milliseconds left."""
 
     left: int = 29_000
     aws_request_id: str = "00000000-0000-0000-0000-000000000000"

@@ -37,7 +37,7 @@ Fault = Callable[[dict[str, Any], Callable[[], Any]], Any]
 
 
 class FunctionError(Exception):
-    """What Lambda answers where a function fails, by its error type."""
+    """Lambda's answer if a function fails, by its error type."""
 
 
 @contextmanager

@@ -44,7 +44,7 @@ for kind in IMAGE_TYPES:
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """A query belongs to a body that is an image or a form, needs labels there, and a negative
-    template or the best region only beside multi_label.
+    template or the best region only with multi_label.
     """
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return

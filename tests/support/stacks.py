@@ -133,7 +133,7 @@ def statements(made: Synthesized) -> list[tuple[str, object, object, object]]:
 
 
 def app(folder: Path, context: dict[str, object]) -> subprocess.CompletedProcess[str]:
-    """app.py as cdk runs it, where there is Node and nothing else: no Docker, no credentials."""
+    """Runs app.py as cdk does, with Node and nothing else: no Docker, no credentials."""
     node = shutil.which("node")
     assert node
     (folder / "bin").mkdir()

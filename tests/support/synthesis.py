@@ -20,7 +20,7 @@ UPLOADS = {**BULK, "on_upload": "examples/on_upload.json"}
 
 @dataclass(frozen=True)
 class Synthesized:
-    """A template, what cdk-nag said of it, and where it lies."""
+    """A template, cdk-nag's report on it, and its folder."""
 
     template: dict[str, Any]
     report: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The bundle that commands take where none is named."""
+"""The bundle that commands take if none is named."""
 
 import importlib
 import json

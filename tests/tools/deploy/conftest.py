@@ -19,7 +19,7 @@ def programs(tmp_path: Path) -> Programs:
 
 @pytest.fixture
 def inside(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    """For calls in this process, where a pause can be handed in."""
+    """For calls in this process, to which a pause can be passed."""
     monkeypatch.setenv("PATH", str(programs.folder))
     return programs
 

@@ -57,7 +57,7 @@ def test_the_environment_is_made_with_the_first_python_that_is_new_enough(
 
 
 def variable(name: str, path: Path, **variables: str) -> str:
-    """What make has for a variable, where only the programs of one folder are to be found."""
+    """make's value of a variable, if only the programs of one folder can be found."""
     command = [
         "make",
         "--no-print-directory",
@@ -82,7 +82,7 @@ def variable(name: str, path: Path, **variables: str) -> str:
 
 
 def test_after_the_environment_is_made_only_its_python_is_used(tmp_path: Path) -> None:
-    """Where there is neither python3.11 nor any other Python on PATH."""
+    """With neither python3.11 nor any other Python on PATH."""
     for name in ("sh", "sed", "make"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     assert variable("PYTHON", tmp_path) == ".venv/bin/python"

@@ -116,7 +116,7 @@ def ranked(count: int, *wrong: int) -> tuple[Bools, np.ndarray, np.ndarray]:
 
 
 def test_an_error_among_the_surest_does_not_end_the_search() -> None:
-    """Where several errors may pass, the first test allows some of them."""
+    """If several errors may pass, the first test allows some of them."""
     assert start_errors(80, 0.8, ERROR) == 2
     found = guaranteed(*ranked(300, 0, 3), "precision", 0.8, ERROR)
     assert found.value and found.value < 0.51
