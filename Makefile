@@ -5,6 +5,7 @@ PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 p
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 EXPORT := .venv-export
 SAM := build/sam
+STAND_INS := build/stand-ins
 # SERVES is installed for the demo and the local server. Each $(VENV)/group-NAME adds a group of
 # pyproject.toml, and READY is all but torch, SAM and the groups of single suites.
 SERVES := $(VENV)/serves
@@ -64,10 +65,12 @@ NEEDS_browser := $(VENV)/group-browser $(CDK) tests/clients/node_modules
 NEEDS_aws := $(VENV)/group-aws $(CDK)
 NEEDS_sam := $(SAM)/ready
 NEEDS_image := $(RANDOM)
+NEEDS_deploy := $(STAND_INS)/ready
 NEEDS_arm64 := $(STEPS)
 NEEDS_export := $(EXPORT_READY)
 NEEDS_clients := tests/clients/node_modules
 NEEDS_fuzz := $(VENV)/group-fuzz
+TEST_deploy = $(VENV)/bin/python -m pytest tests/deployment
 TEST_export = $(EXPORT)/bin/python -m pytest tests/export
 TEST_robustness = ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
 TEST_soak = $(VENV)/bin/python -m tests.robustness.soak --minutes $(or $(MINUTES),10)
@@ -97,7 +100,7 @@ DATA_still = $(VENV)/bin/python -m dev.still
 # The variables of the command line. Any other one is a mistake, which make itself would ignore.
 VARIABLES := ACCEPT_LICENCE APPROVAL AWS_CLI BUNDLE CALLS CDK CLASSIFIER COLD_STARTS BUCKET DEPLOYED EXCLUDE EXPORT FOLDER FROM FUNCTION IMAGE KEY LABELS \
 	MAKE MINUTES MODEL NAME OPTIONS OSV OUTPUT PICTURES PORT PRECISION PRETRAINED PRETRAINED_CFG PYTHON REQUEST REVISION SAM SECONDS SEED SETTINGS \
-	SHA256 SUITE TARGET TORCH_INDEX URL VENV WORKERS YES
+	SHA256 STAND_INS SUITE TARGET TORCH_INDEX URL VENV WORKERS YES
 UNKNOWN := $(filter-out $(VARIABLES) SHELL MAKEFLAGS MAKEOVERRIDES,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN))=… is no variable of this Makefile. They are in capitals, and `make help` shows them))
 
@@ -190,7 +193,7 @@ setup: $(READY) ## install the needs of everything, except torch
 
 # Tests run side by side: a second thread of each process's linear algebra only waits for a core.
 test: export OPENBLAS_NUM_THREADS := 1
-test: $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|arm64|export|clients|robustness|soak|fuzz
+test: $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|deploy|arm64|export|clients|robustness|soak|fuzz
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
 	@$(or $(TEST_$(SUITE)),$(VENV)/bin/python -m pytest $(if $(SUITE),tests/$(SUITE),-n $(WORKERS) --dist worksteal))
 
@@ -301,6 +304,14 @@ $(SAM)/ready: pyproject.toml
 	@"$(PYTHON)" -m venv --clear $(@D)
 	@$(@D)/bin/pip install -q --disable-pip-version-check $(PIP)
 	@$(@D)/bin/pip install -q --group sam
+	@touch $@
+
+# What stands in for an AWS account wants a botocore of its own.
+$(STAND_INS)/ready: pyproject.toml
+	@echo "Installing what stands in for an AWS account into $(@D):"
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check $(PIP)
+	@$(@D)/bin/pip install -q --group account
 	@touch $@
 
 $(CDK): package.json package-lock.json

@@ -59,6 +59,11 @@ def build(
     return handler
 
 
+def _build(file: str | None) -> str:
+    """What tells this image from others, as its build wrote it down."""
+    return Path(file).read_text(encoding="utf-8") if file else ""
+
+
 if start:
     handler = build(
         start,
@@ -71,5 +76,5 @@ if start:
         classifiers=(
             Path(os.environ["CLIP_CLASSIFIERS"]) if "CLIP_CLASSIFIERS" in os.environ else None
         ),
-        version="+".join(filter(None, [VERSION, os.environ.get("CLIP_BUILD")])),
+        version="+".join(filter(None, [VERSION, _build(os.environ.get("CLIP_BUILD"))])),
     )

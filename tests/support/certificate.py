@@ -3,7 +3,7 @@ import subprocess
 from pathlib import Path
 
 
-def certificate(folder: Path, name: str) -> ssl.SSLContext:
+def certificate(folder: Path, *names: str) -> ssl.SSLContext:
     """A server's certificate that nobody trusts, at `folder`/certificate.pem."""
     key = folder / "key.pem"
     file = folder / "certificate.pem"
@@ -17,9 +17,17 @@ def certificate(folder: Path, name: str) -> ssl.SSLContext:
         "-days",
         "1",
         "-subj",
-        f"/CN={name}",
+        f"/CN={names[0]}",
     ]
-    extension = ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(file)]
+    alternatives = ",".join(f"DNS:{name}" for name in names)
+    extension = [
+        "-addext",
+        f"subjectAltName={alternatives}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(file),
+    ]
     subprocess.run([*command, *extension], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file, key)

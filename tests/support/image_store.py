@@ -53,10 +53,11 @@ def stand_in() -> None:
     """
     needs(buildah="buildah", debootstrap="debootstrap")
     for architecture in NAMES:
-        _base(architecture)
+        base(architecture)
 
 
-def _base(architecture: str) -> None:
+@cache
+def base(architecture: str) -> None:
     """Debian 13 has the Python that AWS's image has. Its packages are only unpacked, then reduced
     to what AWS's image holds.
     """
@@ -92,6 +93,15 @@ def _base(architecture: str) -> None:
         run(*BUILDAH, "config", "--arch", NAMES[target][0], container)
         run(*BUILDAH, "commit", "-q", container, f"{BUILDER}:{target}")
     run(*BUILDAH, "rm", container)
+
+
+def push_base(address: str) -> None:
+    """Into a registry on this machine: for x86_64 the stand-in, and for ARM64 one that only says
+    so.
+    """
+    run(*BUILDAH, "manifest", "create", "bases", f"{STAND_IN}:x86_64", f"{BUILDER}:arm64")
+    push = (*BUILDAH, "manifest", "push", "-q", "--all", "--tls-verify=false", "bases")
+    run(*push, f"docker://{address}")
 
 
 @cache

@@ -1,0 +1,202 @@
+"""The commands of README.md and docs/deploy.md, from an empty account to a deleted stack."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.account import REGION, Account, account, clone
+from tests.support.image_store import HOME
+from tests.support.requests import DEMO, ROOT
+
+BUNDLE = "models/ViT-B-32-quickgelu-openai"
+# Version 1 of AWS's command line doesn't read AWS_REGION, which the tools get along with.
+CLI = ("aws", "--region", REGION)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Account]:
+    folder = HOME / "clone"
+    clone(folder)
+    real_model(folder / BUNDLE)
+    configuration = json.loads((folder / "cdk.json").read_bytes())
+    # Debian's podman can't build for another processor.
+    configuration["context"]["architecture"] = "x86_64"
+    (folder / "cdk.json").write_text(json.dumps(configuration, indent=2))
+    with account(folder) as made:
+        yield made
+
+
+def real_model(folder: Path) -> None:
+    """The demo's bundle under the name of the default model, which may be deployed."""
+    shutil.copytree(DEMO, folder)
+    manifest = json.loads((folder / "bundle.json").read_bytes())
+    manifest |= {"model": "ViT-B-32-quickgelu", "pretrained": "openai"}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+
+
+def documented(guide: str, start: str) -> str:
+    """The one line of a guide that begins so."""
+    (line,) = {line for line in (ROOT / guide).read_text().splitlines() if line.startswith(start)}
+    return line
+
+
+def commit(aws: Account, path: str) -> str:
+    """The new commit's name."""
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
+    aws.run(*git, "commit", "--quiet", "--message=A change", path)
+    return aws.run(*git, "rev-parse", "HEAD").stdout.strip()
+
+
+def outputs(aws: Account) -> dict[str, str]:
+    (values,) = json.loads((aws.folder / "build" / "outputs.json").read_bytes()).values()
+    return dict(values)
+
+
+def deploy(aws: Account, settings: str = "") -> str:
+    return aws.run("make", "deploy-cdk", *([f"SETTINGS={settings}"] if settings else [])).stdout
+
+
+def ask(aws: Account, *options: str, path: str = "?labels=a+dog&labels=a+cat") -> tuple[int, str]:
+    """Status and body, by the curl line of the guide with other options."""
+    url = outputs(aws)["Url"] + path
+    body = ("--data-binary", "@examples/images/dog.jpg", "-H", "Content-Type: image/jpeg")
+    done = aws.run("curl", "-s", "-w", "\n%{http_code}", *body, *options, url)
+    text, _, status = done.stdout.rpartition("\n")
+    return int(status), text
+
+
+@pytest.fixture(scope="session")
+def key(aws: Account) -> str:
+    return "x-api-key: " + aws.run(*outputs(aws)["ApiKeyCommand"].split()).stdout.strip()
+
+
+def test_bootstrap_and_deployment_lead_to_the_first_answer(aws: Account) -> None:
+    refused = aws.run("make", "deploy-cdk", check=False)
+    assert refused.returncode and refused.stderr.count("make bootstrap") == 2
+    bootstrapped = aws.run("make", "bootstrap").stdout
+    assert "Successfully created/updated stack - api-gateway-logging" in bootstrapped
+    assert "API Gateway writes its logs with" in aws.run("make", "bootstrap").stdout
+    assert "It answered after" in deploy(aws)
+    made = {path.name for path in (aws.folder / "models").iterdir()}
+    assert made == {"demo", Path(BUNDLE).name}
+
+
+def test_the_documented_call_is_answered(aws: Account) -> None:
+    values = outputs(aws)
+    lines = [
+        f"URL={values['Url']}",
+        f"KEY=$({values['ApiKeyCommand']})",
+        documented("docs/deploy.md", "curl -s --data-binary @examples/images/dog.jpg"),
+    ]
+    answer = json.loads(aws.run("bash", "-ec", "\n".join(lines)).stdout)
+    assert list(answer["result"]) == ["a dog", "a cat", "something else"]
+    assert max(answer["result"], key=answer["result"].get) == "a dog"
+
+
+def test_who_has_no_key_or_asks_for_nothing_is_refused_in_the_apis_own_form(
+    aws: Account, key: str
+) -> None:
+    forbidden = {"code": "forbidden", "message": "The API key is missing or wrong; send it in the"}
+    for options in ((), ("-H", "x-api-key: wrong")):
+        status, text = ask(aws, *options)
+        assert (status, json.loads(text)["code"]) == (403, forbidden["code"])
+        assert json.loads(text)["message"].startswith(forbidden["message"])
+    status, text = ask(aws, "-H", key, path="nothing")
+    assert (status, json.loads(text)["code"]) == (404, "not_found")
+    headers = aws.run("curl", "-s", "-i", "-X", "OPTIONS", outputs(aws)["Url"]).stdout
+    assert re.match(r"HTTP/\S+ 204", headers)
+    assert "access-control-allow-headers: " in headers.lower()
+
+
+def test_a_change_of_code_alone_is_waited_for_and_answers(aws: Account, key: str) -> None:
+    before = outputs(aws)["Build"]
+    with (aws.folder / "lambdas/classifier/api/own.py").open("a") as file:
+        file.write("# Changed.\n")
+    assert "It answered after" in deploy(aws)
+    assert outputs(aws)["Build"] != before
+    headers = aws.run("curl", "-s", "-i", outputs(aws)["Url"] + "health").stdout.lower()
+    assert f"+{outputs(aws)['Build']}" in headers
+
+
+def test_a_burst_is_refused_in_the_apis_own_form(aws: Account, key: str) -> None:
+    url = outputs(aws)["Url"] + "classifiers"
+    burst = f"for i in $(seq 60); do curl -s -H '{key}' {url} & done; wait"
+    codes = re.findall('"code": "([a-z_]+)"', aws.run("bash", "-c", burst).stdout)
+    assert set(codes) == {"too_many_requests"}
+
+
+def test_a_setting_and_todays_base_image_are_deployed(aws: Account) -> None:
+    assert (
+        "cdk.json now pins public.ecr.aws/lambda/python:3.13@sha256:"
+        in aws.run("make", "update-base").stdout
+    )
+    assert "It answered after" in deploy(aws, "memory=2048 playground=true")
+    name = outputs(aws)["FunctionName"]
+    query = ("--query", "MemorySize", "--output", "text")
+    configuration = (*CLI, "lambda", "get-function-configuration", "--function-name", name)
+    assert aws.run(*configuration, *query).stdout.strip() == "2048"
+    assert "<form" in aws.run("curl", "-s", outputs(aws)["Url"]).stdout
+
+
+def test_with_iam_the_examples_sign_and_others_are_refused(aws: Account) -> None:
+    assert "It answered after" in deploy(aws, "authentication=iam")
+    assert ask(aws)[0] == 403
+    example = (".venv/bin/python", "examples/classify.py", "examples/images/dog.jpg")
+    labels = ("--labels", "a dog,a cat", "--endpoint", outputs(aws)["Url"])
+    assert "a dog" in aws.run(*example, *labels, CLIP_AUTHENTICATION="iam").stdout
+
+
+def test_the_workflow_deploys_and_takes_a_failing_commit_back(aws: Account) -> None:
+    """The commands of its job, with the variables that GitHub would fill in."""
+    workflow = yaml.safe_load((aws.folder / "examples/github/deploy.yml").read_text())
+    job = workflow["jobs"]["deploy"]
+    sha256, archive = aws.run("make", "pack", f"BUNDLE={BUNDLE}").stdout.split()
+    aws.run(*CLI, "s3", "mb", "s3://bundles")
+    aws.run(*CLI, "s3", "cp", archive, "s3://bundles/bundle.tar")
+    shutil.rmtree(aws.folder / BUNDLE)
+    before = commit(aws, "cdk.json")
+    filled = {
+        "vars.BUNDLE_FROM": "s3://bundles/bundle.tar",
+        "vars.BUNDLE_SHA256": sha256,
+        "github.event.before": before,
+    }
+
+    def job_fails() -> tuple[bool, str]:
+        failed = False
+        printed = ""
+        for step in job["steps"]:
+            script = step.get("run")
+            if not script or ("if" in step) != failed:
+                continue
+            for name, value in filled.items():
+                script = script.replace(f"${{{{ {name} }}}}", value)
+            done = aws.run("bash", "-ec", script, check=False, **workflow["env"], **job["env"])
+            failed = failed or done.returncode != 0
+            printed = done.stdout + done.stderr
+        return failed, printed
+
+    assert job_fails()[0] is False
+    build = outputs(aws)["Build"]
+    with (aws.folder / "lambdas/classifier/Dockerfile").open("a") as file:
+        file.write("RUN false\n")
+    commit(aws, "lambdas")
+    shutil.rmtree(aws.folder / BUNDLE)
+    failed, printed = job_fails()
+    assert failed and "It answered after" in printed
+    assert outputs(aws)["Build"] == build
+
+
+def test_diff_tells_a_changed_setting_and_destroy_leaves_what_the_guide_says(aws: Account) -> None:
+    diff = aws.run("make", "diff", "SETTINGS=memory=2560")
+    assert "2560" in diff.stdout + diff.stderr
+    aws.run("make", "destroy", "YES=1")
+    names = aws.run(
+        *(*CLI, "cloudformation", "list-stacks", "--query"),
+        "StackSummaries[?StackStatus!='DELETE_COMPLETE'].StackName",
+    ).stdout
+    assert set(json.loads(names)) == {"CDKToolkit", "api-gateway-logging"}
