@@ -20,7 +20,7 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
     (
         "how many times as fast as the original",
         [
-            ("README.md", r"(\d+) times as fast as the original"),
+            ("README.md", r"(\d+) times as fast as the \[original"),
             ("docs/performance.md", r"9 labels seen before \| .* \| (\d+) times faster"),
         ],
     ),
@@ -113,7 +113,7 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
     (
         "accuracy of the default and of the advice on ImageNet",
         [
-            ("README.md", r"about ([\d.]+) % and ([\d.]+) %"),
+            ("README.md", r"training on it, is ([\d.]+) % and ([\d.]+) %"),
             (
                 "docs/models.md",
                 rf"\(the default\) \| ([\d.]+) %{REST}`datacomp_s34b_b86k` \| ([\d.]+) %",

@@ -43,7 +43,7 @@ PHOTOGRAPHS = {
 REAL_MODEL = """For photographs, make a bundle of a real model once and try it:
   make model
   make demo BUNDLE=models/ViT-B-32-quickgelu-openai"""
-ENGLISH = "Write labels in English: neither the demo model nor OpenAI's know other languages."
+ENGLISH = "Write labels in English: the demo model and OpenAI's models know no other language."
 
 
 @dataclass(frozen=True)
