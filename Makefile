@@ -174,10 +174,10 @@ synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, 
 destroy: machine $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
-pack: $(TOOLS) ## write a bundle into one file, with its sha256: BUNDLE=models/… [OUTPUT=build/….tar]
+pack: $(SERVES) ## write a bundle into one file, with its sha256: BUNDLE=models/… [OUTPUT=build/….tar]
 	@$(VENV)/bin/python -m tools.archive pack $(call text,BUNDLE) $(call option,OUTPUT,--output)
 
-fetch-bundle: $(TOOLS) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
+fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
 	@$(VENV)/bin/python -m tools.archive fetch $(call text,FROM) $(call text,SHA256) $(call option,NAME,--name)
 
 upload-events: $(TOOLS) ## switch on EventBridge for a bucket that exists, keeping its other notifications (asks first): BUCKET=…
@@ -271,11 +271,10 @@ $(HEIC): lambdas/classifier/requirements-heic.txt $(SERVES)
 	@$(call install,--no-deps -r $<)
 	@touch $@
 
-$(DEPLOYS): pyproject.toml requirements.txt $(SERVES)
+$(DEPLOYS): requirements.txt $(SERVES)
 	@echo "Installing what deployments need into $(VENV):"
-	@$(groups)
-	@$(call install,-r requirements.txt --group tools)
-	@touch $@ $(TOOLS)
+	@$(call install,--no-deps -r requirements.txt)
+	@touch $@
 
 $(READY): pyproject.toml requirements.txt $(SERVES)
 	@echo "Installing what tests and checks need into $(VENV):"

@@ -2,6 +2,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,31 @@ def test_each_machine_gets_the_last_onnxruntime_made_for_it(
         if not entry.marker or entry.marker.evaluate(environment)
     ]
     assert chosen == [f"=={release}"]
+
+
+def test_what_deploying_installs_is_pinned_to_the_last_package_and_no_more() -> None:
+    """It is installed without looking for anything else, so that it works in a year."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    def listed(path: str) -> set[str]:
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        return {
+            canonicalize_name(Requirement(line).name)
+            for line in lines
+            if line and not line.startswith("#")
+        }
+
+    own = listed("requirements.txt")
+    others = listed("lambdas/classifier/requirements.txt") | listed("tools/requirements.txt")
+    needed: set[str] = set()
+    for name in own:
+        found = map(Requirement, requires(name) or [])
+        needed |= {
+            canonicalize_name(requirement.name)
+            for requirement in found
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""})
+        }
+    assert needed <= own | others
+    direct = {"aws-cdk-lib", "constructs", "pydantic", "regex", "ftfy", "botocore", "awscrt"}
+    assert own <= needed | direct
