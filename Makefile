@@ -154,7 +154,7 @@ bootstrap: machine $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once:
 	@$(VENV)/bin/python -m tools.deploy logging-role
 
 deploy-cdk: machine $(DEPLOYS) ## deploy; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
-	@$(VENV)/bin/python -m tools.deploy check builder classifiers region bootstrap logging-role concurrency $(CONTEXT)
+	@$(VENV)/bin/python -m tools.deploy check builder model classifiers region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f $(call quoted,$(DEPLOYED)/bundle.json) || test $(call quoted,$(DEPLOYED)) != $(call quoted,$(MADE)) || $(RUN_MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
 	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json

@@ -16,12 +16,27 @@ def choose(requested: Path | None, models: Path = MODELS) -> Path:
     """The requested bundle, else the only real one, else the demo. Exits if there are several."""
     if requested:
         return requested
-    real = sorted(path.parent for path in models.glob("*/bundle.json") if path.parent.name != DEMO)
-    if len(real) > 1:
-        names = "".join(f"\n  BUNDLE={path}" for path in real)
+    found = real(models)
+    if len(found) > 1:
+        names = "".join(f"\n  BUNDLE={path}" for path in found)
         print(f"There are several bundles; name one:{names}", file=sys.stderr)
         raise SystemExit(2)
-    return real[0] if real else models / DEMO
+    return found[0] if found else models / DEMO
+
+
+def real(models: Path = MODELS) -> list[Path]:
+    """The bundles of real models, which a deployment can take."""
+    return sorted(path.parent for path in models.glob("*/bundle.json") if path.parent.name != DEMO)
+
+
+def of_model(fingerprint: str, models: Path = MODELS) -> list[Path]:
+    """The real bundles with this fingerprint."""
+    found = []
+    for path in real(models):
+        with contextlib.suppress(BundleError):
+            if read_manifest(path, verify_hashes=False).fingerprint == fingerprint:
+                found.append(path)
+    return found
 
 
 def announced(bundle: Path) -> Path:

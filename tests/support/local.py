@@ -1,7 +1,12 @@
+import json
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.support.requests import DEMO
 
 JSON = {"Content-Type": "application/json"}
 
@@ -40,3 +45,11 @@ def post(
         answer,
         {name.title(): value for name, value in response.headers.items()},
     )
+
+
+def bundle(path: Path, **changes: object) -> Path:
+    """The demo's files as a bundle of another model."""
+    shutil.copytree(DEMO, path)
+    manifest = json.loads((path / "bundle.json").read_bytes()) | changes
+    (path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return path

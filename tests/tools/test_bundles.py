@@ -13,6 +13,7 @@ import pytest
 from classifier.contract.bundle import read_manifest
 from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.classifiers.folder import fitted_elsewhere, read_classifiers
+from tests.support.local import bundle
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ROOT, Context
 from tools.bundles import ONLY_DRAWINGS, announced
@@ -25,14 +26,6 @@ COMMANDS = {
     "serve": ("tools.local.serve", "--port", "0"),
     "demo": ("tools.local.demo", "--image", "pictures/a dog/1.jpg", "--labels", "a dog,a cat"),
 }
-
-
-def bundle(path: Path, **changes: object) -> Path:
-    """The demo's files as a bundle of another model."""
-    shutil.copytree(DEMO, path)
-    manifest = json.loads((path / "bundle.json").read_bytes()) | changes
-    (path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.contract.bundle import BundleError, read_manifest
+from classifier.contract.bundle import MANIFEST, BundleError, read_manifest
+from classifier.contract.classifiers.file import FittedOn
 from classifier.engine.check import check_prompts
 from stacks.bundle import deployed_classifiers
 from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
+from tools.bundles import MODELS, of_model, real
 from tools.deploy.account import CDK_JSON, ROOT, logging_role
 from tools.deploy.aws import AwsError, aws
 from tools.deploy.machine import CheckError, docker, region, run
@@ -139,14 +141,50 @@ def _already_taken(stack: str) -> int:
     return sum(json.loads(one or "{}").get("ReservedConcurrentExecutions", 0) for one in reserved)
 
 
-def check_classifiers(settings: Settings) -> None:
-    """Before the model is made, which takes long, this checks only the settings that don't depend
-    on it.
+def check_model(settings: Settings, root: Path = ROOT) -> None:
+    """Notes that there are bundles to deploy, if the default one would have to be made first."""
+    if settings.bundle != context().get("bundle") or (root / settings.bundle / MANIFEST).exists():
+        return
+    if found := real(root / MODELS):
+        others = " or ".join(f"BUNDLE={path.relative_to(root)}" for path in found)
+        print(
+            f"Note: {settings.bundle}, which cdk.json names, doesn't exist and is made first. To"
+            f" deploy a bundle that exists instead: {others}"
+        )
+
+
+def check_classifiers(settings: Settings, root: Path = ROOT) -> None:
+    """Before the model is made, which takes long, this checks the settings that don't depend on
+    it, and the names of the models that classifiers were fitted on.
     """
     manifest = None
     with contextlib.suppress(BundleError):
-        manifest = read_manifest(ROOT / settings.bundle, verify_hashes=False)
-    deployed_classifiers(ROOT, settings, manifest, check_prompts)
+        manifest = read_manifest(root / settings.bundle, verify_hashes=False)
+    files, _ = deployed_classifiers(root, settings, manifest, check_prompts)
+    # Of all classifiers, those of another model are left out.
+    if settings.classifiers == "all" or (root / settings.bundle / MANIFEST).exists():
+        return
+    wrong = [
+        f"classifiers={name}: {_of_another(file.fitted_on, settings, root)}"
+        for name, file in files.items()
+        if file.fitted_on and _made_into(file.fitted_on.model) != settings.bundle
+    ]
+    if wrong:
+        raise CheckError("\n".join(wrong))
+
+
+def _made_into(model: str) -> str:
+    """The folder into which `make model` writes the bundle of the model of this name."""
+    return f"{MODELS}/{model.replace('/', '-')}"
+
+
+def _of_another(fitted: FittedOn, settings: Settings, root: Path) -> str:
+    found = [str(path.relative_to(root)) for path in of_model(fitted.fingerprint, root / MODELS)]
+    return (
+        f"it was fitted on {fitted.model}, and {settings.bundle}, which doesn't exist yet, is of"
+        " another model\n  deploy it with the model that it was fitted on:"
+        f" BUNDLE={(found or [_made_into(fitted.model)])[0]}"
+    )
 
 
 def check_builder(settings: Settings) -> None:
@@ -167,6 +205,7 @@ def check_builder(settings: Settings) -> None:
 
 CHECKS: Mapping[str, Callable[[Settings], None]] = {
     "builder": check_builder,
+    "model": check_model,
     "classifiers": check_classifiers,
     "region": check_region,
     "bootstrap": check_bootstrap,

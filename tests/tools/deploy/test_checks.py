@@ -1,9 +1,18 @@
+import json
 import platform
+import shutil
+from pathlib import Path
 
 import pytest
 
+from classifier.contract.bundle import read_manifest
+from classifier.contract.classifiers.file import parse_classifier
+from classifier.contract.classifiers.fit import fitted_on
+from stacks.settings.deployment import Settings
 from tests.support.deployment import FAILURES, NO_STACK, Programs, Reply, check, limits
-from tools.deploy import machine
+from tests.support.local import bundle
+from tools.deploy import checks, machine
+from tools.deploy.machine import CheckError
 
 NO_PARAMETER = (
     254,
@@ -178,3 +187,50 @@ def test_classifiers_are_checked_before_the_model_is_made(
     )
     assert done.returncode == (1 if message else 0)
     assert message in done.stderr + done.stdout
+
+
+def pets(root: Path, model: str) -> None:
+    """A classifier pets.json that was fitted on the one bundle, models/mine."""
+    name, tag = model.split("/")
+    mine = bundle(root / "models" / "mine", model=name, pretrained=tag)
+    file = {"labels": ["a dog", "a cat"], "thresholds": {"a dog": 0.5}}
+    fit = fitted_on(read_manifest(mine, verify_hashes=False), parse_classifier(file)).model_dump()
+    (root / "classifiers").mkdir()
+    text = json.dumps(file | {"fitted_on": fit})
+    (root / "classifiers" / "pets.json").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "refused"),
+    [
+        ("ViT-L-14/laion", "pets", True),
+        ("ViT-L-14/laion", "all", False),
+        ("ViT-B-32-quickgelu/openai", "pets", False),
+    ],
+)
+def test_a_classifier_of_another_model_is_refused_before_that_model_is_made(
+    tmp_path: Path, model: str, setting: str, refused: bool
+) -> None:
+    pets(tmp_path, model)
+    settings = Settings.read(checks.context() | {"classifiers": setting})
+    if not refused:
+        checks.check_classifiers(settings, tmp_path)
+        return
+    with pytest.raises(CheckError, match=r"(?s)fitted on ViT-L-14/laion.*BUNDLE=models/mine$"):
+        checks.check_classifiers(settings, tmp_path)
+    shutil.rmtree(tmp_path / "models")
+    with pytest.raises(CheckError, match=r"BUNDLE=models/ViT-L-14-laion$"):
+        checks.check_classifiers(settings, tmp_path)
+
+
+def test_whoever_has_another_bundle_is_told_before_the_default_one_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets(tmp_path, "ViT-L-14/laion")
+    default = Settings.read(checks.context())
+    checks.check_model(default, tmp_path)
+    assert "instead: BUNDLE=models/mine\n" in capsys.readouterr().out
+    checks.check_model(Settings.read({"bundle": "models/other"}), tmp_path)
+    (tmp_path / "models" / "mine").rename(tmp_path / default.bundle)
+    checks.check_model(default, tmp_path)
+    assert not capsys.readouterr().out
