@@ -9,14 +9,17 @@ from pathlib import Path
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.decision import without_threshold
 from classifier.contract.classifiers.file import ClassifierError
+from classifier.contract.classifiers.folder import check_name
 from classifier.contract.strict_json import JsonObject
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.evaluate.classifier_file import (
     Candidate,
+    deploy_command,
     from_options,
     open_classifier,
     path_of,
     save,
+    unsaved,
 )
 from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import CACHE, Cache
@@ -138,7 +141,8 @@ def target(given: argparse.Namespace, candidate: Candidate) -> Path | None:
         return candidate.path
     if not given.save:
         raise ClassifierError("--save needs a name for the new classifier: --save my-labels.")
-    if (path := path_of(given.save)).exists():
+    check_name(path := path_of(given.save))
+    if path.exists():
         raise ClassifierError(
             f"{path} exists. To write into it, name it instead of the labels and save without a "
             f"name: CLASSIFIER={path.stem} OPTIONS=--save. To keep it, save under another name."
@@ -172,19 +176,20 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
 def _save(changes: JsonObject | None, candidate: Candidate, path: Path, source: Source) -> None:
     if changes is None:
         sys.exit(
-            "Nothing is saved: no threshold keeps its guarantee on these images. "
-            f"{path} stays as it was."
+            f"Nothing is saved: no threshold keeps its guarantee on these images. {unsaved(path)}"
         )
     if gone := sorted((candidate.file.thresholds or {}).keys() - changes["thresholds"].keys()):
         print(f"Removed from {path}, since none was fitted now: thresholds of {', '.join(gone)}.")
     save(candidate, path, changes, source.manifest)
-    print(saved(path))
+    print(saved(path, source))
 
 
-def saved(path: Path) -> str:
-    """Says what was saved, and which labels its decisions can never name."""
+def saved(path: Path, source: Source) -> str:
+    """Says what was saved, which labels its decisions can never name, and how to deploy it."""
     missing = without_threshold(open_classifier(str(path)).file)
-    return f"Saved: {path}" + (f". {never_named(missing)}" if missing else "")
+    text = f"Saved: {path}" + (f". {never_named(missing)}" if missing else "")
+    command = deploy_command(path, source.manifest)
+    return text + (f"\nTo deploy it: {command}" if command else "")
 
 
 def run_with_source(

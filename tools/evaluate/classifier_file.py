@@ -12,6 +12,8 @@ from classifier.contract.classifiers.fit import check_fit, fitted_on, question_s
 from classifier.contract.classifiers.folder import read_classifier, read_classifiers
 from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
+from tools.bundles import of_model
+from tools.deploy.account import CDK_JSON
 from tools.workers import CLASSIFIERS
 
 # Fields that depend on the thresholds' model and question.
@@ -55,6 +57,23 @@ def from_options(options: JsonObject) -> Candidate:
         raise ClassifierError(err.message) from err
 
 
+def unsaved(path: Path) -> str:
+    """What became of a file into which nothing was saved."""
+    return f"{path} stays as it was." if path.exists() else f"{path} was not written."
+
+
+def deploy_command(path: Path, manifest: BundleManifest) -> str:
+    """The command that deploys a saved classifier with its model; empty if either isn't where a
+    deployment looks for it.
+    """
+    bundles = [str(found) for found in of_model(manifest.fingerprint)]
+    if path.parent != CLASSIFIERS or not bundles:
+        return ""
+    default = json.loads(CDK_JSON.read_bytes())["context"].get("bundle")
+    option = "" if default in bundles else f" BUNDLE={bundles[0]}"
+    return f'make deploy-cdk SETTINGS="classifiers={path.stem}"{option}'
+
+
 def usable(candidate: Candidate, manifest: BundleManifest) -> tuple[ClassifierFile, str]:
     """The file without thresholds of another model or question, and a note if it had some.
 
@@ -79,12 +98,13 @@ def save(candidate: Candidate, path: Path, changes: JsonObject, manifest: Bundle
 
     None removes a field. The file is replaced whole, or stays as it was. Raises ClassifierError.
     """
+    kept = unsaved(path)
     changed = {name: item for name, item in (candidate.value | changes).items() if item is not None}
     try:
         unfitted = {name: changed[name] for name in changed.keys() - {"fitted_on", "head"}}
         question = parse_classifier(unfitted)
     except ApiError as err:
-        raise ClassifierError(f"{path} stays as it was: {err.message}") from err
+        raise ClassifierError(f"{kept} {err.message}") from err
     changed["fitted_on"] = fitted_on(manifest, question).model_dump()
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
@@ -94,5 +114,6 @@ def save(candidate: Candidate, path: Path, changes: JsonObject, manifest: Bundle
         try:
             read_classifiers(partial.parent, manifest, [path.stem])
         except ClassifierError as err:
-            raise ClassifierError(f"{path} stays as it was: {err}") from err
+            message = str(err).replace(str(partial.parent), str(path.parent))
+            raise ClassifierError(f"{kept} {message}") from err
         os.replace(partial, path)

@@ -8,8 +8,17 @@ from classifier.contract.bundle import read_manifest
 from classifier.contract.classifiers.file import ClassifierError, parse_classifier
 from classifier.contract.classifiers.fit import fitted_on
 from classifier.contract.classifiers.folder import read_classifiers
+from tests.support.local import bundle
 from tests.support.requests import DEMO
-from tools.evaluate.classifier_file import from_options, open_classifier, save, usable
+from tools.deploy.checks import context
+from tools.evaluate.classifier_file import (
+    deploy_command,
+    from_options,
+    open_classifier,
+    path_of,
+    save,
+    usable,
+)
 
 MANIFEST = read_manifest(DEMO, verify_hashes=False)
 QUESTION: dict[str, Any] = {
@@ -63,6 +72,34 @@ def test_labels_of_the_command_line_become_a_new_file(tmp_path: Path) -> None:
         from_options({"labels": ["a dog", "a cat"]}), path, {"thresholds": {"a dog": 0.5}}, MANIFEST
     )
     assert read_classifiers(path.parent, MANIFEST).keys() == {"new"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"thresholds": {"a horse": 0.5}}, {"head": {"vectors": "AAAA", "scale": 1.0}}]
+)
+def test_a_new_file_that_is_refused_was_not_written_and_no_other_path_is_named(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "new.json"
+    with pytest.raises(ClassifierError, match=r"new\.json was not written\. ") as refused:
+        save(from_options({"labels": ["a dog", "a cat"]}), path, changes, MANIFEST)
+    assert f"{tmp_path}/." not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_that_deploys_names_the_bundle_that_a_deployment_would_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    path = path_of("pets")
+    assert deploy_command(path, MANIFEST) == ""
+    mine = bundle(Path("models/mine"))
+    command = 'make deploy-cdk SETTINGS="classifiers=pets"'
+    assert deploy_command(path, MANIFEST) == f"{command} BUNDLE=models/mine"
+    assert deploy_command(Path("elsewhere/pets.json"), MANIFEST) == ""
+    mine.rename(context()["bundle"])
+    assert deploy_command(path, MANIFEST) == command
 
 
 def test_labels_that_the_api_refuses_are_refused() -> None:

@@ -137,3 +137,10 @@ def test_what_cannot_work_is_refused(
     found = evaluate(folder, *arguments)
     assert message in found
     assert "these labels.json" not in found
+
+
+def test_a_name_that_no_request_can_send_is_refused_before_any_work(
+    tmp_path: Path, evaluate: Evaluate
+) -> None:
+    found = evaluate(tmp_path / "none", "--labels", "a,b", "--save", "Meine Hunde")
+    assert "classifiers/Meine Hunde.json has no name that a request can send" in found

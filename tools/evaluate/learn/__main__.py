@@ -14,7 +14,7 @@ import numpy as np
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.file import ClassifierError, Head
 from tools.evaluate.__main__ import add_arguments, chosen, run_with_source, saved, target
-from tools.evaluate.classifier_file import Candidate, save
+from tools.evaluate.classifier_file import Candidate, save, unsaved
 from tools.evaluate.dataset import Dataset, gather
 from tools.evaluate.embeddings import Cache
 from tools.evaluate.judging.goals import GoalsError, ThresholdGoals
@@ -135,15 +135,15 @@ def _save(
         sys.exit(
             "Nothing is saved: the learned head isn't shown to be better than the words "
             f"({percent(result.better)}; the interval must lie above 0). More images may show it; "
-            f"--anyway saves it all the same. {path} stays as it was."
+            f"--anyway saves it all the same. {unsaved(path)}"
         )
     if (changes := result.judgement.changes()) is None:
         sys.exit(
             "Nothing is saved: no threshold keeps its guarantee on the images held back. "
-            f"{path} stays as it was. Without a guarantee the head is saved with estimates."
+            f"{unsaved(path)} Without a guarantee the head is saved with estimates."
         )
     save(candidate, path, changes | {"head": result.head.model_dump()}, source.manifest)
-    print(saved(path))
+    print(saved(path, source))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -76,13 +76,18 @@ def read_classifiers(
     return files
 
 
-def read_classifier(path: Path) -> ClassifierFile:
-    """One file, checked by itself, whatever the model. Raises ClassifierError."""
+def check_name(path: Path) -> None:
+    """Raises ClassifierError."""
     if not re.fullmatch(CLASSIFIER_NAME, path.stem):
         raise ClassifierError(
             f"{path} has no name that a request can send; use a-z, 0-9, - and _, at most 64, such"
             " as my-labels.json."
         )
+
+
+def read_classifier(path: Path) -> ClassifierFile:
+    """One file, checked by itself, whatever the model. Raises ClassifierError."""
+    check_name(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
