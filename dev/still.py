@@ -13,7 +13,7 @@ from tools.local.serve import load, running
 
 DRAWINGS = Path("build/drawings")
 PAGE = Path("docs/playground.png")
-REPORT_PICTURE = Path("docs/report.png")
+REPORT_IMAGE = Path("docs/report.png")
 # The last part of the report that the image shows.
 LAST = "Precision and recall over the threshold"
 
@@ -38,7 +38,7 @@ def report_still(browser: Browser) -> None:
     last = page.locator("section", has_text=LAST).bounding_box()
     assert last
     size = {"x": 0, "y": 0, "width": 1000, "height": last["y"] + last["height"]}
-    page.screenshot(path=REPORT_PICTURE, full_page=True, clip=size)
+    page.screenshot(path=REPORT_IMAGE, full_page=True, clip=size)
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ def test_one_quiet_line_tells_the_time_the_stages_the_model_and_its_precision(
 ) -> None:
     page.goto(url)
     assert re.fullmatch(
-        r"\d+ ms in all: decoding [\d.]+ ms, picture [\d.]+ ms, labels [\d.]+ ms\. Model demo,"
+        r"\d+ ms in all: decoding [\d.]+ ms, image [\d.]+ ms, labels [\d.]+ ms\. Model demo,"
         r" int8\.",
         said(page, "#timing"),
     )
@@ -175,6 +175,6 @@ def test_64_images_are_answered(url: str, page: Page) -> None:
     page.goto(url)
     settle(page)
     page.set_input_files("#file", [DOG, PIZZA] * 33)
-    until(page, "document.getElementById('count').textContent === '64 pictures'")
+    until(page, "document.getElementById('count').textContent === '64 images'")
     until_answered(page, 64)
     assert "first 64 of 66" in error(page)

@@ -47,7 +47,7 @@ def test_errors_are_told_in_words_for_a_person_and_mended(
     ("field", "message"),
     [
         ("templates", "Each template needs exactly one {}, where the label goes."),
-        ("fit", "“Wide pictures” must be one of: 'crop', 'pad', 'squash' or 'tiles'."),
+        ("fit", "“Wide images” must be one of: 'crop', 'pad', 'squash' or 'tiles'."),
         (
             "negative_template",
             "“Not there” has {} more than once; use it at most once, where the label goes.",

@@ -45,7 +45,7 @@ def test_labels_are_added_edited_pasted_and_removed_and_the_image_is_sent_once(
     assert chips == list(bars(page))
     assert sent
     assert all("image_embedding" in body for body in sent)
-    assert "picture remembered" in page.inner_text("#timing")
+    assert "image remembered" in page.inner_text("#timing")
 
 
 def test_what_is_typed_survives_the_answer_that_comes_meanwhile(url: str, page: Page) -> None:
