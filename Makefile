@@ -115,8 +115,13 @@ demo: $(SERVES) ## classify three images with the demo model, or with BUNDLE=mod
 serve: $(SERVES) $(TAKES_HEIC) ## run the API on this machine: PORT=8000 BUNDLE=models/… OPTIONS="--api-key secret"
 	@$(VENV)/bin/python -m tools.local.serve $(call option,PORT,--port) $(call option,BUNDLE,--bundle) $(WORDS)
 
+# While packages are installed, the weights are on their way.
+ahead:
+	@$(needs-python)
+	@test -e $(CONVERTS) || "$(PYTHON)" export/ahead.py --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --parent $$PPID &
+
 # Status 3 says that the model needs torch.
-model: $(CONVERTS) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
+model: $(if $(value REVISION),,ahead) $(CONVERTS) ## make a bundle from an open_clip model: MODEL=… PRETRAINED=…; docs/models.md lists the options
 	@$(VENV)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
 		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 

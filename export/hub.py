@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,13 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from tqdm import tqdm
 
 from classifier.contract.bundle import sha256
+from export.ahead import PERMISSIVE, RemoteFile
 from export.errors import ExportError
 
 TIMEOUT_SECONDS = 10
-# Licences that allow any use. Others, such as Apple's for research, have to be accepted by name.
-PERMISSIVE = {
-    "mit",
-    "apache-2.0",
-    "bsd-2-clause",
-    "bsd-3-clause",
-    "cc0-1.0",
-    "cc-by-4.0",
-    "openrail",
-    "unlicense",
-}
 ADVICE = (
     "docs/models.md says what helps behind a proxy and if downloads hang: HTTPS_PROXY,"
     " HF_HUB_DISABLE_XET=1, HF_TOKEN."
@@ -81,6 +73,10 @@ def fetch(
             f"fetching {file} of {repository}, {size / 1e6:.0f} MB; what is in the cache already is"
             " taken from there"
         )
+    large = next(sibling.lfs for sibling in info.siblings or () if sibling.rfilename == file)
+    begun = large and RemoteFile(repository, file, str(info.sha), large.sha256, large.size)
+    if begun and begun.part.exists():
+        _finish(begun)
     path = _download(repository, file, revision)
     if "README.md" in sizes:
         _download(repository, "README.md", revision)  # so that the licence is known offline too
@@ -115,6 +111,20 @@ def _cached(
         f"The hub can't be reached and the weights are not in the cache ({_reason(problem)})."
         f" {ADVICE}"
     ) from problem
+
+
+def _finish(file: RemoteFile) -> None:
+    """What was fetched ahead; if it can't be finished, the hub's client begins again."""
+    begun = file.part.stat().st_size
+    try:
+        with tqdm(total=file.size, initial=begun, unit="B", unit_scale=True) as bar:
+
+            def tell(there: int, _: int) -> None:
+                bar.update(there - bar.n)
+
+            file.fetch(tell)
+    except (OSError, HTTPException):
+        file.part.unlink(missing_ok=True)
 
 
 def _download(repository: str, file: str, revision: str | None) -> Path:

@@ -85,7 +85,10 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
-        say("writing the encoders")
+        say(
+            "writing the encoders; they are then tried on images in fewer bits, which takes some"
+            " minutes, and keep them if they decide as before"
+        )
         inputs = {
             encoder: write_encoder(loaded, encoder, "fp32", folder) for encoder in ("image", "text")
         }

@@ -122,9 +122,10 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"best label equal in {self.equal:.2%} of {self.decided} decided pairs (at least"
-            f" {self.equal_at_least:.2%}), 99th percentile of change {self.change:.4f}, least"
-            f" cosine of images {self.image_cosine:.5f}, of texts {self.text_cosine:.5f}"
+            f"the same best label in {self.equal:.2%} of {self.decided:,} cases where fp32 is sure"
+            f" (at least {self.equal_at_least:.2%}), 99 of 100 probabilities change by at most"
+            f" {self.change:.4f}, cosines of {self.image_cosine:.5f} and more for images and"
+            f" {self.text_cosine:.5f} for texts"
         )
 
 

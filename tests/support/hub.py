@@ -56,7 +56,11 @@ class Answers(BaseHTTPRequestHandler):
             card = dict(line.split(": ") for line in hub.licence.splitlines())
             files = [
                 {"rfilename": "README.md", "size": 10},
-                {"rfilename": FILE, "size": len(hub.weights)},
+                {
+                    "rfilename": FILE,
+                    "size": len(hub.weights),
+                    "lfs": {"sha256": hub.sha256, "size": len(hub.weights), "pointerSize": 134},
+                },
             ]
             if hub.trouble == "missing":
                 files.pop()
