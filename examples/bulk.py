@@ -29,9 +29,9 @@ HINTS = [
 ENDS = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
 
 
-def checked_manifest(path: Path) -> bytes:
+def checked_manifest(path: Path, bucket: str) -> bytes:
     """Its lines, without empty ones. Raises ValueError with the number of the first line that names
-    no key.
+    no key, or another bucket.
     """
     wanted = 'each line must be a JSON object, {"key": "photos/1.jpg"}'
     kept = []
@@ -44,6 +44,9 @@ def checked_manifest(path: Path) -> bytes:
             line = data
         if not isinstance(line, dict) or not isinstance(line.get("key"), str) or not line["key"]:
             found = next(hint for pattern, hint in HINTS if re.match(pattern, data.strip()))
+            raise ValueError(f"{path}, line {number} {found}; {wanted}.")
+        if line.get("bucket") not in (None, bucket):
+            found = f"names the bucket {line['bucket']}, and a run reads {bucket} alone"
             raise ValueError(f"{path}, line {number} {found}; {wanted}.")
         kept.append(data.strip() + b"\n")
     if not kept:
@@ -64,7 +67,7 @@ def start(deployment: Deployment, given: argparse.Namespace) -> None:
     name = given.name or datetime.now(UTC).strftime("run-%Y-%m-%d-%H%M%S")
     if given.manifest:
         key = f"{MANIFESTS}{name}.jsonl"
-        body = checked_manifest(given.manifest)
+        body = checked_manifest(given.manifest, deployment.bucket)
         deployment.s3.put_object(Bucket=deployment.bucket, Key=key, Body=body)
         request["manifest"] = key
     else:

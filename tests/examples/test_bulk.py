@@ -97,6 +97,7 @@ def test_a_deployment_without_a_bucket_says_how_to_get_one(run: Any) -> None:
         ('{"key": "a"}\n\nphotos/1.jpg\n', "line 3 is no JSON object"),
         ('[{"key": "photos/1.jpg"}]', "line 1 is a JSON array"),
         ('"b","photos/1%2B2.jpg"\n', "line 1 is of an inventory's CSV"),
+        ('{"bucket": "b", "key": "a"}\n', "line 1 names the bucket b, and a run reads"),
         ('{"Key": "a"}\n', "line 1 has no key"),
         ('{"key": 5}\n', "line 1 has no key"),
         ('{"key": ""}\n', "line 1 has no key"),
@@ -110,7 +111,7 @@ def test_a_manifest_of_another_form_starts_nothing(text: str, message: str, tmp_
     path = tmp_path / "list"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(f"{path}")) as refused:
-        bulk.checked_manifest(path)
+        bulk.checked_manifest(path, BUCKET)
     assert message in str(refused.value)
     assert '{"key": "photos/1.jpg"}' in str(refused.value)
 
@@ -118,4 +119,6 @@ def test_a_manifest_of_another_form_starts_nothing(text: str, message: str, tmp_
 def test_empty_lines_and_what_windows_adds_are_left_out_of_a_manifest(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b'\xef\xbb\xbf{"key": "a"}\r\n\r\n {"key": "\xc3\xa4", "etag": "x"} ')
-    assert bulk.checked_manifest(path) == b'{"key": "a"}\n{"key": "\xc3\xa4", "etag": "x"}\n'
+    assert (
+        bulk.checked_manifest(path, BUCKET) == b'{"key": "a"}\n{"key": "\xc3\xa4", "etag": "x"}\n'
+    )
