@@ -39,6 +39,8 @@ WORDS = $(value OPTIONS)
 # The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
 # A value that holds a space goes into cdk.json.
 CDK := node_modules/.bin/cdk
+# The CDK keeps each bundle that it ever staged.
+FRESH := rm -rf build/cdk.out;
 # Which changes of permissions the CDK asks about: never, broadening or any-change.
 APPROVAL ?= never
 # boto3 and version 1 of AWS's command line read the second name alone; the others prefer the first.
@@ -155,29 +157,29 @@ machine:
 	@"$(PYTHON)" -m tools.deploy.machine node $(BUILDERS) aws credentials region
 
 bootstrap: machine $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
-	@$(CDK) bootstrap $(STAND_IN)
+	@$(FRESH) $(CDK) bootstrap $(STAND_IN)
 	@$(VENV)/bin/python -m tools.deploy logging-role
 
 deploy-cdk: machine $(DEPLOYS) ## deploy; makes the bundle first if it is missing: SETTINGS="memory=4096 …" BUNDLE=models/… APPROVAL=broadening
 	@$(VENV)/bin/python -m tools.deploy check builder model classifiers region bootstrap logging-role concurrency $(CONTEXT)
 	@test -f $(call quoted,$(DEPLOYED)/bundle.json) || test $(call quoted,$(DEPLOYED)) != $(call quoted,$(MADE)) || $(RUN_MAKE) model
 	@$(MAKE) --no-print-directory $(CDK)
-	@$(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
+	@$(FRESH) $(CDK) deploy $(CONTEXT) --require-approval $(APPROVAL) --outputs-file build/outputs.json
 	@$(VENV)/bin/python -m tools.deploy wait build/outputs.json $(call quoted,$(DEPLOYED))
 
 diff: machine $(DEPLOYS) $(CDK) ## show the changes that a deployment would make
 	@$(VENV)/bin/python -m tools.deploy check region $(CONTEXT)
-	@$(CDK) diff $(CONTEXT)
+	@$(FRESH) $(CDK) diff $(CONTEXT)
 
 # Without the CDK's advice on feature flags, which change nothing here.
 synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f $(call quoted,$(DEPLOYED)/bundle.json) || test -n $(call quoted,$(NAMED)) || echo $(call quoted,$(DEPLOYED) doesn't exist: the template is made with the demo bundle.)
-	@mkdir -p build; $(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN)) 2>build/synth.log; \
+	@mkdir -p build; $(FRESH) $(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN)) 2>build/synth.log; \
 		status=$$?; grep -v "feature flags are not configured" build/synth.log >&2; \
 		test $$status = 0 && echo "The template: $$(ls -t build/cdk.out/*.template.json | head -1)"
 
 destroy: machine $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
-	@$(CDK) destroy $(STAND_IN) $(if $(YES),--force)
+	@$(FRESH) $(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
 pack: $(SERVES) ## write a bundle into one file, with its sha256: BUNDLE=models/… [OUTPUT=build/….tar]
 	@$(VENV)/bin/python -m tools.archive pack $(call text,BUNDLE) $(call option,OUTPUT,--output)

@@ -95,6 +95,7 @@ class Api(Construct):
                 vpc_endpoints=[endpoint] if endpoint else None,
                 ip_address_type=apigateway.IpAddressType.DUAL_STACK,
             ),
+            disable_execute_api_endpoint=settings.domain_only or None,
             policy=resource_policy(settings),
             binary_media_types=document["x-amazon-apigateway-binary-media-types"],
             # The role that lets API Gateway write logs belongs to the account: `make bootstrap`

@@ -83,7 +83,7 @@ class ImageBucket:
             encryption=s3.BucketEncryption.S3_MANAGED,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             enforce_ssl=True,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
             lifecycle_rules=[
                 # Parts of uploads that never end are billed and shown nowhere.
                 s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7)),

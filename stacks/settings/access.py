@@ -49,6 +49,10 @@ class AccessSettings(BaseModel):
             "`none`, or the id of the public Route 53 zone that gets the records of `domain`"
         ),
     )
+    domain_only: bool = Field(
+        default=False,
+        description="`true` or `false`: closes API Gateway's own address; needs `domain`",
+    )
     throttle_rate: float = Field(
         default=10, gt=0, le=10000, description="requests a second, more than 0, at most 10,000"
     )
@@ -80,6 +84,11 @@ class AccessSettings(BaseModel):
             raise SettingsError(
                 f"{present}={together[present]} also needs {' and '.join(missing)}: set all three,"
                 " or none."
+            )
+        if self.domain_only and not self.domain:
+            raise SettingsError(
+                "domain_only=true closes API Gateway's own address, and there would be no other."
+                " Set domain, or leave domain_only out."
             )
         if self.vpc_endpoint and self.domain:
             raise SettingsError(

@@ -1,6 +1,8 @@
 import pytest
 
 from classifier.contract.routes import PREFLIGHT_HEADERS
+from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tests.support.stacks import (
     COMBINATIONS,
     DOMAIN,
@@ -237,3 +239,12 @@ def test_the_outputs_say_how_the_endpoint_can_be_called(
     assert {name: made[name]["Value"] for name in outputs} == outputs
     plain = synth().template["Outputs"]
     assert not plain.keys() & outputs.keys()
+
+
+def test_a_domain_can_be_the_only_address(synth: Synth) -> None:
+    assert synth(**DOMAIN, domain_only="true").one("ApiGateway::RestApi")[
+        "DisableExecuteApiEndpoint"
+    ]
+    assert "DisableExecuteApiEndpoint" not in synth(**DOMAIN).one("ApiGateway::RestApi")
+    with pytest.raises(SettingsError, match="there would be no other"):
+        Settings.read({"bundle": "models/demo", "domain_only": True})

@@ -48,6 +48,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "default": {},
     "everything": EVERYTHING,
     "domain": DOMAIN,
+    "domain alone": {**DOMAIN, "domain_only": "true"},
     "iam": {"authentication": "iam"},
     "allowed_ips": {"allowed_ips": NETWORKS},
     "vpc_endpoint": {"vpc_endpoint": ENDPOINT},

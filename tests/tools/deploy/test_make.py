@@ -229,3 +229,10 @@ def test_all_tools_deploy_to_the_same_region(given: dict[str, str], taken: str) 
         check=True,
     )
     assert done.stdout.strip() == taken
+
+
+@pytest.mark.parametrize("target", ["bootstrap", "deploy-cdk", "diff", "synth", "destroy"])
+def test_what_the_cdk_staged_before_is_removed(target: str) -> None:
+    assert re.search(
+        rf"rm -rf build/cdk\.out; \S+/cdk {target.removesuffix('-cdk')}\b", make(target)
+    )
