@@ -110,7 +110,7 @@ def test_two_classifiers_are_compared_on_the_same_images(
     other.write_text(json.dumps({"labels": LABELS[::-1], "templates": ["no {}"]}), encoding="utf-8")
     assert evaluate(folder, "--classifier", classifier, "--against", other) == 0
     out = capsys.readouterr().out
-    assert "mine less other" in out
+    assert "mine minus other" in out
     shown = report_data(tmp_path)
     assert shown["sides"] == ["mine", "other"]
     assert any(gallery["title"] == "Right with mine alone" for gallery in shown["galleries"])

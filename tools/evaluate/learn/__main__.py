@@ -119,7 +119,7 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
         result = teach(Learner.of(source, words), dataset, goals, given.hold_back)
         print(text_of(result.judgement))
         write_report(given.report, report_data(result.judgement))
-        print(f"\nLearned less words: {percent(result.better)}. Report: {given.report}")
+        print(f"\nLearned minus words: {percent(result.better)}. Report: {given.report}")
         if path:
             _save(result, candidate, path, source, anyway=given.anyway)
     except KeyboardInterrupt:

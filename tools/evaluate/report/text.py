@@ -41,7 +41,7 @@ def text_of(judgement: Judgement) -> str:
         parts.append((f"{name}:\n" if len(names) > 1 else "") + _label_table(each))
     if judgement.differences:
         rows = [[title, percent(triple)] for title, triple in judgement.differences]
-        parts.append(table([" less ".join(names), ""], rows))
+        parts.append(table([" minus ".join(names), ""], rows))
     return "\n\n".join([*parts, *about_thresholds(judgement)])
 
 
@@ -51,11 +51,12 @@ def subject(judgement: Judgement) -> list[str]:
     count = len(dataset.pictures)
     others = int((~dataset.truth.any(axis=1)).sum())
     groups = len(np.unique(dataset.groups))
-    text = f"{count:,} images, {others:,} of them of none of the {len(dataset.names):,} labels"
-    text += f", in {groups:,} groups" if groups < count else ""
+    text = f"{count:,} images: {count - others:,} show one of the {len(dataset.names):,} labels or"
+    text += f" more, {others:,} show none"
+    text += f". {groups:,} groups count once each" if groups < count else ""
     manifest = judgement.manifest
     model = f"{manifest.name} ({manifest.fingerprint[:12]})"
-    return [f"{' against '.join(judgement.names)} on {model}", f"{text}."]
+    return [f"{' compared with '.join(judgement.names)}, on {model}", f"{text}."]
 
 
 def mix(judgement: Judgement) -> str:
