@@ -30,11 +30,17 @@ WORKERS ?= auto
 
 # A text, or a variable's text, as one word of the shell, with its dollars and quotes.
 quoted = '$(subst ','\'',$(1))'
-text = $(call quoted,$(value $(1)))
+text = $(call quoted,$(call line,$(1)))
+# A variable's text, which a line break would make two commands of.
+line = $(if $(findstring $(BREAK),$(value $(1))),$(error $(1) has a line break. Write it on one line),$(value $(1)))
+define BREAK
+
+
+endef
 # --option with a variable's text, if the variable is set.
 option = $(if $(value $(1)),$(2) $(call text,$(1)))
 # OPTIONS are words of the shell.
-WORDS = $(value OPTIONS)
+WORDS = $(call line,OPTIONS)
 
 # The CDK's command line, installed in this folder alone. Settings go before cdk.json's: SETTINGS="memory=4096 playground=true".
 # A value that holds a space goes into cdk.json.
@@ -50,7 +56,7 @@ endif
 # A builder in a container leaves no image in Docker's store, where the CDK looks for it.
 unexport BUILDX_BUILDER
 # The bundle to deploy: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or cdk.json's.
-NAMED = $(or $(value BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(value SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),$(MADE)))
+NAMED = $(or $(call line,BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(value SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),$(MADE)))
 MADE = models/$(value MODEL)-$(value PRETRAINED)
 DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
 CONTEXT = $(foreach setting,$(value SETTINGS),-c $(call quoted,$(setting))) -c $(call quoted,bundle=$(DEPLOYED))

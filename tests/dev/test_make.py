@@ -41,10 +41,10 @@ GIVEN = {
 }
 
 
-def recipe(target: str, **variables: str) -> list[str]:
-    """The words of what make would run."""
+def run(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What make would run."""
     environment = {name: text for name, text in os.environ.items() if name != "MAKEFLAGS"}
-    done = subprocess.run(
+    return subprocess.run(
         ["make", "-n", target, *(f"{name}={text}" for name, text in variables.items())],
         cwd=ROOT,
         env=environment,
@@ -52,6 +52,11 @@ def recipe(target: str, **variables: str) -> list[str]:
         text=True,
         check=False,
     )
+
+
+def recipe(target: str, **variables: str) -> list[str]:
+    """The words of it."""
+    done = run(target, **variables)
     assert done.returncode == 0, done.stderr
     return shlex.split(done.stdout.replace("\\\n", ""), comments=False)
 
@@ -62,6 +67,13 @@ def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> No
     sent = {name: f"{name.lower()} {value}" for name in GIVEN[target]}
     words = recipe(target, **sent, **({"NAME": "endpoint"} if target == "benchmark" else {}))
     assert [text for text in sent.values() if text not in words] == []
+
+
+@pytest.mark.parametrize("name", ["LABELS", "OPTIONS", "BUNDLE"])
+def test_a_line_break_which_would_make_two_commands_is_refused(name: str) -> None:
+    done = run("classify", **{name: "a dog,\necho a cat"})
+    assert done.returncode == 2
+    assert f"*** {name} has a line break. Write it on one line." in done.stderr
 
 
 @pytest.mark.parametrize("value", VALUES)
