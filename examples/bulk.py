@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from bulk_results import ATHENA, results
 from client import region
@@ -187,6 +187,8 @@ def main(argv: Sequence[str] | None = None, make: Callable[[str], Any] = aws_cli
             print(ATHENA.format(bucket=deployment.bucket, run=given.run))
         else:
             {"start": start, "watch": watch, "results": results}[given.command](deployment, given)
+    except NoRegionError:
+        sys.exit("No region is set. Name the deployment's: export AWS_REGION=eu-central-1")
     except (BotoCoreError, ClientError, OSError, ValueError) as err:
         sys.exit(f"error: {err}")
     except KeyboardInterrupt:

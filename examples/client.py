@@ -147,6 +147,8 @@ def ask(
     try:
         # A redirect could carry the key to another server.
         response = session.post(endpoint, json=body, timeout=60, allow_redirects=False)
+    except (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+        sys.exit(f"{endpoint} must begin with http://, as make serve's does, or https://")
     except requests.RequestException as err:
         reason = getattr(err.args[0] if err.args else None, "reason", None) or err
         sys.exit(f"{endpoint} can't be reached: {reason}")

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from classifier.contract.bundle import BundleError, read_manifest
+from classifier.contract.bundle import MANIFEST, BundleError, read_manifest
 
 MODELS = Path("models")
 DEMO = "demo"
@@ -13,15 +13,27 @@ ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing ab
 
 
 def choose(requested: Path | None, models: Path = MODELS) -> Path:
-    """The requested bundle, else the only real one, else the demo. Exits if there are several."""
-    if requested:
+    """The requested bundle, else the only real one, else the demo. Exits if there are several, or
+    if the requested one doesn't exist.
+    """
+    if requested and (requested / MANIFEST).exists():
         return requested
+    if requested:
+        sys.exit(f"{requested} holds no bundle. {how_to_make(requested)}")
     found = real(models)
     if len(found) > 1:
         names = "".join(f"\n  BUNDLE={path}" for path in found)
         print(f"There are several bundles; name one:{names}", file=sys.stderr)
         raise SystemExit(2)
     return found[0] if found else models / DEMO
+
+
+def how_to_make(bundle: Path) -> str:
+    """The command that makes a bundle in this folder, if its name tells the model."""
+    model, _, pretrained = bundle.name.rpartition("-")
+    if not model or bundle.parent != MODELS:
+        return "One is made in models/MODEL-PRETRAINED by: make model MODEL=… PRETRAINED=…"
+    return f"Make it: make model MODEL={model} PRETRAINED={pretrained}"
 
 
 def real(models: Path = MODELS) -> list[Path]:

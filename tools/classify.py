@@ -162,9 +162,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.heic:
         take_heic()
     if [given.labels, given.classifier, given.request].count(None) != 2:
+        several = given.labels or given.classifier or given.request
         sys.exit(
-            'Say what to look for: LABELS="a dog,a cat", CLASSIFIER=name, or REQUEST=file.json with'
-            " any options of the API."
+            f'{"Give only one" if several else "Say what to look for"}: LABELS="a dog,a cat",'
+            " CLASSIFIER=name, or REQUEST=file.json with any options of the API."
         )
     if not given.pictures.is_dir():
         sys.exit(f"{given.pictures} is no folder.")

@@ -90,6 +90,13 @@ def test_a_deployment_without_a_bucket_says_how_to_get_one(run: Any) -> None:
     assert "bulk_bucket=create" in str(status("watch", "r", make=Aws(run, Url="https://…")))
 
 
+def test_without_a_region_it_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    assert "export AWS_REGION=eu-central-1" in str(status("watch", "r", make=bulk.aws_client))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

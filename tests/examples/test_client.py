@@ -38,6 +38,15 @@ def test_a_failed_connection_is_retried_twice(
     assert len(waits) == 2
 
 
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:8000", "localhost/v1/", "ftp://localhost/"])
+def test_an_endpoint_without_http_in_front_is_refused(
+    endpoint: str, backoff: type[client.Backoff], waits: list[float]
+) -> None:
+    message = exit_status(moderation.main, "--endpoint", endpoint, backoff=backoff)
+    assert message.startswith(f"{endpoint} must begin with http://")
+    assert not waits
+
+
 def test_a_broken_connection_is_retried(backoff: type[client.Backoff], waits: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as broken:
 

@@ -163,11 +163,11 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
             ["--classifier", "drawing"],
             "classifiers/drawing.json is missing. In this folder: drawings",
         ),
-        (["--classifier", "drawings", "--labels", "a,b"], "Say what to look for"),
+        (["--classifier", "drawings", "--labels", "a,b"], "Give only one: "),
         (["--labels", "a dog,A dog"], "are the same to the model"),
         ([], "Say what to look for"),
         (["--labels", "a", "--output", "results.csv"], "must end in .jsonl or .parquet"),
-        (["--labels", "a", "--bundle", "models/none"], "is missing"),
+        (["--labels", "a", "--bundle", "models/none"], "models/none holds no bundle"),
         (["--request", "none.json"], "none.json"),
     ],
 )

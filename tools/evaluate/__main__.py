@@ -34,7 +34,7 @@ from tools.heic import HELP, take_heic
 
 REPORT = Path("build/report.html")
 FIELDS = ("templates", "multi_label", "negative_template", "fit")
-WHAT = 'Say what to judge: CLASSIFIER=name, or LABELS="a dog,a cat".'
+WHAT = 'CLASSIFIER=name, or LABELS="a dog,a cat".'
 REPEAT = "may be repeated"
 # Of images sent to an endpoint, in pixels: more than twice the 224 of a side that CLIP sees.
 SHORT_SIDE = 512
@@ -122,7 +122,7 @@ def chosen(given: argparse.Namespace) -> Candidate:
         name: getattr(given, name) for name in FIELDS if getattr(given, name) is not None
     }
     if bool(given.classifier) == bool(labels):
-        raise ClassifierError(WHAT)
+        raise ClassifierError(f"{'Give only one' if labels else 'Say what to judge'}: {WHAT}")
     if not given.classifier:
         return from_options({"labels": labels, **options})
     if options:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import shlex
@@ -181,9 +182,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         sock = listener(arguments.port)
     except (OSError, OverflowError) as err:
+        taken = getattr(err, "errno", None) == errno.EADDRINUSE
         sys.exit(
-            f"Port {arguments.port} can't be used ({err}); take another: make serve"
-            f" PORT={8001 if arguments.port == 8000 else 8000}"
+            f"Port {arguments.port} {'is in use' if taken else f'cannot be used ({err})'}. Take"
+            f" another: make serve PORT={8001 if arguments.port == 8000 else 8000}"
         )
     handler = load(bundle, arguments.classifiers)
     limits = Limits(arguments.api_key, arguments.throttle, waits=not arguments.refuse_when_busy)

@@ -107,7 +107,7 @@ def test_costs_are_estimates(
     ("arguments", "message"),
     [
         ([], "Say what to judge"),
-        (["--labels", "a,b", "--classifier", "drawings"], "Say what to judge"),
+        (["--labels", "a,b", "--classifier", "drawings"], "Give only one: "),
         (["--classifier", "drawing"], "drawing.json is missing. In this folder: drawings"),
         (["--classifier", "drawings", "--multi-label"], "--multi-label goes with labels"),
         (

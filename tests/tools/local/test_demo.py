@@ -35,6 +35,15 @@ def test_the_demo_classifies_an_image_of_your_own_after_a_warning(
         (["--image", "README.md", "--labels", "a"], "The image is none of JPEG"),
         (["--image", "examples/images/dog.jpg"], "give both"),
         (
+            ["--bundle", "models/ViT-L-14-openai"],
+            "models/ViT-L-14-openai holds no bundle. Make it: make model MODEL=ViT-L-14"
+            " PRETRAINED=openai",
+        ),
+        (
+            ["--bundle", "none"],
+            "is made in models/MODEL-PRETRAINED by: make model MODEL=… PRETRAINED=…",
+        ),
+        (
             ["--image", "https://example.org/a.jpg?b=1&c=2", "--labels", "a,b"],
             "curl -o image.jpg 'https://example.org/a.jpg?b=1&c=2'",
         ),

@@ -171,7 +171,7 @@ def test_serve_prints_its_url_and_ends_on_ctrl_c() -> None:
                 check=False,
             )
             assert taken.returncode == 1
-            assert "take another: make serve PORT=" in taken.stderr
+            assert f"Port {port} is in use. Take another: make serve PORT=" in taken.stderr
         finally:
             process.send_signal(2)
         assert process.wait(timeout=10) == 0
