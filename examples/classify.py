@@ -51,8 +51,7 @@ def passed_over(others: Counter[str]) -> str:
 
 
 def read(path: Path, side: int = client.SHORT_SIDE) -> EncodedImage:
-    # A file name needn't be UTF-8, but output must be.
-    name = os.fsencode(path).decode(errors="backslashreplace")
+    name = str(path)
     try:
         data, pixels = client.shrink(path.read_bytes(), side)
     except OSError as err:

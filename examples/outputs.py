@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ class Row:
     result: dict[str, float]
     error: str = ""
 
+    @property
+    def printable(self) -> str:
+        r"""A file's name needn't be UTF-8, but text must be: other bytes become such as \xfc."""
+        return os.fsencode(self.file).decode(errors="backslashreplace")
+
 
 def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
     file_width = max(len(str(file)) for file in files)
@@ -21,19 +27,21 @@ def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str
     for row in rows:
         ranked = sorted(row.result.items(), key=lambda pair: -pair[1])
         shares = "   ".join(f"{label:<{label_width}} {share:7.2%}" for label, share in ranked)
-        print(f"{row.file:<{file_width}}  {f'error: {row.error}' if row.error else shares}")
+        print(f"{row.printable:<{file_width}}  {f'error: {row.error}' if row.error else shares}")
 
 
 def print_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["file", *labels, "error"])
     out.writerows(
-        [row.file, *(row.result.get(label, "") for label in labels), row.error] for row in rows
+        [row.printable, *(row.result.get(label, "") for label in labels), row.error] for row in rows
     )
 
 
 def print_json(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:
-    """A list with one object a line. It is valid JSON even if the run ends early."""
+    """A list with one object a line, valid JSON even if the run ends early. Its escapes of a
+    file's name lead back to the file.
+    """
     separator = "["
     try:
         for row in rows:

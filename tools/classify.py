@@ -19,38 +19,13 @@ from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import check
-from classifier.storage.lines import dumps
 from tools.bundles import BUNDLE_HELP, announced, choose
 from tools.folders import Folder, no_image
 from tools.folders import summary as counted
 from tools.heic import HELP, take_heic
 from tools.parquet import write_parquet
+from tools.results import claimed, finished, summary
 from tools.workers import CLASSIFIERS, FolderStore, classifier_of, lines_of, unlimited
-
-
-def finished(output: Path) -> set[tuple[str, str]]:
-    """Key and ETag of every line; a line that was cut off is removed. Exits if a line isn't a
-    result.
-    """
-    done = set[tuple[str, str]]()
-    whole = 0
-    if not output.exists():
-        return done
-    with output.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            try:
-                value = json.loads(line)
-                done.add((value["key"], value["etag"]))
-            except (ValueError, KeyError, TypeError):
-                sys.exit(
-                    f"{output}, line {number} is not a result of make classify. Name another"
-                    " OUTPUT."
-                )
-    os.truncate(output, whole)
-    return done
 
 
 def classify(
@@ -60,17 +35,16 @@ def classify(
     options: JsonObject,
     output: Path,
     processes: int,
-) -> tuple[int, int]:
-    """Appends a line for each file that has none. Returns how many were there, and how many are
-    new.
-    """
-    # The same rules for a name as in the lines.
+) -> int:
+    """Appends a line for each file that has none. Returns their number."""
     done = finished(output)
-    items = list(FolderStore(folder).items(files))
+    store = FolderStore(folder)
+    items = list(store.items(files))
     left = [
         item
         for item in items
-        if (json.loads(dumps({"key": item.key}))["key"], item.etag) not in done
+        if (outcome := done.get((item.key, item.etag or ""))) is None
+        or store.is_taken_now(item, outcome)
     ]
     with (
         output.open("a", encoding="utf-8") as file,
@@ -80,35 +54,7 @@ def classify(
             file.write("".join(lines))
             file.flush()
             bar.update(len(lines))
-    return len(items) - len(left), len(left)
-
-
-def check_request(output: Path, request: JsonObject) -> None:
-    """Results of two requests never share a file."""
-    beside = output.with_name(output.name + ".request.json")
-    text = json.dumps(request, sort_keys=True)
-    if output.exists() and beside.exists() and beside.read_text(encoding="utf-8") != text:
-        sys.exit(
-            f"{output} has results of other labels, options, another folder or model. Name another"
-            " OUTPUT, or remove it."
-        )
-    beside.write_text(text, encoding="utf-8")
-
-
-def summary(lines: Path) -> tuple[str, Counter[str]]:
-    """Counts of the lines by kind, and of skipped files by reason."""
-    counts = {"error": 0, "skipped": 0, "result": 0}
-    skipped = Counter[str]()
-    with lines.open(encoding="utf-8") as file:
-        for line in file:
-            value = json.loads(line)
-            counts[next(kind for kind in counts if kind in value)] += 1
-            skipped.update([value["skipped"]] if "skipped" in value else [])
-    text = (
-        f"{counts['result']:,} classified, {counts['error']:,} with an error, {counts['skipped']:,}"
-        " skipped"
-    )
-    return text, skipped
+    return len(left)
 
 
 def read_request(path: Path) -> JsonObject:
@@ -196,24 +142,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         passed_over = folder.passed_over + Counter(filter(None, map(no_image, files)))
         sys.exit(f"There is no image in {given.pictures}. {counted(passed_over)}".rstrip())
     lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
-    model = encoders.manifest.files["image.onnx"].sha256
-    asked = {"folder": str(given.pictures.resolve()), "model": model, "request": options}
+    asked = {
+        "folder": str(given.pictures.resolve()),
+        "model": encoders.manifest.fingerprint,
+        "request": options,
+    }
     if name := options.get("classifier"):
         asked["classifier"] = classifier.registry.find(name).file.model_dump(mode="json")
     try:
         lines.parent.mkdir(parents=True, exist_ok=True)
-        check_request(lines, asked)
-        before, new = classify(bundle, given.pictures, files, options, lines, given.processes)
-        text, skipped = summary(lines)
+        with claimed(lines, given.output, asked):
+            new = classify(bundle, given.pictures, files, options, lines, given.processes)
+            print(f"{given.output}: {summary(lines, new)}")
+            if folder.passed_over:
+                print(counted(folder.passed_over))
+            if parquet:
+                write_parquet(lines, given.output)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where it was.")
     except OSError as err:
         sys.exit(f"error: {err}")
-    print(f"{given.output}: {text}; {new:,} of them now, {before:,} before.")
-    if passed_over := folder.passed_over + skipped:
-        print(counted(passed_over))
-    if parquet:
-        write_parquet(lines, given.output)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from classifier.images.formats import format_of
-from classifier.storage.items import hidden, is_taken
+from classifier.storage.items import HEIC_SUFFIXES, hidden, is_taken
 
 # The most bytes that tell a format: those of an AVIF with many brands.
 START_BYTES = 128
@@ -96,16 +96,23 @@ def count(path: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(path))
 
 
+def first_bytes(path: Path) -> bytes | None:
+    """Those that tell a file's format; None if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(START_BYTES)
+    except OSError:
+        return None
+
+
 def no_image(path: Path) -> str | None:
     """The reason why a file is no image, or None.
 
     Its first bytes decide. A file that has only the name of an image is damaged, and one that can't
     be read may be an image. Both are kept, so that their error is reported.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(START_BYTES)
-    except OSError:
+    start = first_bytes(path)
+    if start is None:
         return None
     suffix = path.suffix.lower()
     if not start:
@@ -119,6 +126,16 @@ def summary(passed_over: Counter[str]) -> str:
     """One line, empty if nothing was passed over."""
     if not passed_over:
         return ""
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in passed_over.most_common())
     total = passed_over.total()
-    return f"Passed over {total:,} {'file' if total == 1 else 'files'}: {reasons}."
+    files = "file" if total == 1 else "files"
+    return f"Passed over {total:,} {files}: {listed(passed_over)}.{heic_hint(passed_over)}"
+
+
+def listed(reasons: Counter[str]) -> str:
+    return ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
+
+
+def heic_hint(reasons: Counter[str]) -> str:
+    """A sentence if there are HEIC files among those that were no images."""
+    count = sum(reasons[f"suffix {suffix}"] for suffix in HEIC_SUFFIXES)
+    return f" To take the {count:,} in HEIC, add OPTIONS=--heic." if count else ""

@@ -1,8 +1,10 @@
-"""Lines of results as a Parquet file; needs pyarrow."""
+"""Lines of results as a Parquet file, a row for each file; needs pyarrow."""
 
 import json
 from pathlib import Path
 from typing import Any
+
+from tools.results import newest, printable
 
 # The fields that every line has. The others go into the Parquet file as JSON.
 COLUMNS = ("key", "etag", "size", "model", "result", "decision", "error", "skipped")
@@ -33,7 +35,7 @@ def write_parquet(lines: Path, output: Path) -> None:
     }
     schema = pa.schema(list(kinds.items()))
     partial = output.with_name(output.name + ".partial")
-    with lines.open(encoding="utf-8") as file, pq.ParquetWriter(partial, schema) as writer:
+    with pq.ParquetWriter(partial, schema) as writer:
         rows: list[dict[str, Any]] = []
 
         def flush() -> None:
@@ -41,12 +43,12 @@ def write_parquet(lines: Path, output: Path) -> None:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                 rows.clear()
 
-        for line in file:
-            value = json.loads(line)
+        for value in newest(lines):
             more = {name: item for name, item in value.items() if name not in COLUMNS}
             row = {name: value.get(name) for name in COLUMNS} | {
                 "more": json.dumps(more) if more else None
             }
+            row["key"] = printable(value["key"])
             row["result"] = list(value["result"].items()) if "result" in value else None
             rows.append(row)
             if len(rows) == 10_000:

@@ -12,12 +12,14 @@ from classifier.contract.request.parsing import parse_options
 from classifier.contract.request.query import Query
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.engine import Engine
+from classifier.images.formats import format_of
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import Batch
 from classifier.storage.items import Item, wrong_size
 from classifier.storage.lines import dumps
-from tools.folders import no_image
+from tools.folders import first_bytes, no_image
 from tools.heic import take_heic_as_the_parent_does
+from tools.results import SKIPPED, UNSUPPORTED
 
 BATCH = 40
 CLASSIFIERS = Path(FOLDER)
@@ -38,6 +40,13 @@ class FolderStore:
 
     def skip_reason(self, item: Item) -> str | None:
         return wrong_size(item) or no_image(self.root / item.key)
+
+    def is_taken_now(self, item: Item, outcome: str) -> bool:
+        """Whether an earlier run that didn't take HEIC has left out what this one takes."""
+        if outcome not in (SKIPPED, UNSUPPORTED) or self.skip_reason(item):
+            return False
+        start = first_bytes(self.root / item.key)
+        return outcome == SKIPPED or bool(start and format_of(start))
 
     def stat(self, item: Item) -> Item:
         found = (self.root / item.key).stat()

@@ -30,8 +30,19 @@ LABELS = ["a dog", "a pizza", "stars, of any colour"]
 LABEL_OPTIONS = ["--labels", "a dog,a pizza", "--label", LABELS[2]]
 
 
-def test_a_file_name_that_is_not_utf_8_can_be_printed() -> None:
-    assert classify.read(Path(os.fsdecode(b"none\xff.png"))).name.encode() == b"none\\xff.png"
+@pytest.mark.parametrize("form", outputs.OUTPUTS)
+def test_a_file_name_that_is_not_utf_8_can_be_printed_and_leads_back_from_json(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(os.fsdecode(b"none\xff.png"))
+    row = outputs.Row(classify.read(path).name, {"a dog": 1.0})
+    outputs.OUTPUTS[form]([row], [path], ["a dog"])
+    printed = capsys.readouterr().out
+    assert printed.encode()
+    if form == "json":
+        assert Path(json.loads(printed)[0]["file"]) == path
+    else:
+        assert r"none\xff.png" in printed
 
 
 @pytest.mark.parametrize(

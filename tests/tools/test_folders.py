@@ -130,6 +130,10 @@ def test_one_line_says_how_many_and_why() -> None:
     assert summary(counted) == "Passed over 1 file: 1 hidden."
     counted.update({"suffix .txt": 1200})
     assert summary(counted) == "Passed over 1,201 files: 1,200 suffix .txt, 1 hidden."
+    heic = summary(Counter({"suffix .heic": 2, "suffix .hif": 1}))
+    assert heic.endswith(
+        ": 2 suffix .heic, 1 suffix .hif. To take the 3 in HEIC, add OPTIONS=--heic."
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -32,9 +32,9 @@ def make_line(item: Item, model: str, answer: JsonObject) -> JsonObject:
 
 def dumps(line: JsonObject) -> str:
     """One line of JSON Lines, its end included. A key or a message may hold half of a surrogate
-    pair, which UTF-8 can't.
+    pair, which UTF-8 can't; JSON's escape of it leads back to it.
     """
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def tags_of(answer: JsonObject) -> dict[str, str]:
