@@ -31,7 +31,11 @@ VARIABLES = set(
 )
 WORKFLOWS = {
     path: (ROOT / path).read_text(encoding="utf-8")
-    for path in ("examples/github/deploy.yml", ".github/workflows/ci.yml")
+    for path in (
+        "examples/github/deploy.yml",
+        "examples/github/update-base.yml",
+        ".github/workflows/ci.yml",
+    )
 }
 
 
@@ -130,7 +134,7 @@ def test_a_workflow_has_what_github_needs(name: str) -> None:
     # YAML 1.1 reads the key `on` as true.
     workflow: dict[Any, Any] = yaml.safe_load(text)
     assert workflow["permissions"] == {"contents": "read"}
-    assert "pull_request" in workflow[True]
+    assert {"pull_request", "schedule"} & workflow[True].keys()
     for job in workflow["jobs"].values():
         assert re.fullmatch(r"ubuntu-\d\d\.\d\d", job["runs-on"])
         assert job["timeout-minutes"] <= 120
