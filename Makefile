@@ -28,9 +28,10 @@ PRECISION ?= auto
 # Processes that share the tests: a number, or auto for one a core.
 WORKERS ?= auto
 
-# A text, or a variable's text, as one word of the shell, with its dollars and quotes.
+# A text, or a variable's text, as one word of the shell, with its dollars and quotes. Shells differ in whether they expand
+# the ~ of PICTURES=~/photos before make sees it, so a text that begins with ~/ begins with the home folder.
 quoted = '$(subst ','\'',$(1))'
-text = $(call quoted,$(call line,$(1)))
+text = $(subst '~/,"$$HOME"'/,$(call quoted,$(call line,$(1))))
 # A variable's text, which a line break would make two commands of.
 line = $(if $(findstring $(BREAK),$(value $(1))),$(error $(1) has a line break. Write it on one line),$(value $(1)))
 define BREAK

@@ -199,6 +199,7 @@ def main(argv: Sequence[str] | None = None, backoff: type[client.Backoff] = clie
     if not files:
         where = ", ".join(map(str, arguments.paths))
         parser.error(f"there is no image in {where}. {passed_over(others)}".rstrip())
+    client.note_single(labels, arguments.multi_label)
     options = ("templates", "multi_label", "negative_template", "fit", "top_k", "min_probability")
     fields = {"labels": labels} | {
         name: getattr(arguments, name) for name in options if getattr(arguments, name) is not None

@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +24,10 @@ from urllib3 import BaseHTTPResponse
 from urllib3.util import Retry
 
 DEMO_WARNING = "This is the demo model, trained on drawings: it says nothing about photographs."
+SINGLE_LABEL = (
+    "Note: probabilities add up to 1, so a single label gets 1.0 for every image. Add another, such"
+    ' as "something else", or ask with multi_label.'
+)
 # Throttled, a failed start, or no free environment, which Lambda's own throttling reports as a 500.
 RETRYABLE = (429, 500, 502, 503, 504)
 # The endpoint takes 64 images a call and about 6 MB a body: 64 files of this size fit with room for
@@ -62,6 +66,12 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
 def split_labels(text: str) -> list[str]:
     """The labels in `a dog, a cat`."""
     return [label.strip() for label in text.split(",") if label.strip()]
+
+
+def note_single(labels: Sequence[str], multi_label: bool | None = None) -> None:
+    """Says that a single label is no question."""
+    if len(labels) == 1 and not multi_label:
+        print(SINGLE_LABEL, file=sys.stderr)
 
 
 def region() -> str | None:

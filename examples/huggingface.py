@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--template", help='with one {}; default: "This is a photo of {}."')
     arguments = parser.parse_args(argv)
+    client.note_single(arguments.labels)
     # Any token will do: without one the client would send this endpoint the token that `hf auth
     # login` saved.
     headers = {"x-api-key": arguments.api_key} if arguments.api_key else {}

@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,14 +14,16 @@ from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.errors import ApiError
 from classifier.contract.request.parsing import parse_options
+from classifier.contract.request.query import Question
 from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import check
-from tools.bundles import BUNDLE_HELP, announced, choose
+from tools.arguments import MakeParser, add_shared, single_name
+from tools.bundles import announced, choose
 from tools.folders import Folder, no_image
 from tools.folders import summary as counted
-from tools.heic import HELP, take_heic
+from tools.heic import take_heic
 from tools.parquet import write_parquet
 from tools.results import claimed, finished, summary
 from tools.workers import CLASSIFIERS, FolderStore, classifier_of, lines_of, unlimited
@@ -69,7 +70,7 @@ def read_request(path: Path) -> JsonObject:
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = MakeParser(prog="make classify", description=__doc__)
     parser.add_argument("pictures", type=Path, help="a folder")
     parser.add_argument(
         "--labels",
@@ -85,21 +86,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet"
     )
-    parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
-    parser.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help='pass over files and folders such as "*.gif" or "2019/*"; may be repeated',
-    )
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    parser.add_argument(
-        "--processes", type=int, default=cores, help=f"default: the cores of this machine, {cores}"
-    )
-    parser.add_argument("--heic", action="store_true", help=HELP)
+    add_shared(parser)
     return parser.parse_args(argv)
 
 
@@ -130,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options |= read_request(given.request) if given.request else {}
         bundle = announced(choose(given.bundle))
         encoders = Encoders.load(bundle, threads=1, verify_hashes=True)
-        classifier = classifier_of(encoders, parse_options(options))
+        query = parse_options(options)
+        classifier = classifier_of(encoders, query)
         check(classifier, options, RequestContext(unlimited))
     except (OSError, ValueError, BundleError, ClassifierError) as err:
         sys.exit(f"error: {err}")
@@ -148,7 +136,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "request": options,
     }
     if name := options.get("classifier"):
-        asked["classifier"] = classifier.registry.find(name).file.model_dump(mode="json")
+        file = classifier.registry.find(name).file
+        asked["classifier"] = file.model_dump(mode="json")
+    if note := single_name(Question.of(file) if name else query.question):
+        print(note, file=sys.stderr)
     try:
         lines.parent.mkdir(parents=True, exist_ok=True)
         with claimed(lines, given.output, asked):

@@ -5,10 +5,12 @@ The examples, which stand alone, follow the same rule, and a bucket's keys follo
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+
+from tqdm import tqdm
 
 from classifier.images.formats import format_of
 from classifier.storage.items import HEIC_SUFFIXES, hidden, is_taken
@@ -34,14 +36,16 @@ class Folder:
     def pictures(self) -> list[Path]:
         """In order of their paths. Fills `passed_over`."""
         files = self.files()
-        reasons = [no_image(path) for path in files]
+        reasons = [
+            no_image(path) for path in progress(files, f"Reading the first bytes in {self.root}")
+        ]
         self.passed_over.update(filter(None, reasons))
         return [path for path, reason in zip(files, reasons, strict=True) if reason is None]
 
     def files(self) -> list[Path]:
         """All files that aren't passed over by their names, in order of their paths."""
         self.passed_over.clear()
-        files = sorted(self._files())
+        files = sorted(progress(self._files(), f"Looking through {self.root}"))
         # Without the reasons of empty folders.
         self.passed_over = +self.passed_over
         return files
@@ -81,6 +85,11 @@ class Folder:
         ):
             return EXCLUDED
         return hidden(path.name)
+
+
+def progress(files: Iterable[Path], text: str, delay: float = 1) -> Iterable[Path]:
+    """The files, with a bar after that many seconds, since a large folder takes minutes."""
+    return tqdm(files, desc=text, unit=" files", delay=delay, leave=False)
 
 
 def identity(folder: Path) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from classifier.model.encoders import Encoders
 from classifier.storage.batches import Batch
 from classifier.storage.items import Item, wrong_size
 from classifier.storage.lines import dumps
-from tools.folders import first_bytes, no_image
+from tools.folders import first_bytes, no_image, progress
 from tools.heic import take_heic_as_the_parent_does
 from tools.results import SKIPPED, UNSUPPORTED
 
@@ -59,7 +59,7 @@ class FolderStore:
             raise ApiError(404, "not_found", f"The file can't be read: {err.strerror}.") from err
 
     def items(self, paths: Iterable[Path]) -> Iterator[Item]:
-        for path in paths:
+        for path in progress(paths, "Looking for changed files"):
             # A file may be gone meanwhile.
             with suppress(OSError):
                 yield self.stat(Item(path.relative_to(self.root).as_posix()))

@@ -69,6 +69,18 @@ def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> No
     assert [text for text in sent.values() if text not in words] == []
 
 
+def test_a_path_may_begin_with_the_home_folder() -> None:
+    given = {"PICTURES": "~/it's $5", "OUTPUT": "a/~/b.jsonl", "BUNDLE": "~/c", "LABELS": "a ~/b"}
+    lines = run("classify", **given).stdout.replace("\\\n", "").splitlines()
+    [call] = [line for line in lines if "-m tools.classify" in line]
+    program = call.replace(".venv/bin/python -m tools.classify", "printf '%s\\n'")
+    words = subprocess.run(
+        ["sh", "-c", program], env={"HOME": "/home/me"}, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert words[0] == "/home/me/it's $5"
+    assert {"/home/me/c", "a/~/b.jsonl", "a ~/b"} <= set(words)
+
+
 @pytest.mark.parametrize("name", ["LABELS", "OPTIONS", "BUNDLE"])
 def test_a_line_break_which_would_make_two_commands_is_refused(name: str) -> None:
     done = run("classify", **{name: "a dog,\necho a cat"})

@@ -60,6 +60,19 @@ def test_a_command_line_that_cannot_work_is_refused_before_any_call(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "noted"), [([], True), (["--multi-label"], False), (["--label", "a cat"], False)]
+)
+def test_a_single_label_is_noted(
+    options: list[str], noted: bool, handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(handler) as url:
+        image = str(SAMPLES / "dog.jpg")
+        command = [image, "--labels", "a dog", *options, "--endpoint", url]
+        assert exit_status(classify.main, *command) == 0
+    assert (client.SINGLE_LABEL in capsys.readouterr().err) == noted
+
+
 def test_a_missing_endpoint_is_explained_without_a_traceback() -> None:
     done = run_python("examples/classify.py", "examples/images", "--labels", "a,b")
     assert (done.returncode, "--endpoint" in done.stderr, "Traceback" in done.stderr) == (

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import folders as example
-from tools.folders import Folder, summary
+from tools.folders import Folder, progress, summary
 
 PICTURES = {}
 for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF"):
@@ -134,6 +134,12 @@ def test_one_line_says_how_many_and_why() -> None:
     assert heic.endswith(
         ": 2 suffix .heic, 1 suffix .hif. To take the 3 in HEIC, add OPTIONS=--heic."
     )
+
+
+def test_a_large_folder_shows_that_it_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [Path("a"), Path("b")]
+    assert list(progress(iter(paths), "Looking through photos", delay=0)) == paths
+    assert "Looking through photos: 0 files" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -10,8 +10,10 @@ from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.decision import without_threshold
 from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.classifiers.folder import check_name
+from classifier.contract.request.query import Question
 from classifier.contract.strict_json import JsonObject
-from tools.bundles import BUNDLE_HELP, announced, choose
+from tools.arguments import MakeParser, add_shared, single_name
+from tools.bundles import announced, choose
 from tools.evaluate.classifier_file import (
     Candidate,
     deploy_command,
@@ -30,7 +32,7 @@ from tools.evaluate.report.data import report_data
 from tools.evaluate.report.page import write_report
 from tools.evaluate.report.text import never_named, text_of
 from tools.evaluate.scores import Bundle, Source
-from tools.heic import HELP, take_heic
+from tools.heic import take_heic
 
 REPORT = Path("build/report.html")
 FIELDS = ("templates", "multi_label", "negative_template", "fit")
@@ -100,13 +102,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="write thresholds into the classifier's file; with labels, into a new one",
     )
-    add(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help=f'pass over files and folders such as "*.gif"; {REPEAT}',
-    )
     add("--report", type=Path, default=REPORT, help=f"default: {REPORT}")
     add("--cache", type=Path, default=CACHE, help=f"of embeddings; default: {CACHE}")
 
@@ -154,6 +149,8 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
     """Judges, prints, writes the report, and saves if asked to. Exits with an error's message."""
     try:
         candidates = [chosen(given)]
+        if note := single_name(Question.of(candidates[0].file)):
+            print(note, file=sys.stderr)
         if given.against:
             candidates.append(open_classifier(given.against))
         path = target(given, candidates[0])
@@ -198,7 +195,7 @@ def run_with_source(
     run: Callable[[argparse.Namespace, Callable[[], Source]], None],
 ) -> None:
     """With a bundle of this machine, or an endpoint."""
-    parser.add_argument("--bundle", type=Path, help=BUNDLE_HELP)
+    add_shared(parser)
     parser.add_argument(
         "--endpoint", metavar="URL", help="a deployment that embeds the images, instead of a bundle"
     )
@@ -211,12 +208,6 @@ def run_with_source(
         default=SHORT_SIDE,
         help=f"in pixels: large images are sent at this size; default: {SHORT_SIDE}",
     )
-    affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    parser.add_argument(
-        "--processes", type=int, default=cores, help=f"default: this machine's {cores} cores"
-    )
-    parser.add_argument("--heic", action="store_true", help=HELP)
     given = parser.parse_args(argv)
     if given.heic:
         take_heic()
@@ -234,7 +225,7 @@ def open_source(given: argparse.Namespace) -> Source:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="make evaluate", description=__doc__)
+    parser = MakeParser(prog="make evaluate", description=__doc__)
     add_arguments(parser)
     run_with_source(parser, argv, run)
 

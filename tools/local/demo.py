@@ -2,7 +2,6 @@
 model, photographs for a real one.
 """
 
-import argparse
 import base64
 import shlex
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 import requests
 
 from classifier.contract.bundle import read_manifest
+from classifier.contract.request.query import Question
+from tools.arguments import MakeParser, single_name
 from tools.bundles import DEMO, MODELS, ONLY_DRAWINGS, announced, choose
 from tools.local.serve import load, running
 
@@ -79,7 +80,7 @@ def show(image: Path, answer: Answer) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = MakeParser(prog="make demo", description=__doc__)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--image")
     parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
@@ -104,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.image
         else {folder / name: labels for name, labels in samples.items()}
     )
+    if note := single_name(Question(labels=arguments.labels)):
+        print(note)
     if demo and arguments.image:
         print(f"{ONLY_DRAWINGS}\n{REAL_MODEL}")
     wrong = []

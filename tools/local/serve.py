@@ -1,6 +1,5 @@
 """The API on this machine, with the answers that API Gateway and Lambda give by themselves."""
 
-import argparse
 import asyncio
 import errno
 import logging
@@ -24,6 +23,7 @@ from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.classifiers.folder import FOLDER, available, fitted_elsewhere
 from classifier.main import build
 from classifier.start import begin
+from tools.arguments import MakeParser
 from tools.bundles import ONLY_DRAWINGS, choose
 from tools.heic import HELP, take_heic
 from tools.local.gateway import Gateway, Handler, Limits
@@ -149,7 +149,7 @@ class Lines(logging.Formatter):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = MakeParser(prog="make serve", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument(

@@ -13,6 +13,7 @@ import numpy as np
 
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.file import ClassifierError, Head
+from tools.arguments import MakeParser
 from tools.evaluate.__main__ import add_arguments, chosen, run_with_source, saved, target
 from tools.evaluate.classifier_file import Candidate, save, unsaved
 from tools.evaluate.dataset import Dataset, gather
@@ -147,7 +148,7 @@ def _save(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="make learn", description=__doc__)
+    parser = MakeParser(prog="make learn", description=__doc__)
     add_arguments(parser)
     parser.set_defaults(report=REPORT)
     parser.add_argument(
