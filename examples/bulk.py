@@ -15,7 +15,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from bulk_results import ATHENA, results
-from client import region
+from client import note_single, region
 from deployment import Deployment
 
 MANIFESTS = "manifests/"
@@ -62,6 +62,7 @@ def start(deployment: Deployment, given: argparse.Namespace) -> None:
     request |= {
         name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
     }
+    note_single(given.labels or [])
     numbers = ("max_concurrency", "tolerated_failure_percentage", "batch_size")
     request |= {name: getattr(given, name) for name in numbers if getattr(given, name) is not None}
     name = given.name or datetime.now(UTC).strftime("run-%Y-%m-%d-%H%M%S")
