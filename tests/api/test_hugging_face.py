@@ -75,6 +75,9 @@ def test_hugging_faces_other_ways_to_say_it_get_the_same_answer(handler: Handler
         ask(handler, hugging_face_event(SMALL, candidate_labels=", ".join(LABELS)))[1] == expected
     )
     wrapped = event(
-        {"inputs": {"image": base64_of(SMALL)}, "parameters": {"candidate_labels": LABELS}}
+        {
+            "inputs": {"image": base64_of(SMALL), "text": None},
+            "parameters": {"candidate_labels": LABELS},
+        }
     )
     assert ask(handler, wrapped)[1] == expected

@@ -36,9 +36,10 @@ def _split(value: object) -> object:
 
 def _decode_input(value: object) -> bytes:
     """Hugging Face's client for JavaScript puts the image into an object."""
-    return decode(
-        value["image"] if isinstance(value, dict) and value.keys() == {"image"} else value
-    )
+    if isinstance(value, dict):
+        sent = [name for name, part in value.items() if part is not None]
+        value = value["image"] if sent == ["image"] else value
+    return decode(value)
 
 
 _INPUT_SCHEMA = {
