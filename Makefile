@@ -143,7 +143,7 @@ RUN_MAKE = $(MAKE) --no-print-directory
 WORK = $(if $(value PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) \
 	$(call option,EXCLUDE,--exclude) $(call option,BUNDLE,--bundle)
 
-classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|parquet EXCLUDE='*.gif' BUNDLE=…
+classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|csv|parquet EXCLUDE='*.gif' BUNDLE=…
 	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(WORDS)
 
 evaluate: $(EVALUATES) $(TAKES_HEIC) ## how good is it on labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save pets"

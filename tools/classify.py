@@ -1,4 +1,4 @@
-"""Classifies a folder of images on all cores: lines of results, or a Parquet file."""
+"""Classifies a folder of images on all cores: lines of results, CSV or a Parquet file."""
 
 import argparse
 import importlib.util
@@ -25,8 +25,11 @@ from tools.folders import Folder, no_image
 from tools.folders import summary as counted
 from tools.heic import take_heic
 from tools.parquet import write_parquet
-from tools.results import claimed, finished, summary
+from tools.results import claimed, finished, summary, write_csv
 from tools.workers import CLASSIFIERS, FolderStore, classifier_of, lines_of, unlimited
+
+# What may be made of the lines, by the suffix of OUTPUT.
+TABLES = {".csv": write_csv, ".parquet": write_parquet}
 
 
 def classify(
@@ -84,7 +87,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a JSON file with labels, categories or classifier, and any other option of the API",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("results.jsonl"), help="….jsonl or ….parquet"
+        "--output", type=Path, default=Path("results.jsonl"), help="….jsonl, ….csv or ….parquet"
     )
     add_shared(parser)
     return parser.parse_args(argv)
@@ -102,10 +105,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if not given.pictures.is_dir():
         sys.exit(f"{given.pictures} is no folder.")
-    if given.output.suffix not in (".jsonl", ".parquet"):
-        sys.exit(f"OUTPUT={given.output} must end in .jsonl or .parquet.")
-    parquet = given.output.suffix == ".parquet"
-    if parquet and importlib.util.find_spec("pyarrow") is None:
+    kind = given.output.suffix
+    if kind not in (".jsonl", *TABLES):
+        sys.exit(f"OUTPUT={given.output} must end in .jsonl, {' or '.join(TABLES)}.")
+    if kind == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         sys.exit(
             "Parquet needs pyarrow: .venv/bin/pip install pyarrow==26.0.1; or name a file that ends"
             " in .jsonl."
@@ -129,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not any(no_image(path) is None for path in files):
         passed_over = folder.passed_over + Counter(filter(None, map(no_image, files)))
         sys.exit(f"There is no image in {given.pictures}. {counted(passed_over)}".rstrip())
-    lines = given.output.with_name(given.output.name + ".jsonl") if parquet else given.output
+    lines = given.output.with_name(given.output.name + ".jsonl") if kind in TABLES else given.output
     asked = {
         "folder": str(given.pictures.resolve()),
         "model": encoders.manifest.fingerprint,
@@ -147,8 +150,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{given.output}: {summary(lines, new)}")
             if folder.passed_over:
                 print(counted(folder.passed_over))
-            if parquet:
-                write_parquet(lines, given.output)
+            if kind in TABLES:
+                TABLES[kind](lines, given.output)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where it was.")
     except OSError as err:

@@ -1,5 +1,6 @@
 """The lines of `make classify`: which request they answer, and which files have one."""
 
+import csv
 import fcntl
 import json
 import os
@@ -103,6 +104,21 @@ def newest(lines: Path) -> Iterator[dict[str, Any]]:
 def printable(key: str) -> str:
     r"""A key as text. A file's name needn't be UTF-8: its other bytes become such as \xfc."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def write_csv(lines: Path, output: Path) -> None:
+    """A row for each file, with its best label."""
+    partial = output.with_name(output.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["key", "label", "probability", "error", SKIPPED])
+        for value in newest(lines):
+            best = max(
+                value.get("result", {}).items(), key=lambda found: found[1], default=("", "")
+            )
+            error = value.get("error", {}).get("message", "")
+            rows.writerow([printable(value["key"]), *best, error, value.get(SKIPPED, "")])
+    partial.replace(output)
 
 
 def summary(lines: Path, new: int) -> str:

@@ -65,12 +65,13 @@ def test_the_rules_match_what_they_say(detail: dict[str, Any], matching: list[in
     assert (found, len(PATTERNS)) == (matching, 3)
 
 
-def test_every_block_for_aws_is_run_here_or_by_the_uploads_tests() -> None:
-    """The state machines run in test_uploads.py."""
+def test_every_block_is_run_here_or_by_other_tests() -> None:
+    """The state machines run in test_upload_recipes.py, the request in tools/test_classify.py."""
+    requests = [block for block in BLOCKS if "categories" in block]
     statements = [block for block in BLOCKS if "Sid" in block]
     machines = [block["StartAt"] for block in BLOCKS if "StartAt" in block]
-    assert (machines, len(statements)) == (["Copy", "Put"], 1)
-    assert len(BLOCKS) == len(PATTERNS) + len(machines) + len(statements)
+    assert (machines, len(statements), len(requests)) == (["Copy", "Put"], 1, 1)
+    assert len(BLOCKS) == len(PATTERNS) + len(machines) + len(statements) + len(requests)
 
 
 def test_the_policies_that_the_guides_give_are_accepted() -> None:

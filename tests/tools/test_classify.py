@@ -1,4 +1,6 @@
+import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +148,44 @@ def test_parquet_has_the_same_results(folder: Path, tmp_path: Path) -> None:
         assert table[key]["skipped"] == line.get("skipped")
 
 
+def test_csv_has_the_best_label_of_each_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "dög, 2.jpg").write_bytes((folder / "inner" / "dog.jpg").read_bytes())
+    output = tmp_path / "results.csv"
+    assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 1) is None
+    rows = csv.DictReader(output.read_text(encoding="utf-8").splitlines())
+    table = {row["key"]: row for row in rows}
+    found = lines(tmp_path / "results.csv.jsonl")
+    assert table.keys() == found.keys()
+    assert table["dög, 2.jpg"]["label"] == "a dog"
+    for key, line in found.items():
+        best = max(line["result"].values()) if "result" in line else ""
+        assert table[key]["probability"] == str(best)
+        assert table[key]["error"] == line.get("error", {}).get("message", "")
+        assert table[key]["skipped"] == line.get("skipped", "")
+
+
+def test_the_guide_sorts_a_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
+    section = page.partition("### Sort a folder")[2].partition("\n## ")[0]
+    request, sorting = re.findall(r"```(?:json|python)\n(.*?)```", section, re.DOTALL)
+    folder.rename(tmp_path / "thumbnails")
+    (tmp_path / "request.json").write_text(request, encoding="utf-8")
+    options = ["--output", tmp_path / "results.jsonl", "--processes", 1]
+    images = tmp_path / "thumbnails"
+    assert run(images, "--request", tmp_path / "request.json", *options) is None
+    found = lines(tmp_path / "results.jsonl")
+    monkeypatch.chdir(tmp_path)
+    exec(sorting, {})
+    moved = {path.relative_to("sorted").as_posix() for path in Path("sorted").rglob("*.*")}
+    assert moved == {
+        f"{next(iter(line['result']))}/{key}" for key, line in found.items() if "result" in line
+    }
+    assert len(moved) == 5
+    assert (images / "bad.jpg").exists()
+
+
 def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "results.parquet"
     assert run(folder, "--classifier", "drawings", "--output", output, "--processes", 1) is None
@@ -166,7 +206,7 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
         (["--classifier", "drawings", "--labels", "a,b"], "Give only one: "),
         (["--labels", "a dog,A dog"], "are the same to the model"),
         ([], "Say what to look for"),
-        (["--labels", "a", "--output", "results.csv"], "must end in .jsonl or .parquet"),
+        (["--labels", "a", "--output", "results.txt"], "must end in .jsonl, .csv or .parquet"),
         (["--labels", "a", "--bundle", "models/none"], "models/none holds no bundle"),
         (["--request", "none.json"], "none.json"),
     ],
