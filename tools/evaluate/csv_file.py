@@ -23,8 +23,8 @@ NO_SPLIT = (
 )
 HEADER = "A header names its columns path, label and, if you like, group."
 SEPARATORS = (
-    'save it as CSV in UTF-8 (in Excel: "CSV UTF-8") with commas, or with semicolons and the header'
-    " path;label"
+    "save it as CSV in UTF-8 with commas; semicolons separate labels (Excel writes them between "
+    "columns in some languages: replace those)"
 )
 
 
@@ -81,8 +81,7 @@ def _rows(source: Path) -> list[tuple[int, list[str]]]:
         if b"\0" in data:
             number = data[: data.index(b"\0")].count(b"\n") + 1
             raise ImagesError(f"{source}, line {number} holds a zero byte; {SEPARATORS}.")
-        text = data.decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
     except UnicodeDecodeError as err:
         number = data[: err.start].count(b"\n") + 1
@@ -96,27 +95,15 @@ def _rows(source: Path) -> list[tuple[int, list[str]]]:
     return [(number, cells) for number, cells in lines if any(cells)]
 
 
-def _delimiter(text: str) -> str:
-    """A semicolon if a header has it between its columns, as Excel writes it where the comma is for
-    decimals; else they separate labels.
-    """
-    first = text.strip().splitlines()[:1]
-    header = next(csv.reader(first, delimiter=";"), [])
-    return ";" if "," not in "".join(first) and "path" in map(_kind, header) else ","
-
-
-def _kind(cell: str) -> str | None:
-    """What a header of this text says of its column."""
-    name = re.sub(r"[\s_-]", "", cell.lower())
-    return next((kind for kind, words in COLUMNS.items() if name in words), None)
-
-
 def _columns(cells: Sequence[str], known: Mapping[str, str], place: str) -> dict[str, int] | None:
     """The positions of the header's columns; None if the first line is no header. Raises
     ImagesError for a header that isn't clear.
     """
     cells = [cell for i, cell in enumerate(cells) if any(cells[i:])]
-    kinds = [_kind(cell) for cell in cells]
+    names = [re.sub(r"[\s_-]", "", cell.lower()) for cell in cells]
+    kinds = [
+        next((kind for kind, words in COLUMNS.items() if name in words), None) for name in names
+    ]
     if not any(
         kind == "path" or (kind and cell not in known)
         for kind, cell in zip(kinds, cells, strict=True)

@@ -34,8 +34,7 @@ def read_images(
     if not found:
         folders = ", ".join(map(quoted, [*list(names)[:3], OTHER]))
         flat = passed_over[OUTSIDE_FOLDERS]
-        images = "1 image" if flat == 1 else f"{flat:,} images"
-        there = f"has {images} in no label's folder" if flat else "has no image"
+        there = f"has {flat} images in no label's folder" if flat else "has no image"
         raise ImagesError(
             f"{source} {there}. Make a folder for each label in it ({folders}) and put the label's"
             " images there, or name a CSV file of path,label. " + summary(passed_over)

@@ -120,15 +120,17 @@ def test_a_header_names_the_columns_in_any_order(header: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("separator", ",;")
-def test_what_excel_writes_is_read(end: str, separator: str, tmp_path: Path) -> None:
+def test_what_excel_writes_is_read(end: str, tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
-    lines = ['"path","label",,', '"a.jpg","a café",,', '"b.jpg","a dog;a cat",,', ""]
-    file.write_bytes(end.join(lines).replace(",", separator).encode("utf-8-sig"))
+    file.write_bytes(
+        end.join(['"path","label",,', '"a.jpg","a café",,', '"b.jpg","a dog",,', ""]).encode(
+            "utf-8-sig"
+        )
+    )
     found, _ = read_images(file, NAMES)
-    assert [(picture.path.name, set(picture.labels)) for picture in found] == [
-        ("a.jpg", {"a café"}),
-        ("b.jpg", {"a dog", "a cat"}),
+    assert [(picture.path.name, *picture.labels) for picture in found] == [
+        ("a.jpg", "a café"),
+        ("b.jpg", "a dog"),
     ]
     assert found[1].place.endswith("line 3")
 
@@ -138,15 +140,15 @@ def test_what_excel_writes_is_read(end: str, separator: str, tmp_path: Path) -> 
     [
         (
             "path,label\na.jpg,a dog\n".encode("utf-16"),
-            "labels.csv is in UTF-16; save it as CSV in UTF-8",
+            "labels.csv is in UTF-16; save it as CSV in UTF-8 with commas",
         ),
         (
             "path,label\na.jpg,a café\n".encode("cp1252"),
             "labels.csv, line 2 isn't in UTF-8; save it as CSV in UTF-8",
         ),
         ("a.jpg,a dog\n".encode("utf-16-le"), "labels.csv, line 1 holds a zero byte; save it"),
-        (b"a.jpg;a dog\n", "with commas, or with semicolons and the header path;label"),
-        (b"a.jpg\ta dog\n", "save it as CSV in UTF-8"),
+        (b"path;label\na.jpg;a dog\n", "semicolons separate labels"),
+        (b"a.jpg\ta dog\n", "save it as CSV in UTF-8 with commas"),
     ],
 )
 def test_other_encodings_and_separators_are_refused_with_what_to_do(
@@ -208,9 +210,6 @@ def test_a_folder_without_images_and_a_missing_one_are_refused(tmp_path: Path) -
     with pytest.raises(
         ImagesError, match=r' has no image\. Make a folder for each label in it \("a dog", '
     ):
-        read_images(tmp_path, NAMES)
-    make(tmp_path, "1.jpg")
-    with pytest.raises(ImagesError, match=" has 1 image in no label's folder"):
         read_images(tmp_path, NAMES)
     with pytest.raises(ImagesError, match="is neither a folder nor a CSV file"):
         read_images(tmp_path / "none", NAMES)
