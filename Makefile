@@ -6,6 +6,8 @@ PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 p
 EXPORT := .venv-export
 SAM := build/sam
 STAND_INS := build/stand-ins
+# A file's name that isn't UTF-8 is printed with escapes, instead of ending a program after all its work.
+export PYTHONIOENCODING ?= :backslashreplace
 # SERVES is installed for the demo and the local server. Each $(VENV)/group-NAME adds a group of
 # pyproject.toml, and READY is all but torch, SAM and the groups of single suites.
 SERVES := $(VENV)/serves

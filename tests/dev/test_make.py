@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_a_path_may_begin_with_the_home_folder() -> None:
     ).stdout.splitlines()
     assert words[0] == "/home/me/it's $5"
     assert {"/home/me/c", "a/~/b.jsonl", "a ~/b"} <= set(words)
+
+
+def test_a_name_that_no_encoding_holds_is_printed_with_escapes() -> None:
+    program = f"""{sys.executable} -c 'print("a\\ud800.jpg")'"""
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        ["make", "--eval", f"printed:; @{program}", "printed"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "a\\ud800.jpg\n"
 
 
 @pytest.mark.parametrize("name", ["LABELS", "OPTIONS", "BUNDLE"])
