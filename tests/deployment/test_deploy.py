@@ -45,10 +45,10 @@ def documented(guide: str, start: str) -> str:
     return line
 
 
-def commit(aws: Account, path: str) -> str:
-    """The new commit's name."""
+def commit(aws: Account) -> str:
+    """Of all that was changed; the new commit's name."""
     git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
-    aws.run(*git, "commit", "--quiet", "--message=A change", path)
+    aws.run(*git, "commit", "--quiet", "--all", "--message=A change")
     return aws.run(*git, "rev-parse", "HEAD").stdout.strip()
 
 
@@ -151,7 +151,7 @@ def test_the_workflow_deploys_and_takes_a_failing_commit_back(aws: Account) -> N
     aws.run(*CLI, "s3", "mb", "s3://bundles")
     aws.run(*CLI, "s3", "cp", archive, "s3://bundles/bundle.tar")
     shutil.rmtree(aws.folder / BUNDLE)
-    before = commit(aws, "cdk.json")
+    before = commit(aws)
     filled = {
         "vars.BUNDLE_FROM": "s3://bundles/bundle.tar",
         "vars.BUNDLE_SHA256": sha256,
@@ -177,7 +177,7 @@ def test_the_workflow_deploys_and_takes_a_failing_commit_back(aws: Account) -> N
     build = outputs(aws)["Build"]
     with (aws.folder / "lambdas/classifier/Dockerfile").open("a") as file:
         file.write("RUN false\n")
-    commit(aws, "lambdas")
+    commit(aws)
     shutil.rmtree(aws.folder / BUNDLE)
     failed, printed = job_fails()
     assert failed
