@@ -81,6 +81,7 @@ NEEDS_arm64 := $(STEPS)
 NEEDS_export := $(EXPORT_READY)
 NEEDS_clients := tests/clients/node_modules
 NEEDS_fuzz := $(VENV)/group-fuzz
+TEST_browser = $(VENV)/bin/python -m pytest tests/browser -n $(WORKERS) --dist worksteal
 TEST_deploy = $(VENV)/bin/python -m pytest tests/deployment
 TEST_export = $(EXPORT)/bin/python -m pytest tests/export
 TEST_robustness = ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
