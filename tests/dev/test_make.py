@@ -44,7 +44,7 @@ GIVEN = {
 
 def run(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What make would run."""
-    environment = {name: text for name, text in os.environ.items() if name != "MAKEFLAGS"}
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
         ["make", "-n", target, *(f"{name}={text}" for name, text in variables.items())],
         cwd=ROOT,
