@@ -166,6 +166,9 @@ machine:
 	@$(needs-python)
 	@"$(PYTHON)" -m tools.deploy.machine node $(BUILDERS) aws credentials region
 
+node:
+	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed: https://nodejs.org"; exit 1; }
+
 bootstrap: machine $(DEPLOYS) $(CDK) ## prepare an AWS account and region, once: CDK's own stack, and API Gateway's role for logs if there is none
 	@$(FRESH) $(CDK) bootstrap $(STAND_IN)
 	@$(VENV)/bin/python -m tools.deploy logging-role
@@ -181,11 +184,11 @@ diff: machine $(DEPLOYS) $(CDK) ## show the changes that a deployment would make
 	@$(VENV)/bin/python -m tools.deploy check region $(CONTEXT)
 	@$(FRESH) $(CDK) diff $(CONTEXT)
 
-# Without the CDK's advice on feature flags, which change nothing here.
-synth: $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
+# Without the CDK's advice on feature flags, which change nothing here, and on an older Node.js, which writes the same.
+synth: node $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.out, without an AWS account or Docker
 	@test -f $(call quoted,$(DEPLOYED)/bundle.json) || test -n $(call quoted,$(NAMED)) || echo $(call quoted,$(DEPLOYED) doesn't exist: the template is made with the demo bundle.)
 	@mkdir -p build; $(FRESH) $(CDK) synth --quiet $(if $(NAMED)$(wildcard $(DEPLOYED)/bundle.json),$(CONTEXT) -c synth_only=true,$(STAND_IN)) 2>build/synth.log; \
-		status=$$?; grep -v "feature flags are not configured" build/synth.log >&2; \
+		status=$$?; grep -v -e "feature flags are not configured" -e "^b'!!" build/synth.log >&2; \
 		test $$status = 0 && echo "The template: $$(ls -t build/cdk.out/*.template.json | head -1)"
 
 destroy: machine $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
@@ -210,8 +213,7 @@ setup: $(READY) ## install the needs of everything, except torch
 
 # Tests run side by side: a second thread of each process's linear algebra only waits for a core.
 test: export OPENBLAS_NUM_THREADS := 1
-test: $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|deploy|arm64|export|clients|robustness|soak|fuzz
-	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed for the stack's tests: https://nodejs.org"; exit 1; }
+test: node $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|deploy|arm64|export|clients|robustness|soak|fuzz
 	@$(or $(TEST_$(SUITE)),$(VENV)/bin/python -m pytest $(if $(SUITE),tests/$(SUITE),-n $(WORKERS) --dist worksteal))
 
 check: $(READY) ## check lint, format and types, changing nothing
