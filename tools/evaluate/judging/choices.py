@@ -7,7 +7,13 @@ from classifier.contract.classifiers.decision import limits_of
 from classifier.contract.strict_json import JsonObject
 from tools.evaluate.dataset import Answers, Dataset
 from tools.evaluate.judging.goals import ThresholdGoals
-from tools.evaluate.judging.guarantees import ERROR, estimated, guaranteed
+from tools.evaluate.judging.guarantees import (
+    ERROR,
+    HEAD_WONT_HELP,
+    WONT_HELP,
+    estimated,
+    guaranteed,
+)
 
 BEST_F1 = "best F1, an estimate"
 LEAST_COST = "least cost, an estimate"
@@ -55,6 +61,8 @@ def guaranteed_choices(dataset: Dataset, goals: ThresholdGoals) -> list[Choice]:
                 guarantee.level,
                 error,
             )
+            if dataset.answers[0].file.head:
+                why = why.replace(WONT_HELP, HEAD_WONT_HELP)
             choices.append(Choice(name, guarantee.action, threshold, str(guarantee), why))
         limits = [choice.threshold for choice in choices if choice.threshold is not None]
         for choice in choices:

@@ -31,6 +31,10 @@ WONT_HELP = (
     "More images like these won't help: choose other words, teach it by examples (make learn), or "
     "guarantee less."
 )
+HEAD_WONT_HELP = (
+    "More images to choose a threshold by won't help: teach it by more or clearer examples, or "
+    "guarantee less."
+)
 
 
 class Threshold(NamedTuple):

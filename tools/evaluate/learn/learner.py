@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from classifier.contract.classifiers.file import Head
 from classifier.engine.context import RequestContext
@@ -116,7 +117,8 @@ def out_of_fold(learner: Learner, dataset: Dataset, each: int | None = None) -> 
     probabilities = words.probabilities.copy()
     counted = words.counted.copy()
     found = words
-    for fold in range(FOLDS):
+    subject = "all examples" if each is None else f"{each} examples a label"
+    for fold in tqdm(range(FOLDS), f"Learning from {subject}", unit="part"):
         test = parts == fold
         if not test.any():
             continue

@@ -159,6 +159,22 @@ def test_if_no_guarantee_holds_nothing_is_saved(
         folder, "--classifier", classifier, "--precision", 0.999, "--save"
     )
     assert classifier.read_bytes() == before
+    assert "Learning from 16 examples a label: 100%" in capsys.readouterr().err
+
+
+def test_a_head_that_keeps_no_guarantee_is_not_told_to_learn(
+    tmp_path: Path, teach: Learn, capsys: Any
+) -> None:
+    # Of two labels at random nothing can be learned.
+    draw(tmp_path / "drawn", each=60)
+    drawn = sorted((tmp_path / "drawn").rglob("*.png"))
+    lines = [f"{path},{'a thing' if i % 2 else 'an item'}\n" for i, path in enumerate(drawn)]
+    pictures = tmp_path / "labels.csv"
+    pictures.write_text("".join(lines), encoding="utf-8")
+    assert teach(pictures, "--labels", "a thing,an item", "--precision", 0.8) == 0
+    out = capsys.readouterr().out
+    assert "teach it by more or clearer examples" in out
+    assert "make learn" not in out
 
 
 def test_one_label_alone_or_one_image_a_label_is_refused(
