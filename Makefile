@@ -224,7 +224,7 @@ format: $(READY) ## format in place
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-benchmark: $(READY) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|start|bulk|ladder|regions|colours|copies|promises|learn|endpoint
+benchmark: $(if $(filter endpoint,$(NAME)),$(SERVES),$(READY)) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|start|bulk|ladder|regions|colours|copies|promises|learn|endpoint
 	@$(or $(BENCHMARK_$(or $(NAME),api)),$(VENV)/bin/python -m dev.benchmark.$(NAME))
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/

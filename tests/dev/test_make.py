@@ -2,11 +2,14 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.support.deployment import Programs
 from tests.support.requests import ROOT
 
 VALUES = [
@@ -96,6 +99,14 @@ def test_a_name_that_no_encoding_holds_is_printed_with_escapes() -> None:
     assert done.stdout == "a\\ud800.jpg\n"
 
 
+@pytest.mark.parametrize(("name", "installs"), [("endpoint", False), ("api", True)])
+def test_a_deployment_is_measured_without_the_developers_packages(
+    name: str, installs: bool, tmp_path: Path
+) -> None:
+    done = run("benchmark", NAME=name, VENV=str(tmp_path / "none"), PYTHON=sys.executable)
+    assert ("--group dev" in done.stdout, "--no-deps -r" in done.stdout) == (installs, True)
+
+
 @pytest.mark.parametrize("name", ["LABELS", "OPTIONS", "BUNDLE"])
 def test_a_line_break_which_would_make_two_commands_is_refused(name: str) -> None:
     done = run("classify", **{name: "a dog,\necho a cat"})
@@ -125,3 +136,17 @@ def test_the_named_bundle_is_the_one_that_is_deployed(target: str, value: str) -
     one_word = value.replace(" ", "_")
     assert f"bundle=models/{one_word}" in recipe(target, SETTINGS=f"bundle=models/{one_word}")
     assert f"bundle=models/{value}-a" in recipe(target, MODEL=value, PRETRAINED="a")
+
+
+@pytest.mark.parametrize("target", ["synth", "test"])
+def test_without_node_nothing_is_installed(target: str, tmp_path: Path) -> None:
+    # Installing would begin with the Python.
+    words = [target, f"VENV={tmp_path}/none", "PYTHON=false"]
+    make = shutil.which("make")
+    assert make
+    environment = os.environ | {"PATH": str(Programs(tmp_path).folder), "MAKEFLAGS": ""}
+    done = subprocess.run(
+        [make, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    message = "Node.js 22 or newer is needed: https://nodejs.org\n"
+    assert (done.returncode, done.stdout) == (2, message)

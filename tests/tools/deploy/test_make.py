@@ -1,6 +1,5 @@
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -150,27 +149,6 @@ def test_a_failing_npm_says_why(tmp_path: Path) -> None:
     assert "npm error code ENOTFOUND" in done.stderr
 
 
-@pytest.mark.parametrize("target", ["synth", "test"])
-def test_without_node_nothing_is_installed(target: str, tmp_path: Path) -> None:
-    programs = Programs(tmp_path)
-    # Installing would begin with the Python.
-    words = [target, f"VENV={tmp_path}/none", "PYTHON=false"]
-    make_program = shutil.which("make")
-    assert make_program
-    done = subprocess.run(
-        [make_program, *words],
-        cwd=ROOT,
-        env=outside(PATH=str(programs.folder)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (
-        2,
-        "Node.js 22 or newer is needed: https://nodejs.org\n",
-    )
-
-
 def test_a_template_is_made_of_the_demo_only_where_no_bundle_was_named() -> None:
     assert "cdk synth --quiet -c memory=2048 -c bundle=models/demo -c synth_only=true 2>" in make(
         "synth", "SETTINGS=memory=2048", "DEPLOYED=models/none"
@@ -186,7 +164,8 @@ def test_a_template_made_of_the_demo_unasked_says_so(
 ) -> None:
     programs.add(
         "cdk",
-        'echo 84 feature flags are not configured. >&2; echo "b\'!! Node 20 !!" >&2; echo A warning. >&2; exit $STATUS',
+        'echo 84 feature flags are not configured. >&2; echo "b\'!! Node 20 !!" >&2;'
+        " echo A warning. >&2; exit $STATUS",
     )
     cdk = f"{programs.folder}/cdk"
     command = [
