@@ -191,7 +191,7 @@ def test_the_client_for_javascript_gets_the_same_and_shows_errors(
     assert [
         words in message
         for words, message in zip(
-            ("nothing", "only pictures", "demo"), answers["errors"], strict=True
+            ("nothing", "only images", "demo"), answers["errors"], strict=True
         )
     ] == [True] * 3
 
