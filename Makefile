@@ -83,7 +83,7 @@ NEEDS_clients := tests/clients/node_modules
 NEEDS_fuzz := $(VENV)/group-fuzz
 TEST_browser = $(VENV)/bin/python -m pytest tests/browser -n $(WORKERS) --dist worksteal
 TEST_deploy = $(VENV)/bin/python -m pytest tests/deployment
-TEST_export = $(EXPORT)/bin/python -m pytest tests/export
+TEST_export = $(EXPORT)/bin/python -m pytest tests/export -n $(WORKERS) --dist worksteal
 TEST_robustness = ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
 TEST_soak = $(VENV)/bin/python -m tests.robustness.soak --minutes $(or $(MINUTES),10)
 TEST_fuzz = mkdir -p build/fuzz-corpus && $(VENV)/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict \
