@@ -111,7 +111,8 @@ def test_the_role_for_logs_is_made_by_the_real_template(run: Run) -> None:
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {
         "Service": "apigateway.amazonaws.com"
     }
-    assert tool(run, "logging-role").returncode == 0
+    # In moto the account doesn't name the role then. A finished stack is named and left alone.
+    assert "in the way is a stack api-gateway-logging" in tool(run, "logging-role").stderr
 
 
 @pytest.mark.parametrize(
