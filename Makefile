@@ -6,8 +6,6 @@ PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(shell for python in python3.11 p
 EXPORT := .venv-export
 SAM := build/sam
 STAND_INS := build/stand-ins
-# A file's name that isn't UTF-8 is printed with escapes, instead of ending a program after all its work.
-export PYTHONIOENCODING ?= :backslashreplace
 # SERVES is installed for the demo and the local server. Each $(VENV)/group-NAME adds a group of
 # pyproject.toml, and READY is all but torch, SAM and the groups of single suites.
 SERVES := $(VENV)/serves
@@ -120,6 +118,9 @@ help: ## show this list
 	@awk -F ':.*## ' '/^## / { print "\n" substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 ## Each day
+
+# A file's name that isn't UTF-8 is printed with escapes, instead of ending a program after all its work.
+demo serve model classify evaluate learn drawings: export PYTHONIOENCODING ?= :backslashreplace
 
 demo: $(SERVES) ## classify three images with the demo model, or with BUNDLE=models/…; your own: IMAGE=… LABELS='a dog,a cat'
 	@$(VENV)/bin/python -m tools.local.demo $(call option,BUNDLE,--bundle) $(call option,IMAGE,--image) $(call option,LABELS,--labels)

@@ -47,15 +47,19 @@ GIVEN = {
 
 def run(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What make would run."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
         ["make", "-n", target, *(f"{name}={text}" for name, text in variables.items())],
         cwd=ROOT,
-        env=environment,
+        env=outside_make(),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def outside_make() -> dict[str, str]:
+    """The environment without the words of a make that runs the tests."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
 
 
 def recipe(target: str, **variables: str) -> list[str]:
@@ -85,11 +89,16 @@ def test_a_path_may_begin_with_the_home_folder() -> None:
     assert {"/home/me/c", "a/~/b.jsonl", "a ~/b"} <= set(words)
 
 
-def test_a_name_that_no_encoding_holds_is_printed_with_escapes() -> None:
-    program = f"""{sys.executable} -c 'print("a\\ud800.jpg")'"""
+def test_a_name_that_no_encoding_holds_is_printed_with_escapes(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin/python"
+    python.write_text(f"""#!/bin/sh\nexec {sys.executable} -c 'print("a\\ud800.jpg")'\n""")
+    python.chmod(0o755)
+    for ready in ("serves", "group-tools"):
+        (tmp_path / ready).touch()
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        ["make", "--eval", f"printed:; @{program}", "printed"],
+        ["make", "classify", f"VENV={tmp_path}"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -144,7 +153,7 @@ def test_without_node_nothing_is_installed(target: str, tmp_path: Path) -> None:
     words = [target, f"VENV={tmp_path}/none", "PYTHON=false"]
     make = shutil.which("make")
     assert make
-    environment = os.environ | {"PATH": str(Programs(tmp_path).folder), "MAKEFLAGS": ""}
+    environment = outside_make() | {"PATH": str(Programs(tmp_path).folder)}
     done = subprocess.run(
         [make, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
