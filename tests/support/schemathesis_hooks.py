@@ -7,6 +7,7 @@ from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.generation import GenerationMode
 
 from classifier.contract.request.media_types import IMAGE_TYPES
 from tests.support.pictures import encoded, picture
@@ -88,18 +89,22 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     elif case.media_type == "multipart/form-data":
         # A text may stand in the form or in the URL, not in both.
         case.query = {}
-        _mend_texts(case.body)
+        _mend_texts(case.body, True, 2)
+        files = {"image", "image_data", "file", "images"} & case.body.keys()
+        if case.meta is not None and len(files) == 1:
+            # A changed body is judged again by its schema, where a file's bytes are no text.
+            case.meta.generation.mode = GenerationMode.POSITIVE
     elif case.media_type:
         case.query = case.query or {}
-        _mend_texts(case.query)
+        _mend_texts(case.query, "true", "2")
 
 
-def _mend_texts(texts: dict[str, Any]) -> None:
+def _mend_texts(texts: dict[str, Any], true: object, two: object) -> None:
     texts.setdefault("labels", ["a dog"])
     texts.pop("classifier", None)
     if "negative_template" in texts:
-        texts["multi_label"] = "true"
+        texts["multi_label"] = true
     if "regions_combine" in texts:
-        texts |= {"regions": "2", "multi_label": "true"}
+        texts |= {"regions": two, "multi_label": true}
     if "regions" in texts and texts.get("fit") == "tiles":
         del texts["fit"]
