@@ -34,7 +34,7 @@ class ClassifierStack(Stack):
         function = Function(self, "Function", settings=settings, bundle=bundle, root=root)
         api = Api(self, "Api", settings=settings, target=function.target, root=root)
         bulk = (
-            Bulk(self, "Bulk", settings=settings, bundle=bundle, root=root)
+            Bulk(self, "Bulk", settings=settings, bundle=bundle, root=root, build=function.build)
             if settings.bulk_bucket
             else None
         )

@@ -42,11 +42,12 @@ class Function(Construct):
         self.log_group = log_group(self, "Log", settings)
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         self.log_group.grant_write(role)
+        self.build = _build(settings, bundle, root)
         self.function = lambda_.DockerImageFunction(
             self,
             "Function",
             description="How likely each label is for an image",
-            code=image(settings, bundle, root),
+            code=image(settings, bundle, root, self.build),
             architecture=ARCHITECTURES[settings.architecture][0],
             memory_size=settings.memory,
             timeout=Duration.seconds(settings.timeout),
@@ -57,7 +58,6 @@ class Function(Construct):
             tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
             role=role,
         )
-        self.build = build(settings, bundle, root)
         self.alias = "warm" if settings.provisioned_concurrency else None
         self.target: lambda_.IFunction = self.function
         if settings.provisioned_concurrency:
@@ -72,15 +72,17 @@ class Function(Construct):
 
 
 def image(
-    settings: Settings, bundle: Bundle, root: Path, handler: str | None = None
+    settings: Settings, bundle: Bundle, root: Path, build: str, handler: str | None = None
 ) -> lambda_.DockerImageCode:
-    """The one image, with the handler's name instead of its own if one is given."""
+    """The one image, with the handler's name instead of its own if one is given. `build`: as in
+    Function.
+    """
     return lambda_.DockerImageCode.from_image_asset(
         str(root),
         cmd=[handler] if handler else None,
         file=f"{PACKAGE}/Dockerfile",
         # Part of the asset's hash: a new base image is a new image.
-        build_args=_arguments(settings, bundle) | {"BUILD": build(settings, bundle, root)},
+        build_args=_arguments(settings, bundle) | {"BUILD": build},
         build_secrets=_secrets(),
         # They say how the wheels come here, and not which.
         invalidation=ecr_assets.DockerImageAssetInvalidationOptions(build_secrets=False),
@@ -90,7 +92,7 @@ def image(
     )
 
 
-def build(settings: Settings, bundle: Bundle, root: Path) -> str:
+def _build(settings: Settings, bundle: Bundle, root: Path) -> str:
     """What tells one image from another: a hash of all that it is made of."""
     made_of = FileSystem.fingerprint(
         str(root),

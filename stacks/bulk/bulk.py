@@ -35,10 +35,19 @@ NAG_ACKNOWLEDGEMENTS = {
 
 
 class Bulk(Construct):
-    """`alarms`: Monitoring adds them to its own. `bucket`: the API's function may read it too."""
+    """`build`: as in Function. `alarms`: Monitoring adds them to its own. `bucket`: the API's
+    function may read it too.
+    """
 
     def __init__(
-        self, scope: Construct, id: str, *, settings: Settings, bundle: Bundle, root: Path
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        settings: Settings,
+        bundle: Bundle,
+        root: Path,
+        build: str,
     ) -> None:
         super().__init__(scope, id)
         self.bucket = ImageBucket(self, settings)
@@ -49,7 +58,7 @@ class Bulk(Construct):
             self,
             "Function",
             description="Turns batches of images and uploads into lines of results",
-            code=image(settings, bundle, root, "classifier.bulk.handler"),
+            code=image(settings, bundle, root, build, "classifier.bulk.handler"),
             architecture=ARCHITECTURES[settings.architecture][0],
             memory_size=settings.bulk_memory,
             timeout=Duration.seconds(TIMEOUT_S),
