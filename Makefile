@@ -318,19 +318,14 @@ $(EXPORT_READY): pyproject.toml $(RUNTIME)
 	@touch $@
 
 # SAM wants other versions of what the rest needs. It takes 342 MB.
-$(SAM)/ready: pyproject.toml
-	@echo "Installing SAM into $(@D):"
-	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check $(PIP)
-	@$(@D)/bin/pip install -q --group sam
-	@touch $@
-
+$(SAM)/ready: GROUP = sam
 # What stands in for an AWS account wants a botocore of its own.
-$(STAND_INS)/ready: pyproject.toml
-	@echo "Installing what stands in for an AWS account into $(@D):"
+$(STAND_INS)/ready: GROUP = account
+$(SAM)/ready $(STAND_INS)/ready: pyproject.toml
+	@echo "Installing the group $(GROUP) of pyproject.toml into $(@D):"
 	@"$(PYTHON)" -m venv --clear $(@D)
 	@$(@D)/bin/pip install -q --disable-pip-version-check $(PIP)
-	@$(@D)/bin/pip install -q --group account
+	@$(@D)/bin/pip install -q --group $(GROUP)
 	@touch $@
 
 $(CDK): package.json package-lock.json
