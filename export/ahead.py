@@ -31,8 +31,8 @@ PERMISSIVE = {
     "openrail",
     "unlicense",
 }
-# Bytes that are there, and bytes in all.
-Tell = Callable[[int, int], None]
+# Is given the number of bytes that are there.
+Tell = Callable[[int], None]
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     if not settings:
         return
 
-    def tell(there: int, size: int) -> None:
+    def tell(_: int) -> None:
         # Fails once make has ended.
         os.kill(given.parent, 0)
 
@@ -76,7 +76,7 @@ class RemoteFile:
         self.part.parent.mkdir(parents=True, exist_ok=True)
         with self.part.open("ab") as file:
             while not _locked(file.fileno()):
-                tell(self.part.stat().st_size, self.size)
+                tell(self.part.stat().st_size)
                 time.sleep(0.5)
             if self.path.exists():
                 self.part.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ class RemoteFile:
                 file.write(chunk)
                 file.flush()
                 there += len(chunk)
-                tell(there, self.size)
+                tell(there)
 
 
 def find(repository: str, names: Sequence[str]) -> RemoteFile:

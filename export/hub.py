@@ -119,7 +119,7 @@ def _finish(file: RemoteFile) -> None:
     try:
         with tqdm(total=file.size, initial=begun, unit="B", unit_scale=True) as bar:
 
-            def tell(there: int, _: int) -> None:
+            def tell(there: int) -> None:
                 bar.update(there - bar.n)
 
             file.fetch(tell)
