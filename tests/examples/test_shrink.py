@@ -10,7 +10,7 @@ import client
 from classifier.contract.bundle import ImageSettings
 from classifier.images.opened_image import open_image
 from dev import icc
-from tests.support.pictures import encoded, picture, png_header
+from tests.support.pictures import encoded, exif_orientation, picture, png_header
 from tests.support.requests import ROOT
 
 SAMPLES = ROOT / "examples" / "images"
@@ -20,12 +20,6 @@ QUICK = Image.Quantize.FASTOCTREE
 def upright(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         return ImageOps.exif_transpose(image).convert("RGBA")
-
-
-def exif_orientation(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
 
 
 @functools.cache

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from classifier.images.formats import allow_heic
 from tests.support.golden import FOLDER
+
+
+@pytest.fixture
+def allowed() -> None:
+    """HEIC is taken; the next test begins without it."""
+    allow_heic()
 
 
 @pytest.fixture(scope="session")

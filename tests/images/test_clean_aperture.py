@@ -10,7 +10,7 @@ from classifier.contract.bundle import ImageSettings
 from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
 from dev import icc
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import encoded, exif_orientation, picture
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
 
@@ -26,10 +26,8 @@ def decoded(data: bytes) -> DecodedImage:
 def test_an_avif_is_cropped_to_its_clean_aperture(
     box: tuple[int, int, int, int], orientation: int
 ) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     image = picture(100, 80)
-    cropped = icc.cropped_avif(image, box, exif=exif)
+    cropped = icc.cropped_avif(image, box, exif=exif_orientation(orientation))
     whole = Image.open(io.BytesIO(encoded(image, "AVIF", subsampling="4:4:4", quality=98)))
     expected = whole.convert("RGB").crop(box)
     if orientation == 6:

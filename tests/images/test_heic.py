@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,11 @@ from PIL import Image
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
 from classifier.images.decoder import DecodedImage
-from classifier.images.formats import allow_heic, inspect
+from classifier.images.formats import inspect
 from classifier.images.opened_image import open_image
 from dev import icc
 from tests.support.colour_files import scene
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import as_held, encoded, picture
 
 pillow_heif = pytest.importorskip("pillow_heif")
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
@@ -39,13 +38,6 @@ def heic(image: Image.Image, **options: Any) -> bytes:
 
 SOFT = picture(6, 5).resize((96, 80), Image.Resampling.BICUBIC)
 PLAIN = heic(SOFT)
-
-
-@pytest.fixture
-def allowed() -> Iterator[None]:
-    allow_heic()
-    yield
-    allow_heic(False)
 
 
 def decoded(data: bytes) -> DecodedImage:
@@ -101,10 +93,7 @@ def test_it_shows_the_same_as_a_png(mode: str) -> None:
 @pytest.mark.usefixtures("allowed")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_it_is_turned_once_by_its_own_property(orientation: int) -> None:
-    inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
-    lying = SOFT if inverse is None else SOFT.transpose(Image.Transpose(inverse))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+    lying, exif = as_held(SOFT, orientation)
     assert change(heic(lying, exif=exif.tobytes()), shown(SOFT)) < 4
 
 

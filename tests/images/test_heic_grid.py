@@ -1,7 +1,6 @@
 """HEIC in tiles, as phones write it, with what they tell of the whole image."""
 
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from PIL import Image
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
 from classifier.images.decoder import DecodedImage
-from classifier.images.formats import allow_heic
 from classifier.images.opened_image import open_image
 from dev import icc
 from tests.support.pictures import encoded, picture
@@ -18,6 +16,7 @@ from tests.support.pictures import encoded, picture
 pytest.importorskip("pillow_heif")
 from tests.support.heic_grid import Box, grid_heic
 
+pytestmark = pytest.mark.usefixtures("allowed")
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
 # Three columns and two rows of tiles, of which the last ones jut out.
 WHOLE = picture(6, 5).resize((300, 200), Image.Resampling.BICUBIC)
@@ -28,13 +27,6 @@ LEFT_TO_RIGHT = (b"imir", b"\x01")
 CLAP = (b"clap", struct.pack(">8i", 220, 1, 160, 1, -20, 1, 10, 1))
 CUT = WHOLE.crop((20, 30, 240, 190))
 TURN = Image.Transpose
-
-
-@pytest.fixture(autouse=True)
-def _allowed() -> Iterator[None]:
-    allow_heic()
-    yield
-    allow_heic(False)
 
 
 def decoded(data: bytes) -> DecodedImage:

@@ -7,7 +7,7 @@ from PIL import Image
 from classifier.contract.errors import ApiError
 from classifier.images.opened_image import open_image
 from tests.support.golden import golden_pixels
-from tests.support.pictures import SIZES, encoded, picture, png_header
+from tests.support.pictures import SIZES, as_held, encoded, picture, png_header
 from tests.support.pixels import SETTINGS, distance, pixels, refusal
 
 
@@ -35,10 +35,7 @@ def test_every_format_gives_about_the_same_pixels(kind: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(orientation: int) -> None:
     upright = picture(90, 70)
-    inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
-    lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+    lying, exif = as_held(upright, orientation)
     assert distance(pixels(encoded(lying, exif=exif)), pixels(encoded(upright))) < 1
 
 

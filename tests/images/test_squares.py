@@ -13,7 +13,7 @@ from classifier.images.decoder import Squares
 from classifier.images.opened_image import open_image
 from classifier.images.squares import grid
 from tests.support.golden import golden_pixels
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import as_held, encoded, picture
 from tests.support.pixels import (
     SETTINGS,
     distance,
@@ -180,10 +180,7 @@ def test_a_large_images_regions_have_all_their_detail_and_its_whole_stays_the_sa
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_regions_are_those_of_the_upright_image(orientation: int) -> None:
     upright = picture(90, 70)
-    inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
-    lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+    lying, exif = as_held(upright, orientation)
     turned = open_image(encoded(lying, exif=exif)).decode(SETTINGS, regions=2)
     straight = open_image(encoded(upright)).decode(SETTINGS, regions=2)
     np.testing.assert_array_equal(turned.squares, straight.squares)

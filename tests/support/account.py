@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificate import certificate
+from tests.support.container import needs_podman
 from tests.support.emulator import free_port
 from tests.support.image_store import CERTIFICATES, HOME, base, push_base
-from tests.support.machine import needs, run
+from tests.support.machine import run
 from tests.support.requests import ROOT
 
 REGION = "eu-central-1"
@@ -108,12 +109,7 @@ class Account:
 @contextmanager
 def account(folder: Path) -> Iterator[Account]:
     """An empty account, gone afterwards with all that ran in it."""
-    needs(
-        podman="podman",
-        runc="runc",
-        netavark="netavark",
-        aardvark_dns="aardvark-dns",
-        iptables="iptables",
+    needs_podman(
         docker_registry="docker-registry",
         dnsmasq="dnsmasq-base",
         nsenter="util-linux",

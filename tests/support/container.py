@@ -14,9 +14,9 @@ from tests.support.requests import ROOT
 PODMAN = ("podman", *STORE, "--runtime", "runc")
 
 
-def _needs_podman() -> None:
-    """With its networks from the first call on: podman keeps the kind of network that it finds
-    then.
+def needs_podman(**others: str) -> None:
+    """Podman with its networks from the first call on, since it keeps the kind of network that it
+    finds then; and packages of other commands.
     """
     needs(
         podman="podman",
@@ -24,6 +24,7 @@ def _needs_podman() -> None:
         netavark="netavark",
         aardvark_dns="aardvark-dns",
         iptables="iptables",
+        **others,
     )
 
 
@@ -34,7 +35,7 @@ def running(name: str) -> Iterator[str]:
     Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes;
     a user without rights; 2 GB.
     """
-    _needs_podman()
+    needs_podman()
     container = f"classifier-{uuid.uuid4()}"
     run(
         *PODMAN,
@@ -76,7 +77,7 @@ def running(name: str) -> Iterator[str]:
 @contextmanager
 def composed(name: str, **variables: str) -> Iterator[str]:
     """The services of compose.yaml, with an image that is built already; the container's name."""
-    _needs_podman()
+    needs_podman()
     project = f"classifier-{uuid.uuid4()}"
     run(*BUILDAH, "tag", name, f"localhost/{project}_classifier")
     # runc may not raise this machine's limits. Debian's pip, unlike AWS's, reads the certificates

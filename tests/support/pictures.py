@@ -3,11 +3,15 @@
 import struct
 import zlib
 
+from PIL import Image
+
 from dev.pictures import encoded, picture, png_chunk, with_png_chunks
 
 __all__ = [
     "SIZES",
+    "as_held",
     "encoded",
+    "exif_orientation",
     "picture",
     "png",
     "png_chunk",
@@ -33,6 +37,19 @@ SIZES = [
     (640, 65),
     (1023, 70),
 ]
+
+
+def exif_orientation(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def as_held(upright: Image.Image, orientation: int) -> tuple[Image.Image, Image.Exif]:
+    """The image as a camera in this position writes it, and the EXIF that turns it upright."""
+    inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    lying = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
+    return lying, exif_orientation(orientation)
 
 
 def png_header(width: int, height: int) -> bytes:
