@@ -41,7 +41,6 @@ def until_answered(page: Page, pictures: int) -> None:
 
 def settle(page: Page) -> None:
     """Waits until an answer to the present question is shown."""
-    page.wait_for_timeout(200)  # what is typed is sent once the typing pauses
     page.wait_for_selector("body:not(.working)")
 
 
