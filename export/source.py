@@ -50,6 +50,12 @@ class Source:
         return float(np.exp(self.arrays["logit_scale"]).item())
 
     @property
+    def logit_bias(self) -> float | None:
+        """What SigLIP's loss adds to each logit before its sigmoid; CLIP's own loss has none."""
+        bias = self.arrays.get("logit_bias")
+        return None if bias is None else float(bias.item())
+
+    @property
     def image_size(self) -> int:
         """The side of the image encoder's square, in pixels."""
         if self.architecture.image:

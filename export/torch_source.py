@@ -185,7 +185,8 @@ def arrays(model: Any, architecture: Architecture) -> dict[str, Any]:
     tensors = {
         name.removeprefix("text."): tensor.detach() for name, tensor in model.state_dict().items()
     }
-    return {name: tensors[name].float().numpy() for name in architecture.shapes()}
+    wanted = {*architecture.shapes(), "logit_bias"} & tensors.keys()
+    return {name: tensors[name].float().numpy() for name in wanted}
 
 
 def _download(settings: dict[str, Any]) -> Path:

@@ -1,12 +1,16 @@
 """What is refused before anything is made, and where a bundle is put."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from classifier.contract.bundle import Weights
+from export.architecture import Architecture
 from export.errors import ExportError
-from export.pipeline import REPLACEABLE, check_output, swap
-from export.source import NeedsTorchError, Request, load
+from export.pipeline import REPLACEABLE, check_output, describe, swap
+from export.source import NeedsTorchError, Request, Source, load, read_table
 
 
 def files(folder: Path, names: set[str]) -> Path:
@@ -45,6 +49,28 @@ def test_the_current_folder_what_is_above_it_and_a_file_are_refused(
     check_output(folder)
     with pytest.raises(ExportError, match="not a bundle alone"):
         check_output(folder / "bundle.json")
+
+
+@pytest.mark.parametrize(
+    ("bias", "scoring"),
+    [({}, "softmax"), ({"logit_bias": np.array([-9.5], np.float32)}, "sigmoid")],
+)
+def test_a_model_trained_with_a_sigmoid_keeps_its_bias(
+    bias: dict[str, Any], scoring: str, tmp_path: Path
+) -> None:
+    name = "ViT-B-32-quickgelu"
+    table = read_table()
+    source = Source(
+        name,
+        Architecture.model_validate(table["architectures"][name]),
+        {"logit_scale": np.array(np.log(100), np.float32), **bias},
+        {},
+        Weights(source="w.pt", revision=None, sha256="0" * 64),
+        "mit",
+    )
+    manifest = describe(source, "mine", tmp_path)
+    assert manifest.scoring == scoring
+    assert manifest.logit_bias == (-9.5 if bias else None)
 
 
 def test_a_new_folder_an_empty_one_and_a_bundle_are_taken(tmp_path: Path) -> None:
