@@ -11,6 +11,7 @@ from stacks.bulk.bulk import Bulk
 from stacks.bundle import Bundle
 from stacks.function import Function
 from stacks.monitoring import Monitoring
+from stacks.settings.access import DEFAULT_KEY
 from stacks.settings.deployment import Settings
 
 # Findings of cdk-nag if there are no traces.
@@ -61,17 +62,21 @@ class ClassifierStack(Stack):
             ("Authentication", "iam" if settings.authentication == "iam" else None),
             ("VpcEndpoint", settings.vpc_endpoint),
             ("AllowedIps", ",".join(settings.allowed_ips or ())),
-            ("Quota", settings.quota),
+            ("Quota", settings.quota_of(next(iter(api.keys))) if api.keys else None),
             ("Alias", function.alias),
         ):
             if value:
                 CfnOutput(self, name, value=str(value))
-        if api.key:
+        # `make deploy-cdk` calls with the first.
+        for number, (name, key) in enumerate(api.keys.items()):
             command = (
-                f"aws apigateway get-api-key --region {self.region} --api-key {api.key.key_id}"
-                " --include-value"
+                f"aws apigateway get-api-key --region {self.region} --api-key {key.key_id}"
+                " --include-value --query value --output text"
             )
-            CfnOutput(self, "ApiKeyCommand", value=f"{command} --query value --output text")
+            if number == 0:
+                CfnOutput(self, "ApiKeyCommand", value=command)
+            if name != DEFAULT_KEY:
+                CfnOutput(self, f"ApiKeyCommand{name.capitalize()}", value=command)
         console = (
             f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
         )

@@ -21,6 +21,7 @@ from stacks.api.gateway_responses import (
     IAM_RESPONSES,
     QUOTA_RESPONSES,
 )
+from stacks.api.keys import add_keys
 from stacks.api.resource_policy import resource_policy
 from stacks.function import PACKAGE, log_group
 from stacks.settings.deployment import Settings
@@ -58,7 +59,7 @@ NAG_ACKNOWLEDGEMENTS = {
 
 
 class Api(Construct):
-    """`url` ends in a slash; `key` is None if callers need none."""
+    """`url` ends in a slash; `keys` by name, none if callers need none."""
 
     def __init__(
         self,
@@ -162,7 +163,8 @@ class Api(Construct):
                 stage = cast(apigateway.CfnStage, self.stage.node.default_child)
                 stage.add_property_override(f"MethodSettings.{i}.ResourcePath", "/")
         responses = GATEWAY_RESPONSES | (ACCESS_RESPONSES if resource_policy(settings) else {})
-        responses |= (IAM_RESPONSES if signed else {}) | (QUOTA_RESPONSES if settings.quota else {})
+        quotas = needs_key and any(map(settings.quota_of, settings.api_keys))
+        responses |= (IAM_RESPONSES if signed else {}) | (QUOTA_RESPONSES if quotas else {})
         for name, (status, message, code) in responses.items():
             text = json.dumps(message) if message else "$context.error.messageString"
             self.rest.add_gateway_response(
@@ -172,19 +174,7 @@ class Api(Construct):
                 response_headers={"Access-Control-Allow-Origin": f"'{settings.cors_origin}'"},
                 templates={"application/json": f'{{"message": {text}, "code": "{code}"}}'},
             )
-        self.key: apigateway.IApiKey | None = None
-        if needs_key:
-            plan = self.rest.add_usage_plan(
-                "Plan",
-                api_stages=[apigateway.UsagePlanPerApiStage(stage=self.stage)],
-                quota=(
-                    apigateway.QuotaSettings(limit=settings.quota, period=apigateway.Period.MONTH)
-                    if settings.quota
-                    else None
-                ),
-            )
-            self.key = self.rest.add_api_key("Key")
-            plan.add_api_key(self.key)
+        self.keys = add_keys(self.rest, settings) if needs_key else {}
         if settings.domain:
             self.url = f"https://{settings.domain}/"
             add_domain(self, self.rest, settings)

@@ -1,11 +1,38 @@
 """Who may call the API, how often, and by which name."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stacks.settings.errors import SettingsError
-from stacks.settings.values import Certificate, Count, Domain, HostedZone, Networks, VpcEndpoint
+from stacks.settings.values import (
+    Burst,
+    Certificate,
+    Count,
+    Domain,
+    HostedZone,
+    Networks,
+    Rate,
+    VpcEndpoint,
+    split_items,
+)
+
+DEFAULT_KEY = "default"
+
+
+class KeyLimits(BaseModel):
+    """A key's own limits; without a quota of its own it gets the one in the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    throttle_rate: Rate | None = None
+    throttle_burst: Burst | None = None
+    quota: Count = None
+
+
+def _keys(value: object) -> object:
+    names = split_items(value)
+    return dict.fromkeys(names, KeyLimits()) if isinstance(names, tuple | list) else names
 
 
 class AccessSettings(BaseModel):
@@ -16,6 +43,18 @@ class AccessSettings(BaseModel):
         description=(
             "`api_key`, `iam` (requests signed with AWS Signature Version 4 by this account) or"
             " `none`"
+        ),
+    )
+    api_keys: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}$")], KeyLimits],
+        Field(min_length=1, max_length=50),
+        BeforeValidator(_keys),
+    ] = Field(
+        default=DEFAULT_KEY,
+        validate_default=True,
+        description=(
+            "up to 50 names such as `default,search`, each a lower-case letter, then lower-case"
+            " letters and digits; in `cdk.json` also with [limits of their own](deploy.md#api-keys)"
         ),
     )
     allowed_ips: Networks = Field(
@@ -53,16 +92,15 @@ class AccessSettings(BaseModel):
         default=False,
         description="`true` or `false`: closes API Gateway's own address; needs `domain`",
     )
-    throttle_rate: float = Field(
-        default=10, gt=0, le=10000, description="requests a second, more than 0, at most 10,000"
+    throttle_rate: Rate = Field(
+        default=10, description="requests a second, more than 0, at most 10,000"
     )
-    throttle_burst: int = Field(
-        default=20, ge=1, le=5000, description="requests at once, 1 to 5,000"
-    )
+    throttle_burst: Burst = Field(default=20, description="requests at once, 1 to 5,000")
     quota: Count = Field(
         default=None,
         description=(
-            "`none`, or the most calls a month with the API key; best effort, and no limit on costs"
+            "`none`, or the most calls a month with each API key; best effort, and no limit on"
+            " costs"
         ),
     )
     cors_origin: str = Field(
@@ -107,12 +145,28 @@ class AccessSettings(BaseModel):
                 f" authentication={self.authentication} has none. Set authentication=api_key, or"
                 " leave quota out."
             )
+        if self.authentication != "api_key" and [*self.api_keys] != [DEFAULT_KEY]:
+            raise SettingsError(
+                f"api_keys={','.join(self.api_keys)} makes API keys, and"
+                f" authentication={self.authentication} takes none. Set authentication=api_key, or"
+                " leave api_keys out."
+            )
+        for name, limits in self.api_keys.items():
+            if (limits.throttle_rate is None) != (limits.throttle_burst is None):
+                raise SettingsError(
+                    f"api_keys: {name} has one of throttle_rate and throttle_burst. Set both, or"
+                    " neither."
+                )
         if self.playground and self.authentication == "iam":
             raise SettingsError(
                 "playground=true is a page for browsers, which can't sign requests as"
                 " authentication=iam wants. Set one of the two."
             )
         return self
+
+    def quota_of(self, key: str) -> int | None:
+        """The most calls a month with the key of this name."""
+        return self.api_keys[key].quota or self.quota
 
     def check_region(self, region: str) -> None:
         """A regional API takes certificates of its own region alone. Raises SettingsError."""

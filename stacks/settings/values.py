@@ -20,6 +20,8 @@ def _cidr(text: str) -> str:
     return str(ipaddress.ip_network(text))
 
 
+Rate = Annotated[float, Field(gt=0, le=10000)]
+Burst = Annotated[int, Field(ge=1, le=5000)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none)]
 Email = Annotated[
     Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None, BeforeValidator(_none)

@@ -53,6 +53,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "allowed_ips": {"allowed_ips": NETWORKS},
     "vpc_endpoint": {"vpc_endpoint": ENDPOINT},
     "quota": {"quota": "100000"},
+    "api_keys": {"api_keys": "default,search"},
     "slow_ms": {"slow_ms": "1000"},
     "tracing": {**BULK, "tracing": "true"},
     "base_image": {"base_image": BASE},
