@@ -125,7 +125,7 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
         [
             ("docs/faq.md", r"of which \$([\d.]+)"),
             ("docs/performance.md", r"REST API cost \$([\d.]+)"),
-            ("docs/decisions/rest-api.md", r"costs less: \$([\d.]+)"),
+            ("docs/architecture.md", r"costs less: \$([\d.]+)"),
         ],
     ),
     (
