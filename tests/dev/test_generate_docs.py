@@ -90,7 +90,7 @@ def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_
             assert validator.is_valid(value), more
 
 
-@pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 2), (generate_docs.API, 14)])
+@pytest.mark.parametrize(("path", "number"), [(generate_docs.README, 1), (generate_docs.API, 14)])
 def test_a_documents_commands_print_what_stands_below_them(
     deployed: Handler, path: Path, number: int
 ) -> None:
