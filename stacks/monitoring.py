@@ -106,6 +106,9 @@ class Monitoring(Construct):
             ),
             *(self._alarm(*other) for other in others),
         ]
+        topics: list[sns.ITopic] = []
+        if settings.alarm_topic:
+            topics.append(sns.Topic.from_topic_arn(self, "ExistingTopic", settings.alarm_topic))
         if settings.alarm_email:
             topic = sns.Topic(self, "Topic", enforce_ssl=True)
             topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
@@ -116,8 +119,9 @@ class Monitoring(Construct):
             )
             mail = "An alarm that can't be mailed needs no queue; the dashboard shows it too."
             acknowledge(topic, {"Serverless-SNSRedrivePolicy": mail})
-            for alarm in self.alarms:
-                alarm.add_alarm_action(actions.SnsAction(topic))
+            topics.append(topic)
+        for alarm in self.alarms:
+            alarm.add_alarm_action(*map(actions.SnsAction, topics))
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))
         self.dashboard.add_widgets(
             cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=24, height=3)

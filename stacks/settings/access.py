@@ -167,11 +167,3 @@ class AccessSettings(BaseModel):
     def quota_of(self, key: str) -> int | None:
         """The most calls a month with the key of this name."""
         return self.api_keys[key].quota or self.quota
-
-    def check_region(self, region: str) -> None:
-        """A regional API takes certificates of its own region alone. Raises SettingsError."""
-        if self.certificate and (other := self.certificate.split(":")[3]) != region:
-            raise SettingsError(
-                f"certificate={self.certificate} is in {other}, and the deployment goes to"
-                f" {region}. Request a certificate in {region}, or deploy with AWS_REGION={other}."
-            )

@@ -16,6 +16,8 @@ from stacks.settings.errors import SettingsError
 from stacks.settings.function import FunctionSettings
 from stacks.settings.monitoring import MonitoringSettings
 
+# Each is an ARN of the deployment's own region: AWS's services take none of another.
+REGIONAL = ("certificate", "alarm_topic", "bulk_key")
 # How alike an unknown context key and a setting must be to count as a misspelling: memroy and
 # memory are 0.83.
 MISSPELT = 0.8
@@ -64,3 +66,13 @@ class Settings(BulkSettings, MonitoringSettings, AccessSettings, FunctionSetting
             raise SettingsError(
                 f"{key}={value} is not allowed. Allowed: {cls.model_fields[key].description}."
             ) from err
+
+    def check_region(self, region: str) -> None:
+        """Raises SettingsError for a setting that names something of another region."""
+        for name in REGIONAL:
+            arn = getattr(self, name)
+            if arn and (other := arn.split(":")[3]) != region:
+                raise SettingsError(
+                    f"{name}={arn} is in {other}, and the deployment goes to {region}. Name one in"
+                    f" {region}, or deploy with AWS_REGION={other}."
+                )

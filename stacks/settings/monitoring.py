@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from stacks.settings.values import Email
+from stacks.settings.values import Email, Topic
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RETENTION = (
@@ -46,6 +46,13 @@ class MonitoringSettings(BaseModel):
     alarm_email: Email = Field(
         default=None,
         description="`none`, or an address that confirms by mail and then gets the alarms",
+    )
+    alarm_topic: Topic = Field(
+        default=None,
+        description=(
+            "`none`, or the ARN of an SNS topic in the region of the deployment, which gets the"
+            " alarms too"
+        ),
     )
     # A usual answer takes 50 ms. With few calls the 99th percentile is the slowest one, which may
     # be a cold start of a few seconds.

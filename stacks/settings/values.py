@@ -64,6 +64,12 @@ Prefix = Annotated[Annotated[str, Field(pattern=PREFIX)] | None, BeforeValidator
 File = Annotated[
     Annotated[str, Field(pattern=r"^[A-Za-z0-9_./ -]+\.json$")] | None, BeforeValidator(_none)
 ]
+# An alarm can't send to a topic that keeps an order, whose name ends in .fifo.
+Topic = Annotated[
+    Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}$")]
+    | None,
+    BeforeValidator(_none),
+]
 Key = Annotated[
     Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")]
     | None,

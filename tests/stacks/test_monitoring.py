@@ -8,7 +8,7 @@ import pytest
 from classifier.api.handler import Handler
 from stacks.monitoring import QUERIES
 from tests.support.requests import ROOT, Context
-from tests.support.stacks import EVERYTHING
+from tests.support.stacks import COMBINATIONS, EVERYTHING, TOPIC
 from tests.support.synthesis import Synth
 
 
@@ -80,6 +80,17 @@ def test_an_address_hears_of_every_alarm(synth: Synth) -> None:
     assert publish["Condition"] == {
         "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
     }
+
+
+def test_a_topic_that_exists_hears_of_every_alarm_too(synth: Synth) -> None:
+    alone = synth(alarm_topic=TOPIC)
+    assert [alarm["AlarmActions"] for alarm in alone.all("CloudWatch::Alarm")] == [[TOPIC]] * 3
+    assert not alone.all("SNS::Topic") + alone.all("SNS::TopicPolicy")
+    both = synth(**COMBINATIONS["alarm_topic"])
+    mailed = both.one("SNS::Subscription")["TopicArn"]
+    assert [alarm["AlarmActions"] for alarm in both.all("CloudWatch::Alarm")] == [
+        [TOPIC, mailed]
+    ] * 3
 
 
 def test_the_dashboard_asks_for_what_the_handler_logs(

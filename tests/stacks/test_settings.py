@@ -5,6 +5,7 @@ import pytest
 from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
 from tests.support.requests import ROOT
+from tests.support.stacks import TOPIC
 
 # The only setting without a default.
 BUNDLE = {"bundle": "models/demo"}
@@ -40,6 +41,7 @@ ACCEPTED = [
     ("log_retention", 1, 1),
     ("alarm_email", "ops@example.org", "ops@example.org"),
     ("alarm_email", "none", None),
+    ("alarm_topic", TOPIC, TOPIC),
     ("playground", "true", True),
     ("playground", False, False),
     ("heic", "true", True),
@@ -84,6 +86,8 @@ REFUSED = [
     ("cors_origin", "https://example.org'"),
     ("log_retention", "31"),
     ("alarm_email", "ops"),
+    ("alarm_topic", "ops"),
+    ("alarm_topic", f"{TOPIC}.fifo"),
     ("playground", "perhaps"),
     ("base_image", "python"),
     ("base_image", "public.ecr.aws/lambda/python:3.13@sha256:12"),
@@ -181,15 +185,14 @@ def test_settings_that_contradict_each_other_are_refused_with_the_reason(
     assert refused(values).startswith(reason)
 
 
-def test_a_certificate_of_another_region_is_refused_with_both_regions() -> None:
-    settings(**DOMAIN).check_region("eu-central-1")
-    with pytest.raises(
-        SettingsError,
-        match=(
-            r"is in eu-central-1, and the deployment goes to us-east-1\..*AWS_REGION=eu-central-1"
-        ),
-    ):
-        settings(**DOMAIN).check_region("us-east-1")
+@pytest.mark.parametrize(
+    "values", [DOMAIN, {"alarm_topic": TOPIC}], ids=lambda values: next(iter(values))
+)
+def test_what_is_in_another_region_is_refused_with_both_regions(values: dict[str, str]) -> None:
+    settings(**values).check_region("eu-central-1")
+    match = r"is in eu-central-1, and the deployment goes to us-east-1\..*AWS_REGION=eu-central-1"
+    with pytest.raises(SettingsError, match=match):
+        settings(**values).check_region("us-east-1")
     settings().check_region("us-east-1")
 
 

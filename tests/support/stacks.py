@@ -29,6 +29,9 @@ NETWORKS = "203.0.113.0/24,2001:db8::/32"
 ENDPOINT = "vpce-0123456789abcdef0"
 
 
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:ops"
+
+
 BASE = "public.ecr.aws/lambda/python:3.13@sha256:" + "0123456789abcdef" * 4
 
 
@@ -54,6 +57,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "vpc_endpoint": {"vpc_endpoint": ENDPOINT},
     "quota": {"quota": "100000"},
     "api_keys": {"api_keys": "default,search"},
+    "alarm_topic": {"alarm_topic": TOPIC, "alarm_email": "ops@example.org"},
     "slow_ms": {"slow_ms": "1000"},
     "tracing": {**BULK, "tracing": "true"},
     "base_image": {"base_image": BASE},
