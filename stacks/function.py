@@ -130,8 +130,10 @@ def _left_out(bundle: Bundle) -> list[str]:
 def log_group(
     scope: Construct, id: str, settings: Settings, name: str | None = None
 ) -> logs.LogGroup:
-    """Deleted with the stack; keeps lines for as many days as the settings say."""
+    """Deleted with the stack; keeps and encrypts lines as the settings say."""
     group = logs.LogGroup(scope, id, log_group_name=name, removal_policy=RemovalPolicy.DESTROY)
+    resource = cast(logs.CfnLogGroup, group.node.default_child)
     # The construct takes only its own names for these numbers.
-    cast(logs.CfnLogGroup, group.node.default_child).retention_in_days = settings.log_retention
+    resource.retention_in_days = settings.log_retention
+    resource.kms_key_id = settings.log_key
     return group

@@ -17,7 +17,7 @@ from stacks.settings.function import FunctionSettings
 from stacks.settings.monitoring import MonitoringSettings
 
 # Each is an ARN of the deployment's own region: AWS's services take none of another.
-REGIONAL = ("certificate", "alarm_topic", "bulk_key")
+REGIONAL = ("certificate", "alarm_topic", "log_key", "bulk_key")
 # How alike an unknown context key and a setting must be to count as a misspelling: memroy and
 # memory are 0.83.
 MISSPELT = 0.8

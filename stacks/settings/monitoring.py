@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from stacks.settings.values import Email, Topic
+from stacks.settings.values import Email, Key, Topic
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RETENTION = (
@@ -42,6 +42,13 @@ class MonitoringSettings(BaseModel):
 
     log_retention: Annotated[Literal[RETENTION], BeforeValidator(_days)] = Field(  # type: ignore[valid-type]
         default=30, description=f"days, one of {', '.join(map(str, RETENTION))}"
+    )
+    log_key: Key = Field(
+        default=None,
+        description=(
+            "`none`, or the ARN of the KMS key that encrypts the logs; its policy has to"
+            " [allow it](deploy.md#monitoring)"
+        ),
     )
     alarm_email: Email = Field(
         default=None,

@@ -8,7 +8,7 @@ import pytest
 from classifier.api.handler import Handler
 from stacks.monitoring import QUERIES
 from tests.support.requests import ROOT, Context
-from tests.support.stacks import COMBINATIONS, EVERYTHING, TOPIC
+from tests.support.stacks import COMBINATIONS, EVERYTHING, KEY, TOPIC
 from tests.support.synthesis import Synth
 
 
@@ -39,6 +39,12 @@ def test_both_logs_are_kept_as_long_as_asked_and_go_with_the_stack(synth: Synth,
     assert [
         (group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups
     ] == [(days, "Delete")] * 2
+
+
+def test_a_key_encrypts_every_log(synth: Synth) -> None:
+    groups = synth(**COMBINATIONS["log_key"]).all("Logs::LogGroup")
+    assert [group["KmsKeyId"] for group in groups] == [KEY] * 4
+    assert not any("KmsKeyId" in group for group in synth().all("Logs::LogGroup"))
 
 
 def test_alarms_are_on_errors_throttles_and_lasting_slowness(synth: Synth) -> None:

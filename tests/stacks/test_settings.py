@@ -5,7 +5,7 @@ import pytest
 from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
 from tests.support.requests import ROOT
-from tests.support.stacks import TOPIC
+from tests.support.stacks import KEY, TOPIC
 
 # The only setting without a default.
 BUNDLE = {"bundle": "models/demo"}
@@ -42,6 +42,7 @@ ACCEPTED = [
     ("alarm_email", "ops@example.org", "ops@example.org"),
     ("alarm_email", "none", None),
     ("alarm_topic", TOPIC, TOPIC),
+    ("log_key", KEY, KEY),
     ("playground", "true", True),
     ("playground", False, False),
     ("heic", "true", True),
@@ -87,6 +88,7 @@ REFUSED = [
     ("log_retention", "31"),
     ("alarm_email", "ops"),
     ("alarm_topic", "ops"),
+    ("log_key", "alias/logs"),
     ("alarm_topic", f"{TOPIC}.fifo"),
     ("playground", "perhaps"),
     ("base_image", "python"),
@@ -186,7 +188,9 @@ def test_settings_that_contradict_each_other_are_refused_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    "values", [DOMAIN, {"alarm_topic": TOPIC}], ids=lambda values: next(iter(values))
+    "values",
+    [DOMAIN, {"alarm_topic": TOPIC}, {"log_key": KEY}, {"bulk_bucket": "our", "bulk_key": KEY}],
+    ids=lambda values: next(iter(values)),
 )
 def test_what_is_in_another_region_is_refused_with_both_regions(values: dict[str, str]) -> None:
     settings(**values).check_region("eu-central-1")

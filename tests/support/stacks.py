@@ -29,6 +29,9 @@ NETWORKS = "203.0.113.0/24,2001:db8::/32"
 ENDPOINT = "vpce-0123456789abcdef0"
 
 
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4444-8888-aabbccddeeff"
+
+
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:ops"
 
 
@@ -58,6 +61,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "quota": {"quota": "100000"},
     "api_keys": {"api_keys": "default,search"},
     "alarm_topic": {"alarm_topic": TOPIC, "alarm_email": "ops@example.org"},
+    "log_key": {**BULK, "log_key": KEY},
     "slow_ms": {"slow_ms": "1000"},
     "tracing": {**BULK, "tracing": "true"},
     "base_image": {"base_image": BASE},
@@ -74,9 +78,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "bulk on a bucket that exists": {
         "bulk_bucket": "our-pictures",
         "bulk_prefix": "none",
-        "bulk_key": (
-            "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4444-8888-aabbccddeeff"
-        ),
+        "bulk_key": KEY,
     },
     "uploads": UPLOADS,
     "uploads with everything": {
