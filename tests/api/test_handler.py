@@ -34,7 +34,7 @@ def test_probabilities_come_in_the_order_of_the_labels_and_sum_to_1(handler: Han
         "image",
         "text",
     ]
-    assert headers["Access-Control-Expose-Headers"] == "Server-Timing, X-Model"
+    assert headers["Access-Control-Expose-Headers"] == "Server-Timing, X-Model, X-Version"
 
 
 @pytest.mark.parametrize("file", sorted(golden_demo()["images"]))

@@ -73,7 +73,7 @@ class Handler:
         self._engine = Engine(encoders, classifiers, start_ms)
         self._headers = {
             "Access-Control-Allow-Origin": cors_origin,
-            "Access-Control-Expose-Headers": "Server-Timing, X-Model",
+            "Access-Control-Expose-Headers": "Server-Timing, X-Model, X-Version",
             "X-Model": encoders.manifest.name,
             "X-Version": version,
         }
