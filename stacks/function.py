@@ -52,7 +52,7 @@ class Function(Construct):
             memory_size=settings.memory,
             timeout=Duration.seconds(settings.timeout),
             reserved_concurrent_executions=settings.reserved_concurrency,
-            environment={"CORS_ORIGIN": settings.cors_origin},
+            environment={"CORS_ORIGIN": ",".join(settings.cors_origin)},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=self.log_group,
             tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,

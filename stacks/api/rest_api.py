@@ -144,10 +144,13 @@ class Api(Construct):
                 api_key_required=needs_key,
                 authorization_type=apigateway.AuthorizationType.IAM if signed else None,
             )
+        # Of several origins only the function can name the caller's. What API Gateway answers by
+        # itself holds no result.
+        origin = settings.cors_origin[0] if len(settings.cors_origin) == 1 else "*"
         for path in PREFLIGHTS:
             # Answered by API Gateway: a preflight neither waits for the function nor starts it.
             self.rest.root.resource_for_path(path).add_cors_preflight(
-                allow_origins=[settings.cors_origin],
+                allow_origins=[origin],
                 allow_methods=[*(one.method for one in GUARDED if one.path == path), "OPTIONS"],
                 allow_headers=(
                     [name for name in PREFLIGHT_HEADERS if name != "X-Api-Key"] + SIGNATURE_HEADERS
@@ -171,7 +174,7 @@ class Api(Construct):
                 name,
                 type=apigateway.ResponseType.of(name),
                 status_code=str(status) if status else None,
-                response_headers={"Access-Control-Allow-Origin": f"'{settings.cors_origin}'"},
+                response_headers={"Access-Control-Allow-Origin": f"'{origin}'"},
                 templates={"application/json": f'{{"message": {text}, "code": "{code}"}}'},
             )
         self.keys = add_keys(self.rest, settings) if needs_key else {}

@@ -103,10 +103,20 @@ class AccessSettings(BaseModel):
             " costs"
         ),
     )
-    cors_origin: str = Field(
+    cors_origin: Annotated[
+        tuple[Literal["*"]]
+        | Annotated[
+            tuple[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?$")], ...],
+            Field(min_length=1, max_length=20),
+        ],
+        BeforeValidator(split_items),
+    ] = Field(
         default="*",
-        pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:\d+)?)$",
-        description="`*` or one origin such as `https://example.org`",
+        validate_default=True,
+        description=(
+            "`*`, or up to 20 origins such as `https://example.org,https://app.example.org`, whose"
+            " pages can read the answers"
+        ),
     )
     playground: bool = Field(
         default=False, description="`true` or `false`: a page to try it at GET /, open to everyone"

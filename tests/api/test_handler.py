@@ -175,3 +175,34 @@ def test_no_thread_stays_busy_after_an_answer(handler: Handler) -> None:
         return time.process_time() - start
 
     assert min(idle_cpu_seconds() for _ in range(5)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("origin", "named"),
+    [
+        ("https://a.org", "https://a.org"),
+        ("https://b.org", "https://b.org"),
+        # A browser refuses the answer, since another page's origin is named.
+        ("https://b.org.evil.org", "https://a.org"),
+        (None, "https://a.org"),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "OPTIONS", "PATCH"])
+def test_of_several_origins_an_answer_names_the_callers(
+    encoders: Encoders, method: str, origin: str | None, named: str
+) -> None:
+    handler = Handler(encoders, cors_origin="https://a.org,https://b.org")
+    headers = {"Content-Type": "application/json", **({"Origin": origin} if origin else {})}
+    asked = classify_event(SMALL, LABELS) | {"httpMethod": method, "headers": headers}
+    answer = handler(asked, Context())
+    assert answer["statusCode"] == {"POST": 200, "OPTIONS": 204, "PATCH": 405}[method]
+    assert answer["headers"]["Access-Control-Allow-Origin"] == named
+    assert answer["headers"]["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origin", ["*", "https://a.org"])
+def test_one_origin_is_named_to_every_caller(encoders: Encoders, origin: str) -> None:
+    asked = event({}, headers={"Origin": "https://b.org"})
+    headers = Handler(encoders, cors_origin=origin)(asked, Context())["headers"]
+    assert headers["Access-Control-Allow-Origin"] == origin
+    assert "Vary" not in headers

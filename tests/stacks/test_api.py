@@ -50,6 +50,15 @@ def test_one_origin_is_everywhere_the_same(synth: Synth, origin: str) -> None:
     assert preflight(made)[1]["access-control-allow-origin"] == origin
 
 
+def test_of_several_origins_the_function_alone_names_the_callers(synth: Synth) -> None:
+    made = synth(cors_origin="https://example.org, https://app.example.org")
+    variables = made.one("Lambda::Function")["Environment"]["Variables"]
+    assert variables["CORS_ORIGIN"] == "https://example.org,https://app.example.org"
+    headers = [answer["ResponseParameters"] for answer in made.all("ApiGateway::GatewayResponse")]
+    assert headers == [{"gatewayresponse.header.Access-Control-Allow-Origin": "'*'"}] * len(headers)
+    assert preflight(made)[1]["access-control-allow-origin"] == "*"
+
+
 def test_the_gateway_answers_a_preflight_as_the_handler_would(
     synth: Synth, handler: Handler
 ) -> None:

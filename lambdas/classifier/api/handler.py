@@ -14,6 +14,7 @@ from classifier.api.models import OpenAIModels
 from classifier.api.moderations import OpenAIModerations
 from classifier.api.own import OWN
 from classifier.api.responses import (
+    cors,
     document,
     error_response,
     health,
@@ -63,16 +64,17 @@ class Handler:
         start_ms: Callable[[], int] = lambda: 60_000,
         version: str = VERSION,
     ) -> None:
-        """`classifiers`: those deployed, by name; `start_ms` tells how many milliseconds of the
-        start-up are left, and never ends by default; `version`: the image's.
+        """`cors_origin`: `*`, or origins with commas between; `classifiers`: those deployed, by
+        name; `start_ms` tells how many milliseconds of the start-up are left, and never ends by
+        default; `version`: the image's.
 
         Raises ClassifierError for a classifier whose prompts a request would be refused for.
         """
         self._bucket = bucket
         self._cold = True
         self._engine = Engine(encoders, classifiers, start_ms)
+        self._origins = cors_origin.split(",")
         self._headers = {
-            "Access-Control-Allow-Origin": cors_origin,
             "Access-Control-Expose-Headers": "Server-Timing, X-Model, X-Version",
             "X-Model": encoders.manifest.name,
             "X-Version": version,
@@ -100,14 +102,17 @@ class Handler:
         context = RequestContext(lambda_context.get_remaining_time_in_millis)
         kind = kind_of(event)
         dialect: WritesErrors = OWN
+        origin = ""
         try:
             request = kind.read()
+            origin = request.headers.get("origin", "")
             dialect = dialect_of_path(request.path)
             response = self._route(request, context, dialect)
         except Exception as err:
             response = error_response(err, context, dialect)
         timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in context.stages.items())
-        response["headers"] = {**self._headers, "Server-Timing": timing, **response["headers"]}
+        headers = {**cors(self._origins, origin), **self._headers, "Server-Timing": timing}
+        response["headers"] = headers | response["headers"]
         self._log(response, context, time.perf_counter() - start)
         return kind.write(response)
 

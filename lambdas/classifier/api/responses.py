@@ -30,6 +30,15 @@ def error_response(err: Exception, context: RequestContext, dialect: WritesError
     return response
 
 
+def cors(origins: Sequence[str], origin: str) -> dict[str, str]:
+    """Lets pages of these origins read an answer. A browser takes one origin or all of them, so of
+    several the caller's is named.
+    """
+    named = origin if origin in origins else origins[0]
+    vary = {"Vary": "Origin"} if len(origins) > 1 else {}
+    return {"Access-Control-Allow-Origin": named, **vary}
+
+
 def preflight(path: str) -> Response:
     """The answer to a preflight. On AWS, API Gateway gives the same one."""
     others = sorted(set(methods(path)) - {"OPTIONS"})
