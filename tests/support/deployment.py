@@ -87,7 +87,7 @@ class Programs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "calls.log"
-        for name in ("sh", "cat", "test"):
+        for name in ("sh", "cat", "test", "grep", "tr"):
             program = shutil.which(name)
             assert program
             (folder / name).symlink_to(program)
