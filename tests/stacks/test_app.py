@@ -51,8 +51,25 @@ EXTENSIONS = re.findall(
 )
 
 
-@pytest.mark.parametrize("code", EXTENSIONS, ids=["web ACL", "traffic shifting", "VPC"])
-def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path) -> None:
+# By a name, what the template then holds.
+EXTENDED = {
+    "web ACL": ["WebACLAssociation"],
+    "traffic shifting": ["CodeDeploy::DeploymentGroup"],
+    "warm hours": [
+        '"ScalableDimension": "lambda:function:ProvisionedConcurrency"',
+        '"Schedule": "cron(0 7 ? * MON-FRI *)"',
+        '"Schedule": "cron(0 19 ? * MON-FRI *)"',
+    ],
+    "VPC": ["SecurityGroupIds", '"DestinationPrefixListId": "pl-'],
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [*zip(EXTENSIONS, EXTENDED.values(), strict=True)], ids=[*EXTENDED]
+)
+def test_the_guides_extensions_of_the_stack_synthesize(
+    code: str, expected: list[str], tmp_path: Path
+) -> None:
     source = (ROOT / "stacks" / "classifier_stack.py").read_text(encoding="utf-8").rstrip()
     module: dict[str, Any] = {"__name__": "extended"}
     exec(compile(f"{source}\n{textwrap.indent(code, ' ' * 8)}", "extended", "exec"), module)
@@ -60,10 +77,9 @@ def test_the_guides_extensions_of_the_stack_synthesize(code: str, tmp_path: Path
     app = new_app(tmp_path)
     new_stack(app, settings, module["ClassifierStack"])
     app.synth()
-    expected = ("WebACLAssociation", "CodeDeploy::DeploymentGroup", "SecurityGroupIds")[
-        EXTENSIONS.index(code)
-    ]
-    assert expected in (tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8")
+    template = (tmp_path / f"{settings.name}.template.json").read_text(encoding="utf-8")
+    for text in expected:
+        assert text in template
 
 
 def test_the_cdks_own_keys_for_a_permissions_boundary_and_tags_reach_every_role_and_resource(
