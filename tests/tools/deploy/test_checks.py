@@ -9,6 +9,7 @@ from classifier.contract.bundle import read_manifest
 from classifier.contract.classifiers.file import parse_classifier
 from classifier.contract.classifiers.fit import fitted_on
 from stacks.settings.deployment import Settings
+from stacks.settings.errors import SettingsError
 from tests.support.deployment import FAILURES, NO_STACK, Programs, Reply, check, limits
 from tests.support.local import bundle
 from tools.deploy import checks, machine
@@ -220,6 +221,19 @@ def test_a_classifier_of_another_model_is_refused_before_that_model_is_made(
         checks.check_classifiers(settings, tmp_path)
     shutil.rmtree(tmp_path / "models")
     with pytest.raises(CheckError, match=r"BUNDLE=models/ViT-L-14-laion$"):
+        checks.check_classifiers(settings, tmp_path)
+
+
+def test_a_bundle_that_is_there_is_compared_by_its_fingerprint(tmp_path: Path) -> None:
+    pets(tmp_path, "ViT-B-32-quickgelu/openai")
+    settings = Settings.read(checks.context() | {"classifiers": "pets"})
+    name = {"model": "ViT-B-32-quickgelu", "pretrained": "openai"}
+    deployed = bundle(tmp_path / settings.bundle, **name)
+    checks.check_classifiers(settings, tmp_path)
+    manifest = json.loads((deployed / "bundle.json").read_bytes())
+    manifest["files"]["text.onnx"]["sha256"] = 64 * "0"
+    (deployed / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"^classifiers=pets: .*can't be used with ViT-B-32"):
         checks.check_classifiers(settings, tmp_path)
 
 
