@@ -56,7 +56,6 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
         "seconds of a start",
         [
             ("README.md", r"first answer \| ([\d.]+) s; in `int8` ([\d.]+) s"),
-            ("docs/faq.md", r"first answer ([\d.]+) s pass as measured, in `int8` ([\d.]+) s"),
             (
                 "docs/performance.md",
                 rf"runtime client \| 4.5 s \| ([\d.]+) s{REST}first answer ([\d.]+) s warm",
@@ -71,17 +70,9 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
         ],
     ),
     (
-        "dollars of a million thumbnails, one a call and in calls of 32",
-        [
-            ("README.md", r"about \$(\d+) one a call, about \$(\d+) in calls"),
-            ("docs/faq.md", rf"about \$(\d+) one image a call{REST}about \$(\d+) in calls"),
-        ],
-    ),
-    (
         "milliseconds of an image in every estimate",
         [
             ("README.md", r"at (\d+) ms an image"),
-            ("docs/faq.md", r"assumes (\d+) ms an image"),
             ("docs/faq.md", r"At (\d+) ms an answer"),
             ("docs/performance.md", r"one image a call, (\d+) ms each, a guess"),
             ("docs/bulk.md", r"(\d+) ms an image on one vCPU"),
@@ -123,7 +114,6 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
     (
         "dollars of a million calls of API Gateway",
         [
-            ("docs/faq.md", r"of which \$([\d.]+)"),
             ("docs/performance.md", r"REST API cost \$([\d.]+)"),
             ("docs/architecture.md", r"costs less: \$([\d.]+)"),
         ],
