@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from classifier.contract.bundle import read_manifest
+from tests.support.deployment import NO_PARAMETER, NO_ROLE, NO_STACK
 from tests.support.emulator import LAMBDA, free_port
 from tests.support.requests import ROOT
 from tools.archive import pack
@@ -36,15 +37,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    account = {
-        name: LAMBDA[name]
-        for name in (
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "AWS_REGION",
-            "AWS_DEFAULT_REGION",
-        )
-    }
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
+    account = {name: LAMBDA[name] for name in names}
     account |= {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_MAX_ATTEMPTS": "1",
@@ -66,7 +60,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
     try:
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and server.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
@@ -115,24 +109,26 @@ def test_the_role_for_logs_is_made_by_the_real_template(run: Run) -> None:
     assert "in the way is a stack api-gateway-logging" in tool(run, "logging-role").stderr
 
 
+NO_FUNCTION = (254, "An error occurred (ResourceNotFoundException) when calling the {0} operation")
+
+
 @pytest.mark.parametrize(
-    ("command", "code"),
+    ("command", "reply"),
     [
-        (["ssm", "get-parameter", "--name", BOOTSTRAP], "ParameterNotFound"),
-        (["iam", "get-role", "--role-name", "none"], "NoSuchEntity"),
-        (["cloudformation", "describe-stack-resources", "--stack-name", "none"], "ValidationError"),
-        (
-            ["lambda", "get-function-concurrency", "--function-name", "none"],
-            "ResourceNotFoundException",
-        ),
+        (["ssm", "get-parameter", "--name", BOOTSTRAP], NO_PARAMETER),
+        (["iam", "get-role", "--role-name", "none"], NO_ROLE),
+        (["cloudformation", "describe-stack-resources", "--stack-name", "none"], NO_STACK),
+        (["lambda", "get-function-concurrency", "--function-name", "none"], NO_FUNCTION),
     ],
 )
-def test_the_clis_own_messages_have_the_code_that_the_tools_look_for(
-    run: Run, command: list[str], code: str
+def test_the_cli_fails_in_the_words_of_its_stand_in(
+    run: Run, command: list[str], reply: tuple[int, str]
 ) -> None:
     done = run("aws", *command)
     assert done.returncode
-    assert AwsError(command, done.stderr).code == code
+    operation = command[1].title().replace("-", "")
+    assert done.stderr.startswith("\n" + reply[1].replace("{0}", operation).partition(": ")[0])
+    assert f"({AwsError(command, done.stderr).code})" in reply[1]
 
 
 def test_no_credentials_are_no_error_of_aws_and_change_nothing(run: Run) -> None:

@@ -61,6 +61,24 @@ NO_STACK = (
 )
 
 
+NO_ROLE = (
+    254,
+    (
+        "An error occurred (NoSuchEntity) when calling the GetRole operation: The role with name"
+        " api-gateway-logging-Role-1ABC cannot be found."
+    ),
+)
+
+
+NO_PARAMETER = (
+    254,
+    (
+        "An error occurred (ParameterNotFound) when calling the GetParameter operation: Parameter"
+        " /cdk-bootstrap/hnb659fds/version not found."
+    ),
+)
+
+
 Reply = str | tuple[int, str]
 
 

@@ -7,6 +7,7 @@ from tests.support.deployment import (
     DENIED,
     EXPIRED,
     FAILURES,
+    NO_ROLE,
     NO_STACK,
     ROLE,
     Programs,
@@ -19,15 +20,6 @@ from tools.deploy.machine import CheckError
 NO_CREDENTIALS = (
     253,
     'Unable to locate credentials. You can configure credentials by running "aws login".',
-)
-
-
-NO_ROLE = (
-    254,
-    (
-        "An error occurred (NoSuchEntity) when calling the GetRole operation: The role with name"
-        " api-gateway-logging-Role-1ABC cannot be found."
-    ),
 )
 
 

@@ -10,18 +10,18 @@ from classifier.contract.classifiers.file import parse_classifier
 from classifier.contract.classifiers.fit import fitted_on
 from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
-from tests.support.deployment import FAILURES, NO_STACK, Programs, Reply, check, limits
+from tests.support.deployment import (
+    FAILURES,
+    NO_PARAMETER,
+    NO_STACK,
+    Programs,
+    Reply,
+    check,
+    limits,
+)
 from tests.support.local import bundle
 from tools.deploy import checks, machine
 from tools.deploy.machine import CheckError
-
-NO_PARAMETER = (
-    254,
-    (
-        "An error occurred (ParameterNotFound) when calling the GetParameter operation: Parameter"
-        " /cdk-bootstrap/hnb659fds/version not found."
-    ),
-)
 
 
 def test_a_wrong_setting_ends_the_check_before_anything_is_built(programs: Programs) -> None:
