@@ -1,4 +1,4 @@
-"""Several API keys as docs/deploy.md tells it: limits of their own, rotation, the end."""
+"""Several API keys and several origins, as docs/deploy.md tells it."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from tests.deployment.test_deploy import CLI, ask, deploy, outputs
 from tests.support.account import Account
 
 Keys = Callable[[dict[str, object]], dict[str, str]]
+ORIGINS = ("https://example.org", "https://app.example.org")
 # Two calls at once, and the next one after ten seconds.
 SLOW = {"throttle_rate": 0.1, "throttle_burst": 2}
 
@@ -22,7 +23,7 @@ def keys(aws: Account) -> Iterator[Keys]:
 
     def deployed(named: dict[str, object]) -> dict[str, str]:
         configuration = json.loads(before)
-        configuration["context"]["api_keys"] = named
+        configuration["context"] |= {"api_keys": named, "cors_origin": ",".join(ORIGINS)}
         file.write_text(json.dumps(configuration, indent=2))
         assert "It answered after" in deploy(aws)
         return {
@@ -53,6 +54,19 @@ def test_a_second_key_has_a_throttle_of_its_own(aws: Account, keys: Keys) -> Non
     assert [status(aws, key) for key in made.values()] == [200, 200]
     assert statuses(aws, made["Search"]).count(429) >= 3
     assert statuses(aws, made[""]) == [200] * 6
+
+
+def test_of_several_origins_an_answer_names_the_callers(aws: Account, keys: Keys) -> None:
+    def named(origin: str, *options: str, path: str = "health") -> list[str]:
+        url = outputs(aws)["Url"] + path
+        headers = aws.run("curl", "-s", "-i", "-H", f"Origin: {origin}", *options, url).stdout
+        return re.findall(r"(?im)^(?:access-control-allow-origin|vary): (\S+)", headers)
+
+    for origin in ORIGINS:
+        assert sorted(named(origin)) == ["Origin", origin]
+    assert sorted(named("https://example.com")) == ["Origin", ORIGINS[0]]
+    assert named(ORIGINS[1], "-X", "OPTIONS", path="") == ["*"]
+    assert named(ORIGINS[1], path="classifiers") == ["*"]
 
 
 def test_a_key_is_rotated_while_both_work_and_removed_ones_are_refused(
