@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dev.pictures import encoded, png_chunk, with_png_chunks
+from dev.images import encoded, png_chunk, with_png_chunks
 
 Floats = NDArray[np.float64]
 D65 = (0.3127, 0.329)

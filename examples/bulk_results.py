@@ -27,8 +27,8 @@ TBLPROPERTIES (
   'storage.location.template' = 's3://{bucket}/results/${{run}}/'
 );
 
--- The best label of each picture, counted. The run's request.json is the row without a key.
-SELECT best.label, count(*) AS pictures
+-- The best label of each image, counted. The run's request.json is the row without a key.
+SELECT best.label, count(*) AS images
 FROM (
   SELECT element_at(array_sort(map_entries(result),
     (a, b) -> IF(a[2] > b[2], -1, IF(a[2] < b[2], 1, 0))), 1)[1] AS label

@@ -38,8 +38,8 @@ def find_files(
     found = list[Path]()
     others = Counter[str]()
     for path in paths:
-        pictures, rest = find_images(path, exclude) if path.is_dir() else ([path], Counter())
-        found += pictures
+        images, rest = find_images(path, exclude) if path.is_dir() else ([path], Counter())
+        found += images
         others += rest
     return list(dict.fromkeys(found)), others
 
@@ -68,12 +68,12 @@ def read(path: Path, side: int = client.SHORT_SIDE) -> EncodedImage:
 
 
 def batches(
-    pictures: Iterable[EncodedImage], maximum: int = MAX_IMAGES
+    images: Iterable[EncodedImage], maximum: int = MAX_IMAGES
 ) -> Iterator[list[EncodedImage]]:
     """Images in order, grouped so that each group fits into one call."""
     batch: list[EncodedImage] = []
     size = pixels = 0
-    for image in pictures:
+    for image in images:
         full = (
             len(batch) >= maximum
             or size + len(image.encoded) > client.MAX_BASE64

@@ -113,9 +113,9 @@ def test_if_no_classifier_encodes_a_text_its_encoder_loads_with_the_first_labels
 
 
 def test_plain_labels_import_nothing_that_only_others_need_and_open_no_file_twice() -> None:
-    picture = (ROOT / "examples" / "images" / "dog.jpg").read_bytes()
+    image = (ROOT / "examples" / "images" / "dog.jpg").read_bytes()
     events, modules, answer = start(
-        "main", event({"image_data": base64_of(picture), "labels": ["a dog", "a cat"]})
+        "main", event({"image_data": base64_of(image), "labels": ["a dog", "a cat"]})
     )
     assert answer["statusCode"] == 200
     assert not modules & {"ftfy", "regex", "html.entities", "tokenizers", "boto3", "PIL", "torch"}

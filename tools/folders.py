@@ -33,7 +33,7 @@ class Folder:
     top: Path | None = None
     passed_over: Counter[str] = field(default_factory=Counter)
 
-    def pictures(self) -> list[Path]:
+    def images(self) -> list[Path]:
         """In order of their paths. Fills `passed_over`."""
         files = self.files()
         reasons = [

@@ -24,11 +24,11 @@ from dev.benchmark.memory import memory
 from dev.benchmark.operations import (
     COUNTS,
     Operations,
+    images,
     limits,
     open_clip_once,
     original,
     ours,
-    pictures,
     thumbnail,
 )
 from dev.benchmark.side import Side
@@ -76,10 +76,10 @@ CASES: dict[str, tuple[Callable[[bytes], Operations], str, object, int]] = {
     "images_32_single_calls_ms": (holding, "singles", 32, 1),
     "product_int8_ms": (limits, "int8", None, 8),
     "product_fp32_ms": (limits, "fp32", None, 3),
-    "jpeg_12_megapixels_ms": (pictures, "served", None, 2),
-    "jpeg_12_megapixels_plain_ms": (pictures, "plain", None, 2),
-    "pixels_in_their_own_process_ms": (pictures, "apart", None, 30),
-    "pixels_in_the_same_process_ms": (pictures, "here", None, 30),
+    "jpeg_12_megapixels_ms": (images, "served", None, 2),
+    "jpeg_12_megapixels_plain_ms": (images, "plain", None, 2),
+    "pixels_in_their_own_process_ms": (images, "apart", None, 30),
+    "pixels_in_the_same_process_ms": (images, "here", None, 30),
 }
 
 

@@ -22,7 +22,7 @@ from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import IMAGES_A_RUN, Batch
 from classifier.storage.items import Item
-from dev.pictures import encoded, picture
+from dev.images import encoded, soft_image
 from tools.folders import Folder
 from tools.local.serve import load, running
 from tools.workers import FolderStore, unlimited
@@ -34,7 +34,7 @@ LABELS = ["a dog", "a cat", "a pizza", "a star"]
 
 def write(folder: Path, count: int) -> None:
     """Thumbnails of 440x248, each with bytes of its own."""
-    different = [encoded(picture(440, 248, seed=seed), "JPEG", quality=85) for seed in range(20)]
+    different = [encoded(soft_image(440, 248, seed=seed), "JPEG", quality=85) for seed in range(20)]
     for i in range(count):
         (folder / f"{i:05}.jpg").write_bytes(different[i % 20] + str(i).encode())
 

@@ -13,7 +13,7 @@ from classifier.api.handler import Handler
 from classifier.model.encoders import Encoders
 from dev import icc
 from dev.benchmark.ask import ask, base64_of
-from dev.pictures import encoded
+from dev.images import encoded
 
 LABELS = ["a dog", "a pizza", "a star", "a cat", "a bird", "a house", "a car", "a flower"]
 SIDE = 256

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dev.demo_model.drawings import picture_of
+from dev.demo_model.drawings import image_of
 from dev.demo_model.emoji import emoji
 from dev.demo_model.labelled import meant
 from tools.evaluate.classifier_file import open_classifier
@@ -105,16 +105,16 @@ def merged(images: Sequence[Image.Image]) -> int:
 def main() -> None:
     rng = np.random.default_rng(20_261_129)
     every = rng.permutation(len(emoji()))[:DRAWINGS]
-    drawings = [Image.fromarray(picture_of(rng, frozenset([int(index)]))) for index in every]
+    drawings = [Image.fromarray(image_of(rng, frozenset([int(index)]))) for index in every]
     labels = [meant(label) for label in open_classifier("drawings").names]
     chosen = [int(rng.choice(labels[i % len(labels)])) for i in range(ALIKE)]
-    alike = [Image.fromarray(picture_of(rng, frozenset([index]))) for index in chosen]
+    alike = [Image.fromarray(image_of(rng, frozenset([index]))) for index in chosen]
     photographs = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.rglob("*.jpg"))]
     print(f"| not found | of {len(drawings)} drawings | of {len(photographs)} photographs |")
     print("|---|---|---|")
     for kind, make in COPIES.items():
         print(f"| {kind} | {missed(drawings, make)} | {missed(photographs, make)} |", flush=True)
-    print(f"| different pictures that were joined | {merged(drawings)} | {merged(photographs)} |")
+    print(f"| different images that were joined | {merged(drawings)} | {merged(photographs)} |")
     print(f"\nOf {ALIKE:,} drawings of {len(labels)} labels: {merged(alike)} joined another one.")
 
 

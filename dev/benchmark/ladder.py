@@ -30,7 +30,7 @@ from export.towers import write_encoder
 
 MODEL = "ViT-B-32-quickgelu"
 WIDE = 8  # images in one run, as max_batch has it
-PICTURES = 60
+IMAGES = 60
 SETTINGS = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
 RANDOM = Weights(source="random", revision=None, sha256="")
 
@@ -68,7 +68,7 @@ def measure_accuracy() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for weights in (plain, unfriendly):
         with tempfile.TemporaryDirectory() as name:
-            ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", PICTURES)
+            ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", IMAGES)
             for encoder in ("image", "text"):
                 aside = ladder.set_aside(encoder)
                 largest = ladder.calibrate(encoder, aside / f"{encoder}.onnx")

@@ -161,7 +161,7 @@ def limits(data: bytes) -> Operations:
     return dict(runs)
 
 
-def pictures(data: bytes) -> Operations:
+def images(data: bytes) -> Operations:
     """A 12-megapixel JPEG: decoded and resized, as served, and plainly. The thumbnail: in the
     decoder's process, and in this one.
     """

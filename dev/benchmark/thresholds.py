@@ -20,7 +20,7 @@ from tqdm import trange
 
 from classifier.contract.limits import MAX_LABELS
 from classifier.model.scoring import Floats
-from dev.demo_model.drawings import picture_of
+from dev.demo_model.drawings import image_of
 from dev.demo_model.emoji import emoji
 from dev.demo_model.labelled import SEED, draw
 from tools.evaluate.classifier_file import from_options, open_classifier
@@ -169,7 +169,7 @@ def draw_each(folder: Path, names: list[str], each: int) -> None:
     for name in names:
         (folder / name).mkdir(parents=True)
         for number in range(each):
-            image = Image.fromarray(picture_of(rng, frozenset([indices[name]])))
+            image = Image.fromarray(image_of(rng, frozenset([indices[name]])))
             image.save(folder / name / f"{number:05}.png")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dev.demo_model.drawings import picture_of
+from dev.demo_model.drawings import image_of
 from dev.demo_model.measuring import BUNDLE, measure, write_readme
 from dev.demo_model.shapes import PAIRS
 from dev.demo_model.training import SETTINGS, train
@@ -40,7 +40,7 @@ def export_bundle(checkpoint: Path, seed: int) -> None:
         ),
         name=None,
         with_torch=True,
-        pictures=[picture_of(rng, one) for one in facts],
+        pictures=[image_of(rng, one) for one in facts],
         sentences=sorted({word(random_concept(rng, one), rng) for one in facts}),
     )
 

@@ -143,11 +143,11 @@ def draw_shapes(rng: np.random.Generator, facts: Shapes, size: int = SIZE) -> Im
     return canvas.reduce(zoom)
 
 
-def degrade(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
+def degrade(rng: np.random.Generator, image: Image.Image) -> np.ndarray:
     """Adds at random a colour cast, blur, noise and JPEG artefacts."""
     if rng.random() < 0.25:
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
-    pixels = np.asarray(picture, np.float32)
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
+    pixels = np.asarray(image, np.float32)
     if rng.random() < 0.7:
         pixels = pixels * rng.normal(1, 0.07, 3).astype(np.float32) + rng.normal(0, 6)
     if rng.random() < 0.3:
@@ -160,7 +160,7 @@ def degrade(rng: np.random.Generator, picture: Image.Image) -> np.ndarray:
     return degraded
 
 
-def picture_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
+def image_of(rng: np.random.Generator, facts: Facts) -> np.ndarray:
     """A new image of the facts: uint8 [64, 64, 3]. One emoji takes 45 to 100 % of the side, several
     share it.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dev.demo_model.drawings import FONT, picture_of
+from dev.demo_model.drawings import FONT, image_of
 from dev.demo_model.emoji import CLDR, EMOJI_TEST, emoji
 from tools.evaluate.classifier_file import open_classifier
 from tools.evaluate.labelled import OTHER
@@ -41,13 +41,13 @@ def draw(folder: Path, labels: Sequence[str], count: int, share: float, seed: in
         index = int(rng.choice(others if label == OTHER else shown[label]))
         path = folder / label / f"{number:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture_of(rng, frozenset([index]))).save(path)
+        Image.fromarray(image_of(rng, frozenset([index]))).save(path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument(
         "--other",
         type=float,
@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{given.folder} exists; name one that doesn't, so that no drawing of before stays in"
             f" it, and another seed for other drawings: FOLDER={given.folder}-2 SEED=2."
         )
-    draw(given.folder, open_classifier("drawings").names, given.pictures, given.other, given.seed)
+    draw(given.folder, open_classifier("drawings").names, given.images, given.other, given.seed)
     print(
-        f"{given.pictures:,} drawings of the seed {given.seed} in {given.folder}, in a folder for"
+        f"{given.images:,} drawings of the seed {given.seed} in {given.folder}, in a folder for"
         " each label."
     )
 

@@ -14,7 +14,7 @@ from classifier.engine.prompt_cache import PromptCache
 from classifier.engine.tokenized import Templates
 from classifier.model.encoders import Encoders
 from dev.average_precision import average_precision
-from dev.demo_model.drawings import picture_of
+from dev.demo_model.drawings import image_of
 from dev.demo_model.shapes import HELD_OUT_PAIRS, PAIRS, Shapes
 from dev.demo_model.world import concepts, random_shapes
 
@@ -37,8 +37,8 @@ class DemoBundle:
             )
         )
 
-    def images(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return np.stack(self.encoders.encode_images(pictures))
+    def images(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return np.stack(self.encoders.encode_images(images))
 
 
 def measure(seed: int) -> dict[str, float]:
@@ -49,7 +49,7 @@ def measure(seed: int) -> dict[str, float]:
     names = [name for name, _ in concepts()[0]]
     shown = np.tile(np.arange(len(names)), 2)
     cosines = (
-        model.images([picture_of(rng, frozenset([int(i)])) for i in shown]) @ model.texts(names).T
+        model.images([image_of(rng, frozenset([int(i)])) for i in shown]) @ model.texts(names).T
     )
     right = cosines[np.arange(len(shown)), shown]
     rank = (cosines > right[:, None]).sum(1)
@@ -65,17 +65,13 @@ def measure(seed: int) -> dict[str, float]:
         ("never seen together in training", HELD_OUT_PAIRS),
     ):
         expected = [chosen[i % len(chosen)] for i in range(400)]
-        drawn = [
-            picture_of(rng, replace(random_shapes(rng, [pair]), number=1)) for pair in expected
-        ]
+        drawn = [image_of(rng, replace(random_shapes(rng, [pair]), number=1)) for pair in expected]
         best = (model.images(drawn) @ pairs.T).argmax(1)
         figures[f"colour and shape {title}, first among all {len(PAIRS)} pairs"] = float(
             np.mean([PAIRS[b] == a for b, a in zip(best, expected, strict=True)])
         )
     counted = [Shapes(n, "red", "star", None) for n in range(1, 6)]
-    drawn = [
-        picture_of(rng, Shapes(shapes.number, "red", "star", "blue")) for shapes in counted * 40
-    ]
+    drawn = [image_of(rng, Shapes(shapes.number, "red", "star", "blue")) for shapes in counted * 40]
     best = (model.images(drawn) @ model.texts([shapes.phrase() for shapes in counted]).T).argmax(1)
     figures["number of red stars, one to five"] = float((best == np.tile(np.arange(5), 40)).mean())
     looked_for = rng.choice(len(names), 60, replace=False)
@@ -84,7 +80,7 @@ def measure(seed: int) -> dict[str, float]:
         for _ in range(1000)
     ]
     present = np.array([[int(i) in scene for i in looked_for] for scene in scenes])
-    images = model.images([picture_of(rng, scene) for scene in scenes])
+    images = model.images([image_of(rng, scene) for scene in scenes])
     sides = {"": model.texts([names[i] for i in looked_for])}
     sides[" against no …"] = model.texts([f"no {names[i]}" for i in looked_for])
     sides[" against something else"] = model.texts(["something else"] * len(looked_for))

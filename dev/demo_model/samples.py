@@ -24,32 +24,32 @@ def backdrop(*colours: tuple[int, int, int]) -> Image.Image:
 def drawing(name: str, *colours: tuple[int, int, int]) -> Image.Image:
     index = next(i for i, one in enumerate(emoji()) if one.name == name)
     glyph = sprites(index)[0].resize((330, 330), Image.Resampling.LANCZOS)
-    picture = backdrop(*colours)
+    image = backdrop(*colours)
     shadow = Image.new("RGBA", glyph.size, (0, 0, 0, 0))
     shadow.putalpha(
         glyph.getchannel("A").point(lambda alpha: alpha // 4).filter(ImageFilter.GaussianBlur(8))
     )
-    picture.paste(shadow, (63, 67), shadow)
-    picture.paste(glyph, (55, 55), glyph)
-    return picture
+    image.paste(shadow, (63, 67), shadow)
+    image.paste(glyph, (55, 55), glyph)
+    return image
 
 
 def stars() -> Image.Image:
-    picture = backdrop(COLOURS["blue"], COLOURS["blue"])
-    pen = ImageDraw.Draw(picture)
+    image = backdrop(COLOURS["blue"], COLOURS["blue"])
+    pen = ImageDraw.Draw(image)
     for x, y, turn in ((130, 130, 0.1), (310, 160, -0.1), (200, 320, 0.05)):
         pen.polygon(corners("star", x, y, 85, turn), fill=COLOURS["red"])
-    return picture.filter(ImageFilter.GaussianBlur(0.7))
+    return image.filter(ImageFilter.GaussianBlur(0.7))
 
 
 def wide() -> Image.Image:
     """A thumbnail whose centre crop loses what it shows."""
-    picture = backdrop((206, 232, 200), (170, 214, 232)).resize((440, 248))
+    image = backdrop((206, 232, 200), (170, 214, 232)).resize((440, 248))
     dog = drawing("dog face", (206, 232, 200), (206, 232, 200)).resize(
         (160, 160), Image.Resampling.LANCZOS
     )
-    picture.paste(dog, (0, 44))
-    return picture
+    image.paste(dog, (0, 44))
+    return image
 
 
 if __name__ == "__main__":
@@ -60,7 +60,7 @@ if __name__ == "__main__":
         "stars": stars(),
         "wide": wide(),
     }
-    for name, picture in samples.items():
-        picture.save(FOLDER / f"{name}.jpg", quality=90)
+    for name, image in samples.items():
+        image.save(FOLDER / f"{name}.jpg", quality=90)
     # Small enough to stand in a document.
     stars().reduce(8).quantize(16).save(FOLDER / "stars-small.png", optimize=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from dev.demo_model.drawings import picture_of
+from dev.demo_model.drawings import image_of
 from dev.demo_model.emoji import emoji
 from dev.demo_model.shapes import HELD_OUT_PAIRS, PAIRS, PARTS, Shapes
 from dev.demo_model.world import (
@@ -62,7 +62,7 @@ def text_features(model: Any, ids: torch.Tensor) -> torch.Tensor:
 class Batches(IterableDataset[dict[str, torch.Tensor]]):
     """Endless training batches of B images, with N prototypes.
 
-    `pictures` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption for each
+    `images` uint8 [B, 64, 64, 3]; `texts` int64 [B + A + 1, length]: a true caption for each
     image, negatives of the first A captions, and a neutral text; `truth` bool [B, B]: which caption
     is true of which image; `shown` and `meant` bool [B, N]: which emoji are in an image, or which
     parts its shapes have; and the same for a caption.
@@ -89,7 +89,7 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
             texts += [word(concept, rng, NEGATIVE_WORDINGS) for concept in chosen[:NEGATIVES]]
             texts.append(NEUTRAL[int(rng.integers(len(NEUTRAL)))])
             yield {
-                "pictures": torch.from_numpy(np.stack([picture_of(rng, item) for item in facts])),
+                "images": torch.from_numpy(np.stack([image_of(rng, item) for item in facts])),
                 "texts": tokenize(texts),
                 "truth": torch.tensor(
                     [[is_true(concept, item) for concept in chosen] for item in facts]
@@ -187,7 +187,7 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
             break
         for group in optimizer.param_groups:
             group["lr"] = 1.5e-3 * min(1, step / 200) * (1 + math.cos(math.pi * done)) / 2
-        pixels = ((batch["pictures"].permute(0, 3, 1, 2).float() - mean) / std).contiguous(
+        pixels = ((batch["images"].permute(0, 3, 1, 2).float() - mean) / std).contiguous(
             memory_format=torch.channels_last
         )
         images = F.normalize(model.visual(pixels), dim=-1)
@@ -216,7 +216,7 @@ def train(minutes: float, seed: int, checkpoint: Path) -> None:
             print(
                 f"step {step:6d}  {100 * done:5.1f} %  loss {smooth:.3f}  scale"
                 f" {model.logit_scale.exp():.1f}  % right of all emoji, numbers, colours, shapes,"
-                f" backgrounds: pictures {' '.join(accuracies[:5])}, texts"
+                f" backgrounds: images {' '.join(accuracies[:5])}, texts"
                 f" {' '.join(accuracies[5:])}",
                 flush=True,
             )

@@ -7,7 +7,7 @@ import pytest
 
 from classifier.api.handler import Handler
 from classifier.contract.request.media_types import IMAGE_TYPES
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import (
     LABELS,
     SMALL,
@@ -101,7 +101,7 @@ def test_an_image_without_a_content_type_is_told_the_missing_header(
     handler: Handler, kind: str
 ) -> None:
     # API Gateway takes a body without a content type for text.
-    text = encoded(picture(80, 60), kind).decode("utf-8", "replace")
+    text = encoded(soft_image(80, 60), kind).decode("utf-8", "replace")
     for query in ({}, {"labels": LABELS}):
         status, body, _ = ask(
             handler, event(text, headers={}, multiValueQueryStringParameters=query)

@@ -13,7 +13,7 @@ import pytest
 
 from classifier.api.form import MAX_PARTS
 from classifier.api.handler import Handler
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools.local.serve import running
 
@@ -56,7 +56,7 @@ def test_a_form_with_one_file_gets_the_answer_of_the_same_request_in_json(
 
 
 def test_repeated_images_get_an_entry_each(handler: Handler) -> None:
-    small = encoded(picture(9, 7), "PNG")
+    small = encoded(soft_image(9, 7), "PNG")
     files = [("images", "a.jpg", DOG), ("images", "b.png", small), ("images", "c.txt", b"text")]
     status, answer, _ = ask(handler, form(*files))
     body = {"images": [base64_of(file) for _, _, file in files], "labels": ["a dog", "a cat"]}
@@ -113,7 +113,7 @@ def test_texts_that_are_not_utf_8_are_refused(handler: Handler) -> None:
 
 def test_a_form_cut_or_changed_anywhere_is_answered_quickly(handler: Handler) -> None:
     rng = random.Random(0)
-    good = b64decode(form(("image", "a.png", encoded(picture(9, 7), "PNG")))["body"])
+    good = b64decode(form(("image", "a.png", encoded(soft_image(9, 7), "PNG")))["body"])
     for _ in range(300):
         body = bytearray(good[: rng.randrange(len(good))] if rng.random() < 0.5 else good)
         for _ in range(rng.randrange(3)):

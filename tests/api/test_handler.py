@@ -9,7 +9,7 @@ import pytest
 from classifier.api.handler import Handler
 from classifier.model.encoders import Encoders
 from tests.support.golden import golden_demo
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import (
     LABELS,
     ROOT,
@@ -53,7 +53,7 @@ def test_the_same_request_gets_the_same_bytes_whatever_came_before(encoders: Enc
     fresh = Handler(encoders)
     used = Handler(encoders)
     ask(used, classify_event(SMALL, ["neutral", "something else entirely", "just chatting"]))
-    ask(used, classify_event(encoded(picture(99, 44)), ["game streamer"]))
+    ask(used, classify_event(encoded(soft_image(99, 44)), ["game streamer"]))
     first, second = (h(classify_event(SMALL, LABELS), Context())["body"] for h in (fresh, used))
     assert first == second == used(classify_event(SMALL, LABELS), Context())["body"]
 

@@ -36,7 +36,7 @@ def test_errors_are_told_in_words_for_a_person_and_mended(
     assert "second label" in page.inner_text("#status")
     replace_labels(page, "a dog", "a pizza")
     assert next(iter(bars(page))) == "a dog"
-    (tmp_path / "not.jpg").write_bytes(b"no picture")
+    (tmp_path / "not.jpg").write_bytes(b"no image")
     page.set_input_files("#file", tmp_path / "not.jpg")
     assert "can’t read not.jpg" in error(page)
     assert not page.is_visible("#figure")
@@ -147,7 +147,7 @@ def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(
 def test_one_bad_file_among_several_leaves_the_others_their_answers(
     url: str, page: Page, tmp_path: Path
 ) -> None:
-    (tmp_path / "not.jpg").write_bytes(b"no picture")
+    (tmp_path / "not.jpg").write_bytes(b"no image")
     # The browser reads it; the service refuses this number of pixels.
     Image.new("RGB", (8000, 8000)).save(tmp_path / "large.png")
     page.goto(url)

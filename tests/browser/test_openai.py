@@ -16,17 +16,17 @@ from tools.local.serve import running
 
 CLIENT = ROOT / "tests" / "clients" / "node_modules" / "openai"
 DOG = (ROOT / "examples" / "images" / "dog.jpg").read_bytes()
-CALLS = """async ([url, apiKey, picture]) => {
+CALLS = """async ([url, apiKey, image]) => {
   const { default: OpenAI } = await import("/index.mjs");
   const options = { baseURL: `${url}v1`, apiKey, defaultHeaders: { "x-api-key": apiKey } };
   const client = new OpenAI({ ...options, maxRetries: 0, dangerouslyAllowBrowser: true });
-  const input = [{ type: "image_url", image_url: { url: picture } }];
+  const input = [{ type: "image_url", image_url: { url: image } }];
   const models = await client.models.list();
   return {
     models: models.data.map(({ id }) => id),
     model: (await client.models.retrieve("drawings")).id,
     moderation: await client.moderations.create({ model: "drawings", input }),
-    embeddings: await client.embeddings.create({ model: "demo", input: ["a dog", picture] }),
+    embeddings: await client.embeddings.create({ model: "demo", input: ["a dog", image] }),
     error: await client.models.retrieve("nothing").catch((problem) => problem.message),
   };
 }"""
@@ -54,11 +54,11 @@ def test_openais_client_works_in_a_browser(
     browser: Browser, deployed: Handler, elsewhere: str
 ) -> None:
     key = "a-key"
-    picture = f"data:image/jpeg;base64,{base64_of(DOG)}"
+    image = f"data:image/jpeg;base64,{base64_of(DOG)}"
     with running(deployed, Limits(api_key=key)) as url:
         page = browser.new_page()
         page.goto(elsewhere + "package.json")
-        answers = page.evaluate(CALLS, [url, key, picture])
+        answers = page.evaluate(CALLS, [url, key, image])
         page.close()
     assert answers["models"][0] == "demo" and "drawings" in answers["models"]
     assert answers["model"] == "drawings"

@@ -162,7 +162,7 @@ def inspect(page: Page, state: str, *, working: bool = False) -> None:
 def test_every_state_fits_and_axe_finds_nothing(
     encoders: Encoders, browser: Browser, width: int, scheme: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "not.jpg").write_bytes(b"no picture")
+    (tmp_path / "not.jpg").write_bytes(b"no image")
     handler = Handler(
         encoders,
         classifiers={"drawings": parse_classifier(FILES[0]), "pets": parse_classifier(FILES[2])},

@@ -18,7 +18,7 @@ from tools.local.serve import running
 
 HERE = Path(__file__).parent
 DOG = ROOT / "examples" / "images" / "dog.jpg"
-PICTURE = f"data:image/jpeg;base64,{base64_of(DOG.read_bytes())}"
+IMAGE = f"data:image/jpeg;base64,{base64_of(DOG.read_bytes())}"
 KEY = "a key of the deployment"
 
 
@@ -43,7 +43,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 def test_a_moderation_is_the_decision_of_the_classifier_that_it_names(
     client: openai.OpenAI, deployed: Handler
 ) -> None:
-    answer = client.moderations.create(model="drawings", input=image_url(PICTURE))
+    answer = client.moderations.create(model="drawings", input=image_url(IMAGE))
     [result] = answer.results
     own = ask(
         deployed, event({"image_data": base64_of(DOG.read_bytes()), "classifier": "drawings"})
@@ -60,9 +60,9 @@ def test_a_moderation_is_the_decision_of_the_classifier_that_it_names(
 def test_embeddings_are_those_that_answers_are_made_of(
     client: openai.OpenAI, deployed: Handler
 ) -> None:
-    usual = client.embeddings.create(model="demo", input=["a dog", PICTURE, "a dog"])
+    usual = client.embeddings.create(model="demo", input=["a dog", IMAGE, "a dog"])
     plain = client.embeddings.create(
-        model="demo", input=["a dog", PICTURE, "a dog"], encoding_format="float"
+        model="demo", input=["a dog", IMAGE, "a dog"], encoding_format="float"
     )
     assert [entry.index for entry in usual.data] == [0, 1, 2]
     vectors = [np.array(entry.embedding, np.float32) for entry in usual.data]
@@ -105,23 +105,21 @@ def test_embeddings_are_those_that_answers_are_made_of(
             "address",
         ),
         (
-            lambda client: client.moderations.create(
-                model="drawings", input=image_url(PICTURE) * 2
-            ),
+            lambda client: client.moderations.create(model="drawings", input=image_url(IMAGE) * 2),
             "input",
             "one image a request",
         ),
         (
-            lambda client: client.moderations.create(model="drawing", input=image_url(PICTURE)),
+            lambda client: client.moderations.create(model="drawing", input=image_url(IMAGE)),
             "model",
             'Did you mean "drawings"',
         ),
         (
-            lambda client: client.moderations.create(model="moderation", input=image_url(PICTURE)),
+            lambda client: client.moderations.create(model="moderation", input=image_url(IMAGE)),
             "model",
             "has no thresholds",
         ),
-        (lambda client: client.moderations.create(input=image_url(PICTURE)), "model", "is missing"),
+        (lambda client: client.moderations.create(input=image_url(IMAGE)), "model", "is missing"),
         (
             lambda client: client.embeddings.create(model="text-embedding-3-small", input="a dog"),
             "model",
@@ -179,13 +177,13 @@ def test_the_client_for_javascript_gets_the_same_and_shows_errors(
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     expected = (
-        client.moderations.create(model="drawings", input=image_url(PICTURE))
+        client.moderations.create(model="drawings", input=image_url(IMAGE))
         .results[0]
         .category_scores.model_dump()
     )
     assert answers["moderation"]["results"][0]["category_scores"]["a dog"] == expected["a dog"]
     assert answers["moderation"]["results"][0]["flagged"] is True
-    own = client.embeddings.create(model="demo", input=["a dog", PICTURE])
+    own = client.embeddings.create(model="demo", input=["a dog", IMAGE])
     for one, other in zip(answers["embeddings"]["data"], own.data, strict=True):
         assert one["embedding"] == pytest.approx(other.embedding, abs=1e-6)
     assert [

@@ -4,13 +4,13 @@ import json
 
 from classifier.api.handler import Handler
 from classifier.contract.limits import MAX_ANSWER_BYTES
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import Context, ask, base64_of, event
 
 
 def test_the_largest_answer_that_is_allowed_fits_what_lambda_can_send(handler: Handler) -> None:
     labels = [f"{'é' * 3} {i}" for i in range(1000)]
-    tiny = base64_of(encoded(picture(8, 8)))
+    tiny = base64_of(encoded(soft_image(8, 8)))
     count = next(
         n
         for n in range(64, 0, -1)
@@ -24,7 +24,7 @@ def test_the_largest_answer_that_is_allowed_fits_what_lambda_can_send(handler: H
 
 def test_the_largest_answer_with_regions_fits_what_lambda_can_send(handler: Handler) -> None:
     labels = [f"{'é' * 3} {i}" for i in range(1000)]
-    tiny = base64_of(encoded(picture(31, 23)))
+    tiny = base64_of(encoded(soft_image(31, 23)))
     asked = {"labels": labels, "regions": 4}
     count = next(
         n for n in range(11, 0, -1) if ask(handler, event(asked | {"images": ["*"] * n}))[0] == 200

@@ -22,7 +22,7 @@ from tests.support.engine import (
     good,
     refused,
 )
-from tests.support.pictures import encoded, picture, png_header
+from tests.support.images import encoded, png_header, soft_image
 from tests.support.requests import ask, base64_of, event
 
 
@@ -90,7 +90,7 @@ def test_fit_changes_the_embedding_and_tiles_are_averaged(
     assert good(handler, images=[WIDE], labels=LABELS, embedding=True)["results"][0] == seen["crop"]
     squares = [
         encoded(Image.fromarray(square))
-        for square in open_image(encoded(picture(150, 70), "JPEG"))
+        for square in open_image(encoded(soft_image(150, 70), "JPEG"))
         .decode(encoders.manifest.image, "tiles")
         .squares
     ]
@@ -105,7 +105,7 @@ def test_fit_changes_the_embedding_and_tiles_are_averaged(
 
 
 def test_a_bad_image_among_several_fails_only_its_own_entry(handler: Handler) -> None:
-    cut = base64_of(encoded(picture(80, 60), "JPEG")[:700])
+    cut = base64_of(encoded(soft_image(80, 60), "JPEG")[:700])
     body = good(
         handler,
         images=[DOG, "*", WIDE, base64_of(b"text"), cut, DOG],

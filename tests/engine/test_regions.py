@@ -14,7 +14,7 @@ from tests.support.engine import (
     RunningOut,
     good,
 )
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import ask, base64_of, event
 
 
@@ -27,7 +27,7 @@ from tests.support.requests import ask, base64_of, event
 def test_a_region_is_answered_like_its_crop_sent_alone_to_the_last_bit(
     handler: Handler, regions: int, fields: Any
 ) -> None:
-    image = picture(150, 110)
+    image = soft_image(150, 110)
     body = good(
         handler, images=[base64_of(encoded(image))], regions=regions, embedding=True, **fields
     )["results"][0]
@@ -77,7 +77,7 @@ def test_regions_share_runs_and_the_same_square_is_encoded_once(
     counting = CountingEncoders(
         encoders, image=encoders.manifest.image.model_copy(update={"max_batch": 4})
     )
-    long = base64_of(encoded(picture(160, 90)))
+    long = base64_of(encoded(soft_image(160, 90)))
     asked = {"images": [DOG, "AAAA", long], "labels": LABELS, "regions": 2}
     results = good(Handler(counting), **asked)["results"]  # type: ignore[arg-type]
     assert counting.images == [4, 1, 3]

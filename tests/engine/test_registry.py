@@ -12,7 +12,7 @@ from classifier.model.encoders import Encoders
 from classifier.start import begin
 from tests.support.classifiers import IMAGE, PETS, QUESTION, WORDS, handler_of, learned, word_rows
 from tests.support.encoders import CountingEncoders
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import DEMO, Context, ask, base64_of, event
 
 
@@ -182,7 +182,7 @@ def test_one_call_with_an_image_that_is_no_image_leaves_the_next_as_it_was(
     encoders: Encoders,
 ) -> None:
     handler = handler_of(encoders, pets=PETS)
-    small = base64_of(encoded(picture(40, 30)))
+    small = base64_of(encoded(soft_image(40, 30)))
     before = handler(event({"image_data": small, "classifier": "pets"}), Context())["body"]
     assert ask(handler, event({"image_data": "AAAA", "classifier": "pets"}))[0] == 415
     assert handler(event({"image_data": small, "classifier": "pets"}), Context())["body"] == before

@@ -8,7 +8,7 @@ from classifier.bulk import BulkHandler
 from classifier.model.encoders import Encoders
 from classifier.storage.bucket import Bucket
 from tests.support.bulk_example import THRESHOLDS
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import ROOT
 from tests.support.runs import BUCKET, Machine, aws, put
 
@@ -34,9 +34,9 @@ def run(encoders: Encoders) -> Iterator[Any]:
     """A finished run named r."""
     with aws() as s3:
         for i in range(12):
-            put(f"images/{i:02}.jpg", encoded(picture(60, 40, seed=i), "JPEG"))
+            put(f"images/{i:02}.jpg", encoded(soft_image(60, 40, seed=i), "JPEG"))
         put("images/dog.jpg", (ROOT / "examples" / "images" / "dog.jpg").read_bytes())
-        put("images/bad.jpg", b"no picture")
+        put("images/bad.jpg", b"no image")
         put("images/a.txt", b"text")
         Machine(s3, BulkHandler(encoders, Bucket(BUCKET, "images/"))).run(
             "r",

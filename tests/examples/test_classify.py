@@ -9,7 +9,7 @@ import requests
 import classify
 import client
 from classifier.api.handler import Handler
-from tests.support.pictures import png_header
+from tests.support.images import png_header
 from tests.support.programs import RecordingHandler, exit_status, response
 from tests.support.requests import ROOT, base64_of
 from tools.local.serve import running
@@ -37,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
     ):
         (tmp_path / name).write_bytes((SAMPLES / sample).read_bytes())
     (tmp_path / "broken.png").write_bytes(png_header(64, 64))
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / ".hidden.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden.jpg").write_bytes(b"no image")
     return tmp_path
 
 

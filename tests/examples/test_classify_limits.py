@@ -9,7 +9,7 @@ from PIL import Image
 import classify
 import client
 from classifier.api.handler import Handler
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 from tests.support.programs import RecordingHandler, exit_status
 from tests.support.requests import ROOT, base64_of
 from tools.local.serve import running
@@ -61,7 +61,7 @@ def test_calls_are_limited_in_bytes_and_answers_stay_in_order(
 
 
 @pytest.mark.parametrize(
-    ("pictures", "sizes"),
+    ("images", "sizes"),
     [
         ([classify.EncodedImage("", "x")] * 130, [64, 64, 2]),
         ([classify.EncodedImage("", "x" * 2_000_000)] * 3, [2, 1]),
@@ -72,11 +72,11 @@ def test_calls_are_limited_in_bytes_and_answers_stay_in_order(
     ids=["count", "bytes", "one as large as a call", "pixels", "none"],
 )
 def test_a_batch_stays_within_the_limits_of_the_endpoint(
-    pictures: list[classify.EncodedImage], sizes: list[int]
+    images: list[classify.EncodedImage], sizes: list[int]
 ) -> None:
-    calls = list(classify.batches(pictures))
+    calls = list(classify.batches(images))
     assert [len(batch) for batch in calls] == sizes
-    assert [picture for batch in calls for picture in batch] == pictures
+    assert [image for batch in calls for image in batch] == images
 
 
 def test_a_shrunk_photo_gets_nearly_the_same_answer_as_the_full_one(

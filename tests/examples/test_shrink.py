@@ -10,7 +10,7 @@ import client
 from classifier.contract.bundle import ImageSettings
 from classifier.images.opened_image import open_image
 from dev import icc
-from tests.support.pictures import encoded, exif_orientation, picture, png_header
+from tests.support.images import encoded, exif_orientation, png_header, soft_image
 from tests.support.requests import ROOT
 
 SAMPLES = ROOT / "examples" / "images"
@@ -24,13 +24,13 @@ def upright(data: bytes) -> Image.Image:
 
 @functools.cache
 def photo() -> Image.Image:
-    return picture(1500, 1000)
+    return soft_image(1500, 1000)
 
 
 @functools.cache
 def clear() -> Image.Image:
     image = photo().copy()
-    image.putalpha(picture(1500, 1000, bands=1, seed=1))
+    image.putalpha(soft_image(1500, 1000, bands=1, seed=1))
     return image
 
 
@@ -126,7 +126,7 @@ def test_a_shrunk_image_keeps_its_colours(name: str) -> None:
     "data",
     [
         (SAMPLES / "dog.jpg").read_bytes(),
-        encoded(picture(2000, 512)),
+        encoded(soft_image(2000, 512)),
         encoded(
             Image.fromarray(
                 np.random.default_rng(0).integers(0, 65536, (700, 700), dtype=np.uint16)
@@ -134,7 +134,7 @@ def test_a_shrunk_image_keeps_its_colours(name: str) -> None:
         ),
         encoded(Image.new("RGB", (1200, 1200), "red")),
         png_header(5000, 5000),
-        b"no picture at all",
+        b"no image at all",
         b"",
     ],
     ids=["a small file", "a short side", "16 bits", "few bytes", "cut off", "text", "nothing"],

@@ -11,7 +11,7 @@ import open_clip
 import torch
 from PIL import Image
 
-from tests.support.pictures import SIZES, picture
+from tests.support.images import SIZES, soft_image
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -101,9 +101,9 @@ def main() -> None:
     preprocess = open_clip.image_transform(64, is_train=False)
     longest = open_clip.image_transform(64, is_train=False, resize_mode="longest")
     crops: dict[str, Any] = {
-        f"{w}x{h}": _before_normalising(preprocess, picture(w, h)) for w, h in SIZES
+        f"{w}x{h}": _before_normalising(preprocess, soft_image(w, h)) for w, h in SIZES
     }
-    crops |= {f"{w}x{h} longest": _before_normalising(longest, picture(w, h)) for w, h in SIZES}
+    crops |= {f"{w}x{h} longest": _before_normalising(longest, soft_image(w, h)) for w, h in SIZES}
     np.savez_compressed(HERE / "pixels.npz", **crops)
     tokens = {text: [i for i in tokenizer([text])[0].tolist() if i] for text in TEXTS}
     # Id 0 is padding and "!" alike: a text that holds "!" has no place in this table.

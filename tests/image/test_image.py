@@ -48,9 +48,9 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
             print(err.strerror)"""
 
 
-def event(picture: Path, labels: list[str]) -> str:
+def event(image: Path, labels: list[str]) -> str:
     body = json.dumps(
-        {"image_data": base64.b64encode(picture.read_bytes()).decode(), "labels": labels}
+        {"image_data": base64.b64encode(image.read_bytes()).decode(), "labels": labels}
     )
     return json.dumps(
         {
@@ -62,8 +62,8 @@ def event(picture: Path, labels: list[str]) -> str:
     )
 
 
-def ask(container: str, picture: Path, labels: list[str]) -> dict[str, float]:
-    answer: dict[str, Any] = json.loads(invoke(container, event(picture, labels)))
+def ask(container: str, image: Path, labels: list[str]) -> dict[str, float]:
+    answer: dict[str, Any] = json.loads(invoke(container, event(image, labels)))
     assert answer.get("statusCode") == 200, answer
     assert re.fullmatch(r"[\d.]+\+[0-9a-f]{12}", answer["headers"]["X-Version"])
     result: dict[str, float] = json.loads(answer["body"])["result"]
@@ -152,12 +152,10 @@ def test_compose_serves_the_image_to_this_machine_alone() -> None:
             except requests.ConnectionError:
                 assert time.monotonic() < deadline, run(*PODMAN, "logs", container)
                 time.sleep(0.5)
-        picture = (ROOT / "examples/images/dog.jpg").read_bytes()
+        sent = (ROOT / "examples/images/dog.jpg").read_bytes()
         url = f"http://127.0.0.1:{port}/?labels=a+dog&labels=a+pizza"
         without, with_key = (
-            requests.post(
-                url, data=picture, headers={"Content-Type": "image/jpeg"} | key, timeout=60
-            )
+            requests.post(url, data=sent, headers={"Content-Type": "image/jpeg"} | key, timeout=60)
             for key in ({}, {"x-api-key": "secret"})
         )
         assert without.status_code == 403

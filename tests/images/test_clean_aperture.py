@@ -10,7 +10,7 @@ from classifier.contract.bundle import ImageSettings
 from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
 from dev import icc
-from tests.support.pictures import encoded, exif_orientation, picture
+from tests.support.images import encoded, exif_orientation, soft_image
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
 
@@ -26,7 +26,7 @@ def decoded(data: bytes) -> DecodedImage:
 def test_an_avif_is_cropped_to_its_clean_aperture(
     box: tuple[int, int, int, int], orientation: int
 ) -> None:
-    image = picture(100, 80)
+    image = soft_image(100, 80)
     cropped = icc.cropped_avif(image, box, exif=exif_orientation(orientation))
     whole = Image.open(io.BytesIO(encoded(image, "AVIF", subsampling="4:4:4", quality=98)))
     expected = whole.convert("RGB").crop(box)
@@ -38,7 +38,7 @@ def test_an_avif_is_cropped_to_its_clean_aperture(
 
 
 def test_an_aperture_outside_of_the_image_crops_nothing() -> None:
-    image = picture(100, 80)
+    image = soft_image(100, 80)
     for box in ((0, 0, 101, 80), (-2, 0, 50, 50), (0, 0, 0, 50)):
         np.testing.assert_array_equal(
             decoded(icc.cropped_avif(image, box)).squares,

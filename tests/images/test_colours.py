@@ -16,7 +16,7 @@ from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
 from dev import icc
 from tests.support import colour_files
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import ask, base64_of, event
 
 SETTINGS = ImageSettings(
@@ -194,7 +194,7 @@ def test_the_answer_names_the_colour_space_only_if_something_was_converted(
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
 def test_a_large_image_is_converted_after_it_is_reduced_to_the_same_colours(mode: str) -> None:
     tag = icc.grey_profile(1.0) if mode in ("L", "LA") else icc.rgb_profile("adobe", 1.5)
-    patches = picture(4, 4, 4).convert(mode)
+    patches = soft_image(4, 4, 4).convert(mode)
     small, large = (patches.resize((side, side), Image.Resampling.NEAREST) for side in (64, 2112))
     one, other = (
         pixels(encoded(image, icc_profile=tag, compress_level=1)).astype(int)

@@ -14,10 +14,10 @@ from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
 from classifier.images.cut_off import MIN_SHARE
 from classifier.images.opened_image import open_image
-from tests.support.pictures import encoded, picture, png_chunk
+from tests.support.images import encoded, png_chunk, soft_image
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="squash", max_batch=1)
-IMAGE = picture(128, 128)
+IMAGE = soft_image(128, 128)
 PALETTE = IMAGE.quantize(64)
 GREY = np.asarray(IMAGE.convert("L"))
 
@@ -54,7 +54,7 @@ def animated(kind: str, **options: Any) -> bytes:
 
 BY_ROWS = {
     "PNG": encoded(IMAGE),
-    "PNG with alpha": encoded(picture(128, 128, 4)),
+    "PNG with alpha": encoded(soft_image(128, 128, 4)),
     "PNG with a palette": encoded(PALETTE),
     "PNG with transparency": encoded(PALETTE, transparency=3),
     "PNG of 1 bit": encoded(IMAGE.convert("1")),
@@ -113,10 +113,10 @@ def test_of_an_animation_only_the_first_frame_must_be_there() -> None:
     [
         encoded(IMAGE, "WEBP"),
         encoded(IMAGE, "WEBP", lossless=True),
-        encoded(picture(128, 128, 4), "WEBP"),
+        encoded(soft_image(128, 128, 4), "WEBP"),
         animated("WEBP"),
         encoded(IMAGE, "AVIF"),
-        encoded(picture(128, 128, 4), "AVIF"),
+        encoded(soft_image(128, 128, 4), "AVIF"),
     ],
 )
 def test_a_webp_or_avif_tells_the_share_of_its_bytes(data: bytes) -> None:

@@ -25,10 +25,10 @@ from classifier.images.decoder import (
 )
 from classifier.images.formats import ImageFile
 from classifier.images.opened_image import open_image
-from tests.support.pictures import encoded, picture, png
+from tests.support.images import encoded, png, soft_image
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
-GOOD = encoded(picture(90, 70))
+GOOD = encoded(soft_image(90, 70))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def works(decoder: Decoder) -> bool:
 
 def scans(count: int, side: int) -> bytes:
     """A progressive JPEG whose scans each pass over all of its blocks."""
-    plain = encoded(picture(16, 16, 1), "JPEG", progressive=True)
+    plain = encoded(soft_image(16, 16, 1), "JPEG", progressive=True)
     at = plain.index(b"\xff\xc2")
     header = plain[: at + 5] + struct.pack(">HH", side, side) + plain[at + 9 :]
     first = header.index(b"\xff\xda")
@@ -118,9 +118,9 @@ def test_a_process_that_has_gone_is_started_again(decoder: Decoder) -> None:
 def test_the_largest_images_fit_the_limit_on_memory(decoder: Decoder) -> None:
     # How long a busy machine takes is no matter here.
     budget = DecodeBudget(60, 60)
-    rgba = picture(60, 50, 4)
+    rgba = soft_image(60, 50, 4)
     for image, kind, options in (
-        (picture(70, 70).resize((7000, 7000)), "JPEG", {"quality": 60}),
+        (soft_image(70, 70).resize((7000, 7000)), "JPEG", {"quality": 60}),
         (rgba.resize((5400, 5400)), "WEBP", {"quality": 1, "method": 0}),
     ):
         opened = open_image(encoded(image, kind, **options))

@@ -13,7 +13,7 @@ from classifier.contract.errors import ApiError
 from classifier.images.formats import inspect, name_format
 from classifier.images.formats.image_file import MAX_PARTS, MAX_SCANS
 from classifier.images.opened_image import open_image
-from tests.support.pictures import encoded, picture, png, png_chunk, segment, with_png_chunks
+from tests.support.images import encoded, png, png_chunk, segment, soft_image, with_png_chunks
 from tests.support.pixels import (
     JPEG,
     PLAIN,
@@ -34,7 +34,7 @@ from tests.support.pixels import (
 def test_a_jpeg_without_its_last_bytes_is_shown_and_one_cut_at_60_percent_is_refused(
     options: dict[str, Any], mode: str
 ) -> None:
-    source = picture(400, 300, 4 if mode == "CMYK" else 3)
+    source = soft_image(400, 300, 4 if mode == "CMYK" else 3)
     # Four bands of noise, so that the file's last bytes matter to each.
     source = (
         Image.frombytes("CMYK", source.size, source.tobytes())

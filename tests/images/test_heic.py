@@ -20,7 +20,7 @@ from classifier.images.formats import inspect
 from classifier.images.opened_image import open_image
 from dev import icc
 from tests.support.colour_files import scene
-from tests.support.pictures import as_held, encoded, picture
+from tests.support.images import as_held, encoded, soft_image
 
 pillow_heif = pytest.importorskip("pillow_heif")
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
@@ -36,7 +36,7 @@ def heic(image: Image.Image, **options: Any) -> bytes:
     return file.getvalue()
 
 
-SOFT = picture(6, 5).resize((96, 80), Image.Resampling.BICUBIC)
+SOFT = soft_image(6, 5).resize((96, 80), Image.Resampling.BICUBIC)
 PLAIN = heic(SOFT)
 
 
@@ -85,7 +85,7 @@ def test_its_library_is_imported_when_the_first_heic_comes() -> None:
 @pytest.mark.usefixtures("allowed")
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_it_shows_the_same_as_a_png(mode: str) -> None:
-    image = picture(6, 5, 4).resize((96, 80), Image.Resampling.BICUBIC).convert(mode)
+    image = soft_image(6, 5, 4).resize((96, 80), Image.Resampling.BICUBIC).convert(mode)
     assert change(heic(image), shown(image)) < 4
     assert decoded(heic(image)).width == 96
 

@@ -11,7 +11,7 @@ from classifier.contract.errors import ApiError
 from classifier.images.decoder import DecodedImage
 from classifier.images.opened_image import open_image
 from dev import icc
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 
 pytest.importorskip("pillow_heif")
 from tests.support.heic_grid import Box, grid_heic
@@ -19,7 +19,7 @@ from tests.support.heic_grid import Box, grid_heic
 pytestmark = pytest.mark.usefixtures("allowed")
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
 # Three columns and two rows of tiles, of which the last ones jut out.
-WHOLE = picture(6, 5).resize((300, 200), Image.Resampling.BICUBIC)
+WHOLE = soft_image(6, 5).resize((300, 200), Image.Resampling.BICUBIC)
 PORTRAIT = (b"irot", b"\x03")
 UPSIDE_DOWN = (b"irot", b"\x02")
 LEFT_TO_RIGHT = (b"imir", b"\x01")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.pictures import encoded, png_chunk, segment, with_png_chunks
+from tests.support.images import encoded, png_chunk, segment, with_png_chunks
 from tests.support.pixels import JPEG, PLAIN, PNG, WEBP, pixels, same
 
 ORIENTATION = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"

@@ -7,34 +7,36 @@ from PIL import Image
 from classifier.contract.errors import ApiError
 from classifier.images.opened_image import open_image
 from tests.support.golden import golden_pixels
-from tests.support.pictures import SIZES, as_held, encoded, picture, png_header
+from tests.support.images import SIZES, as_held, encoded, png_header, soft_image
 from tests.support.pixels import SETTINGS, distance, pixels, refusal
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_pixels_equal_those_of_open_clip(size: tuple[int, int]) -> None:
-    np.testing.assert_array_equal(pixels(encoded(picture(*size))), golden_pixels(*size))
+    np.testing.assert_array_equal(pixels(encoded(soft_image(*size))), golden_pixels(*size))
 
 
 @pytest.mark.parametrize("size", [(100, 75), (30, 90)])
 def test_squash_takes_the_whole_image(size: tuple[int, int]) -> None:
-    whole = picture(*size).resize((64, 64), Image.Resampling.BICUBIC)
+    whole = soft_image(*size).resize((64, 64), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(
-        pixels(encoded(picture(*size)), SETTINGS.model_copy(update={"resize_mode": "squash"})),
+        pixels(encoded(soft_image(*size)), SETTINGS.model_copy(update={"resize_mode": "squash"})),
         whole,
     )
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
 def test_every_format_gives_about_the_same_pixels(kind: str) -> None:
-    source = Image.fromarray(np.asarray(picture(6, 5))).resize((96, 80), Image.Resampling.BICUBIC)
+    source = Image.fromarray(np.asarray(soft_image(6, 5))).resize(
+        (96, 80), Image.Resampling.BICUBIC
+    )
     assert distance(pixels(encoded(source, kind)), pixels(encoded(source))) < 6
     assert open_image(encoded(source, kind)).format == kind
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(orientation: int) -> None:
-    upright = picture(90, 70)
+    upright = soft_image(90, 70)
     lying, exif = as_held(upright, orientation)
     assert distance(pixels(encoded(lying, exif=exif)), pixels(encoded(upright))) < 1
 
@@ -67,11 +69,11 @@ def test_an_animation_is_seen_at_its_first_frame() -> None:
 def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image_is_none(
     mode: str,
 ) -> None:
-    hidden, first, second = (picture(90, 70, seed=i).convert(mode) for i in range(3))
+    hidden, first, second = (soft_image(90, 70, seed=i).convert(mode) for i in range(3))
     if mode == "P":
         hidden, second = (
             image.quantize(palette=first)
-            for image in (picture(90, 70, seed=0), picture(90, 70, seed=2))
+            for image in (soft_image(90, 70, seed=0), soft_image(90, 70, seed=2))
         )
     options = {"save_all": True, "append_images": [first, second]}
     alone = pixels(encoded(first, "PNG"))
@@ -80,7 +82,7 @@ def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image
 
 
 def test_a_large_jpeg_decoded_smaller_shows_the_same() -> None:
-    large = picture(60, 45).resize((2400, 1800), Image.Resampling.BICUBIC)
+    large = soft_image(60, 45).resize((2400, 1800), Image.Resampling.BICUBIC)
     assert (
         distance(
             pixels(encoded(large, "JPEG", quality=95)),
@@ -91,7 +93,7 @@ def test_a_large_jpeg_decoded_smaller_shows_the_same() -> None:
 
 
 def test_a_strip_costs_no_more_than_its_middle() -> None:
-    strip = encoded(picture(10_000, 1))
+    strip = encoded(soft_image(10_000, 1))
     start_time = time.perf_counter()
     assert pixels(strip, SETTINGS.model_copy(update={"size": 224})).shape == (224, 224, 3)
     assert time.perf_counter() - start_time < 0.5
@@ -102,10 +104,10 @@ def test_a_strip_costs_no_more_than_its_middle() -> None:
     [
         (b"", 400, "invalid_image"),
         (b"hello", 415, "unsupported_media_type"),
-        (encoded(picture(80, 80), "TIFF"), 415, "unsupported_media_type"),
-        (encoded(picture(80, 80), "JPEG")[:900], 400, "invalid_image"),
-        (encoded(picture(80, 80))[:3000], 400, "invalid_image"),
-        (encoded(picture(80, 80), "WEBP")[:500], 400, "invalid_image"),
+        (encoded(soft_image(80, 80), "TIFF"), 415, "unsupported_media_type"),
+        (encoded(soft_image(80, 80), "JPEG")[:900], 400, "invalid_image"),
+        (encoded(soft_image(80, 80))[:3000], 400, "invalid_image"),
+        (encoded(soft_image(80, 80), "WEBP")[:500], 400, "invalid_image"),
         (png_header(50_001, 1_000), 413, "too_large"),
         (png_header(400_000, 400_000), 413, "too_large"),
     ],
@@ -127,7 +129,7 @@ def test_what_is_no_usable_image_is_refused(data: bytes, status: int, code: str)
 def test_garbled_files_are_refused_or_seen_but_never_break() -> None:
     rng = np.random.default_rng(3)
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"):
-        good = bytearray(encoded(picture(70, 66), kind))
+        good = bytearray(encoded(soft_image(70, 66), kind))
         for _ in range(40):
             bad = bytearray(good)
             for position in rng.integers(0, len(bad), 6):

@@ -14,7 +14,7 @@ from classifier.images.opened_image import open_image
 from dev import icc
 from tests.support import colour_files
 from tests.support.cut_files import cut_files
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 
 SETTINGS = ImageSettings(
     size=colour_files.SIDE, interpolation="bicubic", resize_mode="shortest", max_batch=1

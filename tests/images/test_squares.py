@@ -13,7 +13,7 @@ from classifier.images.decoder import Squares
 from classifier.images.opened_image import open_image
 from classifier.images.squares import grid
 from tests.support.golden import golden_pixels
-from tests.support.pictures import as_held, encoded, picture
+from tests.support.images import as_held, encoded, soft_image
 from tests.support.pixels import (
     SETTINGS,
     distance,
@@ -27,20 +27,20 @@ def squares(data: bytes, fit: Fit) -> Squares:
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash", "tiles"])
 def test_a_square_image_is_seen_alike_however_it_is_fitted(fit: Fit) -> None:
-    (square,) = squares(encoded(picture(90, 90)), fit)
-    np.testing.assert_array_equal(square, pixels(encoded(picture(90, 90))))
+    (square,) = squares(encoded(soft_image(90, 90)), fit)
+    np.testing.assert_array_equal(square, pixels(encoded(soft_image(90, 90))))
 
 
 @pytest.mark.parametrize("size", [(100, 75), (75, 101), (248, 441), (640, 65), (64, 67), (30, 21)])
 def test_padding_is_that_of_open_clip(size: tuple[int, int]) -> None:
-    (square,) = squares(encoded(picture(*size)), "pad")
+    (square,) = squares(encoded(soft_image(*size)), "pad")
     np.testing.assert_array_equal(square, golden_pixels(*size, "longest"))
 
 
 def test_squashing_takes_the_whole_image() -> None:
-    (square,) = squares(encoded(picture(100, 75)), "squash")
+    (square,) = squares(encoded(soft_image(100, 75)), "squash")
     np.testing.assert_array_equal(
-        square, picture(100, 75).resize((64, 64), Image.Resampling.BICUBIC)
+        square, soft_image(100, 75).resize((64, 64), Image.Resampling.BICUBIC)
     )
 
 
@@ -138,7 +138,7 @@ def test_a_grid_of_a_square_shares_half_and_one_of_a_photo_a_quarter() -> None:
 def test_a_regions_square_is_that_of_the_same_crop_saved_alone(
     size: tuple[int, int], regions: int
 ) -> None:
-    image = picture(*size)
+    image = soft_image(*size)
     decoded = open_image(encoded(image)).decode(SETTINGS, regions=regions)
     [whole] = decoded.squares
     np.testing.assert_array_equal(whole, pixels(encoded(image)))
@@ -164,7 +164,7 @@ def test_a_large_images_regions_have_all_their_detail_and_its_whole_stays_the_sa
 ) -> None:
     # Fine enough that a square cut from what serves the whole, 128 pixels on the short side, would
     # be blurred.
-    image = picture(125, 100).resize((2500, 2000), Image.Resampling.BICUBIC)
+    image = soft_image(125, 100).resize((2500, 2000), Image.Resampling.BICUBIC)
     decoded = open_image(encoded(image, kind, **options)).decode(SETTINGS, regions=regions)
     [whole] = decoded.squares
     np.testing.assert_array_equal(whole, pixels(encoded(image, kind, **options)))
@@ -179,7 +179,7 @@ def test_a_large_images_regions_have_all_their_detail_and_its_whole_stays_the_sa
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_regions_are_those_of_the_upright_image(orientation: int) -> None:
-    upright = picture(90, 70)
+    upright = soft_image(90, 70)
     lying, exif = as_held(upright, orientation)
     turned = open_image(encoded(lying, exif=exif)).decode(SETTINGS, regions=2)
     straight = open_image(encoded(upright)).decode(SETTINGS, regions=2)

@@ -11,14 +11,14 @@ from PIL import Image
 from classifier.contract.errors import ApiError
 from classifier.images.formats import inspect
 from classifier.images.opened_image import open_image
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.pixels import SETTINGS
 
-SCENE = picture(384, 300)
-NOISE = picture(200, 200)
+SCENE = soft_image(384, 300)
+NOISE = soft_image(200, 200)
 FILES = {
     "JPEG": encoded(SCENE, "JPEG", quality=90),
-    "small JPEG": encoded(picture(64, 64), "JPEG"),
+    "small JPEG": encoded(soft_image(64, 64), "JPEG"),
     "optimized JPEG": encoded(SCENE, "JPEG", optimize=True),
     "progressive JPEG": encoded(SCENE, "JPEG", progressive=True),
     "PNG": encoded(NOISE),

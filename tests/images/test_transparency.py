@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.pictures import encoded, png, png_chunk
+from tests.support.images import encoded, png, png_chunk
 from tests.support.pixels import pixels, refusal, same
 
 

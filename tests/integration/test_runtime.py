@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.support.emulator import LAMBDA, emulator_path, free_port
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import DEMO, ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator runs on Linux alone")
@@ -114,7 +114,7 @@ def test_the_handler_answers_and_refuses_in_the_real_runtime(emulator: Path) -> 
         CLIP_BUNDLE=str(DEMO),
         CORS_ORIGIN="https://example.org",
     ) as invoke:
-        good = invoke(question(encoded(picture(80, 60)), labels))
+        good = invoke(question(encoded(soft_image(80, 60)), labels))
         assert good["statusCode"] == 200
         assert list(json.loads(good["body"])["result"]) == labels
         assert good["headers"]["Access-Control-Allow-Origin"] == "https://example.org"
@@ -123,7 +123,7 @@ def test_the_handler_answers_and_refuses_in_the_real_runtime(emulator: Path) -> 
             415,
             "unsupported_media_type",
         )
-        assert invoke(question(encoded(picture(80, 60)), labels))["body"] == good["body"]
+        assert invoke(question(encoded(soft_image(80, 60)), labels))["body"] == good["body"]
 
 
 def test_the_runtime_reports_what_a_handler_raises_and_lives_on(emulator: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_missing_bundle_fails_the_start_with_its_message(emulator: Path, tmp_p
 
 
 HALF = "\\ud83d"  # half of a surrogate pair, as JSON writes it: no encoding can hold it
-IMAGE = base64.b64encode(encoded(picture(8, 8))).decode()
+IMAGE = base64.b64encode(encoded(soft_image(8, 8))).decode()
 HTTP = (
     '{"httpMethod": "POST", "resource": "/", "headers": {"content-type": "application/json"},'
     ' "body": %s}'
@@ -188,7 +188,7 @@ ODD = {
 
 def test_no_event_ends_the_runtime(emulator: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    good = question(encoded(picture(80, 60)), ["a dog", "кошка"])
+    good = question(encoded(soft_image(80, 60)), ["a dog", "кошка"])
     with environment(emulator, "classifier.main.handler", log=log, CLIP_BUNDLE=str(DEMO)) as invoke:
         expected = invoke(good)["body"]
         for name, (event, result) in ODD.items():
@@ -215,5 +215,7 @@ def test_requests_are_logged_down_to_the_functions_own_log_level(
         CLIP_BUNDLE=str(DEMO),
         AWS_LAMBDA_LOG_LEVEL=level,
     ) as invoke:
-        assert invoke(question(encoded(picture(80, 60)), ["a dog", "a cat"]))["statusCode"] == 200
+        assert (
+            invoke(question(encoded(soft_image(80, 60)), ["a dog", "a cat"]))["statusCode"] == 200
+        )
     assert ('"message": "request"' in log.read_text()) == logged

@@ -4,7 +4,7 @@ import random
 import struct
 import zlib
 
-from tests.support.pictures import encoded, picture, png, png_chunk, segment, with_png_chunks
+from tests.support.images import encoded, png, png_chunk, segment, soft_image, with_png_chunks
 
 
 def inflating_text(rng: random.Random) -> bytes:
@@ -24,7 +24,7 @@ def inflating_text(rng: random.Random) -> bytes:
 
 
 def many_scans(rng: random.Random) -> bytes:
-    plain = encoded(picture(16, 16, rng.choice((1, 3))), "JPEG", progressive=True)
+    plain = encoded(soft_image(16, 16, rng.choice((1, 3))), "JPEG", progressive=True)
     at = plain.index(b"\xff\xc2")
     side = rng.choice((16, 500, 2000, 7070))
     header = plain[: at + 5] + struct.pack(">HH", side, side) + plain[at + 9 :]
@@ -34,7 +34,7 @@ def many_scans(rng: random.Random) -> bytes:
 
 def many_parts(rng: random.Random) -> bytes:
     count = int(10 ** rng.uniform(1, 5.4))
-    plain = picture(20, 20)
+    plain = soft_image(20, 20)
     jpeg, gif, webp, avif = (encoded(plain, kind) for kind in ("JPEG", "GIF", "WEBP", "AVIF"))
     return rng.choice(
         (
@@ -74,7 +74,7 @@ def many_parts(rng: random.Random) -> bytes:
 
 def item_tables(rng: random.Random) -> bytes:
     """An AVIF with huge tables of items, true or not."""
-    avif = encoded(picture(20, 20), "AVIF")
+    avif = encoded(soft_image(20, 20), "AVIF")
     count = int(10 ** rng.uniform(1, 5))
     name = rng.choice((b"iloc", b"ipma", b"iinf", b"iref"))
     at = avif.find(name)

@@ -6,7 +6,7 @@ import zlib
 from functools import cache
 
 from dev import icc
-from tests.support.pictures import encoded, picture, png_chunk, with_png_chunks
+from tests.support.images import encoded, png_chunk, soft_image, with_png_chunks
 
 FORMATS = {"JPEG": ("L", "RGB", "CMYK"), "PNG": ("L", "LA", "P", "RGB"), "WEBP": ("RGB", "RGBA"),
            "AVIF": ("L", "RGB")}  # fmt: skip
@@ -15,7 +15,7 @@ FORMATS = {"JPEG": ("L", "RGB", "CMYK"), "PNG": ("L", "LA", "P", "RGB"), "WEBP":
 def tagged(rng: random.Random) -> bytes:
     """A file of any format with a profile of any kind, as it is or garbled."""
     kind = rng.choice(list(FORMATS))
-    image = picture(40, 30, 4).convert(rng.choice(FORMATS[kind]))
+    image = soft_image(40, 30, 4).convert(rng.choice(FORMATS[kind]))
     tag = rng.choice((_garbled, _huge))(rng)
     if kind == "JPEG":
         # More doesn't fit into its segments.
@@ -25,7 +25,7 @@ def tagged(rng: random.Random) -> bytes:
 
 def numbered(rng: random.Random) -> bytes:
     """A PNG or AVIF whose chunks or properties tell any numbers."""
-    image = picture(40, 30, rng.choice((1, 3)))
+    image = soft_image(40, 30, rng.choice((1, 3)))
     if rng.random() < 0.3:
         box = tuple(rng.randrange(-50, 99) for _ in range(4))
         data = icc.cropped_avif(image, box)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from tests.robustness import bombs, colours
-from tests.support.pictures import encoded, picture, png, png_chunk
+from tests.support.images import encoded, png, png_chunk, soft_image
 
 Maker = Callable[[random.Random], bytes]
 MODES = {
@@ -40,9 +40,9 @@ def honest(rng: random.Random) -> bytes:
     if mode == "I;16":
         image = Image.frombytes(mode, size, rng.randbytes(2 * size[0] * size[1]))
     elif mode in ("LA", "RGBA"):
-        image = picture(*size, 4, rng.randrange(99)).convert(mode)
+        image = soft_image(*size, 4, rng.randrange(99)).convert(mode)
     else:
-        image = picture(*size, seed=rng.randrange(99)).convert(mode)
+        image = soft_image(*size, seed=rng.randrange(99)).convert(mode)
     options: dict[str, Any] = {}
     if kind == "JPEG":
         options = {
@@ -145,7 +145,7 @@ def png_of_any_header(rng: random.Random) -> bytes:
 
 def frames(rng: random.Random) -> bytes:
     """A GIF whose first frame lies anywhere."""
-    gif = encoded(picture(rng.randrange(1, 90), rng.randrange(1, 90), 1), "GIF")
+    gif = encoded(soft_image(rng.randrange(1, 90), rng.randrange(1, 90), 1), "GIF")
     at = gif.index(b"\x2c")
     numbers = [rng.choice((0, 1, 20, 90, 3000, 65_535)) for _ in range(6)]
     return (
@@ -163,7 +163,7 @@ def large(rng: random.Random) -> bytes:
     kind = rng.choice(list(MODES))
     side = rng.choice((1250, 3000, 5000))
     mode = rng.choice([mode for mode in MODES[kind] if mode not in ("I;16", "LA", "CMYK")])
-    image = picture(20, 20, 4).convert(mode).resize((side, side))
+    image = soft_image(20, 20, 4).convert(mode).resize((side, side))
     options = {
         "WEBP": {"quality": 1, "method": 0},
         "AVIF": {"quality": 1, "speed": 10},

@@ -75,12 +75,12 @@ def form_event(random: Random) -> Event:
 
 def openai_event(random: Random) -> Event:
     """A request in OpenAI's form, whole or mutated, to one of its routes, or to the other one."""
-    picture = f"data:image/jpeg;base64,{ENCODED}"
+    image = f"data:image/jpeg;base64,{ENCODED}"
     texts: Any = random.choice(
         [
-            picture,
+            image,
             "a dog",
-            [picture, "a dog"],
+            [image, "a dog"],
             LABELS,
             ["a"] * 3000,
             [1, 2],
@@ -91,7 +91,7 @@ def openai_event(random: Random) -> Event:
     moderated: Any = [
         {
             "type": "image_url",
-            "image_url": {"url": random.choice([picture, "https://example.org/a.jpg", "data:,"])},
+            "image_url": {"url": random.choice([image, "https://example.org/a.jpg", "data:,"])},
         }
     ]
     asked = (

@@ -16,7 +16,7 @@ import pytest
 from classifier.api.handler import Handler
 from classifier.images.decoder import MAX_SECONDS, default_decoder
 from tests.robustness.files import CHEAP, KINDS
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import Context, ask, base64_of, event
 
 SECONDS = float(os.environ.get("ROBUSTNESS_SECONDS", "2"))
@@ -36,7 +36,7 @@ def resident(number: int | str = "self") -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_file_of_this_kind_harms_the_handler(handler: Handler, kind: str) -> None:
-    known = event({"image_data": base64_of(encoded(picture(90, 70))), "labels": LABELS})
+    known = event({"image_data": base64_of(encoded(soft_image(90, 70))), "labels": LABELS})
     expected = handler(known, Context())["body"]
     before = resident()
     answers = Counter[int]()

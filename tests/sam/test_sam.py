@@ -92,8 +92,8 @@ REQUESTS = {
             ("queryStringParameters", {"labels": "b"}),
         ),
     ),
-    "picture": SentRequest(body=b"\xff\xd8\xff\x00", headers=(JPEG,)),
-    "empty picture": SentRequest(
+    "image": SentRequest(body=b"\xff\xd8\xff\x00", headers=(JPEG,)),
+    "empty image": SentRequest(
         body=None,
         headers=(JPEG,),
         differences=(("isBase64Encoded", False),),  # nothing is encoded
@@ -101,11 +101,11 @@ REQUESTS = {
     "octets": SentRequest(
         body=bytes(range(256)), headers=(("Content-Type", "application/octet-stream"),)
     ),
-    "picture with parameters": SentRequest(
+    "image with parameters": SentRequest(
         body=b"\xff", headers=(("Content-Type", "image/png; q=1"),)
     ),
-    "picture in capitals": SentRequest(body=b"\xff", headers=(("Content-Type", "Image/PNG"),)),
-    "picture of another type": SentRequest(
+    "image in capitals": SentRequest(body=b"\xff", headers=(("Content-Type", "Image/PNG"),)),
+    "image of another type": SentRequest(
         body=b"<svg/>", headers=(("Content-Type", "image/svg+xml"),)
     ),
     "odd headers": SentRequest(

@@ -103,8 +103,8 @@ def test_the_dashboard_asks_for_what_the_handler_logs(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    picture = b64encode((ROOT / "examples" / "images" / "dog.jpg").read_bytes()).decode()
-    for body in (json.dumps({"image_data": picture, "labels": ["a dog", "a cat"]}), "{"):
+    image = b64encode((ROOT / "examples" / "images" / "dog.jpg").read_bytes()).decode()
+    for body in (json.dumps({"image_data": image, "labels": ["a dog", "a cat"]}), "{"):
         handler({"httpMethod": "POST", "resource": "/", "headers": {}, "body": body}, Context())
     lines = [record for record in caplog.records if record.getMessage() == "request"]
     logged = {key for record in lines for key in vars(record)}

@@ -7,7 +7,7 @@ from classifier.engine.engine import Engine
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import MAX_HELD_BYTES, Batch, batch_name
 from classifier.storage.items import Item, skip_reason
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 
 
 class MatchedLabel(bytes):
@@ -47,7 +47,7 @@ class Memory:
 
 
 def test_a_batch_of_the_largest_images_stays_within_its_memory(encoders: Encoders) -> None:
-    large = encoded(picture(3000, 1600), "BMP")
+    large = encoded(soft_image(3000, 1600), "BMP")
     assert 12 * len(large) > 2 * MAX_HELD_BYTES
     for size in (len(large), None):
         MatchedLabel.peak = MatchedLabel.live = 0

@@ -10,7 +10,7 @@ from classifier.api.handler import Handler
 from classifier.model.encoders import Encoders
 from classifier.storage.bucket import Bucket
 from classifier.storage.request_images import RequestImages
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import ask, base64_of, event
 from tests.support.runs import BUCKET, aws, put
 
@@ -41,7 +41,7 @@ def test_an_image_in_the_bucket_gets_the_answer_of_the_same_bytes(stored: Handle
 
 
 def test_a_photograph_larger_than_any_request_is_read(stored: Handler) -> None:
-    large = encoded(picture(3000, 2000), "BMP")
+    large = encoded(soft_image(3000, 2000), "BMP")
     assert len(large) > 10_000_000
     put("images/large.bmp", large)
     status, body, _ = ask(stored, stored_image("images/large.bmp"))

@@ -17,7 +17,7 @@ from tests.support.encoders import CountingEncoders
 from tests.support.requests import ROOT, Context, ask, base64_of, event
 from tests.support.runs import BUCKET, Machine, keys, lines, put
 
-PICTURES = [(ROOT / "examples" / "images" / name).read_bytes() for name in ("dog.jpg", "pizza.jpg")]
+IMAGES = [(ROOT / "examples" / "images" / name).read_bytes() for name in ("dog.jpg", "pizza.jpg")]
 
 
 def test_a_start_leaves_prompts_that_it_has_no_time_for_to_the_first_batch(
@@ -33,7 +33,7 @@ def test_a_start_leaves_prompts_that_it_has_no_time_for_to_the_first_batch(
         start_ms=lambda: 0,
     )
     assert not counting.lengths
-    put("images/dog.jpg", PICTURES[0])
+    put("images/dog.jpg", IMAGES[0])
     assert (
         Machine(s3, bulk).run("r", {"prefix": "images/", "classifier": "drawings"})["status"]
         == "SUCCEEDED"
@@ -189,7 +189,7 @@ def test_the_same_batch_twice_is_one_file_and_another_run_is_another_folder(
 def test_lines_are_what_single_calls_answer(s3: Any, bulk: BulkHandler, encoders: Encoders) -> None:
     single = Handler(encoders)
     options = {"labels": LABELS, "fit": "tiles", "details": True, "embedding": True}
-    files = {f"images/{i}.jpg": data for i, data in enumerate([*PICTURES, *SMALL])}
+    files = {f"images/{i}.jpg": data for i, data in enumerate([*IMAGES, *SMALL])}
     for key, data in files.items():
         s3.put_object(Bucket=BUCKET, Key=key, Body=data)
     assert Machine(s3, bulk).run("same", {"prefix": "images/", **options})["status"] == "SUCCEEDED"

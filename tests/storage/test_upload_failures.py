@@ -17,7 +17,7 @@ def test_a_damaged_upload_is_a_line_and_an_event_with_its_error_and_no_failure(
     assert (
         send(
             bulk,
-            upload(s3, "images/a.jpg", b"no picture"),
+            upload(s3, "images/a.jpg", b"no image"),
             upload(s3, "images/notes.txt", b"text"),
         )
         == []

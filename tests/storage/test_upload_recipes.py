@@ -65,7 +65,7 @@ def test_the_documented_database_has_each_event_once(s3: Any, bulk: BulkHandler,
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    records = [upload(s3, "images/a+b.jpg", DOG), upload(s3, "images/bad.jpg", b"no picture")]
+    records = [upload(s3, "images/a+b.jpg", DOG), upload(s3, "images/bad.jpg", b"no image")]
     assert send(bulk, *records) == []
     for detail in [*bus.details, bus.details[0]]:
         assert execute(documented("Put"), {"detail": detail}) == "SUCCEEDED"

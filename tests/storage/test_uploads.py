@@ -10,7 +10,7 @@ from classifier.bulk import BulkHandler
 from classifier.model.encoders import Encoders
 from classifier.storage.bucket import Bucket
 from classifier.storage.uploads import Uploads
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.runs import BUCKET, REGION, keys
 from tests.support.uploads import DOG, Bus, handler_of, lines, send, tags, upload
 
@@ -76,7 +76,7 @@ def test_an_upload_delivered_twice_is_written_once_and_its_events_have_one_id(
 def test_events_out_of_order_leave_the_newest_objects_result_and_tags(
     s3: Any, bulk: BulkHandler, bus: Bus
 ) -> None:
-    old = upload(s3, "images/a.jpg", encoded(picture(60, 40), "JPEG"), "old")
+    old = upload(s3, "images/a.jpg", encoded(soft_image(60, 40), "JPEG"), "old")
     new = upload(s3, "images/a.jpg", DOG, "new")
     assert send(bulk, new) == []
     before = tags(s3, "images/a.jpg")
@@ -91,7 +91,7 @@ def test_events_out_of_order_leave_the_newest_objects_result_and_tags(
 
 def test_with_versions_each_version_has_its_own_line_and_tags(s3: Any, bulk: BulkHandler) -> None:
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    other = encoded(picture(60, 40), "JPEG")
+    other = encoded(soft_image(60, 40), "JPEG")
     old = upload(s3, "images/a.jpg", other, "old")
     new = upload(s3, "images/a.jpg", DOG, "new")
     assert send(bulk, new, old) == []

@@ -3,11 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.runs import put
 
 LABELS = ["a dog", "a pizza", "a star"]
-SMALL = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(4)]
+SMALL = [encoded(soft_image(60, 40, seed=seed), "JPEG") for seed in range(4)]
 
 
 def fill(count: int, images: int | None = None) -> dict[str, str]:
@@ -20,7 +20,7 @@ def fill(count: int, images: int | None = None) -> dict[str, str]:
         if images is not None and i >= images:
             kind = "skipped"
         key = f"images/{i:05}" + {"skipped": ".txt", "folder": "/"}.get(kind, ".jpg")
-        body = {"error": b"no picture", "folder": b"", "empty": b""}.get(
+        body = {"error": b"no image", "folder": b"", "empty": b""}.get(
             kind, SMALL[i % len(SMALL)] + str(i).encode()
         )
         put(key, body)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dev import icc
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 
 # The side of the demo model's square, so that nothing is resized.
 SIDE = 64

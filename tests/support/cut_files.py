@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.colour_files import SIDE, scene
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 
 PERCENTS = (92, 97)
 

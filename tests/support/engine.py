@@ -5,11 +5,11 @@ import math
 from typing import Any
 
 from classifier.api.handler import Handler
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import ROOT, Context, ask, base64_of, event
 
 DOG = base64_of((ROOT / "examples" / "images" / "dog.jpg").read_bytes())
-WIDE = base64_of(encoded(picture(150, 70), "JPEG"))
+WIDE = base64_of(encoded(soft_image(150, 70), "JPEG"))
 LABELS = ["a dog", "a cat", "a horse", "a car", "food"]
 CATEGORIES = {"pets": ["a dog", "a cat"], "machines": ["a car"], "rest": ["a horse", "food"]}
 

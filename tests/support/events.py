@@ -7,9 +7,9 @@ import json
 from typing import Any
 from urllib.parse import quote_plus
 
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 
-IMAGE = encoded(picture(80, 60), "JPEG")
+IMAGE = encoded(soft_image(80, 60), "JPEG")
 LABELS = ["a dog", "50% off & more", "кошка"]
 QUESTION = {"image_data": base64.b64encode(IMAGE).decode(), "labels": LABELS}
 _BODY = json.dumps(QUESTION)

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent.parent / "golden"
 
 
 def golden_pixels(width: int, height: int, mode: str = "") -> NDArray[np.uint8]:
-    """open_clip's uint8 [64, 64, 3] of `pictures.picture(width, height)`, in its usual resize mode
+    """open_clip's uint8 [64, 64, 3] of `soft_image(width, height)`, in its usual resize mode
     or in `longest`.
     """
     with np.load(FOLDER / "pixels.npz") as file:

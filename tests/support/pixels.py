@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import ImageSettings
 from classifier.contract.errors import ApiError
 from classifier.images.opened_image import open_image
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 
 SETTINGS = ImageSettings(size=64, interpolation="bicubic", resize_mode="shortest", max_batch=1)
-PLAIN = picture(90, 70)
+PLAIN = soft_image(90, 70)
 PNG = encoded(PLAIN)
 WEBP = encoded(PLAIN, "WEBP", lossless=True)
 JPEG = encoded(PLAIN, "JPEG", quality=90)

@@ -29,13 +29,13 @@ def until(page: Page, condition: str, argument: object = None) -> None:
         page.wait_for_timeout(50)
 
 
-def until_answered(page: Page, pictures: int) -> None:
+def until_answered(page: Page, images: int) -> None:
     """Waits until each of this number of images in the grid has its percentage."""
     buttons = "[...document.querySelectorAll('#grid button')]"
     until(
         page,
         f"n => (b => b.length === n && b.every((one) => one.textContent.includes('%')))({buttons})",
-        pictures,
+        images,
     )
 
 
@@ -85,12 +85,12 @@ def export_set(page: Page) -> tuple[str, Any]:
     )
 
 
-def choose(page: Page, *pictures: Path) -> None:
-    page.set_input_files("#file", list(pictures))
+def choose(page: Page, *images: Path) -> None:
+    page.set_input_files("#file", list(images))
     until(
         page,
         "name => document.getElementById('about').textContent.startsWith(name)",
-        pictures[0].name,
+        images[0].name,
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from classifier.api.handler import Handler
 from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "models" / "demo"
 LABELS = ["just chatting", "game streamer", "neutral"]
-SMALL = encoded(picture(80, 60), "JPEG")
+SMALL = encoded(soft_image(80, 60), "JPEG")
 
 
 @dataclass

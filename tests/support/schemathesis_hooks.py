@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 
 from classifier.contract.request.media_types import IMAGE_TYPES
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 
 DIMENSION = json.loads(
     (Path(__file__).parent.parent.parent / "models" / "demo" / "bundle.json").read_text(
@@ -19,12 +19,12 @@ DIMENSION = json.loads(
 )["dimension"]
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 IMAGES = st.builds(
-    lambda w, h, kind: encoded(picture(w, h), kind),
+    lambda w, h, kind: encoded(soft_image(w, h), kind),
     st.integers(1, 40),
     st.integers(1, 40),
     st.sampled_from(KINDS),
 )
-FILE = base64.b64encode(encoded(picture(9, 7), "PNG")).decode()
+FILE = base64.b64encode(encoded(soft_image(9, 7), "PNG")).decode()
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 
 schemathesis.openapi.format("image", IMAGES.map(lambda data: base64.b64encode(data).decode()))

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from classifier.api.handler import Handler
-from tests.support.pictures import SIZES, encoded, picture
+from tests.support.images import SIZES, encoded, soft_image
 from tests.support.requests import ROOT, ask, base64_of, event
 from tools import classify
 from tools.workers import BATCH
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     """Drawings in a folder of a folder, a damaged one, and files that are no images."""
     found = tmp_path / "pictures"
     shutil.copytree(ROOT / "examples" / "images", found / "inner")
-    (found / "bad.jpg").write_bytes(b"no picture")
+    (found / "bad.jpg").write_bytes(b"no image")
     (found / "notes.txt").write_text("text", encoding="utf-8")
     (found / ".hidden.jpg").write_bytes(b"")
     return found
@@ -70,7 +70,7 @@ def test_every_image_of_a_folder_gets_the_result_of_its_own_call(
     for seed in range(120):
         width, height = SIZES[seed % 6]
         (folder / f"{seed}.{kinds[seed % 3].lower()}").write_bytes(
-            encoded(picture(width, height, seed=seed), kinds[seed % 3])
+            encoded(soft_image(width, height, seed=seed), kinds[seed % 3])
         )
     assert run(folder, "--labels", ",".join(LABELS), "--output", output, "--processes", 2) is None
     found = lines(output)
@@ -102,10 +102,10 @@ def test_heic_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     found = tmp_path / "phone"
     found.mkdir()
-    pillow_heif.from_pillow(picture(80, 60)).save(found / "a.heic")
+    pillow_heif.from_pillow(soft_image(80, 60)).save(found / "a.heic")
     # More than one process classifies.
     for number in range(BATCH):
-        (found / f"{number}.png").write_bytes(encoded(picture(80, 60)))
+        (found / f"{number}.png").write_bytes(encoded(soft_image(80, 60)))
     outputs = []
     for options in (list[str](), ["--heic"]):
         output = tmp_path / f"results{len(options)}.jsonl"

@@ -12,13 +12,13 @@ import pytest
 from pyarrow import parquet
 
 from classifier.images.formats import allow_heic
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO
 from tools.classify import main
 from tools.results import claimed
 
-JPEG = encoded(picture(60, 40), "JPEG")
+JPEG = encoded(soft_image(60, 40), "JPEG")
 
 
 @pytest.fixture
@@ -191,9 +191,9 @@ def test_heic_that_was_passed_over_is_counted_with_the_option_and_read_with_it(
     pillow_heif = pytest.importorskip("pillow_heif")
     folder = tmp_path / "phone"
     folder.mkdir()
-    (folder / "a.png").write_bytes(encoded(picture(80, 60)))
+    (folder / "a.png").write_bytes(encoded(soft_image(80, 60)))
     for name in ("b.heic", "named_by_hand.jpg"):
-        pillow_heif.from_pillow(picture(80, 60)).save(folder / name)
+        pillow_heif.from_pillow(soft_image(80, 60)).save(folder / name)
     (folder / "broken.heic").write_bytes(b"text")
     (folder / "notes.txt").write_bytes(b"text")
     output = tmp_path / "results.jsonl"

@@ -14,7 +14,7 @@ from tools.deploy.account import ROOT
 from tools.deploy.aws import aws
 from tools.deploy.machine import CheckError
 
-PICTURE = ROOT / "examples" / "images" / "dog.jpg"
+IMAGE = ROOT / "examples" / "images" / "dog.jpg"
 LABELS = ["a dog", "a cat", "food"]
 HEADERS = {"Content-Type": "application/json"}
 
@@ -43,8 +43,8 @@ class Answer:
 
 
 def body() -> str:
-    picture = base64.b64encode(PICTURE.read_bytes()).decode()
-    return json.dumps({"image_data": picture, "labels": LABELS})
+    image = base64.b64encode(IMAGE.read_bytes()).decode()
+    return json.dumps({"image_data": image, "labels": LABELS})
 
 
 def ask(url: str, key: str | None, auth: requests.auth.AuthBase | None = None) -> Answer:

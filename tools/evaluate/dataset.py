@@ -52,7 +52,7 @@ class Dataset:
     """
 
     names: list[str]
-    pictures: list[Labelled]
+    images: list[Labelled]
     hashes: list[str]
     truth: NDArray[np.bool_]
     groups: NDArray[np.int64]
@@ -63,7 +63,7 @@ class Dataset:
         """The images of these numbers alone, in their order."""
         return replace(
             self,
-            pictures=[self.pictures[i] for i in chosen],
+            images=[self.images[i] for i in chosen],
             hashes=[self.hashes[i] for i in chosen],
             truth=self.truth[chosen],
             groups=self.groups[chosen],
@@ -84,24 +84,24 @@ def gather(
     # Done before any image is read, so that a mistake in a wording costs no time.
     keys = [f"{i}: {each.name}" for i, each in enumerate(candidates)]
     prepared = _prepare(source, dict(zip(keys, files, strict=True)))
-    pictures, passed_over = read_images(folder, names, exclude)
+    images, passed_over = read_images(folder, names, exclude)
     notes += filter(None, [summary(passed_over)])
-    places = {image.path: f" ({image.place})" for image in pictures if image.place}
-    hashes, broken = cache.hashes([image.path for image in pictures])
+    places = {image.path: f" ({image.place})" for image in images if image.place}
+    hashes, broken = cache.hashes([image.path for image in images])
     multi_label = all(file.multi_label for file in files)
-    pictures, copies = distinct(pictures, hashes, multi_label=multi_label)
+    images, copies = distinct(images, hashes, multi_label=multi_label)
     if copies:
         are = "copy of another image is" if len(copies) == 1 else "copies of other images are"
         notes.append(f"{len(copies):,} {are} left out, such as {copies[0].path}.")
     learned_from = {content for file in files if file.head for content in file.head.learned_from}
     taught = {
-        hashes[image.path]: image.path for image in pictures if hashes[image.path] in learned_from
+        hashes[image.path]: image.path for image in images if hashes[image.path] in learned_from
     }
     if taught:
         notes.append(
             f"{len(taught):,} images are left out, since the classifier learned from them."
         )
-    kept = [image for image in pictures if hashes[image.path] not in taught]
+    kept = [image for image in images if hashes[image.path] not in taught]
     contents = {hashes[image.path]: image.path for image in kept}
     by_fit: dict[object, dict[str, Outcome]] = {}
     for file in files:
@@ -193,10 +193,10 @@ def _prepare(source: Source, files: Mapping[str, ClassifierFile]) -> Registry:
         raise ClassifierError(message) from err
 
 
-def _copies_notes(pictures: Sequence[Labelled], copies: NDArray[np.int64]) -> list[str]:
+def _copies_notes(images: Sequence[Labelled], copies: NDArray[np.int64]) -> list[str]:
     """Which images are near-copies, unless the CSV file says to which group they belong."""
     found: dict[int, list[Labelled]] = {}
-    for image, number in zip(pictures, copies.tolist(), strict=True):
+    for image, number in zip(images, copies.tolist(), strict=True):
         if not image.group:
             found.setdefault(number, []).append(image)
     sets = [alike for alike in found.values() if len(alike) > 1]

@@ -180,7 +180,7 @@ def embed(
     ]
     # A label, since a request has one; a single one is the cheapest.
     options = {"labels": ["a"], "embedding": True} | ({"fit": fit} if fit else {})
-    with tqdm(total=len(files), initial=len(outcomes), unit="picture", disable=not items) as bar:
+    with tqdm(total=len(files), initial=len(outcomes), unit="image", disable=not items) as bar:
         for lines in lines_of(bundle, Path(), options, items, processes):
             new = dict(map(_outcome, lines))
             cache.store(

@@ -67,10 +67,10 @@ class Deployed:
         key = json.dumps([self.manifest.fingerprint, "endpoint", fit, self._side])
         outcomes = cache.load(key, files)
         left = {str(path): content for content, path in files.items() if content not in outcomes}
-        pictures = (classify.read(Path(path), self._side) for path in left)
+        images = (classify.read(Path(path), self._side) for path in left)
         contents = iter(left.values())
         with tqdm(total=len(files), initial=len(outcomes), unit="image", disable=not left) as bar:
-            for batch in classify.batches(pictures):
+            for batch in classify.batches(images):
                 new = dict(
                     zip(islice(contents, len(batch)), self._outcomes(batch, fit), strict=True)
                 )

@@ -56,7 +56,7 @@ def _from_folders(
             passed_over[reason] += count(path)
         elif path.is_dir():
             folder = Folder(path, exclude, source)
-            images = folder.pictures()
+            images = folder.images()
             passed_over += folder.passed_over
             if images:
                 name = known_name(path.name, known, f"The folder {path} has the name")

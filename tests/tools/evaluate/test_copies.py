@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dev.demo_model.drawings import FONT, picture_of
+from dev.demo_model.drawings import FONT, image_of
 from dev.demo_model.emoji import emoji
 from tests.support.labelled import LABELS, draw
 from tests.support.programs import exit_status
@@ -72,7 +72,7 @@ def test_copies_of_240_drawings_are_found_and_different_ones_are_kept_apart(tmp_
     rng = np.random.default_rng(1)
     check(
         [
-            Image.fromarray(picture_of(rng, frozenset([int(i)])))
+            Image.fromarray(image_of(rng, frozenset([int(i)])))
             for i in rng.permutation(len(emoji()))[:240]
         ],
         tmp_path,
@@ -146,13 +146,13 @@ def with_thumbnails(folder: Path) -> None:
 def test_thumbnails_are_no_evidence_of_their_own(
     tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = tmp_path / "pictures"
-    draw(pictures, each=10, seed=3)
-    options = [pictures, "--labels", ",".join(LABELS), "--recall", 0.9, *beside]
+    images = tmp_path / "pictures"
+    draw(images, each=10, seed=3)
+    options = [images, "--labels", ",".join(LABELS), "--recall", 0.9, *beside]
     assert exit_status(evaluate, *options) == 0
     plain = capsys.readouterr().out
     assert "No threshold keeps its guarantee." in plain
-    with_thumbnails(pictures)
+    with_thumbnails(images)
     assert exit_status(evaluate, *options) == 0
     out = capsys.readouterr().out
     assert "90 images are near-copies" in out
@@ -165,20 +165,20 @@ def test_thumbnails_are_no_evidence_of_their_own(
 def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
     tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures, classifier = tmp_path / "pictures", tmp_path / "mine.json"
-    draw(pictures, each=10, seed=3)
+    images, classifier = tmp_path / "pictures", tmp_path / "mine.json"
+    draw(images, each=10, seed=3)
     assert (
         exit_status(
-            learn, pictures, "--labels", ",".join(LABELS), "--save", classifier, "--anyway", *beside
+            learn, images, "--labels", ",".join(LABELS), "--save", classifier, "--anyway", *beside
         )
         == 0
     )
-    with_thumbnails(pictures)
+    with_thumbnails(images)
     draw(tmp_path / "new", each=10, seed=4)
     for path in (tmp_path / "new").rglob("*.png"):
-        path.rename(pictures / path.parent.name / f"new {path.name}")
+        path.rename(images / path.parent.name / f"new {path.name}")
     capsys.readouterr()
-    assert exit_status(evaluate, pictures, "--classifier", classifier, *beside) == 0
+    assert exit_status(evaluate, images, "--classifier", classifier, *beside) == 0
     out = capsys.readouterr().out
     assert "30 images are left out, since the classifier learned from them." in out
     left_out = re.search(
@@ -190,12 +190,12 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
 def test_near_copies_under_different_labels_are_named_first(
     tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = tmp_path / "pictures"
-    draw(pictures, each=4, seed=3)
-    with_thumbnails(pictures)
-    moved = sorted((pictures / LABELS[2]).glob("* 48.jpg"))[0]
-    moved.rename(pictures / LABELS[0] / moved.name)
-    assert exit_status(evaluate, pictures, "--labels", ",".join(LABELS), *beside) == 0
+    images = tmp_path / "pictures"
+    draw(images, each=4, seed=3)
+    with_thumbnails(images)
+    moved = sorted((images / LABELS[2]).glob("* 48.jpg"))[0]
+    moved.rename(images / LABELS[0] / moved.name)
+    assert exit_status(evaluate, images, "--labels", ",".join(LABELS), *beside) == 0
     lines = capsys.readouterr().out.splitlines()
     [first] = [i for i, line in enumerate(lines) if "near-copies" in line]
     assert moved.name in lines[first + 1]

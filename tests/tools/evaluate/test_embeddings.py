@@ -8,7 +8,7 @@ import pytest
 
 from classifier.api.handler import Handler
 from classifier.contract.bundle import read_manifest
-from tests.support.pictures import encoded, picture
+from tests.support.images import encoded, soft_image
 from tests.support.requests import DEMO, ROOT, ask, base64_of, event
 from tools.evaluate.embeddings import Cache, Outcome, cache_key, embed
 
@@ -26,7 +26,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 def folder(tmp_path: Path) -> Path:
     found = tmp_path / "pictures"
     shutil.copytree(ROOT / "examples" / "images", found)
-    (found / "bad.jpg").write_bytes(b"no picture")
+    (found / "bad.jpg").write_bytes(b"no image")
     for path in found.iterdir():
         os.utime(path, (OLD_S, OLD_S))
     return found
@@ -98,7 +98,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, cache: Cache) -> No
 
 def test_the_way_to_make_an_image_square_is_another_embedding(tmp_path: Path, cache: Cache) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(encoded(picture(200, 64)))
+    path.write_bytes(encoded(soft_image(200, 64)))
     [content] = cache.hashes([path])[0].values()
     crop, tiles = (
         embed(DEMO, MANIFEST, fit, {content: path}, cache, 1)[content] for fit in (None, "tiles")

@@ -27,7 +27,7 @@ Run = Callable[..., Any]
 def folder(tmp_path: Path) -> Path:
     found = tmp_path / "pictures"
     draw(found, each=20, others=10)
-    (found / LABELS[0] / "broken.png").write_bytes(b"no picture")
+    (found / LABELS[0] / "broken.png").write_bytes(b"no image")
     return found
 
 

@@ -43,13 +43,13 @@ def test_labels_of_the_command_line_are_judged(
 def test_the_same_image_under_two_labels_is_refused_before_any_is_encoded(
     evaluate: Evaluate, tmp_path: Path, capsys: Any
 ) -> None:
-    pictures = tmp_path / "pictures"
-    draw(pictures, each=2)
-    first = sorted((pictures / LABELS[0]).iterdir())[0]
-    (pictures / LABELS[1] / "copy.png").write_bytes(first.read_bytes())
-    message = evaluate(pictures, "--labels", ",".join(LABELS))
+    images = tmp_path / "pictures"
+    draw(images, each=2)
+    first = sorted((images / LABELS[0]).iterdir())[0]
+    (images / LABELS[1] / "copy.png").write_bytes(first.read_bytes())
+    message = evaluate(images, "--labels", ",".join(LABELS))
     assert "are the same image, under" in message
-    assert "picture/s" not in capsys.readouterr().err
+    assert "image/s" not in capsys.readouterr().err
 
 
 def test_the_thresholds_of_the_file_are_judged_where_no_others_are_asked_for(
@@ -157,13 +157,13 @@ def test_a_head_that_learned_from_all_images_of_its_labels_is_not_judged_by_the_
 def test_broken_files_and_copies_are_counted_and_listed(
     evaluate: Evaluate, tmp_path: Path, capsys: Any
 ) -> None:
-    pictures = tmp_path / "pictures"
-    draw(pictures, each=4)
-    first = sorted((pictures / LABELS[0]).iterdir())[0]
-    (pictures / LABELS[0] / "copy.png").write_bytes(first.read_bytes())
-    (pictures / LABELS[1] / "broken.jpg").write_bytes(b"no picture")
-    (pictures / LABELS[1] / "notes.txt").write_bytes(b"text")
-    assert evaluate(pictures, "--labels", ",".join(LABELS)) == 0
+    images = tmp_path / "pictures"
+    draw(images, each=4)
+    first = sorted((images / LABELS[0]).iterdir())[0]
+    (images / LABELS[0] / "copy.png").write_bytes(first.read_bytes())
+    (images / LABELS[1] / "broken.jpg").write_bytes(b"no image")
+    (images / LABELS[1] / "notes.txt").write_bytes(b"text")
+    assert evaluate(images, "--labels", ",".join(LABELS)) == 0
     out = capsys.readouterr().out
     assert "1 broken file is left out" in out and "broken.jpg: The image is none of JPEG" in out
     assert "1 copy of another image is left out" in out
@@ -184,10 +184,10 @@ def test_several_labels_an_image_from_a_csv_file(
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    pictures, cache = tmp_path / "pictures", tmp_path / "cache.sqlite3"
-    draw(pictures, each=150)
+    images, cache = tmp_path / "pictures", tmp_path / "cache.sqlite3"
+    draw(images, each=150)
     command = [
-        *(sys.executable, "-m", "tools.evaluate", str(pictures), "--labels", ",".join(LABELS)),
+        *(sys.executable, "-m", "tools.evaluate", str(images), "--labels", ",".join(LABELS)),
         *("--cache", str(cache), "--report", str(tmp_path / "report.html")),
         *("--bundle", str(DEMO), "--processes", "1"),
     ]

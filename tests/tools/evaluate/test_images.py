@@ -16,8 +16,8 @@ def make(root: Path, *names: str) -> None:
         (root / name).write_bytes(name.encode())
 
 
-def shown(pictures: list[Labelled], root: Path) -> dict[str, set[str]]:
-    return {picture.path.relative_to(root).as_posix(): set(picture.labels) for picture in pictures}
+def shown(images: list[Labelled], root: Path) -> dict[str, set[str]]:
+    return {image.path.relative_to(root).as_posix(): set(image.labels) for image in images}
 
 
 def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
     )
     # As macOS writes the name.
     make(tmp_path, "a cafe\u0301/7.jpg")
-    pictures, passed_over = read_images(tmp_path, NAMES)
-    assert shown(pictures, tmp_path) == {
+    images, passed_over = read_images(tmp_path, NAMES)
+    assert shown(images, tmp_path) == {
         "a dog/1.jpg": {"a dog"},
         "a dog/more/2.PNG": {"a dog"},
         "_other/3.webp": set(),
@@ -44,20 +44,20 @@ def test_a_folder_is_a_label_and_other_is_none_of_them(tmp_path: Path) -> None:
 
 
 def test_links_to_labels_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
+    images = tmp_path / "pictures"
     make(tmp_path, "all/dogs/1.jpg", "all/dogs/more/2.jpg", "pictures/a cat/3.jpg")
-    (pictures / "a dog").symlink_to(tmp_path / "all" / "dogs", target_is_directory=True)
-    (pictures / "a cat" / "loop").symlink_to(pictures, target_is_directory=True)
-    found, passed_over = read_images(pictures, NAMES)
-    assert shown(found, pictures) == {
+    (images / "a dog").symlink_to(tmp_path / "all" / "dogs", target_is_directory=True)
+    (images / "a cat" / "loop").symlink_to(images, target_is_directory=True)
+    found, passed_over = read_images(images, NAMES)
+    assert shown(found, images) == {
         "a dog/1.jpg": {"a dog"},
         "a dog/more/2.jpg": {"a dog"},
         "a cat/3.jpg": {"a cat"},
     }
     assert passed_over == {"a link to a folder that was read already": 1}
-    (pictures / "a café").symlink_to(tmp_path / "none")
+    (images / "a café").symlink_to(tmp_path / "none")
     with pytest.raises(ImagesError, match="a café leads nowhere"):
-        read_images(pictures, NAMES)
+        read_images(images, NAMES)
 
 
 def test_patterns_leave_out_files_folders_and_whole_labels(tmp_path: Path) -> None:
@@ -73,33 +73,33 @@ def test_a_csv_file_names_labels_and_groups(tmp_path: Path) -> None:
         'Path,Label,Group\n"a,1.jpg",a dog;a cat,film\nb.jpg,_other,film\n\nc.jpg,a cat\nd.jpg,,\n',
         encoding="utf-8-sig",
     )
-    pictures, _ = read_images(file, NAMES)
-    assert shown(pictures, tmp_path) == {
+    images, _ = read_images(file, NAMES)
+    assert shown(images, tmp_path) == {
         "a,1.jpg": {"a dog", "a cat"},
         "b.jpg": set(),
         "c.jpg": {"a cat"},
         "d.jpg": set(),
     }
-    assert truth(pictures, ["a cat", "a dog"]).tolist() == [
+    assert truth(images, ["a cat", "a dog"]).tolist() == [
         [True, True],
         [False, False],
         [True, False],
         [False, False],
     ]
-    first, second, *others = groups(pictures, np.arange(4)).tolist()
+    first, second, *others = groups(images, np.arange(4)).tolist()
     assert first == second
     assert len({first, *others}) == 3
-    assert [picture.place for picture in pictures] == [
+    assert [image.place for image in images] == [
         f"{file}, line {number}" for number in (2, 3, 5, 6)
     ]
 
 
 def test_near_copies_are_a_group_unless_the_csv_file_says_otherwise() -> None:
-    pictures = [
+    images = [
         Labelled(Path(str(i)), frozenset(), group)
         for i, group in enumerate(["film", None, "scene", None, None, None])
     ]
-    assert groups(pictures, np.array([0, 0, 0, 3, 3, 5])).tolist() == [0, 0, 1, 2, 2, 3]
+    assert groups(images, np.array([0, 0, 0, 3, 3, 5])).tolist() == [0, 0, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_excel_writes_is_read(end: str, tmp_path: Path) -> None:
         )
     )
     found, _ = read_images(file, NAMES)
-    assert [(picture.path.name, *picture.labels) for picture in found] == [
+    assert [(image.path.name, *image.labels) for image in found] == [
         ("a.jpg", "a café"),
         ("b.jpg", "a dog"),
     ]
@@ -227,7 +227,7 @@ def test_a_folder_whose_label_is_unknown_is_refused_with_the_nearest(tmp_path: P
 A, B = (Labelled(Path(name), frozenset(["a dog"])) for name in "ab")
 CAT = Labelled(Path("c"), frozenset(["a cat"]))
 NONE = Labelled(Path("d"), frozenset())
-HASHES = {picture.path: "same" for picture in (A, B, CAT, NONE)}
+HASHES = {image.path: "same" for image in (A, B, CAT, NONE)}
 
 
 def test_a_copy_counts_once() -> None:

@@ -62,19 +62,19 @@ def test_a_guarantee_is_for_the_action_that_it_suits_and_old_thresholds_go(
 ) -> None:
     path = tmp_path / "mine.json"
     categories = {"warm": [LABELS[0]], "cool": list(LABELS[1:])}
-    pictures = tmp_path / "labels.csv"
+    images = tmp_path / "labels.csv"
     rows = [
         (path, path.parent.name)
         for path in sorted(folder.rglob("*.png"))
         if path.parent.name != "_other"
     ]
     lines = [f"{path},{'warm' if label == LABELS[0] else 'cool'}\n" for path, label in rows]
-    pictures.write_text("".join(lines), encoding="utf-8")
+    images.write_text("".join(lines), encoding="utf-8")
     old = {"warm": {"review": 0.1}, "cool": {"review": 0.1}}
     for kind, action in (("--precision", "block"), ("--recall", "review")):
         question = {"categories": categories, "actions": ["review", "block"], "thresholds": old}
         path.write_text(json.dumps(question), encoding="utf-8")
-        assert evaluate(pictures, "--classifier", path, kind, 0.8, "--for", "warm", "--save") == 0
+        assert evaluate(images, "--classifier", path, kind, 0.8, "--for", "warm", "--save") == 0
         assert "Removed from" in (out := capsys.readouterr().out) and "thresholds of cool" in out
         thresholds = json.loads(path.read_bytes())["thresholds"]
         assert {name: list(limits) for name, limits in thresholds.items()} == {"warm": [action]}

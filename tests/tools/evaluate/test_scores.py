@@ -15,7 +15,7 @@ from classifier.model.encoders import Encoders
 from tests.support.requests import DEMO, ROOT, ask, base64_of, event
 from tools.evaluate.scores import Bundle, score
 
-PICTURES = sorted((ROOT / "examples" / "images").iterdir())
+IMAGES = sorted((ROOT / "examples" / "images").iterdir())
 QUESTIONS: dict[str, dict[str, Any]] = {
     "labels": {"labels": ["a dog", "a pizza", "a star"]},
     "templates": {
@@ -60,7 +60,7 @@ def test_local_scores_are_the_apis(name: str, learned: bool, encoders: Encoders)
                 }
             ),
         )[1]
-        for path in PICTURES
+        for path in IMAGES
     ]
     embeddings = np.array([answer["embedding"] for answer in answers], np.float32)
     prepared = Registry({name: file}, PromptCache(encoders), encoders.manifest, lambda: 60_000)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from classifier.api.handler import Handler
+from tests.support.images import encoded, soft_image
 from tests.support.local import JSON, Recorder, ok, post
-from tests.support.pictures import encoded, picture
 from tools.local.gateway import Limits
 from tools.local.serve import Protocol, running
 
@@ -22,7 +22,7 @@ from tools.local.serve import Protocol, running
 def test_a_request_is_answered_over_http(handler: Handler) -> None:
     body = json.dumps(
         {
-            "image_data": base64.b64encode(encoded(picture(80, 60))).decode(),
+            "image_data": base64.b64encode(encoded(soft_image(80, 60))).decode(),
             "labels": ["собака", "cat"],
         }
     )

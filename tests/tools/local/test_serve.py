@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.images import encoded, soft_image
 from tests.support.local import Recorder, post
-from tests.support.pictures import encoded, picture
 from tests.support.requests import DEMO, ROOT
 from tools.bundles import choose
 from tools.local.demo import classify
@@ -20,13 +20,13 @@ from tools.local.serve import running
 
 
 def test_the_demo_shows_lambdas_message_for_an_image_over_six_megabytes(tmp_path: Path) -> None:
-    picture = tmp_path / "large.jpg"
-    picture.write_bytes(bytes(5 * 2**20))
+    image = tmp_path / "large.jpg"
+    image.write_bytes(bytes(5 * 2**20))
     with (
         running(Recorder()) as url,
         pytest.raises(SystemExit, match=r"large\.jpg: Request Too Long"),
     ):
-        classify(url, picture, ["a"])
+        classify(url, image, ["a"])
 
 
 def test_the_only_real_bundle_is_chosen_and_several_are_listed(
@@ -122,7 +122,7 @@ def test_ctrl_c_ends_the_server_in_three_seconds_whatever_is_running() -> None:
     # 2,000 prompts take the demo model seconds.
     labels = [f"{i} " + "dog " * 60 for i in range(1000)]
     body = json.dumps(
-        {"image_data": base64.b64encode(encoded(picture(8, 8))).decode(), "labels": labels}
+        {"image_data": base64.b64encode(encoded(soft_image(8, 8))).decode(), "labels": labels}
     ).encode()
     with (
         process,

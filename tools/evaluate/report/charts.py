@@ -31,7 +31,7 @@ def confusion(
     An image of several labels counts for the one that it was taken for, else for each of them.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    for i, image in enumerate(dataset.pictures):
+    for i, image in enumerate(dataset.images):
         best = next((dataset.names[j] for j in np.flatnonzero(decisions.decided[i])), NONE)
         labels = [best] if best in image.labels else sorted(image.labels) or [OTHER]
         counts.update((label, best) for label in labels)

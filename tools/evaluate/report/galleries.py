@@ -26,10 +26,8 @@ def galleries(decisions: Sequence[Decisions], dataset: Dataset) -> list[JsonObje
     surest = np.argsort(-_wrongness(first, truth), kind="stable")
 
     def gallery(title: str, caption: str, chosen: Indices) -> JsonObject:
-        entries = [
-            _entry(decisions, right, dataset.pictures[i], i) for i in chosen[:SHOWN].tolist()
-        ]
-        return {"title": title, "caption": caption, "pictures": entries}
+        entries = [_entry(decisions, right, dataset.images[i], i) for i in chosen[:SHOWN].tolist()]
+        return {"title": title, "caption": caption, "images": entries}
 
     worst = surest[~right[0][surest] & labelled[surest]]
     caption = f"{_of(worst)} mistakes, the surest first. Is the image in the right folder?"

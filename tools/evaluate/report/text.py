@@ -48,7 +48,7 @@ def text_of(judgement: Judgement) -> str:
 def subject(judgement: Judgement) -> list[str]:
     """The first lines: which images and classifiers were judged."""
     dataset = judgement.dataset
-    count = len(dataset.pictures)
+    count = len(dataset.images)
     others = int((~dataset.truth.any(axis=1)).sum())
     groups = len(np.unique(dataset.groups))
     text = f"{count:,} images: {count - others:,} show one of the {len(dataset.names):,} labels or"

@@ -20,7 +20,7 @@ from classifier.contract.strict_json import JsonObject
 
 # The fields that hold a request's images. A request has none of them if its images come from a
 # store.
-PICTURE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
+IMAGE_FIELDS = ("image_data", "images", "image_embedding", "image_s3", "inputs", "parameters")
 # The smallest possible PNG stands in for them.
 _PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -45,7 +45,7 @@ def parse_json(value: JsonObject) -> Query:
 
 def parse_options(options: JsonObject) -> Query:
     """A request whose images come from a store: `images` holds a stand-in. Raises ApiError."""
-    if named := next((name for name in PICTURE_FIELDS if options.get(name) is not None), None):
+    if named := next((name for name in IMAGE_FIELDS if options.get(name) is not None), None):
         raise ApiError(
             400,
             "invalid_request",

@@ -169,9 +169,9 @@ def test_a_head_that_keeps_no_guarantee_is_not_told_to_learn(
     draw(tmp_path / "drawn", each=60)
     drawn = sorted((tmp_path / "drawn").rglob("*.png"))
     lines = [f"{path},{'a thing' if i % 2 else 'an item'}\n" for i, path in enumerate(drawn)]
-    pictures = tmp_path / "labels.csv"
-    pictures.write_text("".join(lines), encoding="utf-8")
-    assert teach(pictures, "--labels", "a thing,an item", "--precision", 0.8) == 0
+    images = tmp_path / "labels.csv"
+    images.write_text("".join(lines), encoding="utf-8")
+    assert teach(images, "--labels", "a thing,an item", "--precision", 0.8) == 0
     out = capsys.readouterr().out
     assert "teach it by more or clearer examples" in out
     assert "make learn" not in out

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(width: int, height: int, bands: int = 3, seed: int = 0) -> Image.Image:
+def soft_image(width: int, height: int, bands: int = 3, seed: int = 0) -> Image.Image:
     """Soft colours with some noise: as in a photograph, neighbouring pixels are similar but never
     equal.
     """

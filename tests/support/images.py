@@ -5,18 +5,18 @@ import zlib
 
 from PIL import Image
 
-from dev.pictures import encoded, picture, png_chunk, with_png_chunks
+from dev.images import encoded, png_chunk, soft_image, with_png_chunks
 
 __all__ = [
     "SIZES",
     "as_held",
     "encoded",
     "exif_orientation",
-    "picture",
     "png",
     "png_chunk",
     "png_header",
     "segment",
+    "soft_image",
     "with_png_chunks",
 ]
 
