@@ -143,7 +143,7 @@ assert sys.modules["numpy"] is None and sys.modules["regex"]
     assert done.returncode == 0, done.stderr
 
 
-def test_the_handler_runs_where_torch_cannot_be_imported() -> None:
+def test_the_handler_runs_if_torch_cannot_be_imported() -> None:
     program = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'open_clip', 'onnx', 'aws_cdk',"
         " 'huggingface_hub')))\nfrom pathlib import Path; from classifier.main import build; from"

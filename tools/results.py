@@ -29,18 +29,18 @@ def claimed(lines: Path, output: Path, request: JsonObject) -> Iterator[None]:
 
     `output`: the file that is made of the lines, if it isn't the lines themselves.
     """
-    beside = lines.with_name(lines.name + ".request.json")
-    if has_content(lines) and not beside.exists():
+    request_file = lines.with_name(lines.name + ".request.json")
+    if has_content(lines) and not request_file.exists():
         sys.exit(
-            f"{lines} exists, and {beside}, which says what make classify was asked, is missing."
-            " Name another OUTPUT, or remove the file."
+            f"{lines} exists, and {request_file}, which says what make classify was asked, is"
+            " missing. Name another OUTPUT, or remove the file."
         )
     if output != lines and has_content(output) and not has_content(lines):
         sys.exit(
             f"{output} exists, and {lines}, of which it is made, is missing. Name another OUTPUT,"
             f" or remove {output}."
         )
-    with beside.open("a+", encoding="utf-8") as file:
+    with request_file.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

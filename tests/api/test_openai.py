@@ -30,7 +30,7 @@ def test_the_models_are_the_bundle_and_the_classifiers(deployed: Handler) -> Non
     assert 'Did you mean "drawings"?' in answer["error"]["message"]
 
 
-def test_null_beside_a_moderations_image_counts_as_left_out(deployed: Handler) -> None:
+def test_null_next_to_a_moderations_image_counts_as_left_out(deployed: Handler) -> None:
     url = {"url": f"data:image/png;base64,{base64_of(SMALL)}", "detail": None}
     item = {"type": "image_url", "image_url": url, "text": None}
     body = {"model": "drawings", "input": [item], "user": None}

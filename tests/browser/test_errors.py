@@ -127,7 +127,7 @@ def test_a_server_that_is_gone_is_told_apart_from_one_that_wakes_up(
     until(page, "document.getElementById('status').textContent.includes('can’t be reached')")
 
 
-def test_a_key_is_asked_for_only_where_one_is_needed_and_kept_for_the_tab(
+def test_a_key_is_asked_for_only_if_one_is_needed_and_kept_for_the_tab(
     handler: Handler, page: Page
 ) -> None:
     with running(handler, Limits("secret")) as url:

@@ -69,7 +69,7 @@ def test_a_file_of_another_size_is_refused_without_reading_it(bundle: Path, name
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_changed_byte_is_found_where_hashes_are_verified(bundle: Path, name: str) -> None:
+def test_a_changed_byte_is_found_if_hashes_are_verified(bundle: Path, name: str) -> None:
     data = bytearray((bundle / name).read_bytes())
     data[len(data) // 2] ^= 1
     (bundle / name).write_bytes(data)

@@ -105,7 +105,7 @@ def test_a_body_that_is_no_json_object_is_refused(
         {"labels": ["a, b"], "embedding": True},
     ],
 )
-def test_a_comma_is_normal_where_it_can_be_no_list(fields: dict[str, Any]) -> None:
+def test_a_comma_is_normal_if_it_can_be_no_list(fields: dict[str, Any]) -> None:
     assert read(json.dumps({"image_data": "AAAA"} | fields)).question.labels == fields["labels"]
 
 

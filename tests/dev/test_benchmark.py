@@ -112,7 +112,7 @@ def test_each_cold_start_has_an_environment_of_its_own_and_the_old_one_comes_bac
     assert sum(int(line.split()[4]) for line in done.stdout.splitlines()[1:]) == 3
 
 
-def test_nothing_is_changed_without_a_yes_or_where_environments_are_kept_warm(
+def test_nothing_is_changed_without_a_yes_or_if_environments_are_kept_warm(
     account: Path,
 ) -> None:
     assert cold_starts(account, "http://127.0.0.1:9/", "\n").stderr == "Nothing was changed.\n"
@@ -123,7 +123,7 @@ def test_nothing_is_changed_without_a_yes_or_where_environments_are_kept_warm(
     assert changes(account) == []
 
 
-def test_the_environment_comes_back_where_the_endpoint_gives_no_answer(account: Path) -> None:
+def test_the_environment_comes_back_if_the_endpoint_gives_no_answer(account: Path) -> None:
     assert "check URL and KEY" in cold_starts(account, "http://127.0.0.1:9/", "y\n").stderr
     assert changes(account)[-1] == {"CLIP_BUNDLE": "/var/task/bundle"}
 

@@ -99,7 +99,7 @@ def test_an_error_message_of_the_endpoint_is_shown(status: int, body: str, messa
         )
 
 
-def test_requests_are_signed_where_the_deployment_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_signed_if_the_deployment_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = RecordingHandler(response(200, "{}"))
     for name, value in {
         "CLIP_AUTHENTICATION": "iam",

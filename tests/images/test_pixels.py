@@ -66,7 +66,7 @@ def test_an_animation_is_seen_at_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
-def test_an_animated_png_is_seen_at_its_first_frame_even_where_its_default_image_is_none(
+def test_an_animated_png_is_seen_at_its_first_frame_even_if_its_default_image_is_none(
     mode: str,
 ) -> None:
     hidden, first, second = (soft_image(90, 70, seed=i).convert(mode) for i in range(3))

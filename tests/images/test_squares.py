@@ -99,7 +99,7 @@ def test_tiles_are_the_ends_and_the_middle_in_order() -> None:
 @example((1, 1), 4)
 @example((65_000, 10), 2)
 @example((10, 65_000), 4)
-def test_a_grid_overlaps_covers_the_image_and_has_squares_where_squares_can(
+def test_a_grid_overlaps_covers_the_image_and_has_squares_if_squares_can(
     size: tuple[int, int], count: int
 ) -> None:
     boxes = grid(size, count)

@@ -78,7 +78,7 @@ def test_a_character_that_nobody_sees_is_removed_wherever_it_stands(
         "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
     ],
 )
-def test_joiners_and_selectors_stay_where_they_are_part_of_the_spelling(
+def test_joiners_and_selectors_stay_if_they_are_part_of_the_spelling(
     tokenizer: Tokenizer, text: str
 ) -> None:
     assert tokenizer.clean(text) == text

@@ -93,7 +93,7 @@ def test_the_role_writes_its_own_log_and_can_do_no_more(synth: Synth) -> None:
     }
 
 
-def test_traces_cost_money_and_are_made_only_where_the_settings_ask(synth: Synth) -> None:
+def test_traces_cost_money_and_are_made_only_if_the_settings_ask(synth: Synth) -> None:
     for tracing in (False, True):
         made = synth(**BULK, tracing=tracing)
         functions = [one.get("TracingConfig") for one in made.all("Lambda::Function")]

@@ -178,7 +178,7 @@ def test_a_role_that_may_list_below_its_prefix_alone_still_tells_missing_from_fo
     assert bucket.get("results/none/request.json") is None
 
 
-def test_boto3_is_imported_only_where_s3_is_used() -> None:
+def test_boto3_is_imported_only_if_s3_is_used() -> None:
     import subprocess
     import sys
 

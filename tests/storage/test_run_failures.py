@@ -45,7 +45,7 @@ def every_third(kind: str) -> Callable[[dict[str, Any], Callable[[], Any]], Any]
 @pytest.mark.parametrize(
     "kind", ["Error", "timeout", "throttled", "Runtime.ExitError", "answer lost"]
 )
-def test_nothing_is_lost_or_doubled_where_the_function_fails(
+def test_nothing_is_lost_or_doubled_if_the_function_fails(
     s3: Any, bulk: BulkHandler, kind: str
 ) -> None:
     expected = fill(60)

@@ -115,9 +115,7 @@ def test_tags_of_others_stay_and_ours_take_what_is_left_of_ten(s3: Any, bulk: Bu
     assert len(tags(s3, "images/b.jpg")) == 10
 
 
-def test_tags_are_written_only_where_they_are_asked_for(
-    s3: Any, encoders: Encoders, bus: Bus
-) -> None:
+def test_tags_are_written_only_if_they_are_asked_for(s3: Any, encoders: Encoders, bus: Bus) -> None:
     assert send(handler_of(encoders, bus, tags=False), upload(s3, "images/a.jpg", DOG)) == []
     assert (tags(s3, "images/a.jpg"), len(bus.details)) == ({}, 1)
 

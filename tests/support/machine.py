@@ -23,7 +23,7 @@ def run(*command: str | Path, **options: object) -> str:
 
 
 def emulate_arm64() -> None:
-    """Tells the kernel to run ARM64 programs in QEMU, as Debian's qemu-user-static does where
+    """Tells the kernel to run ARM64 programs in QEMU, as Debian's qemu-user-static does if
     systemd runs.
     """
     formats = Path("/proc/sys/fs/binfmt_misc")

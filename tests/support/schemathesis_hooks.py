@@ -92,7 +92,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         _mend_texts(case.body, True, 2)
         files = {"image", "image_data", "file", "images"} & case.body.keys()
         if case.meta is not None and len(files) == 1:
-            # A changed body is judged again by its schema, where a file's bytes are no text.
+            # A changed body is judged again by its schema, since a file's bytes are no text.
             case.meta.generation.mode = GenerationMode.POSITIVE
     elif case.media_type:
         case.query = case.query or {}

@@ -112,7 +112,7 @@ def test_named_ones_of_another_model_are_refused_all_at_once(tmp_path: Path) -> 
     assert list(fitted_elsewhere(tmp_path, manifest)) == ["a", "b"]
 
 
-def test_what_macos_keeps_beside_a_file_is_no_classifier(tmp_path: Path) -> None:
+def test_a_file_that_macos_keeps_for_another_is_no_classifier(tmp_path: Path) -> None:
     classifier(tmp_path / "plain.json", "")
     (tmp_path / "._plain.json").write_bytes(b"\0\x05\x16\x07")
     assert list(read_classifiers(tmp_path, read_manifest(DEMO, verify_hashes=False))) == ["plain"]

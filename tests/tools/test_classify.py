@@ -98,7 +98,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(
     assert f"files, {len(kept) - 3} of them read by this run" in capsys.readouterr().out
 
 
-def test_heic_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_heic_is_taken_if_it_is_asked_for(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     found = tmp_path / "phone"
     found.mkdir()

@@ -59,7 +59,7 @@ def test_a_damaged_image_is_no_other_file(tmp_path: Path) -> None:
     assert images(tmp_path)[0] == ["a.jpg", "b.png"]
 
 
-def test_what_programs_and_systems_keep_beside_images_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_programs_and_systems_add_to_images_are_passed_over(tmp_path: Path) -> None:
     jpeg = IMAGES["JPEG"]
     hidden = [".a.jpg", "._a.jpg", ".trash/a.jpg", "b/.thumbnails/x/a.jpg"]
     bins = [

@@ -9,7 +9,7 @@ from tests.support.requests import ROOT
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Programs:
-    """Everything that a deployment needs, as it is where all is well."""
+    """Everything that a deployment needs, with nothing wrong."""
     made = Programs(tmp_path)
     made.add("node", "echo v24.1.0")
     made.add("docker", "exit 0")

@@ -57,7 +57,7 @@ def test_a_role_that_may_not_be_looked_at_counts_as_there(programs: Programs) ->
 
 
 @pytest.mark.parametrize("failure", [*FAILURES, "no credentials"])
-def test_bootstrap_leaves_the_accounts_role_alone_where_it_cannot_tell(
+def test_bootstrap_leaves_the_accounts_role_alone_if_it_cannot_tell(
     programs: Programs, failure: str
 ) -> None:
     programs.aws(
@@ -79,7 +79,7 @@ def test_bootstrap_keeps_a_role_that_is_there(programs: Programs) -> None:
 @pytest.mark.parametrize(
     ("account", "role"), [("None", ROLE), (ROLE, NO_ROLE)], ids=["none", "stale"]
 )
-def test_bootstrap_makes_a_role_where_there_is_none_or_it_was_deleted(
+def test_bootstrap_makes_a_role_if_there_is_none_or_it_was_deleted(
     programs: Programs, account: str, role: Reply
 ) -> None:
     programs.aws(apigateway__get_account=account, iam__get_role=role)
@@ -89,7 +89,7 @@ def test_bootstrap_makes_a_role_where_there_is_none_or_it_was_deleted(
     assert made.endswith("stacks/logging_role.yaml --capabilities CAPABILITY_IAM")
 
 
-def test_bootstrap_tries_once_more_where_iam_is_late(inside: Programs) -> None:
+def test_bootstrap_tries_once_more_if_iam_is_late(inside: Programs) -> None:
     pauses: list[float] = []
     inside.aws(
         apigateway__get_account="None",

@@ -32,7 +32,7 @@ def test_the_endpoint_is_called_with_growing_pauses_until_it_answers(
     assert "secret" not in output
 
 
-def test_no_key_is_sent_where_there_is_none() -> None:
+def test_no_key_is_sent_if_there_is_none() -> None:
     with endpoint() as (url, seen):
         assert wait(lambda: ask(url, None))
     assert "x-api-key" not in seen[0]
@@ -47,7 +47,7 @@ def test_a_request_that_is_wrong_in_itself_is_not_repeated(
     assert "No answer after" in capsys.readouterr().err
 
 
-def test_patience_ends_where_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
+def test_patience_ends_if_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
     pauses: list[float] = []
     nobody = "http://127.0.0.1:9/"
     assert not wait(lambda: ask(nobody, None), patience=3, sleep=pauses.append)

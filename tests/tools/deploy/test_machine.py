@@ -33,7 +33,7 @@ from tools.deploy.machine import main
 main(sys.argv[2:])"""
 
 
-def test_nothing_is_reported_where_everything_is_there(programs: Programs) -> None:
+def test_nothing_is_reported_if_everything_is_there(programs: Programs) -> None:
     for done in (
         programs.run_machine(*machine.CHECKS),
         programs.run("check", *checks.CHECKS),

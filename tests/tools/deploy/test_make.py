@@ -149,7 +149,7 @@ def test_a_failing_npm_says_why(tmp_path: Path) -> None:
     assert "npm error code ENOTFOUND" in done.stderr
 
 
-def test_a_template_is_made_of_the_demo_only_where_no_bundle_was_named() -> None:
+def test_a_template_is_made_of_the_demo_only_if_no_bundle_was_named() -> None:
     assert "cdk synth --quiet -c memory=2048 -c bundle=models/demo -c synth_only=true 2>" in make(
         "synth", "SETTINGS=memory=2048", "DEPLOYED=models/none"
     )

@@ -123,7 +123,7 @@ def test_an_image_that_cannot_be_decoded_resembles_no_other() -> None:
 
 
 @pytest.fixture
-def beside(tmp_path: Path) -> list[object]:
+def common_options(tmp_path: Path) -> list[object]:
     return [
         "--cache",
         tmp_path / "cache.sqlite3",
@@ -144,11 +144,11 @@ def with_thumbnails(folder: Path) -> None:
 
 
 def test_thumbnails_are_no_evidence_of_their_own(
-    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, common_options: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tmp_path / "pictures"
     draw(images, each=10, seed=3)
-    options = [images, "--labels", ",".join(LABELS), "--recall", 0.9, *beside]
+    options = [images, "--labels", ",".join(LABELS), "--recall", 0.9, *common_options]
     assert exit_status(evaluate, *options) == 0
     plain = capsys.readouterr().out
     assert "No threshold keeps its guarantee." in plain
@@ -163,13 +163,20 @@ def test_thumbnails_are_no_evidence_of_their_own(
 
 
 def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
-    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, common_options: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, classifier = tmp_path / "pictures", tmp_path / "mine.json"
     draw(images, each=10, seed=3)
     assert (
         exit_status(
-            learn, images, "--labels", ",".join(LABELS), "--save", classifier, "--anyway", *beside
+            learn,
+            images,
+            "--labels",
+            ",".join(LABELS),
+            "--save",
+            classifier,
+            "--anyway",
+            *common_options,
         )
         == 0
     )
@@ -178,7 +185,7 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
     for path in (tmp_path / "new").rglob("*.png"):
         path.rename(images / path.parent.name / f"new {path.name}")
     capsys.readouterr()
-    assert exit_status(evaluate, images, "--classifier", classifier, *beside) == 0
+    assert exit_status(evaluate, images, "--classifier", classifier, *common_options) == 0
     out = capsys.readouterr().out
     assert "30 images are left out, since the classifier learned from them." in out
     left_out = re.search(
@@ -188,14 +195,14 @@ def test_a_head_is_not_judged_on_near_copies_of_what_taught_it(
 
 
 def test_near_copies_under_different_labels_are_named_first(
-    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, common_options: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tmp_path / "pictures"
     draw(images, each=4, seed=3)
     with_thumbnails(images)
     moved = sorted((images / LABELS[2]).glob("* 48.jpg"))[0]
     moved.rename(images / LABELS[0] / moved.name)
-    assert exit_status(evaluate, images, "--labels", ",".join(LABELS), *beside) == 0
+    assert exit_status(evaluate, images, "--labels", ",".join(LABELS), *common_options) == 0
     lines = capsys.readouterr().out.splitlines()
     [first] = [i for i, line in enumerate(lines) if "near-copies" in line]
     assert moved.name in lines[first + 1]
@@ -204,7 +211,7 @@ def test_near_copies_under_different_labels_are_named_first(
 
 
 def test_a_missing_file_is_named_with_its_line(
-    tmp_path: Path, beside: list[object], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, common_options: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw(tmp_path / "pictures", each=2)
     rows = [f"{path},{path.parent.name}" for path in sorted((tmp_path / "pictures").rglob("*.png"))]
@@ -212,7 +219,7 @@ def test_a_missing_file_is_named_with_its_line(
     file.write_text(
         "\n".join(["path,label", rows[0], f"gone.png,{LABELS[0]}", *rows[1:]]), encoding="utf-8"
     )
-    assert exit_status(evaluate, file, "--labels", ",".join(LABELS), *beside) == 0
+    assert exit_status(evaluate, file, "--labels", ",".join(LABELS), *common_options) == 0
     assert (
         f"gone.png: can't be read: No such file or directory ({file}, line 3)"
         in capsys.readouterr().out

@@ -67,7 +67,7 @@ def test_what_was_embedded_once_needs_no_model_again_wherever_it_has_moved(
     assert all(np.array_equal(before[name], again[name]) for name in before)
 
 
-def test_a_file_is_read_again_only_where_it_has_changed(tmp_path: Path, cache: Cache) -> None:
+def test_a_file_is_read_again_only_if_it_has_changed(tmp_path: Path, cache: Cache) -> None:
     path = tmp_path / "a.jpg"
     hashes = []
     for content, time in ((b"one", OLD_S), (b"two", OLD_S), (b"two", OLD_S + 1)):
@@ -106,7 +106,9 @@ def test_the_way_to_make_an_image_square_is_another_embedding(tmp_path: Path, ca
     assert not np.allclose(np.asarray(crop), np.asarray(tiles), atol=1e-3)
 
 
-def test_what_lasts_is_kept_and_the_rest_is_embedded_beside_it(folder: Path, cache: Cache) -> None:
+def test_lasting_results_are_kept_and_the_rest_is_embedded_again(
+    folder: Path, cache: Cache
+) -> None:
     hashes, _ = cache.hashes(sorted(folder.iterdir()))
     files = {content: path for path, content in hashes.items()}
     first = dict(list(files.items())[:3])

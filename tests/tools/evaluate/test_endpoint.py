@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def beside(tmp_path: Path) -> list[object]:
+def common_options(tmp_path: Path) -> list[object]:
     return ["--cache", tmp_path / "cache.sqlite3", "--report", tmp_path / "report.html"]
 
 
@@ -46,7 +46,7 @@ def beside(tmp_path: Path) -> list[object]:
 )
 def test_an_endpoint_is_judged_as_its_model_here(
     folder: Path,
-    beside: list[object],
+    common_options: list[object],
     more: list[str],
     handler: Handler,
     tmp_path: Path,
@@ -54,10 +54,13 @@ def test_an_endpoint_is_judged_as_its_model_here(
 ) -> None:
     question = ["--labels", ",".join(LABELS), *more]
     with running(handler) as url:
-        assert exit_status(main, folder, *question, *beside, "--endpoint", url) == 0
+        assert exit_status(main, folder, *question, *common_options, "--endpoint", url) == 0
     out = capsys.readouterr().out
     first = report_data(tmp_path)
-    assert exit_status(main, folder, *question, *beside, "--bundle", DEMO, "--processes", 1) == 0
+    assert (
+        exit_status(main, folder, *question, *common_options, "--bundle", DEMO, "--processes", 1)
+        == 0
+    )
     assert capsys.readouterr().out == out
     second = report_data(tmp_path)
     assert first["tables"] == second["tables"]
@@ -65,21 +68,21 @@ def test_an_endpoint_is_judged_as_its_model_here(
 
 
 def test_the_next_wording_sends_texts_alone(
-    folder: Path, beside: list[object], handler: Handler
+    folder: Path, common_options: list[object], handler: Handler
 ) -> None:
     recorder = RecordingHandler(handler=handler)
     sent = list[int]()
     with running(recorder) as url:
         for template in ("a photo of {}", "a drawing of {}"):
             question = ["--labels", ",".join(LABELS), "--templates", template]
-            assert exit_status(main, folder, *question, *beside, "--endpoint", url) == 0
+            assert exit_status(main, folder, *question, *common_options, "--endpoint", url) == 0
             sent.append(sum(len(body.get("images", [])) for body in recorder.bodies()))
     # The broken image is asked for again: an endpoint may have been too busy for it.
     assert sent == [71, 72]
 
 
 def test_an_endpoint_that_answers_with_another_model_in_the_middle_ends_the_run(
-    folder: Path, beside: list[object], handler: Handler
+    folder: Path, common_options: list[object], handler: Handler
 ) -> None:
     calls = 0
 
@@ -99,15 +102,15 @@ def test_an_endpoint_that_answers_with_another_model_in_the_middle_ends_the_run(
     draw(folder, each=30, seed=1)
     with running(deployed_meanwhile) as url:
         message = exit_status(
-            main, folder, "--labels", ",".join(LABELS), *beside, "--endpoint", url
+            main, folder, "--labels", ",".join(LABELS), *common_options, "--endpoint", url
         )
     assert "answers with another model than before (000000000000, not" in message
-    assert not Path(str(beside[-1])).exists()
+    assert not Path(str(common_options[-1])).exists()
 
 
 @pytest.mark.parametrize("more", [[], ["--multi-label"]])
 def test_a_model_that_judges_each_label_alone_is_judged_by_its_own_bias(
-    folder: Path, beside: list[object], more: list[str], encoders: Encoders, tmp_path: Path
+    folder: Path, common_options: list[object], more: list[str], encoders: Encoders, tmp_path: Path
 ) -> None:
     changed = encoders.manifest.model_copy(update={"scoring": "sigmoid", "logit_bias": -5.5})
     handler = Handler(dataclasses.replace(encoders, manifest=changed))
@@ -115,13 +118,13 @@ def test_a_model_that_judges_each_label_alone_is_judged_by_its_own_bias(
     with running(handler) as url:
         question = {"labels": list(LABELS), "multi_label": bool(more)}
         given = ["--labels", ",".join(LABELS), *more, "--short-side", "64"]
-        assert exit_status(main, folder, *given, *beside, "--endpoint", url) == 0
+        assert exit_status(main, folder, *given, *common_options, "--endpoint", url) == 0
         answer = requests.post(
             url, json={"image_data": base64_of(path.read_bytes()), **question}, timeout=30
         ).json()["result"]
         deployed = Deployed(url, None, 64)
         prepared = deployed.prepare({"a": parse_classifier(question)})
-        with Cache(Path(str(beside[1]))) as cache:
+        with Cache(Path(str(common_options[1]))) as cache:
             [embedding] = deployed.embed(None, {"0" * 64: path}, cache).values()
     found = score(prepared, "a", deployed.manifest, np.asarray(embedding)[None])
     assert dict(zip(found.names, found.probabilities[0], strict=True)) == pytest.approx(

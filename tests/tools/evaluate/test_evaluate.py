@@ -52,7 +52,7 @@ def test_the_same_image_under_two_labels_is_refused_before_any_is_encoded(
     assert "image/s" not in capsys.readouterr().err
 
 
-def test_the_thresholds_of_the_file_are_judged_where_no_others_are_asked_for(
+def test_the_thresholds_of_the_file_are_judged_if_no_others_are_asked_for(
     folder: Path, classifier: Path, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     classifier.write_text(

@@ -236,7 +236,7 @@ def test_a_copy_counts_once() -> None:
     assert distinct([A, B], {Path("b"): "2"}, multi_label=False) == ([B], [])
 
 
-def test_an_image_under_two_labels_is_refused_where_they_exclude_each_other() -> None:
+def test_an_image_under_two_labels_is_refused_if_they_exclude_each_other() -> None:
     with pytest.raises(
         ImagesError, match=r'^a and c are the same image, under "a dog" and under "a cat"'
     ):

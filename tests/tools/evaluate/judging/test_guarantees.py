@@ -123,7 +123,7 @@ def test_an_error_among_the_surest_does_not_end_the_search() -> None:
     assert guaranteed(*ranked(300, *range(9)), "precision", 0.8, ERROR).value is None
 
 
-def test_few_images_of_a_label_leave_the_first_test_where_no_error_may_pass() -> None:
+def test_few_images_of_a_label_make_the_first_test_one_in_which_no_error_may_pass() -> None:
     count = proving_count(0.95, ERROR)
     assert start_errors(count, 0.95, ERROR) == 0
     assert guaranteed(*ranked(count), "precision", 0.95, ERROR).value == 0.5

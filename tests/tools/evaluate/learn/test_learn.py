@@ -44,7 +44,7 @@ def folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def beside(cache: Path, tmp_path: Path) -> list[object]:
+def common_options(cache: Path, tmp_path: Path) -> list[object]:
     return [
         "--cache",
         cache,
@@ -58,8 +58,8 @@ def beside(cache: Path, tmp_path: Path) -> list[object]:
 
 
 @pytest.fixture
-def teach(beside: list[object]) -> Learn:
-    return lambda *arguments: exit_status(main, *arguments, *beside)
+def teach(common_options: list[object]) -> Learn:
+    return lambda *arguments: exit_status(main, *arguments, *common_options)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_api_answers_with_a_learned_head_as_numpy_does(
 
 
 def test_with_a_guarantee_the_images_that_give_the_thresholds_do_not_teach(
-    folder: Path, classifier: Path, teach: Learn, beside: list[object], capsys: Any
+    folder: Path, classifier: Path, teach: Learn, common_options: list[object], capsys: Any
 ) -> None:
     assert teach(folder, "--classifier", classifier, "--false-alarms", 0.15, "--save") == 0
     assert "held back" in capsys.readouterr().out
@@ -129,7 +129,7 @@ def test_with_a_guarantee_the_images_that_give_the_thresholds_do_not_teach(
     assert file.head and file.thresholds
     assert 0.3 * 180 < len(file.head.learned_from) < 0.7 * 180
     assert set(file.head.learned_from) < contents(folder)
-    assert exit_status(evaluate, folder, "--classifier", classifier, *beside) == 0
+    assert exit_status(evaluate, folder, "--classifier", classifier, *common_options) == 0
     assert (
         f"{len(file.head.learned_from)} images are left out, since the classifier learned "
         "from them" in capsys.readouterr().out
