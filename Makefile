@@ -80,7 +80,7 @@ NEEDS_export := $(EXPORT_READY)
 NEEDS_clients := tests/clients/node_modules
 NEEDS_fuzz := $(VENV)/group-fuzz
 TEST_browser = $(VENV)/bin/python -m pytest tests/browser -n $(WORKERS) --dist worksteal
-TEST_deploy = $(VENV)/bin/python -m pytest tests/deployment
+FOLDER_deploy := deployment
 TEST_export = $(EXPORT)/bin/python -m pytest tests/export -n $(WORKERS) --dist worksteal
 TEST_robustness = ROBUSTNESS_SECONDS=$(or $(SECONDS),600) ROBUSTNESS_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -s tests/robustness
 TEST_soak = $(VENV)/bin/python -m tests.robustness.soak --minutes $(or $(MINUTES),10)
@@ -214,8 +214,8 @@ setup: $(READY) ## install the needs of everything, except torch
 
 # Tests run side by side: a second thread of each process's linear algebra only waits for a core.
 test: export OPENBLAS_NUM_THREADS := 1
-test: node $(READY) $(NEEDS_$(SUITE)) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|deploy|arm64|export|clients|robustness|soak|fuzz
-	@$(or $(TEST_$(SUITE)),$(VENV)/bin/python -m pytest $(if $(SUITE),tests/$(SUITE),-n $(WORKERS) --dist worksteal))
+test: node $(READY) $(foreach suite,$(SUITE),$(NEEDS_$(suite))) ## run the tests, which need Node.js; SUITE=browser|sam|aws|image|deploy|arm64|export|clients|robustness|soak|fuzz
+	@$(or $(TEST_$(SUITE)),$(VENV)/bin/python -m pytest $(or $(foreach suite,$(SUITE),tests/$(or $(FOLDER_$(suite)),$(suite))),-n $(WORKERS) --dist worksteal))
 
 check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }

@@ -116,6 +116,12 @@ def test_a_deployment_is_measured_without_the_developers_packages(
     assert ("--group dev" in done.stdout, "--no-deps -r" in done.stdout) == (installs, True)
 
 
+def test_suites_that_are_named_together_share_one_run() -> None:
+    words = recipe("test", SUITE="sam deploy", SAM="none/sam", STAND_INS="none/account")
+    assert words[-3:] == ["pytest", "tests/sam", "tests/deployment"]
+    assert {"none/sam/ready", "none/account/ready"} <= set(words)
+
+
 @pytest.mark.parametrize("name", ["LABELS", "OPTIONS", "BUNDLE"])
 def test_a_line_break_which_would_make_two_commands_is_refused(name: str) -> None:
     done = run("classify", **{name: "a dog,\necho a cat"})
