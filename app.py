@@ -26,6 +26,8 @@ def main() -> None:
         bundle = Bundle.read(ROOT, settings, check_prompts)
         for message in bundle.left_out:
             print(f"classifiers=all leaves out: {message}", file=sys.stderr)
+        for message in bundle.doubts:
+            print(f"warning: {message}", file=sys.stderr)
         ClassifierStack(app, settings=settings, bundle=bundle, root=ROOT)
     except SettingsError as err:
         sys.exit(f"error: {err}")

@@ -1,16 +1,17 @@
 """What can't be exported, found before anything is downloaded or read."""
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from export.architecture import Architecture
 from export.errors import ExportError
 
-# Calibration saves an encoder as one protobuf message, which can't be larger.
-MAX_ENCODER_BYTES = 2**31 - 2**20
+# What the export takes besides the weights of both towers: images, activations, one tower's
+# quantised weights.
+WORKING_BYTES = 1_500_000_000
 FLOAT_BYTES = 4
 SETTINGS = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
 
@@ -37,18 +38,21 @@ def check_settings(name: str, settings: dict[str, Any]) -> None:
         )
 
 
-def check_size(name: str, architecture: Architecture) -> None:
-    """Raises ExportError before anything is downloaded."""
-    sizes = dict.fromkeys(("image", "text"), 0)
-    for part, shape in architecture.shapes().items():
-        sizes["image" if part.startswith("visual.") else "text"] += FLOAT_BYTES * int(
-            np.prod(shape)
-        )
-    encoder, size = max(sizes.items(), key=lambda item: item[1])
-    if size > MAX_ENCODER_BYTES:
+def check_memory(
+    name: str, architecture: Architecture, *, copies: int = 1, memory: int | None = None
+) -> None:
+    """Raises ExportError before anything is downloaded, if the export needs more memory than the
+    machine has. `copies` of the fp32 weights are held at once: the encoders', and torch's own.
+    """
+    memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    weights = FLOAT_BYTES * sum(math.prod(shape) for shape in architecture.shapes().values())
+    needed = copies * weights + WORKING_BYTES
+    if needed > memory:
         raise ExportError(
-            f"The {encoder} encoder of {name} takes {size / 1e9:.1f} GB in fp32, and at most 2.1 GB"
-            " can be exported. The largest models that can be made are the ViT-L ones."
+            f"The export of {name} needs about {needed / 1e9:.1f} GB of memory for its"
+            f" {weights / 1e9:.1f} GB of weights in fp32, and this machine has"
+            f" {memory / 1e9:.1f} GB. Make the bundle on a larger machine: it is a folder that can"
+            " be copied."
         )
 
 

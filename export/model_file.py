@@ -48,14 +48,13 @@ def calibrate(
     """The largest absolute value of every channel of the named values, over runs of the graph at
     `path`.
     """
-    model = onnx.load(path)
+    # The weights stay in their file: one protobuf message holds at most 2 GiB.
+    model = onnx.load(path, load_external_data=False)
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values()
     )
-    # Over a file, so that the graph is gone before the session holds the weights once more.
-    calibrating = path.with_suffix(".calibrating")
+    calibrating = path.with_suffix(".calibrating")  # next to the weights
     onnx.save(model, calibrating)
-    del model
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_prepacking", "1")
     session = ort.InferenceSession(calibrating, options, providers=["CPUExecutionProvider"])

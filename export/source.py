@@ -20,7 +20,7 @@ from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import Architecture
 from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
-from export.checks import check_activation, check_settings, check_size, named_settings
+from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
 
 TABLE = Path(__file__).with_name("models.json")
@@ -112,7 +112,7 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     architecture = Architecture.model_validate(table["architectures"][name])
     check_activation(name, settings, architecture.text.quick_gelu)
     check_settings(name, settings)
-    check_size(name, architecture)
+    check_memory(name, architecture)
     if is_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence

@@ -28,7 +28,7 @@ from torch import nn
 from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import Architecture, ImageTower, TextTower
-from export.checks import check_activation, check_settings, check_size, named_settings
+from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
 from export.source import Request, Source, with_right_activation
 
@@ -95,7 +95,8 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
     check_settings(name, settings)
     with torch.device("meta"):
-        check_size(name, describe(open_clip.CLIP(**_arguments(name))))
+        architecture = describe(open_clip.CLIP(**_arguments(name)))
+    check_memory(name, architecture, copies=2)
     if from_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence

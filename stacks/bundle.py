@@ -16,6 +16,7 @@ from classifier.contract.classifiers.folder import (
     fitted_elsewhere,
     read_classifiers,
 )
+from stacks.capacity import doubts
 from stacks.settings.deployment import Settings
 from stacks.settings.errors import SettingsError
 
@@ -27,7 +28,8 @@ Check = Callable[[Mapping[str, ClassifierFile], Path, BundleManifest], None]
 class Bundle:
     """`path` is relative to the repository's root; it is the value of the Dockerfile's argument
     BUNDLE. `classifiers`: their files. `left_out`: a sentence for each classifier of another model.
-    `all_learned`: there are classifiers, and none encodes a text.
+    `all_learned`: there are classifiers, and none encodes a text. `doubts`: a sentence for each
+    thing that the function is probably too small for.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Bundle:
     classifiers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     all_learned: bool = False
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, root: Path, settings: Settings, check: Check) -> Self:
@@ -68,7 +71,8 @@ class Bundle:
         files = tuple((path / name).as_posix() for name in (MANIFEST, *FILES))
         names = tuple(f"{FOLDER}/{name}.json" for name in classifiers)
         all_learned = bool(classifiers) and all(file.head for file in classifiers.values())
-        return cls(path.as_posix(), files, names, tuple(left_out), all_learned)
+        too_small = tuple(doubts(manifest, settings))
+        return cls(path.as_posix(), files, names, tuple(left_out), all_learned, too_small)
 
 
 def deployed_classifiers(

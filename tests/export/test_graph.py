@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.graph import Graph
 from export.model_file import calibrate
@@ -164,3 +164,25 @@ def test_signed_and_unsigned_8_bit_weights_stand_for_the_same_integers(tmp_path:
         integers[signed] = weight.astype(int) - (0 if signed else 128)
         assert weight.dtype == (np.int8 if signed else np.uint8)
     np.testing.assert_array_equal(integers[True], integers[False])
+
+
+def test_calibration_takes_weights_of_more_than_a_protobuf_message_can_hold(tmp_path: Path) -> None:
+    rows = 2**31 // 4096 + 1
+    with (tmp_path / "huge.weights").open("wb") as weights:
+        weights.truncate(rows * 4096)  # sparse: it takes no room
+    table = onnx.TensorProto(
+        name="table", dims=[rows, 1024], data_type=TensorProto.FLOAT, data_location="EXTERNAL"
+    )
+    table.external_data.add(key="location", value="huge.weights")
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["row"])],
+        "huge",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("row", TensorProto.FLOAT, ["n", 1024])],
+        [table],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    (tmp_path / "huge.onnx").write_bytes(model.SerializeToString())
+    largest = calibrate(tmp_path / "huge.onnx", {"product": "row"}, [{"ids": np.array([rows - 1])}])
+    assert largest["product"].shape == (1024,)
+    assert {path.name for path in tmp_path.iterdir()} == {"huge.onnx", "huge.weights"}

@@ -8,6 +8,7 @@ import pytest
 
 from classifier.contract.bundle import Weights
 from export.architecture import Architecture
+from export.checks import check_memory
 from export.errors import ExportError
 from export.pipeline import REPLACEABLE, check_output, describe, swap
 from export.source import NeedsTorchError, Request, Source, load, read_table
@@ -125,3 +126,13 @@ def test_a_name_that_cannot_be_made_is_refused_before_torch_is_installed(
 def test_only_a_resnet_asks_for_torch() -> None:
     with pytest.raises(NeedsTorchError):
         load(Request("RN50-quickgelu", "openai"), print)
+
+
+def test_a_model_is_refused_if_the_machine_has_too_little_memory_for_its_export() -> None:
+    architecture = Architecture.model_validate(read_table()["architectures"]["ViT-bigG-14"])
+    check_memory("ViT-bigG-14", architecture, memory=12_000_000_000)
+    for memory, copies, needed in ((11_000_000_000, 1, 11.7), (20_000_000_000, 2, 21.8)):
+        with pytest.raises(
+            ExportError, match=rf"needs about {needed} GB .* machine has {memory / 1e9} GB"
+        ):
+            check_memory("ViT-bigG-14", architecture, copies=copies, memory=memory)

@@ -20,12 +20,11 @@ from classifier.contract.bundle import FILES
 from export import forward, torch_source
 from export.architecture import Architecture
 from export.checkpoint import CheckpointError, open_checkpoint
-from export.checks import check_size
 from export.errors import ExportError
 from export.make_table import make_table
 from export.pipeline import DEMO
 from export.reference import text_settings, write_merges
-from export.source import TABLE, Request, Source, load, read_checkpoint, read_table
+from export.source import TABLE, Request, Source, read_checkpoint, read_table
 from export.torch_source import arrays, describe, model_config
 from export.towers import write_encoder
 
@@ -204,22 +203,6 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(ExportError, match="neither a whole safetensors file"):
         read_checkpoint(tmp_path / "weights.safetensors", "small", architecture)
-
-
-def test_an_encoder_over_two_gigabytes_is_refused_before_any_download() -> None:
-    large = [name for name, architecture in ARCHITECTURES.items() if refuses(name, architecture)]
-    assert large
-    assert all(name.startswith(("ViT-H", "ViT-g", "ViT-bigG", "ViT-e")) for name in large)
-    with pytest.raises(ExportError, match=r"takes 2\.5 GB in fp32"):
-        load(Request("ViT-H-14", "laion2b_s32b_b79k"), print)
-
-
-def refuses(name: str, architecture: Architecture) -> bool:
-    try:
-        check_size(name, architecture)
-    except ExportError:
-        return True
-    return False
 
 
 def test_through_torch_positions_of_another_grid_are_refused_and_not_interpolated(

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,14 @@ def test_a_bundle_that_cannot_be_read_is_refused(root: Path, text: str, message:
 def test_a_bundle_of_another_format_is_refused(root: Path) -> None:
     described(root, format=2)
     assert f"has format 2, this program reads {FORMAT}" in refusal(root)
+
+
+def test_a_bundle_says_what_its_function_is_too_small_for(root: Path) -> None:
+    assert read(root).doubts == ()
+    image = read_manifest(root / "models" / "real", verify_hashes=False).image
+    described(root, image=image.model_dump() | {"size": 20_000})
+    [message] = read(root).doubts
+    assert re.match(r"ViT-B-32 takes about \d+ s an image on 1.7 vCPUs", message)
 
 
 @pytest.fixture
