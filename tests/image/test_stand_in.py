@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.base_image import COMMANDS
-from tests.support.image_store import STAND_IN, build, mounted, stand_in
+from tests.support.image_store import BUILDAH, BUILDER, STAND_IN, base, build, mounted, stand_in
+from tests.support.machine import run
 
 
 def test_the_stand_in_holds_only_what_aws_is_known_to_hold() -> None:
@@ -33,6 +34,12 @@ def test_the_stand_in_holds_only_what_aws_is_known_to_hold() -> None:
             }
             assert programs <= allowed
             assert {"usr/bin/bash", "usr/bin/ls", "var/lang/bin/python3"} <= programs
+
+
+def test_on_this_processor_one_image_builds_and_is_built_on_so_that_layers_are_shared() -> None:
+    base("x86_64")
+    shown = (*BUILDAH, "inspect", "--type", "image", "--format", "{{.FromImageID}}")
+    assert run(*shown, f"{BUILDER}:x86_64") == run(*shown, f"{STAND_IN}:x86_64")
 
 
 @pytest.mark.parametrize(

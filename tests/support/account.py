@@ -229,6 +229,8 @@ def clone(folder: Path) -> None:
         if source.exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / name)
+            # For its owner alone, as in the image's own tests, with which it then shares layers.
+            (folder / name).chmod(source.stat().st_mode & 0o700)
     git = ("git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@example.org")
     run(*git, "init", "--quiet", "--initial-branch=main")
     run(*git, "add", "--all")

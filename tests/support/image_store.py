@@ -89,9 +89,11 @@ def base(architecture: str) -> None:
     settings = ["--workingdir", "/var/task", "--entrypoint", '["/lambda-entrypoint.sh"]']
     run(*BUILDAH, "config", "--arch", debian, *variables, *settings, container)
     run(*BUILDAH, "commit", "-q", container, f"{STAND_IN}:{architecture}")
-    for target in NAMES if architecture == "x86_64" else ():
-        run(*BUILDAH, "config", "--arch", NAMES[target][0], container)
-        run(*BUILDAH, "commit", "-q", container, f"{BUILDER}:{target}")
+    if architecture == "x86_64":
+        # One and the same, so that its layers serve wherever this base is pulled too.
+        run(*BUILDAH, "tag", f"{STAND_IN}:x86_64", f"{BUILDER}:x86_64")
+        run(*BUILDAH, "config", "--arch", NAMES["arm64"][0], container)
+        run(*BUILDAH, "commit", "-q", container, f"{BUILDER}:arm64")
     run(*BUILDAH, "rm", container)
 
 
