@@ -138,6 +138,10 @@ model: $(if $(value REVISION),,ahead) $(CONVERTS) ## make a bundle from an open_
 	@$(VENV)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
 		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
+models: ## list open_clip's models with the way of their export, or why they are refused: NAME='part of a name or reason'
+	@$(needs-python)
+	@"$(PYTHON)" export/models.py $(if $(value NAME),$(call text,NAME))
+
 EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --precision $(call text,PRECISION) \
 	$(call option,PRETRAINED_CFG,--pretrained-cfg) $(call option,REVISION,--revision) $(call option,ACCEPT_LICENCE,--accept-licence) \
 	$(call option,TARGET,--target) $(call option,PICTURES,--pictures) $(call option,LABELS,--labels)

@@ -1,5 +1,5 @@
 """Writes models.json from open_clip: every plain vision transformer with CLIP's own text tower and
-tokenizer, and its tags.
+tokenizer, and its tags; and for every other model and tag the way or the reason.
 """
 
 import json
@@ -9,17 +9,17 @@ import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
-from export.checks import check_settings
+from export.checks import check_activation, check_settings
 from export.errors import ExportError
-from export.source import TABLE
-from export.torch_source import describe, model_config, repository_and_files
+from export.source import TABLE, with_right_activation
+from export.torch_source import REFUSES, describe, model_config, repository_and_files
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 
 
 def make_table() -> dict[str, Any]:
-    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and
-    why others are `refused`.
+    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, why
+    others are `refused`, and `pairs`: for every model and tag the way, or the reason against it.
     """
     architectures: dict[str, Any] = {}
     refused: dict[str, str] = {}
@@ -42,24 +42,45 @@ def make_table() -> dict[str, Any]:
         else:
             needs_torch.append(name)
     pretrained: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for name, tag in list_pretrained():
         settings = get_pretrained_cfg(name, tag)
-        if name not in architectures or not settings.get("hf_hub"):
-            continue
-        try:
-            check_settings(name, settings)
-        except ExportError:
-            continue
-        repository, files = repository_and_files(settings)
-        kept = {key: settings[key] for key in KEPT if key in settings}
-        pretrained.setdefault(name, {})[tag] = {"repository": repository, "files": files, **kept}
+        reason = refused.get(name) or refusal(name, settings)
+        if reason:
+            way = f"refused: {reason.removeprefix(f'{name} {REFUSES}')}"
+        elif name in architectures:
+            way = "without torch"
+            repository, files = repository_and_files(settings)
+            kept = {key: settings[key] for key in KEPT if key in settings}
+            pretrained.setdefault(name, {})[tag] = {
+                "repository": repository,
+                "files": files,
+                **kept,
+            }
+        else:
+            way = "with torch"
+        pairs.setdefault(name, {})[tag] = way
     return {
         "open_clip": open_clip.__version__,
         "needs_torch": needs_torch,
         "refused": refused,
+        "pairs": pairs,
         "pretrained": pretrained,
         "architectures": architectures,
     }
+
+
+def refusal(name: str, settings: dict[str, Any]) -> str | None:
+    """Why a tag of a model that could be exported can't."""
+    taken = with_right_activation(
+        name, settings, dict.fromkeys(open_clip.list_models()), lambda _: None
+    )
+    try:
+        check_activation(taken, settings, bool(model_config(taken).get("quick_gelu")))
+        check_settings(taken, settings)
+    except ExportError as err:
+        return str(err)
+    return None if settings.get("hf_hub") else "its weights are not on the Hugging Face hub."
 
 
 def main() -> None:

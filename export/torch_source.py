@@ -32,6 +32,8 @@ from export.checks import check_activation, check_memory, check_settings, named_
 from export.errors import ExportError
 from export.source import Request, Source, with_right_activation
 
+REFUSES = "can't be made into a bundle yet: "
+
 
 def model_config(name: str) -> dict[str, Any]:
     """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle
@@ -66,7 +68,7 @@ def model_config(name: str) -> dict[str, Any]:
     }
     for reason, applies in reasons.items():
         if applies:
-            raise ExportError(f"{name} can't be made into a bundle yet: {reason}.")
+            raise ExportError(f"{name} {REFUSES}{reason}.")
     return dict(config)
 
 
