@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from export.architecture import Architecture
@@ -14,6 +15,11 @@ from export.errors import ExportError
 # took 1.7 GB, the page cache included.
 WORKING_BYTES = 1_500_000_000
 FLOAT_BYTES = 4
+# Where a container finds its limit, in version 2 and in version 1 of Linux' control groups.
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 SETTINGS = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub"}
 
 
@@ -45,7 +51,7 @@ def check_memory(
     """Raises ExportError before anything is downloaded, if the export needs more memory than the
     machine has. `copies` of the fp32 weights are held at once: the encoders', and torch's own.
     """
-    memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory or memory_here()
     weights = FLOAT_BYTES * sum(math.prod(shape) for shape in architecture.shapes().values())
     needed = copies * weights + WORKING_BYTES
     if needed > memory:
@@ -55,6 +61,14 @@ def check_memory(
             f" {memory / 1e9:.1f} GB. Make the bundle on a larger machine: it is a folder that can"
             " be copied."
         )
+
+
+def memory_here(limits: Iterable[Path] = CONTAINER_LIMITS) -> int:
+    """The machine's memory in bytes, or what its container may take of it."""
+    texts = [path.read_text().strip() for path in limits if path.is_file()]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Without a limit version 2 says "max".
+    return min([machine, *(int(text) for text in texts if text.isdigit())])
 
 
 def named_settings(

@@ -8,7 +8,7 @@ import pytest
 
 from classifier.contract.bundle import Weights
 from export.architecture import Architecture
-from export.checks import check_memory
+from export.checks import check_memory, memory_here
 from export.errors import ExportError
 from export.pipeline import REPLACEABLE, check_output, describe, swap
 from export.source import NeedsTorchError, Request, Source, load, read_table
@@ -136,3 +136,12 @@ def test_a_model_is_refused_if_the_machine_has_too_little_memory_for_its_export(
             ExportError, match=rf"needs about {needed} GB .* machine has {memory / 1e9} GB"
         ):
             check_memory("ViT-bigG-14", architecture, copies=copies, memory=memory)
+
+
+@pytest.mark.parametrize(("limit", "counts"), [("1000000", True), ("max", False), (2**63, False)])
+def test_a_containers_limit_counts_as_its_memory(
+    limit: str | int, counts: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    expected = 1_000_000 if counts else memory_here([])
+    assert memory_here([tmp_path / "missing", tmp_path / "memory.max"]) == expected
