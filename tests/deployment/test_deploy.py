@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tests.deployment.conftest import BUNDLE
-from tests.support.account import REGION, Account
+from tests.support.account import Account
+from tests.support.account_files import REGION
 from tests.support.requests import ROOT
 
 # Version 1 of AWS's command line doesn't read AWS_REGION, which the tools get along with.

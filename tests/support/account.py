@@ -19,64 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificate import certificate
+from tests.support.account_files import ADDRESS, configure
 from tests.support.container import needs_podman
 from tests.support.emulator import free_port
-from tests.support.image_store import CERTIFICATES, HOME, base, push_base
+from tests.support.image_store import HOME, base, push_base
 from tests.support.machine import run
 from tests.support.requests import ROOT
-
-REGION = "eu-central-1"
-PROGRAMS = ROOT / "build" / "stand-ins"
-# Free on every machine; systemd-resolved has 127.0.0.53 and .54.
-ADDRESS = "127.0.0.98"
-# Of podman's own bridge, by which a function's container reaches the control plane.
-BRIDGE = "10.88.0.1"
-NODE = "22"
-CONFIGURATION = {
-    # Only runc starts in a sandbox, and only with limits that needn't be raised.
-    "containers.conf": """[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-""",
-    "storage.conf": f"""[storage]
-driver = "overlay"
-graphroot = "{HOME}/store"
-runroot = "{HOME}/run"
-""",
-    # Without relative addresses pushes go to another scheme than they came by.
-    "registry.yml": """version: 0.1
-log:
-  level: warn
-storage:
-  filesystem:
-    rootdirectory: {home}/registry
-http:
-  addr: 127.0.0.1:{registry}
-  relativeurls: true
-""",
-    "resolv.conf": f"nameserver {ADDRESS}\n",
-    # Inside a sandbox a build may have no network of its own.
-    "bin/podman": """#!/bin/sh
-if [ "$1" = build ]; then shift; set -- build --isolation chroot --network host "$@"; fi
-exec {podman} "$@"
-""",
-    "services.sh": """set -e
-mount --bind {home}/resolv.conf /etc/resolv.conf
-dnsmasq --no-resolv --no-hosts --listen-address={address} --bind-interfaces {upstream} \\
-  --address=/execute-api.{region}.amazonaws.com/{address} \\
-  --address=/dkr.ecr.{region}.amazonaws.com/{address} \\
-  --address=/public.ecr.aws/{address} --pid-file= --keep-in-foreground &
-env --unset=REGISTRY_AUTH_FILE docker-registry serve {home}/registry.yml &
-{python} -P {support}/account_front.py {address} {home} {control} {registry} &
-podman system service --time=0 unix://{home}/podman.sock &
-sleep 1
-exec {python} -P {support}/account_control.py {registry}
-""",
-}
 
 
 class Account:
@@ -85,7 +33,7 @@ class Account:
     def __init__(self, process: int, variables: Mapping[str, str], folder: Path) -> None:
         self.folder = folder
         self._process = process
-        self._variables = dict(variables)
+        self.variables = dict(variables)
 
     def run(
         self, *command: str, check: bool = True, **variables: str
@@ -93,7 +41,7 @@ class Account:
         """A command in the clone, signed in to the account."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._process), "-m", f"--wd={self.folder}", *command],
-            env=self._variables | variables,
+            env=self.variables | variables,
             capture_output=True,
             text=True,
             check=False,
@@ -115,9 +63,10 @@ def account(folder: Path) -> Iterator[Account]:
         nsenter="util-linux",
         buildah="buildah",
         debootstrap="debootstrap",
+        ss="iproute2",
     )
-    ports = {"control": free_port(), "registry": free_port()}
-    environment = _configure(**ports)
+    ports = {name: free_port() for name in ("control", "registry", "index")}
+    environment = configure(**ports)
     base("x86_64")
     with (HOME / "services.log").open("wb") as log:
         services = subprocess.Popen(
@@ -139,73 +88,6 @@ def account(folder: Path) -> Iterator[Account]:
         subprocess.run([*inside, "--time", "0"], env=environment, check=False, capture_output=True)
         os.killpg(services.pid, signal.SIGTERM)
         services.wait(30)
-
-
-def _configure(control: int, registry: int) -> dict[str, str]:
-    """Writes the configuration; returns the variables of who is signed in."""
-    known = re.findall(r"^nameserver (\S+)", Path("/etc/resolv.conf").read_text(), re.MULTILINE)
-    values = {
-        "home": HOME,
-        "control": control,
-        "registry": registry,
-        "address": ADDRESS,
-        "region": REGION,
-        "upstream": " ".join(f"--server={server}" for server in known),
-        "podman": shutil.which("podman"),
-        "python": PROGRAMS / "bin" / "python",
-        "support": Path(__file__).parent,
-    }
-    for name, text in CONFIGURATION.items():
-        file = HOME / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text.format(**values) if "{home}" in text or "{podman}" in text else text)
-        file.chmod(0o755)
-    names = [f"*.execute-api.{REGION}.amazonaws.com", f"*.dkr.ecr.{REGION}.amazonaws.com"]
-    certificate(HOME, *names, "public.ecr.aws")
-    trusted = HOME / "trusted.pem"
-    system = CERTIFICATES.read_text() if CERTIFICATES.exists() else ""
-    trusted.write_text(system + (HOME / "certificate.pem").read_text())
-    certificates = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
-    path = [HOME / "bin", _node() / "bin", PROGRAMS / "bin", os.environ["PATH"]]
-    kept = ("HOME", "LANG", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-    return {
-        **{name: os.environ[name] for name in kept if name in os.environ},
-        **dict.fromkeys((*certificates, "NODE_EXTRA_CA_CERTS"), str(trusted)),
-        "PATH": ":".join(map(str, path)),
-        "TMPDIR": str(HOME),
-        "CI": "true",
-        "CDK_DOCKER": "podman",
-        "CDK_HOME": str(HOME / "cdk"),
-        "CONTAINERS_CONF": str(HOME / "containers.conf"),
-        "CONTAINERS_STORAGE_CONF": str(HOME / "storage.conf"),
-        "REGISTRY_AUTH_FILE": str(HOME / "registry-login.json"),
-        "DOCKER_HOST": f"unix://{HOME}/podman.sock",
-        "AWS_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "000000000000",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_CONFIG_FILE": "/nowhere",
-        "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{control}",
-        "MINISTACK_HOST": f"{REGION}.amazonaws.com",
-        "MINISTACK_REGION": REGION,
-        "GATEWAY_PORT": str(control),
-        "BIND_HOST": "127.0.0.1",
-        # Podman before 4.7 has no host-gateway.
-        "LAMBDA_DOCKER_FLAGS": f"--add-host host.docker.internal:{BRIDGE}",
-    }
-
-
-def _node() -> Path:
-    """A folder whose bin/node is new enough: this machine's, or one that npm has."""
-    node = shutil.which("node")
-    if node and int(run(node, "--version")[1:].partition(".")[0]) >= int(NODE):
-        return Path(node).parent.parent
-    folder = ROOT / "build" / "node"
-    if not (folder / "bin" / "node").exists():
-        run("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, f"node@{NODE}")
-        (folder / "bin").symlink_to("node_modules/node/bin")
-    return folder
 
 
 def _wait_for(address: str, port: int, services: subprocess.Popen[bytes]) -> None:
@@ -235,3 +117,25 @@ def clone(folder: Path) -> None:
     run(*git, "init", "--quiet", "--initial-branch=main")
     run(*git, "add", "--all")
     run(*git, "commit", "--quiet", "--message=The repository")
+
+
+def processes() -> set[int]:
+    """Those that were started with an account's variables and still run."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(HOME).encode() in path.read_bytes():
+                found.add(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def listening() -> set[str]:
+    """The addresses on which they do."""
+    ours = processes()
+    return {
+        line.split()[3].rpartition(":")[0]
+        for line in run("ss", "-ltnHp").splitlines()
+        if ours.intersection(map(int, re.findall(r"pid=(\d+)", line)))
+    }

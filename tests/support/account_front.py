@@ -1,14 +1,17 @@
-"""TLS for AWS's names: API Gateway's go to the control plane, all others to the registry.
+"""TLS for AWS's names: API Gateway's go to the control plane, the registry's to the registry. And
+an index of packages, and the control plane on podman's bridge, where functions call it.
 
-Run as: account_front.py ADDRESS FOLDER-OF-CERTIFICATE CONTROL-PORT REGISTRY-PORT
+Run as: account_front.py ADDRESS FOLDER-OF-CERTIFICATE BRIDGE CONTROL REGISTRY INDEX, three ports
 """
 
 import asyncio
+import socket
 import ssl
 import sys
 from pathlib import Path
 
-address, folder, control, registry = sys.argv[1:]
+address, folder, bridge, control, registry, index = sys.argv[1:]
+IP_FREEBIND = 15
 names: dict[ssl.SSLObject, str] = {}
 
 
@@ -25,7 +28,7 @@ async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     name = names.pop(writer.get_extra_info("ssl_object"), "")
-    port = control if ".execute-api." in name else registry
+    port = registry if ".ecr." in name else index if name.startswith("index.") else control
     try:
         behind = await asyncio.open_connection("127.0.0.1", int(port))
     except OSError:
@@ -43,7 +46,13 @@ async def main() -> None:
     context.load_cert_chain(Path(folder, "certificate.pem"), Path(folder, "key.pem"))
     context.sni_callback = remember
     server = await asyncio.start_server(serve, address, 443, ssl=context)
-    async with server:
+    # Podman makes the bridge with the first container.
+    inside = socket.socket()
+    inside.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+    inside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    inside.bind((bridge, int(control)))
+    within = await asyncio.start_server(serve, sock=inside)
+    async with server, within:
         await server.serve_forever()
 
 

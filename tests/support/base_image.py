@@ -81,9 +81,19 @@ def reduce(root: Path, cpu: str) -> None:
         "--platform",
         f"manylinux2014_{cpu}",
     ]
-    packages = (f"awslambdaric=={version('awslambdaric')}", "pip==26.1")
+    packages = [*(f"{name}=={version(name)}" for name in ("awslambdaric", "boto3")), "pip==26.1"]
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *wheels, "--target", site, *packages],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            *wheels,
+            "--target",
+            site,
+            *packages,
+        ],
         check=True,
         capture_output=True,
     )
