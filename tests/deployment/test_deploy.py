@@ -35,14 +35,20 @@ def outputs(aws: Account) -> dict[str, str]:
     return dict(values)
 
 
-def deploy(aws: Account, settings: str = "") -> str:
-    return aws.run("make", "deploy-cdk", *([f"SETTINGS={settings}"] if settings else [])).stdout
+def deploy(aws: Account, settings: str = "", **variables: str) -> str:
+    named = [f"SETTINGS={settings}"] if settings else []
+    return aws.run("make", "deploy-cdk", *named, check=True, **variables).stdout
 
 
-def ask(aws: Account, *options: str, path: str = "?labels=a+dog&labels=a+cat") -> tuple[int, str]:
+def ask(
+    aws: Account,
+    *options: str,
+    path: str = "?labels=a+dog&labels=a+cat",
+    image: str = "examples/images/dog.jpg",
+) -> tuple[int, str]:
     """Status and body, by the curl line of the guide with other options."""
     url = outputs(aws)["Url"] + path
-    body = ("--data-binary", "@examples/images/dog.jpg", "-H", "Content-Type: image/jpeg")
+    body = ("--data-binary", f"@{image}", "-H", "Content-Type: image/jpeg")
     done = aws.run("curl", "-s", "-w", "\n%{http_code}", *body, *options, url)
     text, _, status = done.stdout.rpartition("\n")
     return int(status), text
@@ -64,16 +70,36 @@ def test_bootstrap_and_deployment_lead_to_the_first_answer(aws: Account) -> None
     assert made == {"demo", Path(BUNDLE).name}
 
 
-def test_the_documented_call_is_answered(aws: Account) -> None:
+def blocks(guide: str, language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)\n```$", (ROOT / guide).read_text(), re.M | re.S)
+    return [str(block) for block in found]
+
+
+def call(aws: Account, line: str) -> dict[str, dict[str, float]]:
+    """The answer to a guide's call with the two values that the outputs give."""
     values = outputs(aws)
-    lines = [
-        f"URL={values['Url']}",
-        f"KEY=$({values['ApiKeyCommand']})",
-        documented("docs/deploy.md", "curl -s --data-binary @examples/images/dog.jpg"),
-    ]
-    answer = json.loads(aws.run("bash", "-ec", "\n".join(lines)).stdout)
+    lines = [f"URL={values['Url']}", f"KEY=$({values['ApiKeyCommand']})", line]
+    return dict(json.loads(aws.run("bash", "-ec", "\n".join(lines)).stdout))
+
+
+def test_the_documented_calls_are_answered(aws: Account) -> None:
+    printed = documented("docs/deploy.md", "curl -s --data-binary @examples/images/dog.jpg")
+    answer = call(aws, printed)
     assert list(answer["result"]) == ["a dog", "a cat", "something else"]
-    assert max(answer["result"], key=answer["result"].get) == "a dog"
+    assert max(answer["result"], key=answer["result"].__getitem__) == "a dog"
+    # README prints the call of a local server, what to add for an endpoint, and the answer.
+    added = '-H "x-api-key: $KEY"'
+    assert f"add `{added}` to each call" in (ROOT / "README.md").read_text().replace("\n", " ")
+    (line,) = blocks("README.md", "sh")
+    expected, *_ = blocks("README.md", "json")
+    answer = call(aws, f"{line} {added}")
+    assert answer["result"] == pytest.approx(json.loads(expected)["result"], abs=0.02)
+
+
+def test_an_image_of_7_mb_is_refused_in_the_apis_own_form(aws: Account, key: str) -> None:
+    (aws.folder / "build/large.jpg").write_bytes(bytes(7_000_000))
+    status, text = ask(aws, "-H", key, image="build/large.jpg")
+    assert (status, json.loads(text)["code"]) == (413, "too_large")
 
 
 def test_who_has_no_key_or_asks_for_nothing_is_refused_in_the_apis_own_form(
@@ -101,6 +127,18 @@ def test_a_change_of_code_alone_is_waited_for_and_answers(aws: Account, key: str
     assert f"+{outputs(aws)['Build']}" in headers
 
 
+def test_the_endpoints_cold_starts_are_measured(aws: Account, key: str) -> None:
+    values = outputs(aws)
+    command = (
+        f"make benchmark NAME=endpoint URL={values['Url']} KEY={key.split()[1]}"
+        f" FUNCTION={values['FunctionName']} COLD_STARTS=1"
+    )
+    assert "first calls: median " in aws.run("bash", "-ec", f"echo y | {command}").stdout
+    query = ("--query", "Environment.Variables.COLD_START")
+    configuration = (*CLI, "lambda", "get-function-configuration", "--function-name")
+    assert aws.run(*configuration, values["FunctionName"], *query).stdout.strip() == "null"
+
+
 def test_a_burst_is_refused_in_the_apis_own_form(aws: Account, key: str) -> None:
     url = outputs(aws)["Url"] + "classifiers"
     burst = f"for i in $(seq 30); do curl -s -H '{key}' {url} & done; wait"
@@ -119,6 +157,21 @@ def test_a_setting_and_todays_base_image_are_deployed(aws: Account) -> None:
     configuration = (*CLI, "lambda", "get-function-configuration", "--function-name", name)
     assert aws.run(*configuration, *query).stdout.strip() == "2048"
     assert "<form" in aws.run("curl", "-s", outputs(aws)["Url"]).stdout
+
+
+def test_the_workflow_checks_by_the_commands_of_the_gate(aws: Account) -> None:
+    """But for `make synth`, which here has the job's variables and no bundle."""
+    workflow = yaml.safe_load((aws.folder / "examples/github/deploy.yml").read_text())
+    job = workflow["jobs"]["check"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    gate = (ROOT / ".ci/run").read_text()
+    assert [f"step {name.removeprefix('make ')}\n" in gate for name in commands] == [True] * 3
+    assert commands[-1] == "make synth"
+    kept = aws.folder / BUNDLE
+    kept.rename(aws.folder / "build" / "kept")
+    printed = aws.run("bash", "-ec", commands[-1], **workflow["env"], **job.get("env", {})).stdout
+    (aws.folder / "build" / "kept").rename(kept)
+    assert "the template is made with the demo bundle" in printed
 
 
 def test_the_workflow_deploys_and_takes_a_failing_commit_back(aws: Account) -> None:
