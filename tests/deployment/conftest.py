@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.account import Account, account, clone, processes
+from tests.support.account import Account, account, clone, listening, processes
+from tests.support.account_files import BRIDGE
 from tests.support.image_store import HOME
 from tests.support.requests import DEMO
 
@@ -31,6 +32,9 @@ def aws() -> Iterator[Account]:
     (folder / "cdk.json").write_text(json.dumps(configuration, indent=2))
     with account(folder) as made:
         yield made
+        addresses = listening()
+    assert addresses
+    assert not [one for one in addresses if not one.startswith("127.") and one != BRIDGE]
     deadline = time.monotonic() + 10
     while (left := processes()) and time.monotonic() < deadline:
         time.sleep(0.1)
