@@ -1,17 +1,17 @@
 """Whether a function is large enough for a bundle, estimated before anything is deployed."""
 
 from classifier.contract.bundle import BundleManifest
-from stacks.settings.function import FunctionSettings
+from stacks.settings.function import MAX_MEMORY_MB, FunctionSettings
 
 MB = 1_000_000
 MB_A_VCPU = 1769
-MAX_MEMORY_MB = 10_240
 INIT_SECONDS = 10
 # The largest images take 700 MB on top of the model.
 IMAGES_MB = 700
 # Weights may be in memory twice: as they are mapped, and packed for products.
 COPIES = 2
-# ViT-H-14's image encoder in `int8-full`: 0.64 GB of weights load in 1.6 s on x86.
+# Measured once, on two x86 cores with AVX2: the 0.64 GB of ViT-H-14's image encoder in `int8-full`
+# loaded in 1.6 s.
 INIT_SECONDS_PER_GB = 2.5
 BYTES_A_WEIGHT = {"int14": 2, "int14-both": 2, "fp32": 4}
 # docs/performance.md: a precision's time as a share of fp32's, and its guess that ViT-B/32 in int8

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from classifier.contract.bucket_layout import MANIFESTS, MAP_RUNS, RESULTS
 from stacks.settings.errors import SettingsError
+from stacks.settings.function import MAX_MEMORY_MB
 from stacks.settings.values import Bucket, Count, File, Key, Prefix
 
 # The prefixes under which the function for runs and uploads writes.
@@ -38,7 +39,7 @@ class BulkSettings(BaseModel):
     bulk_memory: int = Field(
         default=1769,
         ge=1280,
-        le=10240,
+        le=MAX_MEMORY_MB,
         description="1,280 to 10,240 MB for the function of runs and uploads; 1,769 are one vCPU",
     )
     results_days: Count = Field(

@@ -7,6 +7,9 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from stacks.settings.errors import SettingsError
 from stacks.settings.values import Count, split_items
 
+# Of any function.
+MAX_MEMORY_MB = 10_240
+
 
 def _names(value: object) -> object:
     return () if value in ("", "none") else value if value == "all" else split_items(value)
@@ -48,7 +51,7 @@ class FunctionSettings(BaseModel):
     memory: int = Field(
         default=3008,
         ge=1280,
-        le=10240,
+        le=MAX_MEMORY_MB,
         description=(
             "1,280 to 10,240 MB, one vCPU per 1,769; the largest images take 700 on top of"
             " the model; new accounts are refused more than 3,008"

@@ -10,7 +10,6 @@ import pytest
 from tests.deployment.conftest import real_model
 from tests.deployment.test_deploy import ask, deploy, outputs
 from tests.support.account import Account
-from tests.support.account_files import INDEX
 from tests.support.image_store import HOME
 from tests.support.machine import run
 from tests.support.requests import ROOT
@@ -63,4 +62,4 @@ def test_a_build_installs_from_an_index_of_ones_own(aws: Account, key: str) -> N
     configuration = str(HOME / "index" / "pip.conf")
     assert "It answered after" in deploy(aws, "heic=true", PIP_CONFIG_FILE=configuration)
     fetched = re.findall(r'"GET /(\S+\.whl) HTTP/\S+" 200', (HOME / "services.log").read_text())
-    assert fetched == files, INDEX
+    assert fetched == files

@@ -132,7 +132,7 @@ def processes() -> set[int]:
 
 
 def listening() -> set[str]:
-    """The addresses on which they do."""
+    """The addresses on which these listen."""
     ours = processes()
     return {
         line.split()[3].rpartition(":")[0]

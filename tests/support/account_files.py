@@ -59,7 +59,7 @@ mount --bind {home}/resolv.conf /etc/resolv.conf
 dnsmasq --no-resolv --no-hosts --listen-address={address} --bind-interfaces {upstream} \\
   --address=/execute-api.{region}.amazonaws.com/{address} \\
   --address=/dkr.ecr.{region}.amazonaws.com/{address} \\
-  --address=/public.ecr.aws/{address} --address=/{name}/{address} \
+  --address=/public.ecr.aws/{address} --address=/{name}/{address} \\
   --pid-file= --keep-in-foreground &
 env --unset=REGISTRY_AUTH_FILE docker-registry serve {home}/registry.yml &
 {python} -u -m http.server --bind 127.0.0.1 --directory {home}/index {index} &
