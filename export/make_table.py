@@ -11,7 +11,8 @@ from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
 from export.checks import check_activation, check_settings
 from export.errors import ExportError
-from export.source import TABLE, with_right_activation
+from export.models import TABLE
+from export.source import with_right_activation
 from export.torch_source import REFUSES, describe, model_config, repository_and_files
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
@@ -80,7 +81,7 @@ def refusal(name: str, settings: dict[str, Any]) -> str | None:
         check_settings(taken, settings)
     except ExportError as err:
         return str(err)
-    return None if settings.get("hf_hub") else "its weights are not on the Hugging Face hub."
+    return None
 
 
 def main() -> None:

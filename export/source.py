@@ -22,8 +22,8 @@ from export.architecture import Architecture
 from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
+from export.models import TABLE
 
-TABLE = Path(__file__).with_name("models.json")
 # Entries that a checkpoint may have besides the two towers: OpenAI's archives carry their sizes and
 # masks along.
 EXTRAS = re.compile(r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias")

@@ -22,9 +22,10 @@ from export.architecture import Architecture
 from export.checkpoint import CheckpointError, open_checkpoint
 from export.errors import ExportError
 from export.make_table import make_table
+from export.models import TABLE
 from export.pipeline import DEMO
 from export.reference import text_settings, write_merges
-from export.source import TABLE, Request, Source, read_checkpoint, read_table
+from export.source import Request, Source, read_checkpoint, read_table
 from export.torch_source import arrays, describe, model_config
 from export.towers import write_encoder
 
