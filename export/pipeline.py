@@ -18,6 +18,7 @@ from classifier.contract.bundle import (
     FILES,
     FORMAT,
     MANIFEST,
+    TOKENIZER,
     BundleManifest,
     File,
     ImageSettings,
@@ -194,14 +195,14 @@ def _judged(
 
 
 def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
-    """Writes the tokenizer's merges too."""
+    """Writes the tokenizer's tables too."""
     if source.model is not None:
-        from export.reference import text_settings, write_merges
+        from export.reference import text_settings, write_tokenizer
 
-        write_merges(source.name, folder)
+        write_tokenizer(source.name, folder)
         text = text_settings(source.name)
     else:
-        shutil.copy(DEMO / "merges.bin", folder)
+        shutil.copy(DEMO / TOKENIZER, folder)
         text = TextSettings.model_validate(json.loads((DEMO / MANIFEST).read_text())["text"])
         text = text.model_copy(update={"context_length": source.architecture.text.context_length})
     return BundleManifest(
@@ -210,6 +211,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         pretrained=name,
         weights=source.weights,
         licence=source.licence,
+        tokenizer=None,
         image=ImageSettings(
             size=source.image_size,
             interpolation=source.settings.get("interpolation") or "bicubic",

@@ -13,11 +13,12 @@ from PIL import Image
 from classifier.contract.bundle import TextSettings
 from classifier.contract.errors import ApiError
 from classifier.model.encoders import Encoders
-from classifier.model.tokenizer import BYTE_IDS, FIRST_MERGED, Tokenizer
+from classifier.model.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.material import strings
 from export.progress import progress, say
 from export.source import Source
+from export.tables import merges, write_tables
 from export.verify import Pixels, Reference
 
 STRINGS = 20_000
@@ -89,7 +90,7 @@ def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[st
             raise ExportError(f"The text {text!r} is cleaned to another text than open_clip's.")
         # What nobody sees is removed on purpose, so open_clip gets the text without it.
         inside = theirs.encode(clean if removed else cleaned)
-        expected = [settings.start_id, *inside, settings.end_id]
+        expected = [*settings.start_ids, *inside, *settings.end_ids]
         try:
             agrees = mine.encode(text) == expected
             equal += agrees
@@ -106,25 +107,33 @@ def text_settings(name: str) -> TextSettings:
     tokenizer = open_clip.get_tokenizer(name)
     return TextSettings(
         cleaning="lower",
-        pattern=tokenizer.pat.pattern,
         special_tokens=["<start_of_text>", "<end_of_text>"],
+        added_tokens={},
+        charsmap=None,
+        replacements=[],
+        normalized_tokens={},
+        pattern=f"(?i){tokenizer.pat.pattern}",
+        kind="byte-bpe",
+        unknown_id=None,
+        start_ids=[tokenizer.sot_token_id],
+        end_ids=[tokenizer.eot_token_id],
+        language=None,
         context_length=tokenizer.context_length,
-        start_id=tokenizer.sot_token_id,
-        end_id=tokenizer.eot_token_id,
         pad_id=0,
         dynamic_length=True,
     )
 
 
-def write_merges(name: str, folder: Path) -> None:
+def write_tokenizer(name: str, folder: Path) -> None:
     """open_clip's BPE as the run time reads it; cleaning and splitting are the run time's own."""
     tokenizer = open_clip.get_tokenizer(name)
-    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
-    for i, (left, right) in enumerate(merges):
-        assert tokenizer.encoder[left + right] == FIRST_MERGED + i
-    symbols = [
-        tokenizer.encoder[symbol] for symbol in map(tokenizer.byte_encoder.__getitem__, range(256))
-    ]
-    assert symbols == list(BYTE_IDS)
-    pairs = np.array([[tokenizer.encoder[symbol] for symbol in pair] for pair in merges], "<u2")
-    (folder / "merges.bin").write_bytes(pairs.tobytes())
+    ids = tokenizer.encoder
+    ranked = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
+    symbols = [tokenizer.byte_encoder[byte] for byte in range(256)]
+    last = [f"{symbol}</w>" for symbol in symbols]
+    tables = merges(
+        [(ids[left], ids[right]) for left, right in ranked],
+        [ids[left + right] for left, right in ranked],
+    )
+    tables["bytes"] = np.array([ids[symbol] for symbol in [*symbols, *last]], np.uint32)
+    write_tables(tables, folder)

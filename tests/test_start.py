@@ -121,5 +121,5 @@ def test_plain_labels_import_nothing_that_only_others_need_and_open_no_file_twic
     assert not modules & {"ftfy", "regex", "html.entities", "tokenizers", "boto3", "PIL", "torch"}
     opened = Counter(given for name, given in events if name == "open" and Path(given).is_file())
     assert not [path for path in opened if path.endswith(("entry_points.txt", "METADATA"))]
-    assert {Path(path).name for path in opened} >= {"bundle.json", "merges.bin"}
+    assert {Path(path).name for path in opened} >= {"bundle.json", "tokenizer.safetensors"}
     assert not {path: count for path, count in opened.items() if count > 1}

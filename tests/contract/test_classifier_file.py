@@ -72,9 +72,9 @@ def test_thresholds_of_another_model_or_another_question_are_stale(tmp_path: Pat
     value = fitted(LABELS | {"thresholds": {"a cat": 0.7}})
     written(tmp_path, value)
     assert read_classifiers(tmp_path, MANIFEST)["pets"].thresholds == {"a cat": 0.7}
-    merges = MANIFEST.files["merges.bin"].model_copy(update={"sha256": "0" * 64})
+    merges = MANIFEST.files["tokenizer.safetensors"].model_copy(update={"sha256": "0" * 64})
     other = MANIFEST.model_copy(
-        update={"files": MANIFEST.files | {"merges.bin": merges}, "model": "other"}
+        update={"files": MANIFEST.files | {"tokenizer.safetensors": merges}, "model": "other"}
     )
     with pytest.raises(
         ClassifierError,

@@ -73,7 +73,7 @@ def test_every_named_architecture_is_exported_and_verified(
     encoders = Encoders.load(output, threads=2, verify_hashes=True)
     assert encoders.manifest.name == f"{model}/random"
     # 16 prompts of one length share a run; whatever the precision, company changes no bit.
-    prompts = [[made.text.start_id, 320, i, made.text.end_id] for i in range(1000, 1040)]
+    prompts = [[*made.text.start_ids, 320, i, *made.text.end_ids] for i in range(1000, 1040)]
     together = encoders.encode_text(prompts)
     assert all(
         np.array_equal(encoders.encode_text([ids])[0], row)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from classifier.contract.bundle import FILES
+from classifier.contract.bundle import FILES, TOKENIZER
 from export import forward, torch_source
 from export.architecture import Architecture
 from export.checkpoint import CheckpointError, open_checkpoint
@@ -24,7 +24,7 @@ from export.errors import ExportError
 from export.make_table import make_table
 from export.models import TABLE
 from export.pipeline import DEMO
-from export.reference import text_settings, write_merges
+from export.reference import text_settings, write_tokenizer
 from export.source import Request, Source, read_checkpoint, read_table
 from export.torch_source import arrays, describe, model_config
 from export.towers import write_encoder
@@ -45,8 +45,8 @@ def test_the_table_is_what_open_clip_says() -> None:
 def test_the_tokenizer_of_the_demo_is_every_models(tmp_path: Path) -> None:
     demo = json.loads((DEMO / "bundle.json").read_text())["text"]
     for name in ("ViT-B-32", "ViT-L-14-336-quickgelu"):
-        write_merges(name, tmp_path)
-        assert (tmp_path / "merges.bin").read_bytes() == (DEMO / "merges.bin").read_bytes()
+        write_tokenizer(name, tmp_path)
+        assert (tmp_path / TOKENIZER).read_bytes() == (DEMO / TOKENIZER).read_bytes()
         assert text_settings(name).model_dump() == demo
     lengths = {
         name: architecture.text.context_length for name, architecture in ARCHITECTURES.items()

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import ftfy
-import numpy as np
 import pytest
 import regex
 
+from classifier.contract.bundle import TOKENIZER
 from classifier.contract.errors import ApiError
+from classifier.model.bpe import ByteBpe
 from classifier.model.encoders import Encoders
-from classifier.model.tokenizer import BYTE_IDS, END_OF_WORD, FIRST_MERGED, Merges, Tokenizer
+from classifier.model.tables import open_tables
+from classifier.model.tokenizer import Tokenizer
 from tests.support.golden import golden_tokens
 from tests.support.requests import DEMO, ROOT
 
@@ -131,6 +133,16 @@ def texts(count: int) -> Iterator[str]:
         ) * rng.randrange(1, 60)
 
 
+# As CLIP numbers single bytes (openai/CLIP, simple_tokenizer.py): printable ones first.
+PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+BYTE_IDS = tuple(
+    map([*PRINTABLE, *(byte for byte in range(256) if byte not in PRINTABLE)].index, range(256))
+)
+# What it adds to a word's last byte, and the number of the first pair.
+END_OF_WORD = 256
+FIRST_MERGED = 512
+
+
 def merged_slowly(word: str, ranks: dict[tuple[int, int], int]) -> list[int]:
     """OpenAI's way (openai/CLIP, simple_tokenizer.py): again and again the pair that comes first in
     the table, wherever it is.
@@ -157,8 +169,13 @@ def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_o
 ) -> None:
     settings = tokenizer._settings
     pattern = regex.compile(settings.pattern, regex.IGNORECASE)
-    table = np.fromfile(DEMO / "merges.bin", "<u2").reshape(-1, 2).tolist()
-    ranks = {(left, right): FIRST_MERGED + i for i, (left, right) in enumerate(table)}
+    tables = open_tables(DEMO / TOKENIZER)
+    assert tables["bytes"].tolist() == [*BYTE_IDS, *(one + END_OF_WORD for one in BYTE_IDS)]
+    ranks = {
+        (key >> 32, key & 0xFFFFFFFF): FIRST_MERGED + rank
+        for key, rank in zip(tables["merges.keys"], tables["merges.ranks"], strict=True)
+    }
+    assert sorted(ranks.values()) == list(range(FIRST_MERGED, FIRST_MERGED + 48_894))
     encoded = 0
     for text in texts(8_000):
         if set(map(chr, INVISIBLE)) & set(ftfy.fix_text(text)):
@@ -177,11 +194,11 @@ def test_cleaning_splitting_and_merging_agree_with_the_slow_way_for_every_kind_o
 
 
 def test_a_word_of_thousands_of_bytes_takes_milliseconds() -> None:
-    merges = Merges(DEMO / "merges.bin")
+    bpe = ByteBpe(open_tables(DEMO / TOKENIZER))
     rng = random.Random(0)
     word = "".join(chr(rng.randrange(0x1F300, 0x1F700)) for _ in range(1000))
     start = time.process_time()
-    assert len(merges.encode(word)) > 1000
+    assert len(bpe.encode(word)) > 1000
     assert time.process_time() - start < 0.1
 
 

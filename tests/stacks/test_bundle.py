@@ -69,9 +69,9 @@ def test_a_bundle_outside_the_repository_or_with_a_pattern_for_a_name_is_refused
 
 
 def test_a_bundle_with_changed_bytes_of_the_same_length_is_refused(root: Path) -> None:
-    file = root / "models" / "real" / "merges.bin"
+    file = root / "models" / "real" / "tokenizer.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b" ")
-    assert "merges.bin is not the file that bundle.json describes" in refusal(root)
+    assert "tokenizer.safetensors is not the file that bundle.json describes" in refusal(root)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "bundle.json"
 # The weights lie next to the graphs, so that a session maps them instead of copying them.
-FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", "merges.bin")
+TOKENIZER = "tokenizer.safetensors"
+FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", TOKENIZER)
 Precision = Literal[
     "fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"
 ]
@@ -36,6 +37,15 @@ class Weights(_Part):
     sha256: str
 
 
+class TokenizerFiles(_Part):
+    """The repository of the hub that a tokenizer came from. `sha256`: of its files, by name."""
+
+    source: str
+    revision: str
+    licence: str
+    sha256: dict[str, str]
+
+
 class ImageSettings(_Part):
     """How to prepare pixels. Scaling, mean and standard deviation are inside image.onnx.
 
@@ -50,18 +60,32 @@ class ImageSettings(_Part):
 
 
 class TextSettings(_Part):
-    """How to turn text into token ids. `pattern` splits the cleaned text before BPE.
+    """How to turn text into token ids. The fields stand in the order in which they are used.
 
-    `dynamic_length`: the text encoder takes any length up to `context_length`, since nothing after
-    the end token matters.
+    `cleaning`: by open_clip's names. Of the cleaned text `special_tokens` are refused, and
+    `added_tokens` are taken out with their ids. The rest is normalized: by the table `charsmap`, a
+    grapheme or a character at a time, and by `replacements`, patterns with what each becomes. Of
+    that `normalized_tokens` are taken out, `pattern` finds the words, and each word is split into
+    pieces by the table, in the way that `kind` names. `unknown_id` stands for what has no piece.
+
+    `start_ids`, `end_ids`: what stands around the text's ids; for some models the `language` of the
+    texts is one of them. `dynamic_length`: the text encoder takes any length up to
+    `context_length`, since nothing after the end matters; otherwise texts are filled with `pad_id`.
     """
 
-    cleaning: Literal["lower"]
-    pattern: str
+    cleaning: Literal["lower", "whitespace", "canonicalize"]
     special_tokens: list[str]
+    added_tokens: dict[str, int]
+    charsmap: Literal["graphemes", "characters"] | None
+    replacements: list[tuple[str, str]]
+    normalized_tokens: dict[str, int]
+    pattern: str
+    kind: Literal["byte-bpe", "bpe", "unigram", "wordpiece"]
+    unknown_id: int | None
+    start_ids: list[int]
+    end_ids: list[int]
+    language: str | None
     context_length: int
-    start_id: int
-    end_id: int
     pad_id: int
     dynamic_length: bool
 
@@ -76,12 +100,13 @@ class _Version(BaseModel):
 
 
 class BundleManifest(_Version, _Part):
-    """bundle.json."""
+    """bundle.json. `tokenizer` is None for CLIP's own, which open_clip brings along."""
 
     model: str
     pretrained: str | None
     weights: Weights
     licence: str
+    tokenizer: TokenizerFiles | None
     image: ImageSettings
     text: TextSettings
     dimension: int

@@ -1,128 +1,29 @@
 """Turns texts into open_clip's token ids."""
 
 import re
-import sys
-from array import array
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Protocol
 
-from classifier.contract.bundle import TextSettings
+from classifier.contract.bundle import TOKENIZER, TextSettings
 from classifier.contract.errors import ApiError
+from classifier.model.bpe import ByteBpe, CharacterBpe
+from classifier.model.charsmap import Charsmap
+from classifier.model.cleaning import clean
+from classifier.model.pieces import Unigram, WordPiece
+from classifier.model.tables import Table, open_tables
 
-# The ids of single bytes, as CLIP numbers them (openai/CLIP, simple_tokenizer.py): printable ones
-# first. A word's last byte has its id plus 256, since a word's end is part of its last symbol.
-_PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
-BYTE_IDS = tuple(
-    map([*_PRINTABLE, *(byte for byte in range(256) if byte not in _PRINTABLE)].index, range(256))
-)
-END_OF_WORD = 256
-# Two symbols that the i-th line of the table merges become this id plus i.
-FIRST_MERGED = 512
-# A longer word is rare and not kept.
-MAX_KEPT_CHARACTERS = 32
-MAX_KEPT_WORDS = 10_000
-# Texts in which cleaning changes only white space and capitals: without character references and
-# control characters.
-_PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 # The letters and digits of ASCII, for the pattern's classes of all scripts'.
 _CLASSES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9"}
-
-# Invisible characters that change what the model reads: the joining grapheme, soft hyphen, marks
-# and controls of direction, zero-width spaces, and the byte order mark; then the selectors of a
-# variant and the tags of a flag if they follow nothing that has variants. Of the format characters
-# (https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point) those are left that are seen,
-# or that shape a script.
-_INVISIBLE = (
-    "[\u00ad\u034f\u061c\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a]"
-    "|(?<![\u1810-\u18af])[\u180b-\u180f]+"
-    "|(?:(?<=[\\sA-Za-z\u200c\u200d])|^)[\ufe00-\ufe0f]+"
-    "|(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0000-\U000e007f]+"
-)
-# Letters and marks of the scripts that spell with joiners: Arabic's with Persian and its other
-# relatives, the Indic ones, Mongolian. https://www.unicode.org/versions/Unicode16.0.0/core-spec/
-# chapters 9, 12 and 13
-_SPELT = (
-    "\u0620-\u065f\u066e-\u06ef\u06fa-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af"
-    "\u1a20-\u1c4f\ua800-\uaaff\ufb50-\ufeef"
-)
-# The signs that end a consonant, behind which a joiner at a word's end shapes it.
-_VIRAMAS = "\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca"
-_EMOJI = "\u2190-\u2bff\U0001f000-\U0001faff"
-# A joiner that is kept is the first or second group.
-_JOINERS = (
-    f"(?:(?<=[{_SPELT}])([\u200c\u200d])[\u200c\u200d]*(?=[{_SPELT}])"
-    f"|(?<=[{_EMOJI}\ufe0f])(\u200d)[\u200c\u200d]*(?=[{_EMOJI}])"
-    f"|(?<=[{_VIRAMAS}])(\u200d)[\u200c\u200d]*"
-    "|[\u200c\u200d]+)"
-)
 
 
 class _Pattern(Protocol):
     def findall(self, string: str, /) -> list[str]: ...
 
 
-class Merges:
-    """CLIP's byte-pair encoding, from a table that loads in milliseconds.
-
-    `path`: pairs of ids, two little-endian uint16 each, the first to merge first.
-    """
-
-    def __init__(self, path: Path) -> None:
-        pairs = array("I", path.read_bytes())
-        if sys.byteorder == "big":
-            pairs.byteswap()
-        self._merged = dict(zip(pairs, range(FIRST_MERGED, FIRST_MERGED + len(pairs)), strict=True))
-        self._kept: dict[str, list[int]] = {}
-
-    def encode(self, word: str) -> list[int]:
-        """The ids of one word, which isn't empty."""
-        ids = self._kept.get(word)
-        if ids is None:
-            ids = self._merge([BYTE_IDS[byte] for byte in word.encode()])
-            if len(word) <= MAX_KEPT_CHARACTERS:
-                if len(self._kept) >= MAX_KEPT_WORDS:
-                    self._kept.clear()
-                self._kept[word] = ids
-        return ids
-
-    def _merge(self, ids: list[int]) -> list[int]:
-        """Merges the pair that comes first in the table, of equal ones the leftmost, until no pair
-        is in it.
-
-        A heap finds it, so that a word of thousands of bytes takes milliseconds.
-        """
-        ids[-1] += END_OF_WORD
-        merged = self._merged
-        end = len(ids)
-        # The neighbours of each symbol that is left; a symbol that became part of the one before it
-        # is -1.
-        before = list(range(-1, end - 1))
-        after = list(range(1, end + 1))
-
-        heap = [
-            (merged[pair], i)
-            for i in range(end - 1)
-            if (pair := ids[i] | ids[i + 1] << 16) in merged
-        ]
-        heapify(heap)
-        while heap:
-            rank, left = heappop(heap)
-            right = after[left]
-            if right == end or merged.get(ids[left] | ids[right] << 16) != rank:
-                continue
-            ids[left] = rank
-            ids[right] = -1
-            after[left] = right = after[right]
-            if right < end:
-                before[right] = left
-                if (pair := rank | ids[right] << 16) in merged:
-                    heappush(heap, (merged[pair], left))
-            if (previous := before[left]) >= 0 and (pair := ids[previous] | rank << 16) in merged:
-                heappush(heap, (merged[pair], previous))
-        return [symbol for symbol in ids if symbol >= 0]
+class _Pieces(Protocol):
+    def encode(self, word: str) -> list[int]: ...
 
 
 class Tokenizer:
@@ -132,57 +33,63 @@ class Tokenizer:
 
     def __init__(self, folder: Path, settings: TextSettings) -> None:
         self._settings = settings
-        self._merges = Merges(folder / "merges.bin")
+        tables = open_tables(folder / TOKENIZER)
+        self._pieces = _pieces(tables, settings)
+        self._charsmap = (
+            Charsmap(tables, graphemes=settings.charsmap == "graphemes")
+            if settings.charsmap
+            else None
+        )
+        self._replacements = [(re.compile(old), new) for old, new in settings.replacements]
         plain = settings.pattern
         for name, characters in _CLASSES.items():
             plain = plain.replace(name, characters)
-        self._plain = re.compile(plain, re.IGNORECASE)
+        self._plain = re.compile(plain)
+        self._special = _any_of(settings.special_tokens)
+        self._added = _any_of(settings.added_tokens)
+        self._added_later = _any_of(settings.normalized_tokens)
 
     @cached_property
     def _full(self) -> _Pattern:
+        if "\\p" not in self._settings.pattern:
+            return self._plain
         import regex
 
-        full: _Pattern = regex.compile(self._settings.pattern, regex.IGNORECASE)
+        full: _Pattern = regex.compile(self._settings.pattern)
         return full
 
     def clean(self, text: str) -> str:
-        """The text as the model sees it; two texts with equal results are the same to it.
-
-        Like open_clip's, except that invisible characters are removed.
+        """The text as the tokenizer sees it; two texts with equal results are the same to the
+        model.
         """
-        if not _PLAIN.fullmatch(text):
-            import html
-
-            import ftfy
-
-            text = html.unescape(html.unescape(ftfy.fix_text(text)))
-            text = re.sub(_JOINERS, r"\1\2\3", re.sub(_INVISIBLE, "", text))
-        return " ".join(text.split()).lower()
+        return clean(text, self._settings.cleaning)
 
     def encode(self, text: str, field: str | None = None, subject: str = "The label") -> list[int]:
-        """Token ids with start and end id, at most the context length.
+        """Token ids with those at the start and the end, at most the context length.
 
         Raises ApiError for `field`, with a message about `subject`.
         """
         settings = self._settings
         clean = self.clean(text)
-        if not clean:
+        self._check_special(clean, field, subject)
+        ids = list[int]()
+        for part, token in _apart(clean, self._added, settings.added_tokens):
+            normal = self._normalized(part)
+            self._check_special(normal, field, subject)
+            for rest, later in _apart(normal, self._added_later, settings.normalized_tokens):
+                pattern = self._plain if rest.isascii() else self._full
+                for word in pattern.findall(rest):
+                    ids += self._pieces.encode(word)
+                ids += later
+            ids += token
+        if not ids:
+            removed = ", punctuation" if settings.cleaning == "canonicalize" else ""
             message = (
-                f"{subject} is empty without white space and invisible characters; say what to"
-                " look for."
+                f"{subject} is empty without white space{removed} and invisible characters; say"
+                " what to look for."
             )
             raise ApiError(400, "invalid_request", message, field)
-        for token in settings.special_tokens:
-            if token in clean:
-                raise ApiError(
-                    400,
-                    "invalid_request",
-                    f"{subject} contains {token}, which the model reserves.",
-                    field,
-                )
-        pattern = self._plain if clean.isascii() else self._full
-        ids = [one for word in pattern.findall(clean) for one in self._merges.encode(word)]
-        maximum = settings.context_length - 2
+        maximum = settings.context_length - len(settings.start_ids) - len(settings.end_ids)
         if len(ids) > maximum:
             raise ApiError(
                 400,
@@ -190,4 +97,48 @@ class Tokenizer:
                 f"{subject} has {len(ids)} tokens; the model reads at most {maximum}.",
                 field,
             )
-        return [settings.start_id, *ids, settings.end_id]
+        return [*settings.start_ids, *ids, *settings.end_ids]
+
+    def _normalized(self, text: str) -> str:
+        if self._charsmap:
+            text = self._charsmap.apply(text)
+        for old, new in self._replacements:
+            text = old.sub(new, text)
+        return text
+
+    def _check_special(self, text: str, field: str | None, subject: str) -> None:
+        """Raises ApiError."""
+        if self._special and (found := self._special.search(text)):
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"{subject} contains {found[0]}, which the model reserves.",
+                field,
+            )
+
+
+def _pieces(tables: dict[str, Table], settings: TextSettings) -> _Pieces:
+    if settings.kind == "byte-bpe":
+        return ByteBpe(tables)
+    assert settings.unknown_id is not None
+    if settings.kind == "bpe":
+        return CharacterBpe(tables, settings.unknown_id)
+    kind = Unigram if settings.kind == "unigram" else WordPiece
+    return kind(tables, settings.unknown_id)
+
+
+def _any_of(tokens: list[str] | Mapping[str, int]) -> re.Pattern[str] | None:
+    """Finds the leftmost of the tokens, of those that begin there the longest."""
+    longest_first = sorted(tokens, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if tokens else None
+
+
+def _apart(
+    text: str, pattern: re.Pattern[str] | None, ids: Mapping[str, int]
+) -> Iterator[tuple[str, list[int]]]:
+    """The text up to each token that the pattern finds, with the token's id, and the rest."""
+    begin = 0
+    for found in pattern.finditer(text) if pattern else ():
+        yield text[begin : found.start()], [ids[found[0]]]
+        begin = found.end()
+    yield text[begin:], []
