@@ -90,6 +90,16 @@ def test_a_png_without_its_last_20_bytes_has_lost_nothing(name: str, missing: in
     np.testing.assert_array_equal(pixels(BY_ROWS[name][:-missing]), pixels(BY_ROWS[name]))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_progressive_jpeg_that_lacks_little_has_lost_nothing_but_detail(mode: str) -> None:
+    data = encoded(IMAGE.convert(mode), "JPEG", quality=95, progressive=True)
+    whole = pixels(data)
+    for percent in (96, 98, 99):
+        assert np.abs(pixels(data[: len(data) * percent // 100]) - whole).max() < 12
+    assert re.search(r"only [78]\d% of it", refusal(data[: len(data) * 80 // 100]))
+    assert "cut off" in refusal(data[: len(data) * 40 // 100])
+
+
 def test_missing_rows_are_white() -> None:
     for name in ("PNG", "PNG with alpha", "PNG of 16 bits", "GIF"):
         data = BY_ROWS[name]

@@ -35,7 +35,7 @@ def load(
             raise
         return _load_rows(image_file)
     if image_file.format == "JPEG" and not (image_file.ends and _has_its_end(image)):
-        _check_share(_decoded_fraction(image_file, smallest))
+        _check_share(_jpeg_share(image_file, smallest))
     return image, image_file
 
 
@@ -92,6 +92,16 @@ def _has_its_end(image: Image.Image) -> bool:
     """Whether the last pixel is anything but the grey of missing data."""
     last = image.getpixel((image.width - 1, image.height - 1))
     return any(value not in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
+
+
+def _jpeg_share(image_file: ImageFile, smallest: tuple[int, int]) -> float:
+    """The share of a JPEG's pixels that its data reach. If the last scan only adds detail, it is
+    the share of the bytes, of which the whole scan is taken to have as many for each row.
+    """
+    share = _decoded_fraction(image_file, smallest)
+    before = image_file.detail
+    there = len(image_file.data) - 2
+    return there * share / (before * share + there - before) if before else share
 
 
 def _decoded_fraction(image_file: ImageFile, smallest: tuple[int, int]) -> float:

@@ -118,6 +118,7 @@ class Decoder:
             "height": image_file.height,
             "frame": image_file.frame,
             "ends": image_file.ends,
+            "detail": image_file.detail,
             "transparent": image_file.transparent,
             "crop": image_file.crop,
             "share": image_file.share,

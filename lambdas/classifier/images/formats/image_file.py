@@ -23,7 +23,8 @@ class ImageFile:
     """`data` decodes to the image; `exif`, from its TIFF header on, tells its orientation.
 
     `frame` is the box of the first frame on its canvas if it is smaller. `ends` tells whether a
-    JPEG has its end marker. `transparent` is the 16-bit grey value or colour that means
+    JPEG has its end marker. `detail` is the position in `data` of a progressive JPEG's last scan if
+    that only adds detail, else 0. `transparent` is the 16-bit grey value or colour that means
     transparent, which Pillow compares with 8 bits. `profiles` are ICC profiles, of which the first
     that fits describes the colours; a PNG's is deflated. `crop` is the part of the image that is
     shown, before it is turned. `share` is below 1 if the file is shorter than it says.
@@ -37,6 +38,7 @@ class ImageFile:
     exif: bytes = b""
     frame: PixelBox | None = None
     ends: bool = True
+    detail: int = 0
     transparent: tuple[int, ...] | None = None
     profiles: tuple[bytes, ...] = ()
     crop: PixelBox | None = None

@@ -25,6 +25,7 @@ def read_jpeg(data: bytes) -> ImageFile:
     at = 2
     count = 0
     scans = 0
+    last = 0
     kept = [b"\xff\xd8"]
     exif = b""
     size = b""
@@ -64,7 +65,8 @@ def read_jpeg(data: bytes) -> ImageFile:
                 raise DamagedError("image's header is damaged or cut off; send the whole file")
             if not scans:
                 first = start
-            _finish(unfinished, body, size)
+            is_new = _finish(unfinished, body, size)
+            last = 0 if is_new else start - first
             scans += 1
             if scans > MAX_SCANS:
                 raise too_many("scans", MAX_SCANS)
@@ -85,22 +87,33 @@ def read_jpeg(data: bytes) -> ImageFile:
     # Only damage leads to both.
     if gaps and (damage := likely_damage(data)):
         raise DamagedError(f"image is damaged: {damage}")
+    detail = len(b"".join(kept)) + last if last else 0
     kept += [data[first : start if ends else len(data)], b"\xff\xd9"]
     height, width = struct.unpack_from(">HH", size, 1)
     numbers = range(1, profile_count + 1)
     is_whole = profile_parts and set(numbers) == set(profile_parts)
     profiles = (b"".join(profile_parts[n] for n in numbers),) if is_whole else ()
     return ImageFile(
-        "JPEG", width, height, b"".join(kept), False, exif, ends=ends, profiles=profiles
+        "JPEG",
+        width,
+        height,
+        b"".join(kept),
+        False,
+        exif,
+        ends=ends,
+        detail=detail,
+        profiles=profiles,
     )
 
 
-def _finish(unfinished: dict[int, bytearray], scan: bytes, frame: bytes) -> None:
+def _finish(unfinished: dict[int, bytearray], scan: bytes, frame: bytes) -> bool:
     """Notes the data that a scan gives: all of its components, or in a progressive file some bits
-    of some of their coefficients.
+    of some of their coefficients. Returns whether it gives the colours of blocks, and not only
+    detail for blocks that an earlier scan has given.
     """
     count = scan[0]
     first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
     for component in scan[1 : 1 + 2 * count : 2]:
         left = unfinished.setdefault(component, bytearray(b"\xff" * 64))
         left[first : last + 1] = bytes([bits & 15]) * (min(last, 63) + 1 - first)
+    return first == 0 and bits < 16
