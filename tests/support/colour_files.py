@@ -138,6 +138,8 @@ def _chunks() -> dict[str, bytes]:
         "iCCP of no method": icc.png_with(
             image, (b"iCCP", profile[1].replace(b"\0\0", b"\0\1", 1))
         ),
+        "iCCP of no name": icc.png_with(image, (b"iCCP", profile[1].removeprefix(b"name"))),
+        "iCCP without its end": icc.png_with(image, (b"iCCP", profile[1][:-4])),
         "cHRM alone": icc.png_with(image, icc.chrm("p3")),
         "gAMA in grey": icc.png_with(image.convert("L"), icc.gama(1)),
         "gAMA of nothing": icc.png_with(image, icc.gama(0)),

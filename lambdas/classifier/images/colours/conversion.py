@@ -66,10 +66,12 @@ def find_conversion(mode: str, profiles: Sequence[bytes]) -> tuple[Conversion | 
 def _inflated(profile: bytes) -> bytes:
     if profile[36:40] == b"acsp":
         return profile
+    inflater = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(profile, MAX_PROFILE + 1)
+        plain = inflater.decompress(profile, MAX_PROFILE + 1)
     except zlib.error:
         return b""
+    return plain if inflater.eof or len(plain) > MAX_PROFILE else b""
 
 
 def _kind(mode: str, profile: bytes) -> str | None:

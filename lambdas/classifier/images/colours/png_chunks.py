@@ -26,8 +26,8 @@ def png_profiles(chunks: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
         if profile:
             return (profile,)
     # Deflate is the only method.
-    deflated = chunks.get(b"iCCP", b"").partition(b"\0")[2]
-    profiles = [deflated[1:]] if deflated[:1] == b"\0" else []
+    name, _, deflated = chunks.get(b"iCCP", b"").partition(b"\0")
+    profiles = [deflated[1:]] if name and deflated[:1] == b"\0" else []
     if chunks.get(b"sRGB") not in _INTENTS and len(chunks.get(b"gAMA", b"")) == 4:
         profiles += _by_gamma(chunks[b"gAMA"], chunks.get(b"cHRM", b""))
     return tuple(profiles)
