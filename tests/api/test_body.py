@@ -133,6 +133,8 @@ def test_an_image_without_a_content_type_is_told_the_missing_header(
             'Content-Encoding "br"',
         ),
         (SMALL, {"content-type": "application/json"}, 400, "not JSON but binary"),
+        (b'{"labels": ["a", "b"]}', {"content-type": "image/png"}, 415, "This is JSON"),
+        (SMALL, {"content-type": "image/tiff"}, 415, '"image/tiff" is not supported'),
         ("{}".encode("utf-16"), {"content-type": "application/json"}, 400, "UTF-16"),
         ("{}".encode("utf-16-be"), {}, 400, "UTF-16"),
         ('{"labels": ["café"]}'.encode("latin-1"), {}, 400, "UTF-8"),
@@ -143,6 +145,8 @@ def test_an_image_without_a_content_type_is_told_the_missing_header(
         "gzip",
         "compressed image",
         "image as JSON",
+        "JSON as an image",
+        "image of another type",
         "UTF-16",
         "UTF-16 without a type",
         "Latin-1",
@@ -158,6 +162,13 @@ def test_a_body_of_another_kind_is_named(
     ) | {"isBase64Encoded": not is_text}
     got, answer, _ = ask(handler, asked)
     assert (got, words in answer["message"]) == (status, True), answer
+
+
+def test_an_image_sent_as_json_is_told_its_content_type_even_if_its_labels_are_in_the_url(
+    handler: Handler,
+) -> None:
+    status, body, _ = ask(handler, upload_event(SMALL, "application/json", labels=LABELS))
+    assert (status, "not JSON but binary data" in body["message"]) == (400, True)
 
 
 def test_json_with_a_byte_order_mark_is_read(handler: Handler) -> None:

@@ -133,6 +133,8 @@ OTHERS = {
     "byte order mark": (b"\xef\xbb\xbf" + JPEG, "byte order mark"),
     "line in front": (b"\r\n" + PNG, "white space"),
     "base64 webp": (base64.b64encode(WEBP), "base64"),
+    "a file's name": (b"@photos/a b.jpg\n", "a file's name"),
+    "path": (b"C:\\fakepath\\IMG (1).JPEG", "a file's name"),
     "address": (b"https://example.org/a.jpg", "address"),
     "json": (b'{"image_data": "x"}', "JSON"),
 }

@@ -27,6 +27,8 @@ MAX_BRACKETS = 200_000
 _BYTE_ORDER_MARK = "\ufeff"
 # Files of images and archives have some of these among their first characters; text doesn't.
 _START = 64
+# The first characters that tell another format.
+_NAMED = 1000
 _BINARY = {chr(code) for code in range(32)} - set("\t\n\r\f\x1b") | {LOST_CHARACTER}
 
 
@@ -41,27 +43,30 @@ def read_body(request: Request) -> Body:
     header = request.headers.get("content-type", "")
     content_type = header.partition(";")[0].strip().lower()
     start = _start(request.body)
-    if content_type in (*IMAGE_TYPES, *HEIC_TYPES) or (
-        content_type == FORM_TYPE and _is_binary(start)
-    ):
+    is_image = content_type in (*IMAGE_TYPES, *HEIC_TYPES)
+    if is_image and not request.query and (kind := _name(request.body)):
+        # Not the labels are missing, but the content type is wrong.
+        raise _unsupported(kind)
+    if is_image or (content_type == FORM_TYPE and _is_binary(start)):
         return _image(request.body)
     if content_type == MULTIPART_TYPE:
         return read_form(header, _image(request.body))
     if content_type not in ("", "application/json"):
-        kind = name_format(request.body) if isinstance(request.body, bytes) else None
         raise _unsupported(
-            kind or f"The content type {quoted(content_type)} is not supported; {HINT}."
+            _name(request.body)
+            or f"The content type {quoted(content_type)} is not supported; {HINT}."
         )
     if not content_type and start and not _may_be_json(start):
         raise _unsupported(f"The header Content-Type is missing, and the body is not JSON; {HINT}.")
-    if request.query and start:
+    value = read_json(request.body)
+    if request.query:
         name = quoted(next(iter(request.query)))
         message = (
             f"The query parameter {name} can't be combined with a JSON body; put everything in the"
             " body."
         )
         raise ApiError(400, "invalid_request", message)
-    return read_json(request.body)
+    return value
 
 
 def read_json(body: str | bytes) -> JsonObject:
@@ -123,6 +128,13 @@ def _image(body: str | bytes) -> bytes:
             f" image/jpeg or another of {', '.join(IMAGE_TYPES)}."
         )
     return body.encode("utf-8", "replace")
+
+
+def _name(body: str | bytes) -> str | None:
+    """What the body is instead of an image. One that the gateway took for text has lost it."""
+    if isinstance(body, str):
+        body = b"" if LOST_CHARACTER in body else body[:_NAMED].encode("utf-8", "replace")
+    return name_format(body)
 
 
 def _start(body: str | bytes) -> str:

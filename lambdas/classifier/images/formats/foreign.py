@@ -4,7 +4,7 @@ import re
 
 # HEIC's brands: https://github.com/strukturag/libheif/wiki and ISO/IEC 23008-12.
 _TO_JPEG = "convert it to JPEG or PNG"
-_BASE64 = "decode it, or send it as JSON in image_data"
+_BASE64 = "send the bytes that it stands for, or this text itself in image_data, as JSON"
 _OTHERS = [
     (
         rb".{4}ftyp(?:he[iv][cxms]|(?:mif1|msf1|miaf|mif2).{4}(?:....){0,20}?he[iv][cxms])",
@@ -51,7 +51,7 @@ _OTHERS = [
         "read and send it as binary",
     ),
     (
-        rb"\s*(?:\xff\xd8\xff|\x89PNG\r|GIF8[79]a)",
+        rb"\s+(?:\xff\xd8\xff|\x89PNG\r|GIF8[79]a)",
         "an image behind white space or a byte order mark",
         "send the file's bytes alone",
     ),
@@ -75,6 +75,11 @@ _OTHERS = [
         "an address",
         "download the image and send its bytes; nothing is fetched here",
     ),
+    (
+        rb"@?[\w~./\\:() -]{1,200}\.(?:jpe?g|png|gif|bmp|webp|avif|hei[cf]|tiff?|json)\s*\Z",
+        "a file's name",
+        "send the file itself (curl: --data-binary @photo.jpg)",
+    ),
 ]
 _UNSUPPORTED = [
     (re.compile(magic, re.DOTALL | re.IGNORECASE), name, advice) for magic, name, advice in _OTHERS
@@ -83,7 +88,8 @@ _UNSUPPORTED = [
 
 def name_format(data: bytes) -> str | None:
     """One sentence that names a file's format by its first bytes, and says what to do."""
-    start = data[:1000].removeprefix(b"\xef\xbb\xbf")
+    # A byte order mark counts as white space.
+    start = re.sub(rb"^\xef\xbb\xbf", b" ", data[:1000])
     for magic, name, advice in _UNSUPPORTED:
         if magic.match(start):
             return f"This is {name}; {advice}."
