@@ -223,7 +223,7 @@ test: node $(READY) $(foreach suite,$(SUITE),$(NEEDS_$(suite))) ## run the tests
 
 check: $(READY) ## check lint, format and types, changing nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . || { echo "To fix most of this: make format"; exit 1; }
-	@$(VENV)/bin/mypy app.py stacks lambdas export tools dev examples tests
+	@$(VENV)/bin/mypy
 
 format: $(READY) ## format in place
 	@$(VENV)/bin/ruff check --fix .
