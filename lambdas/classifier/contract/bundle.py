@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 FORMAT = 5
 MANIFEST = "bundle.json"
-# The weights lie next to the graphs, so that a session maps them instead of copying them.
 TOKENIZER = "tokenizer.safetensors"
+# The weights lie next to the graphs, so that a session maps them instead of copying them.
 FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", TOKENIZER)
 Precision = Literal[
     "fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"
