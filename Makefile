@@ -199,8 +199,8 @@ synth: node $(DEPLOYS) $(CDK) ## write the CloudFormation template to build/cdk.
 destroy: machine $(DEPLOYS) $(CDK) ## delete the stack (asks first; YES=1 doesn't)
 	@$(FRESH) $(CDK) destroy $(STAND_IN) $(if $(YES),--force)
 
-pack: $(SERVES) ## write a bundle into one file, with its sha256: BUNDLE=models/… [OUTPUT=build/….tar]
-	@$(VENV)/bin/python -m tools.archive pack $(call text,BUNDLE) $(call option,OUTPUT,--output)
+pack: $(SERVES) ## write a bundle into one file, with its sha256: BUNDLE=models/… OUTPUT=build/….tar
+	@$(VENV)/bin/python -m tools.archive pack $(if $(value BUNDLE),$(call text,BUNDLE)) $(call option,OUTPUT,--output)
 
 fetch-bundle: $(SERVES) ## fetch such a file, check it and unpack it into models/: FROM=s3://…|https://…|path SHA256=… [NAME=folder]
 	@$(VENV)/bin/python -m tools.archive fetch $(call text,FROM) $(call text,SHA256) $(call option,NAME,--name)

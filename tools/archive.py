@@ -19,6 +19,7 @@ import requests
 from pydantic import ValidationError
 
 from classifier.contract.bundle import MANIFEST, BundleError, BundleManifest, read_manifest, sha256
+from tools.bundles import announced, choose, complete
 
 ROOT = Path(__file__).parent.parent
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: a function's image has at
@@ -75,11 +76,7 @@ def fetch(source: str, digest: str, models: Path, *, name: str | None = None) ->
         )
     models.mkdir(parents=True, exist_ok=True)
     if held := next(
-        (
-            folder
-            for folder in sorted(models.glob(name or "*"))
-            if _archive_sha256(folder) == digest
-        ),
+        (folder for folder in complete(models, name or "*") if _archive_sha256(folder) == digest),
         None,
     ):
         return held
@@ -204,7 +201,7 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack")
-    packing.add_argument("folder", type=Path)
+    packing.add_argument("folder", type=Path, nargs="?")
     packing.add_argument("--output", type=Path, help="default build/FOLDER.tar")
     fetching = commands.add_parser("fetch")
     fetching.add_argument("source", help="s3://…, https://… or a path")
@@ -213,7 +210,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.command == "pack":
-            folder = arguments.folder
+            folder = announced(choose(arguments.folder))
             output = arguments.output or ROOT / "build" / f"{folder.resolve().name}.tar"
             print(f"{pack(folder, output)}  {os.path.relpath(output)}")
         else:

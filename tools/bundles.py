@@ -38,7 +38,15 @@ def how_to_make(bundle: Path) -> str:
 
 def real(models: Path = MODELS) -> list[Path]:
     """The bundles of real models, which a deployment can take."""
-    return sorted(path.parent for path in models.glob("*/bundle.json") if path.parent.name != DEMO)
+    return [path for path in complete(models) if path.name != DEMO]
+
+
+def complete(models: Path = MODELS, name: str = "*") -> list[Path]:
+    """The folders of bundles, of this name or all. Those that are still being made, or were when
+    their program was killed, are hidden.
+    """
+    found = (path.parent for path in models.glob(f"{name}/{MANIFEST}"))
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def of_model(fingerprint: str, models: Path = MODELS) -> list[Path]:

@@ -56,6 +56,10 @@ def test_what_was_packed_is_fetched_as_it_was_and_only_once(tmp_path: Path) -> N
     assert fetch(str(archive), digest, models) == folder
     with pytest.raises(ArchiveError, match="was not found"):
         fetch(str(archive), digest, models, name="another")
+    # What another fetch or export is still making may be gone in a moment.
+    folder.rename(models / ".fetch-unfinished")
+    with pytest.raises(ArchiveError, match="was not found"):
+        fetch(str(archive), digest, models)
 
 
 def test_a_bundle_of_that_name_is_replaced_whole(tmp_path: Path) -> None:
@@ -84,13 +88,13 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 def test_the_command_packs_and_refuses_in_one_line(tmp_path: Path) -> None:
     done = command("pack", "models/demo", "--output", str(tmp_path / "demo.tar"))
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Model: demo, of models/demo.")
     assert done.stdout.split()[0] == sha256(tmp_path / "demo.tar")
     for arguments, message in {
-        ("pack", str(tmp_path)): "bundle.json is missing",
+        ("pack", str(tmp_path)): f"{tmp_path} holds no bundle. ",
         ("fetch", str(tmp_path / "demo.tar"), "0" * 64): "nothing was unpacked",
     }.items():
         done = command(*arguments)
         assert done.returncode == 1
-        assert done.stderr.startswith("error: ")
         assert message in done.stderr
         assert done.stderr.count("\n") == 1

@@ -75,6 +75,13 @@ def test_the_only_real_bundle_is_taken_else_the_demo_and_one_line_says_so(
     assert ONLY_DRAWINGS not in error
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"serve", "learn"}))
+def test_a_bundle_that_is_still_being_made_is_not_taken(command: str, desk: Path) -> None:
+    bundle(desk / "models" / ".ViT-B-32-openai-x1y2z3", model="unfinished")
+    done = run(desk, *COMMANDS[command])
+    assert f"Model: demo, of models/demo. {ONLY_DRAWINGS}\n" in done.stderr
+
+
 def test_a_damaged_bundle_is_left_to_its_loader(tmp_path: Path) -> None:
     assert announced(tmp_path) == tmp_path
 
