@@ -28,6 +28,7 @@ SEPARATORS: dict[str, Sequence[str]] = {
     "semicolons": ";；؛",
     "bars": "|｜",
     "tabs": ("\t", "\\t"),
+    "parameters of a URL": ("&labels=",),
     "line breaks": (*"\n\r\v\f\x85\u2028\u2029", "\\n", "\\r\\n"),
 }
 
@@ -52,7 +53,7 @@ def test_labels_joined_to_one_are_refused_in_every_form(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a dog", "café", "狗", "कुत्ता", "rock'n'roll", "black & white", "a; b", "x\ny", "😀 {}"]
+    "text", ["a dog", "café", "狗", "कुत्ता", "rock'n'roll", "black & white", "a; b", "x\ny", "😀 {}", "a|b", "[x]"]
 )
 @pytest.mark.parametrize(
     "place", ["labels", "categories", "name", "templates", "negative", "hugging_face", "query"]
@@ -78,6 +79,11 @@ def test_a_text_encoded_for_a_url_is_refused_and_shown_decoded(text: str, place:
     assert error[:2] == (400, "invalid_request")
     shown = text.replace("\n", "\\n")
     assert f'send it decoded, "{shown}' in error[3]
+
+
+def test_a_template_whose_braces_are_encoded_is_shown_decoded() -> None:
+    error = outcome(in_query, {"labels": ["a", "b"], "templates": [quote("a photo of {}")]})
+    assert 'send it decoded, "a photo of {}"' in error[3]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,9 @@ def test_null_is_left_out_in_options_for_stored_images_and_in_a_query() -> None:
     assert parse_options(null | LABELS) == parse_options(LABELS)
     query = {"labels": ["a", "b"], "top_k": ["null"], "details": ["null"]}
     assert parse_query(query, b"") == parse_query({"labels": ["a", "b"]}, b"")
+    stored = {"image_s3": {"key": "a.jpg", "version": None}, "image_data": None}
+    plain = {"image_s3": {"key": "a.jpg"}}
+    assert parse_json(LABELS | {"images": [stored]}) == parse_json(LABELS | {"images": [plain]})
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)

@@ -31,7 +31,9 @@ CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # The replacement character, which stands for bytes that were not UTF-8.
 LOST_CHARACTER = "\ufffd"
 # Percent-encoding of white space, punctuation or a character outside ASCII. "100%acrylic" has none.
-_ENCODED = re.compile(r"%0[9ad]|%2[0-9a-f]|%3[a-f]|%[c-f][0-9a-f]%[89ab][0-9a-f]", re.IGNORECASE)
+_ENCODED = re.compile(
+    r"%0[9ad]|%2[0-9a-f]|%3[a-f]|%5[b-e]|%7[b-d]|%[c-f][0-9a-f]%[89ab][0-9a-f]", re.IGNORECASE
+)
 
 
 def without_null(value: Any) -> Any:

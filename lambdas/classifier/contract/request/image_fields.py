@@ -18,7 +18,9 @@ from classifier.contract.limits import (
 from classifier.contract.request.fields import (
     ApiModel,
     max_entries,
+    without_null,
 )
+from classifier.contract.strict_json import JsonObject
 
 
 def _decode_or_none(value: object) -> bytes | None:
@@ -50,8 +52,9 @@ class StoredImage(ApiModel):
 def _decode_or_stored(value: object) -> bytes | StoredImage | None:
     if not isinstance(value, dict):
         return _decode_or_none(value)
-    stored = value.get("image_s3")
-    if value.keys() != {"image_s3"} or not isinstance(stored, dict) or stored.keys() != {"key"}:
+    entry: JsonObject = without_null(value)
+    stored = without_null(entry.get("image_s3"))
+    if entry.keys() != {"image_s3"} or not isinstance(stored, dict) or stored.keys() != {"key"}:
         raise PydanticCustomError(
             "custom", 'must be a string, the image file in base64, or {"image_s3": {"key": "…"}}.'
         )

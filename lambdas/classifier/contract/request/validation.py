@@ -19,6 +19,7 @@ _SEPARATORS: dict[str, Sequence[str]] = {
     "semicolons": ";；؛",
     "bars": "|｜¦",
     "tabs": ("\t", r"\t"),
+    "parameters of a URL": ("&labels=",),
     "line breaks": (*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", r"\n"),
 }
 _LABELS = '["a dog", "a cat"]'
