@@ -53,7 +53,11 @@ def test_labels_joined_to_one_are_refused_in_every_form(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a dog", "café", "狗", "कुत्ता", "rock'n'roll", "black & white", "a; b", "x\ny", "😀 {}", "a|b", "[x]"]
+    "text",
+    [
+        *("a dog", "café", "狗", "कुत्ता", "rock'n'roll", "black & white", "a; b", "x\ny", "😀 {}"),
+        *("a|b", "[x]"),
+    ],
 )
 @pytest.mark.parametrize(
     "place", ["labels", "categories", "name", "templates", "negative", "hugging_face", "query"]

@@ -1,6 +1,7 @@
 """The REST (v1) event that API Gateway makes of an HTTP request."""
 
 import base64
+import re
 import time
 import uuid
 from typing import Any
@@ -26,8 +27,13 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
         scope["query_string"].decode("latin-1").replace(";", "&"), keep_blank_values=True
     ):
         query.setdefault(key, []).append(value)
-    path = unquote(scope["raw_path"].decode("latin-1"))
-    resource = path_of(path) or path
+    raw = scope["raw_path"].decode("latin-1")
+    path = unquote(raw)
+    # A parameter has no slash but an encoded one.
+    address = unquote(re.sub("%2f", "%252F", raw, flags=re.IGNORECASE))
+    resource = path_of(address) or path
+    if resource.count("/") != raw.count("/"):
+        resource = path
     identity = str(uuid.uuid4())
     now = time.time()
     kind = headers.get("content-type", ["application/json"])[-1].partition(";")[0].strip().lower()
@@ -40,7 +46,7 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
         "multiValueHeaders": headers,
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
         "multiValueQueryStringParameters": query or None,
-        "pathParameters": None if resource == path else {"id": path.rpartition("/")[2]},
+        "pathParameters": None if resource == path else {"id": raw.rpartition("/")[2]},
         "stageVariables": None,
         "requestContext": {
             "accountId": "123456789012",

@@ -4,6 +4,7 @@ https://platform.openai.com/docs/api-reference/models
 """
 
 from typing import Literal
+from urllib.parse import unquote
 
 from classifier.api.openai import OpenAI
 from classifier.contract.errors import ApiError
@@ -38,8 +39,8 @@ class OpenAIModels(OpenAI):
         return {"object": "list", "data": [*self._by_id.values()]}
 
     def find(self, path: str) -> JsonObject:
-        """The model that a path ends with. Raises ApiError."""
-        name = path.rpartition("/")[2]
+        """The model of the path `/v1/models/{id}`, whose id may be encoded. Raises ApiError."""
+        name = unquote(path.split("/", 3)[3])
         if name not in self._by_id:
             message = f"The path has {unknown_name(name, list(self._by_id), 'model')}"
             raise ApiError(404, "not_found", message, "model")

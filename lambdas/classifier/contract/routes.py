@@ -48,13 +48,13 @@ _PATHS = {route.path for route in ROUTES}
 
 def path_of(address: str) -> str | None:
     """The path in the table that a request's path has, such as `/v1/models/{id}`. None for an
-    unknown one.
+    unknown one. A parameter may hold slashes, since some events come with a decoded path.
     """
     if address in _PATHS:
         return address
-    parent, _, parameter = address.rpartition("/")
-    path = f"{parent}/{{id}}"
-    return path if parameter and path in _PATHS else None
+    parents = {path.removesuffix("{id}") for path in _PATHS if path.endswith("{id}")}
+    found = (parent for parent in parents if address.startswith(parent) and address != parent)
+    return next((f"{parent}{{id}}" for parent in found), None)
 
 
 def methods(address: str) -> list[str]:

@@ -46,7 +46,11 @@ def test_http_becomes_a_rest_event() -> None:
         post(url + "?labels=a+cat&labels=a%20dog&empty=", b'{"a": 1}', JSON | {"X-Odd": "1"})
         post(url, b"\xff\xd8", {"Content-Type": "image/jpeg"})
         post(url, None, {})
-    first, binary, empty = recorder.events
+        post(url + "v1/models/a%2Fb", None, {})
+        post(url + "v1/models/a/b", None, {})
+    first, binary, empty, parameter = recorder.events
+    assert (parameter["resource"], parameter["path"]) == ("/v1/models/{id}", "/v1/models/a/b")
+    assert parameter["pathParameters"] == {"id": "a%2Fb"}
     assert (first["httpMethod"], first["resource"], first["body"], first["isBase64Encoded"]) == (
         "POST",
         "/",
