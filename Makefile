@@ -57,7 +57,7 @@ endif
 # A builder in a container leaves no image in Docker's store, where the CDK looks for it.
 unexport BUILDX_BUILDER
 # The bundle to deploy: BUNDLE=…, bundle=… among SETTINGS, MODEL=… PRETRAINED=…, or cdk.json's.
-NAMED = $(or $(call line,BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(value SETTINGS))),$(if $(filter command,$(origin MODEL) $(origin PRETRAINED)),$(MADE)))
+NAMED = $(or $(call line,BUNDLE),$(patsubst bundle=%,%,$(filter bundle=%,$(value SETTINGS))),$(if $(filter command environment,$(origin MODEL) $(origin PRETRAINED)),$(MADE)))
 MADE = models/$(value MODEL)-$(value PRETRAINED)
 DEPLOYED = $(or $(NAMED),$(shell sed -n 's/^ *"bundle": *"\([^"]*\)".*/\1/p' cdk.json))
 CONTEXT = $(foreach setting,$(value SETTINGS),-c $(call quoted,$(setting))) -c $(call quoted,bundle=$(DEPLOYED))
@@ -107,12 +107,47 @@ DATA_demo-model = $(EXPORT)/bin/python -m dev.demo_model all --minutes $(or $(MI
 DATA_demo-figures = $(EXPORT)/bin/python -m dev.demo_model measure
 DATA_still = $(VENV)/bin/python -m dev.still
 
-# The variables of the command line. Any other one is a mistake, which make itself would ignore.
-VARIABLES := ACCEPT_LICENCE APPROVAL AWS_CLI BUNDLE CALLS CDK CLASSIFIER COLD_STARTS BUCKET DEPLOYED EXCLUDE EXPORT FOLDER FROM FUNCTION IMAGE KEY LABELS \
-	MAKE MINUTES MODEL NAME OPTIONS OSV OUTPUT PICTURES PORT PRECISION PRETRAINED PRETRAINED_CFG PYTHON REQUEST REVISION SAM SECONDS SEED SETTINGS \
-	SHA256 STAND_INS SUITE TARGET TORCH_INDEX URL VENV WORKERS YES
-UNKNOWN := $(filter-out $(VARIABLES) SHELL MAKEFLAGS MAKEOVERRIDES,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
-$(if $(UNKNOWN),$(error $(firstword $(UNKNOWN))=… is no variable of this Makefile. They are in capitals, and `make help` shows them))
+# The variables that each command takes on its command line. make would ignore any other one.
+TAKES_help :=
+TAKES_demo := BUNDLE IMAGE LABELS
+TAKES_serve := BUNDLE PORT OPTIONS
+EXPORTS := MODEL PRETRAINED PRETRAINED_CFG PRECISION TARGET REVISION ACCEPT_LICENCE
+TAKES_model := $(EXPORTS) PICTURES LABELS
+TAKES_models := NAME
+TAKES_evaluate := PICTURES LABELS CLASSIFIER EXCLUDE BUNDLE OPTIONS
+TAKES_learn := $(TAKES_evaluate)
+TAKES_classify := $(TAKES_evaluate) REQUEST OUTPUT
+TAKES_drawings := FOLDER SEED
+TAKES_bootstrap := SETTINGS
+TAKES_diff := SETTINGS BUNDLE MODEL PRETRAINED
+TAKES_synth := $(TAKES_diff)
+TAKES_deploy-cdk := SETTINGS BUNDLE $(EXPORTS) APPROVAL
+TAKES_destroy := SETTINGS YES
+TAKES_pack := BUNDLE OUTPUT
+TAKES_fetch-bundle := FROM SHA256 NAME
+TAKES_upload-events := BUCKET
+TAKES_update-base :=
+TAKES_setup :=
+TAKES_test := SUITE SECONDS SEED MINUTES WORKERS
+TAKES_check :=
+TAKES_format :=
+TAKES_benchmark := NAME BUNDLE URL KEY CALLS FUNCTION COLD_STARTS
+TAKES_document :=
+TAKES_data := NAME MINUTES
+TAKES_lock :=
+TAKES_audit := OSV
+# What any command may be given.
+TAKEN := AWS_CLI AWS_PROFILE AWS_REGION CDK DEPLOYED EXPORT MAKE PYTHON SAM STAND_INS TORCH_INDEX VENV SHELL MAKEFLAGS MAKEOVERRIDES
+COMMANDS := $(patsubst TAKES_%,%,$(filter TAKES_%,$(.VARIABLES)))
+# Of a target that isn't listed, and in a make that another one started, each variable of any command is known.
+ASKED := $(if $(or $(filter-out 0,$(MAKELEVEL)),$(filter-out $(COMMANDS),$(MAKECMDGOALS))),$(COMMANDS),$(or $(MAKECMDGOALS),help))
+ALLOWED := $(sort $(foreach command,$(ASKED),$(TAKES_$(command))))
+UNKNOWN := $(filter-out $(TAKEN) $(ALLOWED),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+$(if $(UNKNOWN),$(error $(strip make $(MAKECMDGOALS)) has no variable $(firstword $(UNKNOWN)). It takes $(or $(ALLOWED),none)))
+# Windows' Linux gives each program the machine's name in NAME.
+ifeq ($(origin NAME),environment)
+NAME :=
+endif
 
 help: ## show this list
 	@awk -F ':.*## ' '/^## / { print "\n" substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.makefile import takes
 from tests.support.requests import ROOT
 
 GUIDES = [
@@ -26,9 +27,8 @@ TARGETS = re.compile(
         for name in names.split()
     )
 )
-VARIABLES = set(
-    re.findall(r"\b[A-Z0-9_]+\b", MAKEFILE.partition("VARIABLES := ")[2].partition("UNKNOWN")[0])
-)
+# Any command may be given these.
+EVERYWHERE = {"PYTHON", "TORCH_INDEX"}
 WORKFLOWS = {
     path: (ROOT / path).read_text(encoding="utf-8")
     for path in (
@@ -62,11 +62,12 @@ def commands(text: str) -> list[str]:
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_make_command_of_a_guide_is_one_that_the_makefile_knows(guide: Path) -> None:
     for command in commands(guide.read_text(encoding="utf-8")):
-        for word in command.split():
-            if word.endswith("="):
-                assert word[:-1] in VARIABLES, f"make {command}"
-            else:
-                assert TARGETS.fullmatch(word), f"make {command}"
+        words = command.split()
+        targets = [word for word in words if not word.endswith("=")]
+        variables = {word[:-1] for word in words if word.endswith("=")} - EVERYWHERE
+        assert all(map(TARGETS.fullmatch, targets)), f"make {command}"
+        if variables and set(targets) <= takes().keys():
+            assert variables <= set().union(*map(takes().__getitem__, targets)), f"make {command}"
 
 
 def test_every_make_command_of_a_workflow_is_one_that_the_makefile_knows() -> None:
@@ -126,6 +127,11 @@ def test_every_command_that_make_help_lists_is_in_a_guide() -> None:
         for word in command.split()
     }
     assert set(listed) <= named
+
+
+def test_every_variable_that_make_help_names_is_taken() -> None:
+    for command, text in re.findall(r"^([a-z0-9-]+):.*## (.*)", MAKEFILE, re.MULTILINE):
+        assert set(re.findall(r"\b([A-Z_]+)=", text)) <= takes()[command], command
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.deployment import Programs
+from tests.support.makefile import outside_make, takes
 from tests.support.requests import ROOT
 
 VALUES = [
@@ -20,29 +21,14 @@ VALUES = [
     "café, 狗",
     "a  b #1",
 ]
+# Of the commands that hand on every variable but OPTIONS, which are words.
 GIVEN = {
-    "demo": ("BUNDLE", "IMAGE", "LABELS"),
-    "serve": ("PORT", "BUNDLE"),
-    "classify": ("PICTURES", "LABELS", "CLASSIFIER", "EXCLUDE", "BUNDLE", "REQUEST", "OUTPUT"),
-    "evaluate": ("PICTURES", "LABELS", "CLASSIFIER", "EXCLUDE", "BUNDLE"),
-    "learn": ("PICTURES", "LABELS", "CLASSIFIER", "EXCLUDE", "BUNDLE"),
-    "model": (
-        "MODEL",
-        "PRETRAINED",
-        "PRECISION",
-        "PICTURES",
-        "LABELS",
-        "PRETRAINED_CFG",
-        "REVISION",
-        "ACCEPT_LICENCE",
-        "TARGET",
-    ),
-    "pack": ("BUNDLE", "OUTPUT"),
-    "fetch-bundle": ("FROM", "SHA256", "NAME"),
-    "upload-events": ("BUCKET",),
-    "drawings": ("FOLDER", "SEED"),
-    "benchmark": ("URL", "KEY", "FUNCTION", "CALLS", "COLD_STARTS"),
-}
+    name: sorted(takes()[name] - {"OPTIONS"})
+    for name in (
+        *("demo", "serve", "classify", "evaluate", "learn", "model", "models", "pack", "drawings"),
+        *("fetch-bundle", "upload-events"),
+    )
+} | {"benchmark": ["URL", "KEY", "FUNCTION", "CALLS", "COLD_STARTS"]}
 
 
 def run(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -55,11 +41,6 @@ def run(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
-
-
-def outside_make() -> dict[str, str]:
-    """The environment without the words of a make that runs the tests."""
-    return {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
 
 
 def recipe(target: str, **variables: str) -> list[str]:
@@ -75,6 +56,44 @@ def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> No
     sent = {name: f"{name.lower()} {value}" for name in GIVEN[target]}
     words = recipe(target, **sent, **({"NAME": "endpoint"} if target == "benchmark" else {}))
     assert [text for text in sent.values() if text not in words] == []
+
+
+@pytest.mark.parametrize("target", takes())
+def test_a_variable_that_a_command_would_ignore_is_refused(target: str) -> None:
+    known = set().union(*takes().values())
+    taken = takes()[target]
+    for name in [*sorted(known - taken)[::5], "LABELs", "lables"]:
+        done = run(target, **{name: "x"})
+        assert (done.returncode, done.stdout) == (2, "")
+        listed = " ".join(sorted(taken)) or "none"
+        assert f"make {target} has no variable {name}. It takes {listed}.  Stop." in done.stderr
+
+
+def test_a_target_that_no_list_has_takes_what_any_command_takes() -> None:
+    assert run("setup-export", NAME="x", VENV="x").returncode == 0
+    assert "has no variable NAM." in run("setup-export", NAM="x").stderr
+
+
+def made(target: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        ["make", "-n", target],
+        cwd=ROOT,
+        env=outside_make() | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shlex.split(done.stdout.replace("\\\n", ""), comments=False)
+
+
+def test_the_model_of_the_environment_is_the_one_that_is_deployed() -> None:
+    for target in ("deploy-cdk", "diff", "synth"):
+        words = made(target, MODEL="ViT-L-14", PRETRAINED="laion")
+        assert "bundle=models/ViT-L-14-laion" in words
+
+
+def test_the_name_that_windows_gives_each_program_is_not_taken() -> None:
+    assert "DESKTOP-1" not in made("models", NAME="DESKTOP-1")
 
 
 def test_a_path_may_begin_with_the_home_folder() -> None:
