@@ -46,6 +46,11 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heic", action="store_true", help=HELP)
 
 
+def split(text: str) -> list[str]:
+    """The parts between commas, of which an empty one is none."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def single_name(question: Question) -> str:
     """A note on a question to which every image has the same answer; empty for any other."""
     shares = question.combine == "sum" or len(question.prompts) == 1

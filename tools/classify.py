@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from classifier.contract.bundle import BundleError
 from classifier.contract.classifiers.file import ClassifierError
+from classifier.contract.classifiers.folder import check_name
 from classifier.contract.errors import ApiError
 from classifier.contract.request.parsing import parse_options
 from classifier.contract.request.query import Question
@@ -19,14 +20,21 @@ from classifier.contract.strict_json import JsonObject
 from classifier.engine.context import RequestContext
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import check
-from tools.arguments import MakeParser, add_shared, single_name
+from tools.arguments import MakeParser, add_shared, single_name, split
 from tools.bundles import announced, choose
 from tools.folders import Folder, no_image
 from tools.folders import summary as counted
 from tools.heic import take_heic
 from tools.parquet import write_parquet
 from tools.results import claimed, finished, summary, write_csv
-from tools.workers import CLASSIFIERS, FolderStore, classifier_of, lines_of, unlimited
+from tools.workers import (
+    CLASSIFIERS,
+    FolderStore,
+    classifier_of,
+    lines_of,
+    path_of,
+    unlimited,
+)
 
 # What may be made of the lines, by the suffix of OUTPUT.
 TABLES = {".csv": write_csv, ".parquet": write_parquet}
@@ -39,6 +47,7 @@ def classify(
     options: JsonObject,
     output: Path,
     processes: int,
+    classifiers: Path = CLASSIFIERS,
 ) -> int:
     """Appends a line for each file that has none. Returns their number."""
     done = finished(output)
@@ -54,7 +63,7 @@ def classify(
         output.open("a", encoding="utf-8") as file,
         tqdm(total=len(items), initial=len(items) - len(left), unit="image") as bar,
     ):
-        for lines in lines_of(bundle, folder, options, left, processes):
+        for lines in lines_of(bundle, folder, options, left, processes, classifiers):
             file.write("".join(lines))
             file.flush()
             bar.update(len(lines))
@@ -75,12 +84,13 @@ def read_request(path: Path) -> JsonObject:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = MakeParser(prog="make classify", description=__doc__)
     parser.add_argument("pictures", type=Path, help="a folder")
+    parser.add_argument("--labels", type=split, help='"a dog,a cat"')
     parser.add_argument(
-        "--labels",
-        type=lambda text: [label.strip() for label in text.split(",")],
-        help='"a dog,a cat"',
+        "--classifier",
+        type=path_of,
+        metavar="NAME",
+        help=f"a file in the folder {CLASSIFIERS}, or a path to .json",
     )
-    parser.add_argument("--classifier", help=f"the name of a file in the folder {CLASSIFIERS}")
     parser.add_argument(
         "--request",
         type=Path,
@@ -97,10 +107,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
     if given.heic:
         take_heic()
-    if [given.labels, given.classifier, given.request].count(None) != 2:
-        several = given.labels or given.classifier or given.request
+    named = [choice for choice in (given.labels, given.classifier, given.request) if choice]
+    if len(named) != 1:
         sys.exit(
-            f'{"Give only one" if several else "Say what to look for"}: LABELS="a dog,a cat",'
+            f'{"Give only one" if named else "Say what to look for"}: LABELS="a dog,a cat",'
             " CLASSIFIER=name, or REQUEST=file.json with any options of the API."
         )
     if not given.pictures.is_dir():
@@ -114,14 +124,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             " in .jsonl."
         )
     try:
-        options = {
-            name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
-        }
+        options: JsonObject = {"labels": given.labels} if given.labels else {}
         options |= read_request(given.request) if given.request else {}
+        classifiers = CLASSIFIERS
+        if given.classifier:
+            check_name(given.classifier)
+            options["classifier"] = given.classifier.stem
+            classifiers = given.classifier.parent
         bundle = announced(choose(given.bundle))
         encoders = Encoders.load(bundle, threads=1, verify_hashes=True)
         query = parse_options(options)
-        classifier = classifier_of(encoders, query)
+        classifier = classifier_of(encoders, query, classifiers)
         check(classifier, options, RequestContext(unlimited))
     except (OSError, ValueError, BundleError, ClassifierError) as err:
         sys.exit(f"error: {err}")
@@ -146,7 +159,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         lines.parent.mkdir(parents=True, exist_ok=True)
         with claimed(lines, given.output, asked):
-            new = classify(bundle, given.pictures, files, options, lines, given.processes)
+            new = classify(
+                bundle, given.pictures, files, options, lines, given.processes, classifiers
+            )
             print(f"{given.output}: {summary(lines, new)}")
             if folder.passed_over:
                 print(counted(folder.passed_over))

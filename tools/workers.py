@@ -25,6 +25,13 @@ BATCH = 40
 CLASSIFIERS = Path(FOLDER)
 
 
+def path_of(name: str) -> Path:
+    """A classifier's name stands for a file in the folder of classifiers, unless it ends in
+    .json.
+    """
+    return Path(name).expanduser() if name.endswith(".json") else CLASSIFIERS / f"{name}.json"
+
+
 def unlimited() -> int:
     """A batch on this machine has no deadline."""
     return 3_600_000
@@ -65,12 +72,12 @@ class FolderStore:
                 yield self.stat(Item(path.relative_to(self.root).as_posix()))
 
 
-def classifier_of(encoders: Encoders, query: Query) -> Engine:
-    """With the classifier that the request names, if any. Raises ClassifierError."""
+def classifier_of(encoders: Encoders, query: Query, folder: Path = CLASSIFIERS) -> Engine:
+    """With the classifier of this folder that the request names, if any. Raises
+    ClassifierError.
+    """
     name = query.classifier
-    return Engine(
-        encoders, read_classifiers(CLASSIFIERS, encoders.manifest, [name]) if name else None
-    )
+    return Engine(encoders, read_classifiers(folder, encoders.manifest, [name]) if name else None)
 
 
 class Worker:
@@ -78,9 +85,9 @@ class Worker:
 
     here: "Worker"
 
-    def __init__(self, bundle: Path, folder: Path, query: Query) -> None:
+    def __init__(self, bundle: Path, folder: Path, query: Query, classifiers: Path) -> None:
         self.encoders = Encoders.load(bundle, threads=1)
-        self.classifier = classifier_of(self.encoders, query)
+        self.classifier = classifier_of(self.encoders, query, classifiers)
         self.folder = FolderStore(folder)
         self.query = query
 
@@ -90,9 +97,9 @@ class Worker:
         return [dumps(outcome.line_or_raise()) for outcome in batch.classify()]
 
 
-def begin(bundle: Path, folder: Path, options: JsonObject) -> None:
+def begin(bundle: Path, folder: Path, options: JsonObject, classifiers: Path) -> None:
     take_heic_as_the_parent_does()
-    Worker.here = Worker(bundle, folder, parse_options(options))
+    Worker.here = Worker(bundle, folder, parse_options(options), classifiers)
 
 
 def work(items: Sequence[Item]) -> list[str]:
@@ -100,7 +107,12 @@ def work(items: Sequence[Item]) -> list[str]:
 
 
 def lines_of(
-    bundle: Path, folder: Path, options: JsonObject, items: Sequence[Item], processes: int
+    bundle: Path,
+    folder: Path,
+    options: JsonObject,
+    items: Sequence[Item],
+    processes: int,
+    classifiers: Path = CLASSIFIERS,
 ) -> Iterator[list[str]]:
     """Yields the lines of each batch as soon as one of the processes has finished it. A single
     process is this one.
@@ -110,12 +122,13 @@ def lines_of(
     some = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     processes = min(processes, len(some))
     if processes == 1:
-        worker = Worker(bundle, folder, parse_options(options))
+        worker = Worker(bundle, folder, parse_options(options), classifiers)
         yield from map(worker.lines, some)
         return
     batches = iter(some)
     # Linux would fork a process with threads; the other systems start new ones anyway.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), begin, (bundle, folder, options))
+    given = (bundle, folder, options, classifiers)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), begin, given)
     with pool:
         running = set[Future[list[str]]]()
         try:

@@ -184,6 +184,12 @@ def test_the_guide_sorts_a_folder(
     }
     assert len(moved) == 5
     assert (images / "bad.jpg").exists()
+    # An image of the same name that came later replaces none, and moved ones stop nothing.
+    (images / "inner").mkdir()
+    shutil.copy(images / "bad.jpg", images / "inner" / "dog.jpg")
+    exec(sorting, {})
+    assert (images / "inner" / "dog.jpg").read_bytes() == b"no image"
+    assert {path.relative_to("sorted").as_posix() for path in Path("sorted").rglob("*.*")} == moved
 
 
 def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
@@ -196,9 +202,33 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
     assert [entry["name"] for entry in found["inner/dog.jpg"]["decision"]["labels"]] == ["a dog"]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_classifier_by_path_decides_as_by_name(
+    folder: Path, tmp_path: Path, processes: int
+) -> None:
+    for index in range(BATCH):
+        shutil.copy(ROOT / "examples" / "images" / "dog.jpg", folder / f"{index}.jpg")
+    path = tmp_path / "mine" / "pets.json"
+    path.parent.mkdir()
+    shutil.copy(ROOT / "classifiers" / "drawings.json", path)
+    output = tmp_path / "results.jsonl"
+    named = ("--classifier", path, "--output", output, "--processes", processes)
+    assert run(folder, *named) is None
+    decision = lines(output)["inner/dog.jpg"]["decision"]
+    assert [entry["name"] for entry in decision["labels"]] == ["a dog"]
+
+
+def test_an_empty_label_is_none(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "results.jsonl"
+    assert run(folder, "--labels", "a dog,, a cat,", "--output", output, "--processes", 1) is None
+    assert lines(output)["inner/dog.jpg"]["result"].keys() == {"a dog", "a cat"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--classifier", "My Pets"], "classifiers/My Pets.json has no name that a request can"),
+        (["--labels", " ,"], "Say what to look for"),
         (
             ["--classifier", "drawing"],
             "classifiers/drawing.json is missing. In this folder: drawings",

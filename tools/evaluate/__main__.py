@@ -12,14 +12,13 @@ from classifier.contract.classifiers.file import ClassifierError
 from classifier.contract.classifiers.folder import check_name
 from classifier.contract.request.query import Question
 from classifier.contract.strict_json import JsonObject
-from tools.arguments import MakeParser, add_shared, single_name
+from tools.arguments import MakeParser, add_shared, single_name, split
 from tools.bundles import announced, choose
 from tools.evaluate.classifier_file import (
     Candidate,
     deploy_command,
     from_options,
     open_classifier,
-    path_of,
     save,
     unsaved,
 )
@@ -33,6 +32,7 @@ from tools.evaluate.report.page import write_report
 from tools.evaluate.report.text import never_named, text_of
 from tools.evaluate.scores import Bundle, Source
 from tools.heic import take_heic
+from tools.workers import path_of
 
 REPORT = Path("build/report.html")
 FIELDS = ("templates", "multi_label", "negative_template", "fit")
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder with a folder for each label, or a CSV file of path,label[;label…][,group]",
     )
     add("--classifier", metavar="NAME", help="a file in the folder classifiers, or a path to .json")
-    add("--labels", type=_split, default=[], help='instead of a classifier: "a dog,a cat"')
+    add("--labels", type=split, default=[], help='instead of a classifier: "a dog,a cat"')
     add("--label", action="append", default=[], help=f"a label, may have commas; {REPEAT}")
     add("--templates", action="append", help=f'with labels: such as "a photo of {{}}"; {REPEAT}')
     add(
@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"make thresholds for this label alone; {REPEAT}",
     )
-    add("--actions", type=_split, help="with two guarantees, mildest first: review,block")
+    add("--actions", type=split, help="with two guarantees, mildest first: review,block")
     add(
         "--save",
         nargs="?",
@@ -104,10 +104,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--report", type=Path, default=REPORT, help=f"default: {REPORT}")
     add("--cache", type=Path, default=CACHE, help=f"of embeddings; default: {CACHE}")
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def chosen(given: argparse.Namespace) -> Candidate:

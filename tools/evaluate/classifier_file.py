@@ -14,7 +14,7 @@ from classifier.contract.errors import ApiError
 from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from tools.bundles import of_model
 from tools.deploy.account import CDK_JSON
-from tools.workers import CLASSIFIERS
+from tools.workers import CLASSIFIERS, path_of
 
 # Fields that depend on the thresholds' model and question.
 FITTED = ("thresholds", "actions", "min_similarity", "fitted_on")
@@ -33,11 +33,6 @@ class Candidate:
     @property
     def names(self) -> list[str]:
         return list(self.file.labels or self.file.categories or ())
-
-
-def path_of(name: str) -> Path:
-    """A name stands for a file in the folder of classifiers, unless it ends in .json."""
-    return Path(name) if name.endswith(".json") else CLASSIFIERS / f"{name}.json"
 
 
 def open_classifier(name: str) -> Candidate:

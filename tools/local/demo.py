@@ -13,7 +13,7 @@ import requests
 
 from classifier.contract.bundle import read_manifest
 from classifier.contract.request.query import Question
-from tools.arguments import MakeParser, single_name
+from tools.arguments import MakeParser, single_name, split
 from tools.bundles import DEMO, MODELS, ONLY_DRAWINGS, announced, choose
 from tools.local.serve import load, running
 
@@ -44,6 +44,7 @@ PHOTOGRAPHS = {
 REAL_MODEL = """For photographs, make a bundle of a real model once and try it:
   make model
   make demo BUNDLE=models/ViT-B-32-quickgelu-openai"""
+BOTH = 'make demo IMAGE=photo.jpg LABELS="a dog,a cat,something else"'
 ENGLISH = "Write labels in English: the demo model and OpenAI's models know no other language."
 
 
@@ -83,12 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = MakeParser(prog="make demo", description=__doc__)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--image")
-    parser.add_argument("--labels", type=lambda text: [label.strip() for label in text.split(",")])
+    parser.add_argument("--labels", type=split)
     arguments = parser.parse_args(argv)
-    if bool(arguments.image) != bool(arguments.labels):
-        sys.exit(
-            'For an image of your own, give both: make demo IMAGE=photo.jpg LABELS="a dog,a cat"'
-        )
     if arguments.image and "://" in arguments.image:
         sys.exit(
             f"IMAGE={arguments.image} is an address, and the demo takes files. Fetch it first:"
@@ -99,6 +96,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     bundle = announced(choose(arguments.bundle) if named else MODELS / DEMO)
     handler = load(bundle, None)
     demo = read_manifest(bundle, verify_hashes=False).name == DEMO
+    if demo and arguments.image:
+        print(REAL_MODEL)
+    if bool(arguments.image) != bool(arguments.labels):
+        sys.exit(f"For an image of your own, give both: {BOTH}")
     folder, samples = (DRAWINGS_FOLDER, SAMPLES) if demo else (PHOTOGRAPHS_FOLDER, PHOTOGRAPHS)
     images = (
         {Path(arguments.image): arguments.labels}
@@ -107,14 +108,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if note := single_name(Question(labels=arguments.labels)):
         print(note)
-    if demo and arguments.image:
-        print(f"{ONLY_DRAWINGS}\n{REAL_MODEL}")
     wrong = []
     with running(handler) as url:
         print(f"POST {url}")
-        # The first call starts the process that decodes, so it takes longer than any other.
-        classify(url, *next(iter(images.items())))
         for image, labels in images.items():
+            # The first call starts the decoder and encodes the labels: the times are the second's.
+            classify(url, image, labels)
             answer = classify(url, image, labels)
             show(image, answer)
             if (

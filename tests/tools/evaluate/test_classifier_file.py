@@ -15,10 +15,10 @@ from tools.evaluate.classifier_file import (
     deploy_command,
     from_options,
     open_classifier,
-    path_of,
     save,
     usable,
 )
+from tools.workers import path_of
 
 MANIFEST = read_manifest(DEMO, verify_hashes=False)
 QUESTION: dict[str, Any] = {

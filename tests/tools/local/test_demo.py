@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.support.programs import exit_status, run_python
@@ -22,10 +24,29 @@ def test_the_demo_classifies_an_image_of_your_own_after_a_warning(
 ) -> None:
     arguments = ["--image", "examples/images/dog.jpg", "--labels", "a dog, a teapot"]
     assert exit_status(main, *arguments) == 0
-    out = capsys.readouterr().out
-    real_model = out.index("make model\n")
-    assert out.index("nothing about photographs") < real_model
-    assert real_model < out.index("a teapot") < out.index("labels in English")
+    out, err = capsys.readouterr()
+    assert "nothing about photographs" in err
+    assert out.index("make model\n") < out.index("a teapot") < out.index("labels in English")
+
+
+def test_an_image_without_labels_is_told_how_to_get_a_model_that_knows_photographs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    message = exit_status(main, "--image", "photo.jpg")
+    assert message.endswith('make demo IMAGE=photo.jpg LABELS="a dog,a cat,something else"')
+    out, err = capsys.readouterr()
+    assert "nothing about photographs" in err
+    assert "  make model\n" in out
+
+
+def test_the_demos_times_are_those_of_labels_that_are_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert exit_status(main) == 0
+    times = re.findall(r", text ([\d.]+) ms\)", capsys.readouterr().out)
+    assert len(times) == 3
+    # A label's first time takes milliseconds; a busy machine may hold up one image.
+    assert sorted(map(float, times))[1] < 1
 
 
 @pytest.mark.parametrize(
