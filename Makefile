@@ -38,8 +38,8 @@ define BREAK
 
 
 endef
-# --option with a variable's text, if the variable is set.
-option = $(if $(value $(1)),$(2) $(call text,$(1)))
+# --option=text of a variable, which may begin with a dash, if the variable is set.
+option = $(if $(value $(1)),$(2)=$(call text,$(1)))
 # OPTIONS are words of the shell.
 WORDS = $(call line,OPTIONS)
 
@@ -183,17 +183,18 @@ EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text
 # By another name: a recipe that names MAKE itself runs even in a dry run.
 RUN_MAKE = $(MAKE) --no-print-directory
 
-WORK = $(if $(value PICTURES),$(call text,PICTURES)) $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) \
-	$(call option,EXCLUDE,--exclude) $(call option,BUNDLE,--bundle)
+WORK = $(call option,LABELS,--labels) $(call option,CLASSIFIER,--classifier) $(call option,EXCLUDE,--exclude) \
+	$(call option,BUNDLE,--bundle)
+FOUND = $(if $(value PICTURES),-- $(call text,PICTURES))
 
 classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|csv|parquet EXCLUDE='*.gif' BUNDLE=…
-	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(WORDS)
+	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(WORDS) $(FOUND)
 
 evaluate: $(EVALUATES) $(TAKES_HEIC) ## how good is it on labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save pets"
-	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(WORDS)
+	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(WORDS) $(FOUND)
 
 learn: $(EVALUATES) $(TAKES_HEIC) ## teach a classifier with a few labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"
-	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(WORDS)
+	@$(VENV)/bin/python -m tools.evaluate.learn $(WORK) $(WORDS) $(FOUND)
 
 drawings: $(TOOLS) ## draw labelled images that the demo model never saw, to try make evaluate on: FOLDER=build/drawings SEED=1
 	@$(VENV)/bin/python -m dev.demo_model.labelled $(if $(value FOLDER),$(call text,FOLDER),build/drawings) $(call option,SEED,--seed)

@@ -40,7 +40,7 @@ def checked_manifest(path: Path, bucket: str) -> bytes:
             continue
         try:
             line = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = data
         if not isinstance(line, dict) or not isinstance(line.get("key"), str) or not line["key"]:
             found = next(hint for pattern, hint in HINTS if re.match(pattern, data.strip()))
@@ -54,11 +54,19 @@ def checked_manifest(path: Path, bucket: str) -> bytes:
     return b"".join(kept)
 
 
-def start(deployment: Deployment, given: argparse.Namespace) -> None:
-    request = json.loads(given.request.read_bytes()) if given.request else {}
+def read_request(path: Path) -> dict[str, Any]:
+    """Raises ValueError for a file that holds no JSON object."""
+    try:
+        request = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as err:
+        raise ValueError(f"{path} is not JSON in UTF-8 ({err})") from err
     if not isinstance(request, dict):
-        wanted = '{"labels": ["a dog", "a cat"]}'
-        raise ValueError(f"{given.request} must hold a JSON object: {wanted}")
+        raise ValueError(f'{path} must hold a JSON object: {{"labels": ["a dog", "a cat"]}}')
+    return request
+
+
+def start(deployment: Deployment, given: argparse.Namespace) -> None:
+    request = read_request(given.request) if given.request else {}
     request |= {
         name: getattr(given, name) for name in ("labels", "classifier") if getattr(given, name)
     }

@@ -16,7 +16,7 @@ from classifier.contract.classifiers.folder import check_name
 from classifier.contract.errors import ApiError
 from classifier.contract.request.parsing import parse_options
 from classifier.contract.request.query import Question
-from classifier.contract.strict_json import JsonObject
+from classifier.contract.strict_json import JsonObject, no_constant, no_duplicates
 from classifier.engine.context import RequestContext
 from classifier.model.encoders import Encoders
 from classifier.storage.batches import check
@@ -71,10 +71,14 @@ def classify(
 
 
 def read_request(path: Path) -> JsonObject:
-    """Raises ValueError for a file that holds no JSON object, and OSError."""
+    """Raises ValueError for a file that holds no JSON object, ApiError for one with a key twice,
+    and OSError.
+    """
     try:
-        request = json.loads(path.read_bytes())
-    except ValueError as err:
+        request = json.loads(
+            path.read_bytes(), object_pairs_hook=no_duplicates, parse_constant=no_constant
+        )
+    except (ValueError, RecursionError) as err:
         raise ValueError(f"{path} is not JSON in UTF-8 ({err})") from err
     if not isinstance(request, dict):
         raise ValueError(f'{path} must hold a JSON object: {{"labels": ["a dog", "a cat"]}}')

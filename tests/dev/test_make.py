@@ -1,6 +1,8 @@
 """The Makefile hands on what a user fills in as it was written."""
 
+import argparse
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -55,7 +57,19 @@ def recipe(target: str, **variables: str) -> list[str]:
 def test_every_variable_arrives_as_it_was_written(target: str, value: str) -> None:
     sent = {name: f"{name.lower()} {value}" for name in GIVEN[target]}
     words = recipe(target, **sent, **({"NAME": "endpoint"} if target == "benchmark" else {}))
-    assert [text for text in sent.values() if text not in words] == []
+    texts = {text for word in words for text in (word, re.sub("^--[a-z-]+=", "", word))}
+    assert [text for text in sent.values() if text not in texts] == []
+
+
+@pytest.mark.parametrize("target", ["classify", "evaluate", "learn"])
+def test_a_text_may_begin_with_a_dash(target: str) -> None:
+    words = recipe(target, PICTURES="-a", LABELS="-10 %,other", OPTIONS="--heic")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pictures")
+    parser.add_argument("--labels")
+    parser.add_argument("--heic", action="store_true")
+    given = parser.parse_args(words[words.index("--labels=-10 %,other") :])
+    assert (given.pictures, given.labels, given.heic) == ("-a", "-10 %,other", True)
 
 
 @pytest.mark.parametrize("target", takes())
@@ -104,8 +118,8 @@ def test_a_path_may_begin_with_the_home_folder() -> None:
     words = subprocess.run(
         ["sh", "-c", program], env={"HOME": "/home/me"}, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert words[0] == "/home/me/it's $5"
-    assert {"/home/me/c", "a/~/b.jsonl", "a ~/b"} <= set(words)
+    assert words[-1] == "/home/me/it's $5"
+    assert {"--bundle=/home/me/c", "--output=a/~/b.jsonl", "--labels=a ~/b"} <= set(words)
 
 
 def test_a_name_that_no_encoding_holds_is_printed_with_escapes(tmp_path: Path) -> None:

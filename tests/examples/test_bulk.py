@@ -90,6 +90,16 @@ def test_a_deployment_without_a_bucket_says_how_to_get_one(run: Any) -> None:
     assert "bulk_bucket=create" in str(status("watch", "r", make=Aws(run, Url="https://…")))
 
 
+@pytest.mark.parametrize("text", ["labels", "", "[" * 100_000])
+def test_a_request_that_is_not_json_is_refused_by_its_name(
+    text: str, run: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "request.json"
+    path.write_text(text)
+    error = status("start", "--prefix", "images/", "--request", path, make=Aws(run))
+    assert f"error: {path} is not JSON in UTF-8" in str(error)
+
+
 def test_without_a_region_it_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -109,6 +119,7 @@ def test_without_a_region_it_says_how_to_name_one(monkeypatch: pytest.MonkeyPatc
         ('{"key": 5}\n', "line 1 has no key"),
         ('{"key": ""}\n', "line 1 has no key"),
         ("5\n", "line 1 is no JSON object"),
+        ("[" * 100_000, "line 1 is a JSON array"),
         ("\ufffe", "line 1 is no JSON object"),
         ("", "names no image"),
         ("\n \n", "names no image"),

@@ -71,6 +71,8 @@ def test_a_folder_of_other_files_alone_says_what_it_has(folder: Path) -> None:
         ('[["labels", ["a dog", "a cat"]]]', "must hold a JSON object"),
         ("labels", "is not JSON"),
         ('"labels"', "must hold a JSON object"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"labels": ["a", "b"], "labels": ["c", "d"]}', 'The key "labels" appears twice'),
     ],
 )
 def test_a_request_that_is_no_object_is_refused(
