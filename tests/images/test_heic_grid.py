@@ -48,6 +48,7 @@ def change(data: bytes, expected: Image.Image) -> float:
         ([PORTRAIT, LEFT_TO_RIGHT], WHOLE.transpose(TURN.TRANSPOSE)),
         ([CLAP], CUT),
         ([CLAP, PORTRAIT], CUT.transpose(TURN.ROTATE_270)),
+        ([CLAP, PORTRAIT, LEFT_TO_RIGHT], CUT.transpose(TURN.TRANSPOSE)),
     ],
     ids=[
         "plain",
@@ -57,6 +58,7 @@ def change(data: bytes, expected: Image.Image) -> float:
         "portrait mirrored",
         "cut",
         "cut portrait",
+        "cut portrait mirrored",
     ],
 )
 def test_tiles_show_what_the_same_pixels_show_plainly(
@@ -71,6 +73,14 @@ def test_tiles_in_display_p3_become_srgb() -> None:
     assert change(file, WHOLE.transpose(TURN.ROTATE_270)) < 1.5
     assert decoded(file).converted_from == "made for a test"
     assert change(grid_heic(p3), WHOLE) > 1.5
+
+
+@pytest.mark.parametrize("percent", [99, 90, 50, 20])
+def test_tiles_without_the_files_end_are_refused_with_the_share(percent: int) -> None:
+    data = grid_heic(WHOLE)
+    share = len(data) * percent // 100
+    with pytest.raises(ApiError, match=rf"cut off: {100 * share // len(data)}% of its bytes"):
+        decoded(data[:share])
 
 
 def test_the_whole_size_is_checked_before_anything_is_decoded() -> None:

@@ -1,6 +1,6 @@
 """HEIC files, for deployments that take them."""
 
-from classifier.images.formats.image_file import DamagedError, ImageFile
+from classifier.images.formats.image_file import DamagedError, ImageFile, cut_off
 from classifier.images.formats.items import full_length, item_profiles, read_items
 
 # Only HEVC images, in one piece or in tiles. The library knows more codings.
@@ -14,5 +14,7 @@ def read_heic(data: bytes) -> ImageFile:
         raise DamagedError("file holds no still image in HEVC; convert it to JPEG")
     width, height = max(items.sizes, key=lambda size: size[0] * size[1])
     profiles = item_profiles(data, items.properties)
-    share = len(data) / max(len(data), full_length(data))
-    return ImageFile("HEIC", width, height, data, items.alpha, profiles=profiles, share=share)
+    # Of an image in tiles, the library decodes those that are there, and the others are black.
+    if full_length(data) > len(data):
+        raise cut_off(len(data) / full_length(data))
+    return ImageFile("HEIC", width, height, data, items.alpha, profiles=profiles)
