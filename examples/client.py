@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import struct
 import sys
 import time
 import warnings
@@ -18,10 +17,11 @@ from typing import Any
 
 import requests
 from PIL import Image, ImageOps
-from PIL.PngImagePlugin import PngInfo
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
 from urllib3.util import Retry
+
+from colours import colour_options
 
 DEMO_WARNING = "This is the demo model, trained on drawings: it says nothing about photographs."
 SINGLE_LABEL = (
@@ -221,25 +221,3 @@ def shrink(data: bytes, side: int = SHORT_SIDE) -> tuple[bytes, int]:
     # it.
     except Exception:
         return data, 0
-
-
-def colour_options(data: bytes, image: Image.Image) -> dict[str, Any]:
-    """The options that save a file's colours with it: an ICC profile, or a PNG's chunks."""
-    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
-    chunks: dict[bytes, bytes] = {}
-    at = 8 if image.format == "PNG" else len(data)
-    while at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if name == b"IDAT":
-            break
-        chunks[name] = data[at + 8 : at + 8 + length]
-        at += 12 + length
-    counts = [b"cICP"]
-    if not options["icc_profile"] and b"sRGB" not in chunks:
-        counts += [b"gAMA", b"cHRM"]
-    kept = [name for name in counts if name in chunks]
-    if kept:
-        options["pnginfo"] = PngInfo()
-        for name in kept:
-            options["pnginfo"].add(name, chunks[name])
-    return options

@@ -106,6 +106,14 @@ COLOURED: dict[str, Callable[[], bytes]] = {
     "gAMA": lambda: icc.png_with(photo(), icc.gama(1)),
     "gAMA and cHRM": lambda: icc.png_with(photo(), icc.gama(1), icc.chrm("prophoto")),
     "gAMA that doesn't count": lambda: icc.png_with(photo(), icc.gama(1), (b"sRGB", b"\0")),
+    "gAMA and a broken profile": lambda: icc.png_with(
+        photo(), icc.gama(1), icc.iccp(b"broken" * 50)
+    ),
+    "gAMA and an sRGB chunk of no intent": lambda: icc.png_with(
+        photo(), icc.gama(1), (b"sRGB", b"\x09")
+    ),
+    "two gAMA chunks": lambda: icc.png_with(photo(), icc.gama(1), icc.gama(0.45455)),
+    "RGB profile, BMP": lambda: icc.bmp_with(wide(), ADOBE),
     "AVIF": lambda: icc.avif_with(wide(), 9, 8, speed=10),
 }
 

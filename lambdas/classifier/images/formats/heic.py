@@ -14,7 +14,7 @@ def read_heic(data: bytes) -> ImageFile:
         raise DamagedError("file holds no still image in HEVC; convert it to JPEG")
     width, height = max(items.sizes, key=lambda size: size[0] * size[1])
     profiles = item_profiles(data, items.properties)
-    # Of an image in tiles, the library decodes those that are there, and the others are black.
+    # Of an image in tiles, the library decodes those that are there, and fills in the others.
     if full_length(data) > len(data):
         raise cut_off(len(data) / full_length(data))
     return ImageFile("HEIC", width, height, data, items.alpha, profiles=profiles)
