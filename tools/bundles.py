@@ -1,13 +1,17 @@
 """Chooses the bundle of a command, by one rule for all commands."""
 
 import contextlib
+import platform
+import re
 import sys
 from pathlib import Path
 
-from classifier.contract.bundle import MANIFEST, BundleError, read_manifest
+from classifier.contract.bundle import MANIFEST, BundleError, BundleManifest, read_manifest
 
 MODELS = Path("models")
 DEMO = "demo"
+# The target whose products saturate on other processors.
+VNNI = "x86_64-vnni"
 BUNDLE_HELP = "default: the only real one in models, else the demo"
 ONLY_DRAWINGS = "This is the demo model, trained on drawings: it says nothing about photographs."
 
@@ -59,12 +63,41 @@ def of_model(fingerprint: str, models: Path = MODELS) -> list[Path]:
     return found
 
 
-def announced(bundle: Path) -> Path:
-    """The bundle, after a line that names its model. Errors in it are reported when it is
-    loaded.
+def announced(bundle: Path, processor: str | None = None) -> Path:
+    """The bundle, after a line that names its model. Errors in it are reported when it is loaded.
+
+    `processor`: this machine's, unless given. Exits if its answers would be wrong there.
     """
     with contextlib.suppress(BundleError):
-        name = read_manifest(bundle, verify_hashes=False).name
-        warning = f" {ONLY_DRAWINGS}" if name == DEMO else ""
-        print(f"Model: {name}, of {bundle}.{warning}", file=sys.stderr)
+        manifest = read_manifest(bundle, verify_hashes=False)
+        note = f" {ONLY_DRAWINGS}" if manifest.name == DEMO else ""
+        made_for = manifest.fidelity.get("target")
+        here = processor or target()
+        again = f"make model {of(manifest)}TARGET={here}"
+        if made_for is None or set(manifest.precision.values()) == {"fp32"}:
+            pass
+        elif made_for == VNNI != here:
+            sys.exit(
+                f"{bundle} was made for processors with VNNI, which this machine hasn't: its"
+                f" answers would be wrong. Make it again: {again}"
+            )
+        elif (made_for == "arm64") != (here == "arm64"):
+            note = f" It was made for {made_for}. For this machine, perhaps faster: {again}"
+        print(f"Model: {manifest.name}, of {bundle}.{note}", file=sys.stderr)
     return bundle
+
+
+def of(manifest: BundleManifest) -> str:
+    """The variables of `make model` that name the model, if open_clip has its weights."""
+    if not manifest.pretrained:
+        return ""
+    return f"MODEL={manifest.model} PRETRAINED={manifest.pretrained} "
+
+
+def target() -> str:
+    """This machine among the targets of `make model`."""
+    if platform.machine() in ("arm64", "aarch64"):
+        return "arm64"
+    described = Path("/proc/cpuinfo")
+    has_vnni = described.exists() and re.search(r"vnni\b", described.read_text())
+    return VNNI if has_vnni else "x86_64"

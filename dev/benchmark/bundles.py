@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dev.benchmark.machine import target
+from tools.bundles import target
 
 FOLDER = Path("build/benchmark")
 MODEL = "ViT-B-32-quickgelu"

@@ -1,7 +1,6 @@
 """The machine that a benchmark runs on, and the progress that it prints."""
 
 import os
-import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +8,6 @@ from pathlib import Path
 
 def say(text: str) -> None:
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
-
-
-def target() -> str:
-    """This machine among the ladder's."""
-    if platform.machine() in ("arm64", "aarch64"):
-        return "arm64"
-    return "x86_64-vnni" if any(flag.endswith("vnni") for flag in flags()) else "x86_64"
 
 
 def cpu_lines(*keys: str) -> list[str]:

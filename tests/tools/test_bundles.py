@@ -82,6 +82,59 @@ def test_a_bundle_that_is_still_being_made_is_not_taken(command: str, desk: Path
     assert f"Model: demo, of models/demo. {ONLY_DRAWINGS}\n" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("made_for", "here", "precision", "is_noted"),
+    [
+        ("arm64", "arm64", "int14", False),
+        ("arm64", "x86_64", "int14", True),
+        ("arm64", "x86_64", "fp32", False),
+        ("x86_64", "arm64", "int8", True),
+        ("x86_64", "x86_64-vnni", "int8", False),
+        (None, "x86_64", "int8", False),
+    ],
+)
+def test_a_bundle_that_was_made_for_another_processor_says_so(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    made_for: str | None,
+    here: str,
+    precision: str,
+    is_noted: bool,
+) -> None:
+    path = made(tmp_path, made_for, precision)
+    assert announced(path, here) == path
+    note = (
+        f" It was made for {made_for}. For this machine, perhaps faster: make model"
+        f" MODEL=ViT-B-32 PRETRAINED=laion TARGET={here}"
+    )
+    line = f"Model: ViT-B-32/laion, of {path}.{note if is_noted else ''}\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("here", ["arm64", "x86_64"])
+def test_a_bundle_whose_answers_would_be_wrong_here_is_refused(tmp_path: Path, here: str) -> None:
+    path = made(tmp_path, "x86_64-vnni", "int8-full")
+    with pytest.raises(SystemExit) as refused:
+        announced(path, here)
+    assert refused.value.code == (
+        f"{path} was made for processors with VNNI, which this machine hasn't: its answers would"
+        f" be wrong. Make it again: make model MODEL=ViT-B-32 PRETRAINED=laion TARGET={here}"
+    )
+    fp32 = made(tmp_path / "fp32", "x86_64-vnni", "fp32")
+    assert announced(fp32, here) == fp32
+
+
+def made(folder: Path, target: str | None, precision: str) -> Path:
+    fidelity = {"target": target} if target else {}
+    return bundle(
+        folder / "bundle",
+        model="ViT-B-32",
+        pretrained="laion",
+        precision={"image": precision, "text": precision},
+        fidelity=fidelity,
+    )
+
+
 def test_a_damaged_bundle_is_left_to_its_loader(tmp_path: Path) -> None:
     assert announced(tmp_path) == tmp_path
 

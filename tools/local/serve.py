@@ -24,7 +24,7 @@ from classifier.contract.classifiers.folder import FOLDER, available, fitted_els
 from classifier.main import build
 from classifier.start import begin
 from tools.arguments import MakeParser
-from tools.bundles import ONLY_DRAWINGS, choose
+from tools.bundles import announced, choose
 from tools.heic import HELP, take_heic
 from tools.local.gateway import Gateway, Handler, Limits
 
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     handling = logging.StreamHandler()
     handling.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handling])
-    bundle = choose(arguments.bundle)
+    bundle = announced(choose(arguments.bundle))
     try:
         sock = listener(arguments.port)
     except (OSError, OverflowError) as err:
@@ -192,10 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = read_manifest(bundle, verify_hashes=False).name
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
     key = f" -H {shlex.quote(f'x-api-key: {arguments.api_key}')}" if arguments.api_key else ""
-    print(
-        f"{url} is a page to try it; {name} answers there (Ctrl-C ends"
-        f" it)\n{ONLY_DRAWINGS if name == 'demo' else ''}\nOr:"
-    )
+    print(f"{url} is a page to try it; {name} answers there (Ctrl-C ends it)\nOr:")
     print(f'  curl --data-binary @examples/images/dog.jpg -H "Content-Type: image/jpeg"{key} \\')
     print(f'    "{url}?labels=a+dog&labels=a+cat"', flush=True)
     with suppress(KeyboardInterrupt):
