@@ -25,6 +25,10 @@ PIP := pip==26.1
 MODEL ?= ViT-B-32-quickgelu
 PRETRAINED ?= openai
 PRECISION ?= auto
+# A bundle that a deployment makes is for the processor that it sets.
+ifeq ($(origin TARGET),undefined)
+TARGET := $(patsubst architecture=%,%,$(filter architecture=%,$(value SETTINGS)))
+endif
 # Processes that share the tests: a number, or auto for one a core.
 WORKERS ?= auto
 

@@ -153,6 +153,7 @@ def check_name(name: str, table: Mapping[str, Any]) -> None:
     near = difflib.get_close_matches(name, known, n=8, cutoff=0.3) or ["ViT-B-32"]
     raise ExportError(
         f"{name} is no model of open_clip {table['open_clip']}; there are {', '.join(near)}, …"
+        " `make models` lists all with the way of their export."
     )
 
 

@@ -46,7 +46,8 @@ def model_config(name: str) -> dict[str, Any]:
         near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
         raise ExportError(
             f"{name} is no model of open_clip {open_clip.__version__}; there are"
-            f" {', '.join(near or ['ViT-B-32'])}, …"
+            f" {', '.join(near or ['ViT-B-32'])}, … `make models` lists all with the way of their"
+            " export."
         )
     text = config["text_cfg"]
     vision = config["vision_cfg"]

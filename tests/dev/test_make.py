@@ -106,6 +106,13 @@ def test_the_model_of_the_environment_is_the_one_that_is_deployed() -> None:
         assert "bundle=models/ViT-L-14-laion" in words
 
 
+def test_the_bundle_of_a_deployment_is_made_for_the_processor_that_it_sets() -> None:
+    settings = "memory=4096 architecture=x86_64"
+    assert "--target=x86_64" in made("model", SETTINGS=settings)
+    assert "--target=arm64" in made("model", SETTINGS=settings, TARGET="arm64")
+    assert not any(word.startswith("--target") for word in made("model"))
+
+
 def test_the_name_that_windows_gives_each_program_is_not_taken() -> None:
     assert "DESKTOP-1" not in made("models", NAME="DESKTOP-1")
 
