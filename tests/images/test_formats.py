@@ -133,6 +133,18 @@ OTHERS = {
     "byte order mark": (b"\xef\xbb\xbf" + JPEG, "byte order mark"),
     "line in front": (b"\r\n" + PNG, "white space"),
     "base64 webp": (base64.b64encode(WEBP), "base64"),
+    "base64 heic": (base64.b64encode(heic(b"heic", b"mif1", b"heic")), "base64"),
+    **{
+        f"base64 {kind}": (base64.b64encode(encoded(PLAIN, kind)), "base64")
+        for kind in ("GIF", "AVIF")
+    },
+    **{
+        f"base64 BMP of {side} pixels": (
+            base64.b64encode(encoded(PLAIN.resize((side, side)), "BMP")),
+            "base64",
+        )
+        for side in (4, 5, 6, 7, 8)
+    },
     "a file's name": (b"@photos/a b.jpg\n", "a file's name"),
     "path": (b"C:\\fakepath\\IMG (1).JPEG", "a file's name"),
     "address": (b"https://example.org/a.jpg", "address"),

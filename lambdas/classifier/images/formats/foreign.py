@@ -65,7 +65,7 @@ _OTHERS = [
     (rb"\s*b['\"]", "Python's text for bytes", "send the bytes themselves; decode base64 to text"),
     (rb"\s*data:[\w/+.;=-]*,", "a data: URI", _BASE64),
     (
-        rb"\s*(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[\w+/]{4}Z0eX|Qk[01][\w+/=\s]{40})",
+        rb"\s*(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[\w+/]{2}Z0eX|Qk[0-3][\w+/=\s]{40})",
         "text in base64",
         _BASE64,
     ),
