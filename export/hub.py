@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from tqdm import tqdm
@@ -83,6 +84,16 @@ def fetch(
     return _checked(path, path.parent.name, licence)
 
 
+def fetch_optional(repository: str, file: str, revision: str) -> Path | None:
+    """None if the repository has no such file at that commit. Raises ExportError."""
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+    except RemoteEntryNotFoundError:
+        return None
+    except Exception as err:  # the client raises its HTTP library's own errors too
+        raise _failed(file, repository, err) from err
+
+
 def _cached(
     repository: str,
     files: Sequence[str],
@@ -131,10 +142,14 @@ def _download(repository: str, file: str, revision: str | None) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except Exception as err:  # the client raises its HTTP library's own errors too
-        raise ExportError(
-            f"{file} of {repository} could not be downloaded ({_reason(err)}). Within a run the"
-            f" client resumes; the next run starts this file over. {ADVICE}"
-        ) from err
+        raise _failed(file, repository, err) from err
+
+
+def _failed(file: str, repository: str, err: Exception) -> ExportError:
+    return ExportError(
+        f"{file} of {repository} could not be downloaded ({_reason(err)}). Within a run the"
+        f" client resumes; the next run starts this file over. {ADVICE}"
+    )
 
 
 def _checked(path: Path, revision: str, licence: str | None) -> Fetched:

@@ -196,7 +196,10 @@ def _judged(
 
 def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
     """Writes the tokenizer's tables too."""
-    if source.model is not None:
+    if source.tokenizer:
+        source.tokenizer.write(folder)
+        text = source.tokenizer.settings
+    elif source.model is not None:
         from export.reference import text_settings, write_tokenizer
 
         write_tokenizer(source.name, folder)
@@ -211,7 +214,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         pretrained=name,
         weights=source.weights,
         licence=source.licence,
-        tokenizer=None,
+        tokenizer=source.tokenizer.files if source.tokenizer else None,
         image=ImageSettings(
             size=source.image_size,
             interpolation=source.settings.get("interpolation") or "bicubic",

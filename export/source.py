@@ -23,6 +23,7 @@ from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
 from export.models import TABLE
+from export.tokenizers import HubTokenizer
 
 # Entries that a checkpoint may have besides the two towers: OpenAI's archives carry their sizes and
 # masks along.
@@ -44,6 +45,7 @@ class Source:
     weights: Weights
     licence: str
     model: Any = None  # open_clip's own, in eval mode, if the weights came through torch
+    tokenizer: HubTokenizer | None = None  # if it isn't CLIP's own
 
     @property
     def logit_scale(self) -> float:

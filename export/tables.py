@@ -60,3 +60,13 @@ def merges(pairs: Iterable[Sequence[int]], merged: Iterable[int]) -> Tables:
         "merges.ranks": ranks,
         "merges.values": np.array(list(merged), np.uint32)[ranks],
     }
+
+
+def texts(name: str, rules: Mapping[str, str]) -> Tables:
+    """Of texts that become others: a trie, where each result ends, and the results' characters."""
+    results = list(rules.values())
+    return {
+        **trie(name, {text: i for i, text in enumerate(rules)}),
+        f"{name}.ends": np.cumsum([len(result) for result in results]).astype(np.uint32),
+        f"{name}.texts": np.frombuffer("".join(results).encode("utf-32-le"), np.uint32),
+    }

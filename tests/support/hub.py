@@ -26,12 +26,15 @@ CONTENT = np.random.default_rng(0).bytes(200_000)
 
 
 class Hub(ThreadingHTTPServer):
-    """One repository with one file of weights and a card; `trouble` is what goes wrong with it."""
+    """One repository with one file of weights, a card and small `others` by name; `trouble` is what
+    goes wrong with the weights.
+    """
 
     def __init__(self, weights: bytes, licence: str = "license: mit") -> None:
         super().__init__(("127.0.0.1", 0), Answers)
         self.weights = weights
         self.licence = licence
+        self.others: dict[str, bytes] = {}
         self.trouble = ""
         self.requests: list[str] = []
         self.sha256 = hashlib.sha256(weights).hexdigest()
@@ -64,6 +67,9 @@ class Answers(BaseHTTPRequestHandler):
             ]
             if hub.trouble == "missing":
                 files.pop()
+            files += [
+                {"rfilename": name, "size": len(content)} for name, content in hub.others.items()
+            ]
             return self._send(
                 json.dumps(
                     {"id": REPOSITORY, "sha": COMMIT, "cardData": card, "siblings": files}
@@ -78,6 +84,10 @@ class Answers(BaseHTTPRequestHandler):
         if self.path.endswith("/README.md"):
             text = f"---\n{hub.licence}\n---\nA card.\n".encode()
             return self._send(text, body, {"ETag": '"card"', "X-Repo-Commit": COMMIT})
+        other = hub.others.get(self.path.rpartition("/")[2])
+        if other is not None:
+            tag = f'"{hashlib.sha1(other).hexdigest()}"'
+            return self._send(other, body, {"ETag": tag, "X-Repo-Commit": COMMIT})
         if not self.path.endswith(f"/{FILE}"):
             return self._refuse(404, "EntryNotFound")
         content = (

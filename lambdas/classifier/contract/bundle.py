@@ -63,10 +63,10 @@ class TextSettings(_Part):
     """How to turn text into token ids. The fields stand in the order in which they are used.
 
     `cleaning`: by open_clip's names. Of the cleaned text `special_tokens` are refused, and
-    `added_tokens` are taken out with their ids. The rest is normalized: by the table `charsmap`, a
-    grapheme or a character at a time, and by `replacements`, patterns with what each becomes. Of
-    that `normalized_tokens` are taken out, `pattern` finds the words, and each word is split into
-    pieces by the table, in the way that `kind` names. `unknown_id` stands for what has no piece.
+    `added_tokens` are taken out with their ids. The rest is normalized: what the pattern `charsmap`
+    finds is looked up in a table, and `replacements` are patterns with what each becomes. Of that
+    `normalized_tokens` are taken out, `pattern` finds the words, and each word is split into pieces
+    by the table, in the way that `kind` names. `unknown_id` stands for what has no piece.
 
     `start_ids`, `end_ids`: what stands around the text's ids; for some models the `language` of the
     texts is one of them. `dynamic_length`: the text encoder takes any length up to
@@ -76,7 +76,7 @@ class TextSettings(_Part):
     cleaning: Literal["lower", "whitespace", "canonicalize"]
     special_tokens: list[str]
     added_tokens: dict[str, int]
-    charsmap: Literal["graphemes", "characters"] | None
+    charsmap: str | None
     replacements: list[tuple[str, str]]
     normalized_tokens: dict[str, int]
     pattern: str

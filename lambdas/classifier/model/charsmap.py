@@ -1,8 +1,8 @@
-"""SentencePiece's table of characters and what they become, as Hugging Face's `tokenizers` applies
-it.
+"""A table of characters and what they become, as Hugging Face's `tokenizers` applies
+SentencePiece's.
 """
 
-from collections.abc import Iterable
+import re
 
 from classifier.model.tables import Table, Trie
 
@@ -11,23 +11,18 @@ MAX_GRAPHEME_BYTES = 5
 
 
 class Charsmap:
-    """`graphemes`: whether a character and the marks on it are looked up together first. Then its
+    """`pattern`: finds what is looked up together, such as a letter with the marks on it. Then its
     first characters count if they are in the table, and the rest is dropped.
     """
 
-    def __init__(self, tables: dict[str, Table], *, graphemes: bool) -> None:
+    def __init__(self, tables: dict[str, Table], pattern: str) -> None:
         self._rules = Trie(tables, "rules")
         self._ends = tables["rules.ends"]
         self._texts = tables["rules.texts"]
-        self._graphemes = graphemes
+        self._pattern = re.compile(pattern)
 
     def apply(self, text: str) -> str:
-        parts: Iterable[str] = text
-        if self._graphemes and not text.isascii():
-            import regex
-
-            parts = regex.findall(r"\X", text)
-        return "".join(map(self._mapped, parts))
+        return "".join(map(self._mapped, self._pattern.findall(text)))
 
     def _mapped(self, part: str) -> str:
         if len(part) == 1 or len(part.encode()) <= MAX_GRAPHEME_BYTES:

@@ -35,11 +35,7 @@ class Tokenizer:
         self._settings = settings
         tables = open_tables(folder / TOKENIZER)
         self._pieces = _pieces(tables, settings)
-        self._charsmap = (
-            Charsmap(tables, graphemes=settings.charsmap == "graphemes")
-            if settings.charsmap
-            else None
-        )
+        self._charsmap = Charsmap(tables, settings.charsmap) if settings.charsmap else None
         self._replacements = [(re.compile(old), new) for old, new in settings.replacements]
         plain = settings.pattern
         for name, characters in _CLASSES.items():
