@@ -142,14 +142,17 @@ def _already_taken(stack: str) -> int:
 
 
 def check_model(settings: Settings, root: Path = ROOT) -> None:
-    """Notes that there are bundles to deploy, if the default one would have to be made first."""
-    if settings.bundle != context().get("bundle") or (root / settings.bundle / MANIFEST).exists():
+    """Notes that there are other bundles to deploy than the default one."""
+    if settings.bundle != context().get("bundle"):
         return
-    if found := real(root / MODELS):
+    found = [path for path in real(root / MODELS) if path != root / settings.bundle]
+    if found:
         others = " or ".join(f"BUNDLE={path.relative_to(root)}" for path in found)
+        is_there = (root / settings.bundle / MANIFEST).exists()
         print(
-            f"Note: {settings.bundle}, which cdk.json names, doesn't exist and is made first. To"
-            f" deploy a bundle that exists instead: {others}"
+            f"Note: {settings.bundle}, which cdk.json names,"
+            f" {'is deployed' if is_there else 'is missing and is made first'}. To deploy another"
+            f" bundle that is here: {others}"
         )
 
 
