@@ -27,7 +27,8 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
         scope["query_string"].decode("latin-1").replace(";", "&"), keep_blank_values=True
     ):
         query.setdefault(key, []).append(value)
-    raw = scope["raw_path"].decode("latin-1")
+    # Behind some proxies the path is a whole address: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+    raw = re.sub("^https?://[^/]*", "", scope["raw_path"].decode("latin-1")) or "/"
     path = unquote(raw)
     # A parameter has no slash but an encoded one.
     address = unquote(re.sub("%2f", "%252F", raw, flags=re.IGNORECASE))

@@ -106,6 +106,18 @@ def test_the_gateways_limits_and_errors_are_those_of_aws(
     assert (status < 500) == (len(recorder.events) == 1)
 
 
+def test_the_path_may_be_a_whole_address_as_behind_a_proxy() -> None:
+    recorder = Recorder()
+    with (
+        running(recorder) as url,
+        closing(HTTPConnection(urlsplit(url).netloc, timeout=30)) as connection,
+    ):
+        for address in ("http://localhost/health?a=1", "http://localhost"):
+            connection.request("GET", address)
+            connection.getresponse().read()
+    assert [event["path"] for event in recorder.events] == ["/health", "/"]
+
+
 def test_a_query_with_unescaped_braces_is_refused_as_api_gateway_does() -> None:
     recorder = Recorder()
     with (
