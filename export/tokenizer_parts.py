@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from classifier.model.pieces import CONTINUATION, MAX_WORDPIECE_CHARACTERS
+from classifier.model.tokenizer import MARK
 from export.errors import ExportError
 from export.sentencepiece import read_charsmap
 from export.tables import Tables, merges, texts, trie
@@ -24,8 +25,7 @@ CHARACTER = "(?s)."
 WHOLE = f"{CHARACTER}+"
 # White_Space, as Rust has it; Python's \s has four control characters more.
 SPACE = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
-# SentencePiece's mark of a word's beginning, and words that each begin with it.
-MARK = "▁"
+# Words that each begin with SentencePiece's mark.
 MARKED = f"{MARK}[^{MARK}]*|[^{MARK}]+"
 # What a character that is a word becomes.
 ALONE = r" \1 "

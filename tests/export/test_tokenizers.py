@@ -61,6 +61,8 @@ def test_strings_of_all_scripts_get_open_clips_ids_or_are_rightly_refused(
     # Invisible characters are removed on purpose, so open_clip gets the texts without them.
     theirs.clean_fn = str
     around = [*settings.start_ids, *settings.end_ids]
+    mark = theirs.tokenizer.convert_tokens_to_ids("▁")
+    unread = {settings.unknown_id, mark, settings.pad_id, *around}
     equal = 0
     texts = strings()
     while equal < STRINGS:
@@ -73,7 +75,8 @@ def test_strings_of_all_scripts_get_open_clips_ids_or_are_rightly_refused(
                 ids = mine.encode(text)
             except ApiError:
                 special = any(token in mine.clean(text) for token in settings.special_tokens)
-                assert special or not length >= count > len(around), repr(text)
+                fits = length >= count > len(around)
+                assert special or not fits or unread.issuperset(row), repr(text)
                 continue
             assert ids + [settings.pad_id] * (length - len(ids)) == row, repr(text)
             equal += 1

@@ -35,7 +35,6 @@ def gemma(folder: Path) -> Path:
     """SigLIP 2's: BPE with bytes for unknown characters, and tokens of its own."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = Replace(" ", "▁")
-    # Without a split: pieces may hold marks of words inside.
     trainer = trainers.BpeTrainer(
         vocab_size=3_000,
         special_tokens=["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *BYTES],
@@ -222,12 +221,9 @@ def nllb(folder: Path) -> Path:
     spec = json.loads(tokenizer.to_str())
     ids = {"eng_Latn": tokenizer.token_to_id("eng_Latn"), "</s>": 2}
     spec["post_processor"] = template("eng_Latn", "$A", "</s>", ids=ids)
-    config = {
-        "tokenizer_class": "NllbTokenizer",
-        "src_lang": "eng_Latn",
-        "additional_special_tokens": ["deu_Latn", "eng_Latn"],
-    }
-    return written(folder, spec, config)
+    config = {"tokenizer_class": "NllbTokenizer", "src_lang": "eng_Latn"}
+    languages = {"additional_special_tokens": ["deu_Latn", "eng_Latn"]}
+    return written(folder, spec, config | languages)
 
 
 def bert(folder: Path) -> Path:

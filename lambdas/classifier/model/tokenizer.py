@@ -12,8 +12,10 @@ from classifier.model.bpe import ByteBpe, CharacterBpe
 from classifier.model.charsmap import Charsmap
 from classifier.model.cleaning import clean
 from classifier.model.pieces import Unigram, WordPiece
-from classifier.model.tables import Table, open_tables
+from classifier.model.tables import Table, Trie, open_tables
 
+# SentencePiece's, of a word's beginning.
+MARK = "▁"
 # The letters and digits of ASCII, for the pattern's classes of all scripts'.
 _CLASSES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9"}
 
@@ -36,6 +38,10 @@ class Tokenizer:
         tables = open_tables(folder / TOKENIZER)
         self._pieces = _pieces(tables, settings)
         self._charsmap = Charsmap(tables, settings.charsmap) if settings.charsmap else None
+        # The unknown piece, and the mark of a word's beginning that stands before it.
+        self._unread = {settings.unknown_id}
+        if settings.kind != "byte-bpe":
+            self._unread.add(Trie(tables, "pieces").get(MARK))
         self._replacements = [(re.compile(old), new) for old, new in settings.replacements]
         plain = settings.pattern
         for name, characters in _CLASSES.items():
@@ -78,22 +84,25 @@ class Tokenizer:
                     ids += self._pieces.encode(word)
                 ids += later
             ids += token
+        maximum = settings.context_length - len(settings.start_ids) - len(settings.end_ids)
+        code = "invalid_request"
         if not ids:
             removed = ", punctuation" if settings.cleaning == "canonicalize" else ""
             message = (
                 f"{subject} is empty without white space{removed} and invisible characters; say"
                 " what to look for."
             )
-            raise ApiError(400, "invalid_request", message, field)
-        maximum = settings.context_length - len(settings.start_ids) - len(settings.end_ids)
-        if len(ids) > maximum:
-            raise ApiError(
-                400,
-                "label_too_long",
-                f"{subject} has {len(ids)} tokens; the model reads at most {maximum}.",
-                field,
+        elif self._unread.issuperset(ids):
+            message = (
+                f"{subject} can't be read: no character of it is in the model's vocabulary. Write"
+                " it in a language that the model knows."
             )
-        return [*settings.start_ids, *ids, *settings.end_ids]
+        elif len(ids) > maximum:
+            code = "label_too_long"
+            message = f"{subject} has {len(ids)} tokens; the model reads at most {maximum}."
+        else:
+            return [*settings.start_ids, *ids, *settings.end_ids]
+        raise ApiError(400, code, message, field)
 
     def _normalized(self, text: str) -> str:
         if self._charsmap:
