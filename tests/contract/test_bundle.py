@@ -53,6 +53,19 @@ def test_a_bundle_whose_precision_is_no_longer_made_still_loads(bundle: Path) ->
     assert read_manifest(bundle, verify_hashes=False).precision["image"] == "mixed"
 
 
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+def test_a_bundle_of_another_format_is_refused_with_the_command_that_makes_it_again(
+    bundle: Path, version: int
+) -> None:
+    names = {"model": "ViT-L-14", "pretrained": "it's é", "format": version, "shape": "unknown"}
+    rewrite(bundle, lambda manifest: manifest.update(names))
+    message = error(bundle)
+    assert f"format {version}, this program reads {FORMAT}; make the bundle again with: " in message
+    assert message.endswith("""make model MODEL=ViT-L-14 PRETRAINED='it'"'"'s \\xe9'""")
+    (bundle / MANIFEST).write_text("[" * 100_000)
+    assert error(bundle).endswith("make model MODEL=... PRETRAINED=...")
+
+
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
 def test_a_missing_file_is_named_with_the_command_that_makes_it(bundle: Path, name: str) -> None:
     (bundle / name).unlink()

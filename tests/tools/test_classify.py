@@ -1,11 +1,9 @@
 import csv
 import json
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyarrow import parquet
@@ -13,7 +11,7 @@ from pyarrow import parquet
 from classifier.api.handler import Handler
 from tests.support.images import SIZES, encoded, soft_image
 from tests.support.requests import ROOT, ask, base64_of, event
-from tools import classify
+from tests.support.results import lines, run
 from tools.workers import BATCH
 
 LABELS = ["a dog", "a cat", "a pizza"]
@@ -28,20 +26,6 @@ def folder(tmp_path: Path) -> Path:
     (found / "notes.txt").write_text("text", encoding="utf-8")
     (found / ".hidden.jpg").write_bytes(b"")
     return found
-
-
-def run(*arguments: object) -> str | int | None:
-    try:
-        classify.main([str(argument) for argument in arguments])
-    except SystemExit as err:
-        return err.code
-    return None
-
-
-def lines(path: Path) -> dict[str, Any]:
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert len({line["key"] for line in found}) == len(found)
-    return {line["key"]: line for line in found}
 
 
 def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(
@@ -164,34 +148,6 @@ def test_csv_has_the_best_label_of_each_file(folder: Path, tmp_path: Path) -> No
         assert table[key]["skipped"] == line.get("skipped", "")
 
 
-def test_the_guide_sorts_a_folder(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
-    section = page.partition("### Sort a folder")[2].partition("\n## ")[0]
-    request, sorting = re.findall(r"```(?:json|python)\n(.*?)```", section, re.DOTALL)
-    folder.rename(tmp_path / "thumbnails")
-    (tmp_path / "request.json").write_text(request, encoding="utf-8")
-    options = ["--output", tmp_path / "results.jsonl", "--processes", 1]
-    images = tmp_path / "thumbnails"
-    assert run(images, "--request", tmp_path / "request.json", *options) is None
-    found = lines(tmp_path / "results.jsonl")
-    monkeypatch.chdir(tmp_path)
-    exec(sorting, {})
-    moved = {path.relative_to("sorted").as_posix() for path in Path("sorted").rglob("*.*")}
-    assert moved == {
-        f"{next(iter(line['result']))}/{key}" for key, line in found.items() if "result" in line
-    }
-    assert len(moved) == 5
-    assert (images / "bad.jpg").exists()
-    # An image of the same name that came later replaces none, and moved ones stop nothing.
-    (images / "inner").mkdir()
-    shutil.copy(images / "bad.jpg", images / "inner" / "dog.jpg")
-    exec(sorting, {})
-    assert (images / "inner" / "dog.jpg").read_bytes() == b"no image"
-    assert {path.relative_to("sorted").as_posix() for path in Path("sorted").rglob("*.*")} == moved
-
-
 def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "results.parquet"
     assert run(folder, "--classifier", "drawings", "--output", output, "--processes", 1) is None
@@ -200,22 +156,6 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
     for key, line in found.items():
         assert table[key]["decision"] == line.get("decision")
     assert [entry["name"] for entry in found["inner/dog.jpg"]["decision"]["labels"]] == ["a dog"]
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_classifier_by_path_decides_as_by_name(
-    folder: Path, tmp_path: Path, processes: int
-) -> None:
-    for index in range(BATCH):
-        shutil.copy(ROOT / "examples" / "images" / "dog.jpg", folder / f"{index}.jpg")
-    path = tmp_path / "mine" / "pets.json"
-    path.parent.mkdir()
-    shutil.copy(ROOT / "classifiers" / "drawings.json", path)
-    output = tmp_path / "results.jsonl"
-    named = ("--classifier", path, "--output", output, "--processes", processes)
-    assert run(folder, *named) is None
-    decision = lines(output)["inner/dog.jpg"]["decision"]
-    assert [entry["name"] for entry in decision["labels"]] == ["a dog"]
 
 
 def test_an_empty_label_is_none(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@ and pydantic alone.
 """
 
 import hashlib
+import json
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +19,26 @@ FILES = ("image.onnx", "image.weights", "text.onnx", "text.weights", TOKENIZER)
 Precision = Literal[
     "fp32", "int8", "int8-full", "int8-rows", "int8-rows-full", "int14", "int14-both", "mixed"
 ]
-# ASCII alone: Lambda's runtime fails to report a start that failed with another character in its
-# message.
-REMEDY = "make the bundle again with: make model MODEL=... PRETRAINED=..."
 
 
 class BundleError(Exception):
     """A bundle that can't be used; the message names the file and what to run."""
+
+
+def remedy(folder: Path) -> str:
+    """The command that makes a bundle again, with the names in its bundle.json, of whatever format.
+
+    In ASCII alone: Lambda's runtime fails to report a start that failed with another character in
+    its message.
+    """
+    names: object = None
+    with suppress(OSError, ValueError, RecursionError):
+        names = json.loads((folder / MANIFEST).read_bytes())
+    model = tag = "..."
+    if isinstance(names, dict) and names.get("model") and names.get("pretrained"):
+        model, tag = str(names["model"]), str(names["pretrained"])
+    command = f"make model MODEL={shlex.quote(model)} PRETRAINED={shlex.quote(tag)}"
+    return f"make the bundle again with: {command.encode('ascii', 'backslashreplace').decode()}"
 
 
 class _Part(BaseModel):
@@ -144,28 +160,32 @@ def read_manifest(folder: Path, *, verify_hashes: bool) -> BundleManifest:
         text = path.read_bytes()
         version = _Version.model_validate_json(text).format
         if version != FORMAT:
-            raise BundleError(f"{path} has format {version}, this program reads {FORMAT}; {REMEDY}")
+            raise BundleError(
+                f"{path} has format {version}, this program reads {FORMAT}; {remedy(folder)}"
+            )
         manifest = BundleManifest.model_validate_json(text)
     except FileNotFoundError as err:
-        raise BundleError(f"{path} is missing; {REMEDY}") from err
+        raise BundleError(f"{path} is missing; {remedy(folder)}") from err
     except OSError as err:
         raise BundleError(f"{path} can't be read ({err.strerror}); name a bundle's folder") from err
     except ValidationError as err:
         raise BundleError(
-            f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {REMEDY}"
+            f"{path} can't be read as format {FORMAT} ({err.errors()[0]['loc']}); {remedy(folder)}"
         ) from err
     for name in FILES:
         file = folder / name
         expected = manifest.files.get(name)
         if expected is None or not file.is_file():
-            raise BundleError(f"{file} is missing; {REMEDY}")
+            raise BundleError(f"{file} is missing; {remedy(folder)}")
         if file.stat().st_size != expected.bytes:
             raise BundleError(
-                f"{file} has {file.stat().st_size} bytes instead of {expected.bytes}; {REMEDY}"
+                f"{file} has {file.stat().st_size} bytes instead of {expected.bytes};"
+                f" {remedy(folder)}"
             )
         if verify_hashes and sha256(file) != expected.sha256:
             raise BundleError(
-                f"{file} is not the file that {MANIFEST} describes (sha256 differs); {REMEDY}"
+                f"{file} is not the file that {MANIFEST} describes (sha256 differs);"
+                f" {remedy(folder)}"
             )
     return manifest
 

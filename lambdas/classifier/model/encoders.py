@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.contract.bundle import REMEDY, BundleError, BundleManifest, read_manifest
+from classifier.contract.bundle import BundleError, BundleManifest, read_manifest, remedy
 from classifier.model.sessions import LazySession, Session, Sessions
 from classifier.model.tokenizer import Tokenizer
 
@@ -112,4 +112,5 @@ class Encoders:
         try:
             return session.result()
         except Exception as err:
-            raise BundleError(f"{session.path} can't be loaded; {REMEDY}") from err
+            what = f"{session.path} can't be loaded"
+            raise BundleError(f"{what}; {remedy(session.path.parent)}") from err

@@ -235,22 +235,3 @@ def test_a_bundle_that_is_there_is_compared_by_its_fingerprint(tmp_path: Path) -
     (deployed / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(SettingsError, match=r"^classifiers=pets: .*can't be used with ViT-B-32"):
         checks.check_classifiers(settings, tmp_path)
-
-
-def test_whoever_has_another_bundle_is_told_that_the_default_one_is_deployed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pets(tmp_path, "ViT-L-14/laion")
-    default = Settings.read(checks.context())
-    checks.check_model(default, tmp_path)
-    note = "made first. To deploy another bundle that is here: BUNDLE=models/mine\n"
-    assert note in capsys.readouterr().out
-    checks.check_model(Settings.read({"bundle": "models/other"}), tmp_path)
-    assert not capsys.readouterr().out
-    shutil.copytree(tmp_path / "models" / "mine", tmp_path / default.bundle)
-    checks.check_model(default, tmp_path)
-    note = "is deployed. To deploy another bundle that is here: BUNDLE=models/mine\n"
-    assert note in capsys.readouterr().out
-    shutil.rmtree(tmp_path / "models" / "mine")
-    checks.check_model(default, tmp_path)
-    assert not capsys.readouterr().out
