@@ -107,17 +107,22 @@ def printable(key: str) -> str:
 
 
 def write_csv(lines: Path, output: Path) -> None:
-    """A row for each file, with its best label."""
+    """A row for each file, with its best label and the decision: its action, and the names that
+    count with `;` between them, as in the CSV file of a run over a bucket.
+    """
     partial = output.with_name(output.name + ".partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["key", "label", "probability", "error", SKIPPED])
+        rows.writerow(["key", "label", "probability", "action", "counts", "error", SKIPPED])
         for value in newest(lines):
             best = max(
                 value.get("result", {}).items(), key=lambda found: found[1], default=("", "")
             )
+            decision = value.get("decision", {"labels": [], "action": None})
+            counts = ";".join(entry["name"] for entry in decision["labels"])
             error = value.get("error", {}).get("message", "")
-            rows.writerow([printable(value["key"]), *best, error, value.get(SKIPPED, "")])
+            decided = (decision["action"] or "", counts)
+            rows.writerow([printable(value["key"]), *best, *decided, error, value.get(SKIPPED, "")])
     partial.replace(output)
 
 

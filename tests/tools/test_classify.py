@@ -158,6 +158,20 @@ def test_a_classifier_by_name_decides(folder: Path, tmp_path: Path) -> None:
     assert [entry["name"] for entry in found["inner/dog.jpg"]["decision"]["labels"]] == ["a dog"]
 
 
+def test_csv_has_what_counts_and_the_action(folder: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    thresholds = {"a dog": {"review": 0.5, "block": 0.9}, "a pizza": {"review": 0.000001}}
+    asked = {"labels": LABELS, "actions": ["review", "block"], "thresholds": thresholds}
+    request.write_text(json.dumps(asked), encoding="utf-8")
+    output = tmp_path / "results.csv"
+    assert run(folder, "--request", request, "--output", output, "--processes", 1) is None
+    rows = csv.DictReader(output.read_text(encoding="utf-8").splitlines())
+    table = {row["key"]: (row["action"], row["counts"]) for row in rows}
+    assert table["inner/dog.jpg"] == ("block", "a dog;a pizza")
+    assert table["inner/pizza.jpg"] == ("review", "a pizza")
+    assert table["bad.jpg"] == ("", "")
+
+
 def test_an_empty_label_is_none(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "results.jsonl"
     assert run(folder, "--labels", "a dog,, a cat,", "--output", output, "--processes", 1) is None
