@@ -79,6 +79,13 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
         ],
     ),
     (
+        "share of a thumbnail's width that the centre square leaves out",
+        [
+            ("README.md", r"loses (\d+) % of its width"),
+            ("docs/api.md", r"loses (\d+) % of its width"),
+        ],
+    ),
+    (
         "megabytes of the default's weights",
         [
             ("README.md", r"(\d+) MB of weights"),
