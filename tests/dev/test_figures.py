@@ -126,6 +126,41 @@ FIGURES: list[tuple[str, list[tuple[str, str]]]] = [
         ],
     ),
     (
+        "cents a month while idle",
+        [
+            ("docs/deploy.md", r"while idle\*\*: about (\d+) cents"),
+            ("docs/performance.md", r"in the registry, (\d+) cents"),
+        ],
+    ),
+    (
+        "dollars of a million calls' traces",
+        [
+            ("docs/deploy.md", r"cost up to \$([\d.]+) a million calls"),
+            ("docs/performance.md", r"traces, up to \$([\d.]+) a million"),
+        ],
+    ),
+    (
+        "megabytes of images in a request",
+        [
+            ("README.md", r"at most about ([\d.]+) MB of them"),
+            ("docs/api.md", r"which is ([\d.]+) MB of images"),
+        ],
+    ),
+    (
+        "millions of pixels of an image",
+        [
+            ("docs/security.md", r"pixels \| (\d+) million; (\d+) million in WebP"),
+            ("docs/api.md", r"; (\d+) million pixels each \((\d+) million in WebP"),
+        ],
+    ),
+    (
+        "megabytes of a colour profile",
+        [
+            ("docs/security.md", r"colour profiles \| (\d+) MB"),
+            ("docs/api.md", r"more than (\d+) MB are ignored"),
+        ],
+    ),
+    (
         "dollars of a GB-second",
         [
             ("docs/performance.md", r"GB-second on ARM costs \$([\d.]+)"),
