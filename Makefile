@@ -101,12 +101,14 @@ BENCHMARK_endpoint = $(VENV)/bin/python -m dev.benchmark.endpoint --url $(call t
 	$(call option,CALLS,--calls) $(call option,FUNCTION,--function) $(call option,COLD_STARTS,--cold-starts)
 NEEDS_golden := $(EXPORT_READY)
 NEEDS_models := $(EXPORT_READY)
+NEEDS_skeletons := $(EXPORT_READY)
 NEEDS_demo-model := $(EXPORT_READY)
 NEEDS_demo-figures := $(EXPORT_READY)
 NEEDS_still := $(VENV)/group-browser $(EVALUATES)
 DATA_answers = $(VENV)/bin/python -m tests.golden.answers
 DATA_golden = $(EXPORT)/bin/python -m tests.golden.make_golden
 DATA_models = $(EXPORT)/bin/python -m export.make_table
+DATA_skeletons = $(EXPORT)/bin/python -m export.make_skeletons
 DATA_demo-model = $(EXPORT)/bin/python -m dev.demo_model all --minutes $(or $(MINUTES),82)
 DATA_demo-figures = $(EXPORT)/bin/python -m dev.demo_model measure
 DATA_still = $(VENV)/bin/python -m dev.still

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from export.architecture import Architecture, ImageTower, TextTower
+from export.architecture import Architecture, ImageTower, TextTower, TracedTower
 
 Arrays = dict[str, NDArray[np.float32]]
 # CLIP's logit scale, trained to the limit that it may reach (arXiv 2103.00020, section 2.5).
@@ -38,6 +38,7 @@ def small_architecture(*, quick_gelu: bool = True) -> Architecture:
         epsilon=1e-5,
         context_length=77,
         vocabulary=49408,
+        causal=True,
     )
     return Architecture(image=image, text=text, dimension=128)
 
@@ -50,15 +51,16 @@ def plain(architecture: Architecture, seed: int = 0) -> Arrays:
     arrays: Arrays = {}
     for name, shape in architecture.shapes().items():
         tower = architecture.image if name.startswith("visual.") else architecture.text
-        assert tower
         if name == "logit_scale":
             arrays[name] = np.array(SCALE)
-        elif name.endswith(".bias") or name.endswith("in_proj_bias"):
+        elif name.endswith((".bias", "in_proj_bias", ".running_mean")):
             arrays[name] = np.zeros(shape, np.float32)
-        elif "ln_" in name:
+        elif "ln_" in name or (isinstance(tower, TracedTower) and len(shape) == 1):
             arrays[name] = np.ones(shape, np.float32)
         else:
-            arrays[name] = (rng.standard_normal(shape) * _deviation(name, tower)).astype(np.float32)
+            arrays[name] = (rng.standard_normal(shape) * _deviation(name, shape, tower)).astype(
+                np.float32
+            )
     return arrays
 
 
@@ -103,12 +105,16 @@ def unfriendly(architecture: Architecture, seed: int = 0) -> Arrays:
 
 
 def _towers(architecture: Architecture) -> Iterator[tuple[str, ImageTower | TextTower]]:
-    assert architecture.image
+    assert isinstance(architecture.image, ImageTower)
     yield "visual.transformer", architecture.image
     yield "transformer", architecture.text
 
 
-def _deviation(name: str, tower: ImageTower | TextTower) -> float:
+def _deviation(
+    name: str, shape: tuple[int, ...], tower: ImageTower | TracedTower | TextTower
+) -> float:
+    if isinstance(tower, TracedTower):
+        return float(np.prod(shape[1:], dtype=float) ** -0.5)
     if "positional_embedding" in name and not name.startswith("visual."):
         return 0.01
     if "token_embedding" in name:

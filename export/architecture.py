@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from export import skeleton
+
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -57,17 +59,30 @@ class ImageTower(Transformer):
         return 1 + (self.image_size // self.patch_size) ** 2
 
 
+class TracedTower(_Part):
+    """Any other image tower, as a traced graph: the name of its skeleton, which is empty if torch
+    traces it for this export.
+    """
+
+    skeleton: str
+    image_size: int
+
+    def shapes(self) -> Shapes:
+        return skeleton.weight_shapes(skeleton.read(self.skeleton)) if self.skeleton else {}
+
+
 class TextTower(Transformer):
-    """open_clip's TextTransformer: causal mask, pooled at the end token, projected by a matrix."""
+    """open_clip's TextTransformer: pooled at the end token, projected by a matrix. Without a causal
+    mask each text is filled up to the context length.
+    """
 
     context_length: int
     vocabulary: int
+    causal: bool
 
 
 class Architecture(_Part):
-    """`image` is None for a tower that only torch can trace."""
-
-    image: ImageTower | None
+    image: ImageTower | TracedTower
     text: TextTower
     dimension: int
 
@@ -83,7 +98,9 @@ class Architecture(_Part):
             **dict(text.shapes("transformer")),
             **dict(norm_shapes("ln_final", text.width)),
         }
-        if image:
+        if isinstance(image, TracedTower):
+            shapes |= image.shapes()
+        else:
             shapes |= {
                 "visual.conv1.weight": (image.width, 3, image.patch_size, image.patch_size),
                 "visual.class_embedding": (image.width,),

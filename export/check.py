@@ -15,6 +15,7 @@ from classifier.images.opened_image import open_image
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
 from export import forward, verify
+from export.architecture import TracedTower
 from export.errors import ExportError
 from export.progress import progress, say
 from export.source import Source
@@ -52,10 +53,11 @@ def with_open_clip(
 def with_numpy(
     encoders: Encoders, source: Source, pictures: list[Image.Image], sentences: list[str]
 ) -> tuple[verify.Reference, verify.Served, dict[str, float | int | str]]:
-    """The fp32 encoders against a forward pass in numpy; they then are the reference for int8.
+    """The fp32 encoders against a forward pass in numpy, or a traced image tower against its graph
+    as it was traced; they then are the reference for int8.
 
     That pixels, tokens and graphs of this architecture equal open_clip's was tested with the
-    exporter: tests/export/test_without_torch.py.
+    exporter: tests/export/test_without_torch.py and test_traced_towers.py.
     """
     manifest = encoders.manifest
     tokenizer = Tokenizer(encoders.folder, manifest.text)
@@ -73,10 +75,15 @@ def with_numpy(
     architecture = source.architecture
     mean = source.settings["mean"]
     std = source.settings["std"]
-    say("checking the encoders with a forward pass in numpy")
-    expected_images = forward.embed_images(
-        architecture, source.arrays, mean, std, np.stack(pixels[:CHECKED_PICTURES])
-    )
+    checked = np.stack(pixels[:CHECKED_PICTURES])
+    if isinstance(architecture.image, TracedTower):
+        way = "open_clip's graph as it was traced, and for texts a forward pass in numpy"
+        say(f"checking the encoders with {way}")
+        expected_images = forward.normalised(source.traced().run(checked))
+    else:
+        way = "a forward pass in numpy"
+        say(f"checking the encoders with {way}")
+        expected_images = forward.embed_images(architecture, source.arrays, mean, std, checked)
     expected_texts = forward.embed_texts(architecture, source.arrays, few)
     got_texts = list(encoders.encode_text(few))
     cosines = {
@@ -86,7 +93,7 @@ def with_numpy(
         "fp32_least_text_cosine": float((np.stack(got_texts) * expected_texts).sum(1).min()),
     }
     if not min(cosines.values()) >= MIN_COSINE:
-        raise ExportError(f"The exported graphs disagree with a forward pass in numpy: {cosines}.")
+        raise ExportError(f"The exported graphs disagree with {way}: {cosines}.")
     served = verify.Served(np.stack(images), np.stack(texts))
     reference = verify.Reference(
         pictures, sentences, pixels, served.images, served.texts, manifest.logit_scale
@@ -95,9 +102,7 @@ def with_numpy(
         reference,
         served,
         {
-            "checked_against": (
-                "a forward pass in numpy; this architecture against open_clip with random weights"
-            ),
+            "checked_against": f"{way}; this architecture against open_clip with random weights",
             "pictures_checked": min(CHECKED_PICTURES, len(pictures)),
             "texts_checked": len(few),
             **{key: round(value, 8) for key, value in cosines.items()},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from export.architecture import Architecture
+from export.architecture import Shapes
 from export.errors import ExportError
 
 # What the export takes besides the weights of both towers: images, activations, one tower's
@@ -45,14 +45,12 @@ def check_settings(name: str, settings: dict[str, Any]) -> None:
         )
 
 
-def check_memory(
-    name: str, architecture: Architecture, *, copies: int = 1, memory: int | None = None
-) -> None:
+def check_memory(name: str, shapes: Shapes, *, copies: int = 1, memory: int | None = None) -> None:
     """Raises ExportError before anything is downloaded, if the export needs more memory than the
     machine has. `copies` of the fp32 weights are held at once: the encoders', and torch's own.
     """
     memory = memory or memory_here()
-    weights = FLOAT_BYTES * sum(math.prod(shape) for shape in architecture.shapes().values())
+    weights = FLOAT_BYTES * sum(math.prod(shape) for shape in shapes.values())
     needed = copies * weights + WORKING_BYTES
     if needed > memory:
         raise ExportError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.architecture import Architecture, Transformer
+from export.architecture import Architecture, ImageTower, Transformer
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, Floats]
@@ -24,7 +24,7 @@ def embed_images(
 ) -> Floats:
     """Normalised embeddings [n, d] of squares uint8 [n, S, S, 3]."""
     tower = architecture.image
-    assert tower
+    assert isinstance(tower, ImageTower)
     images = ((pixels / np.float32(255) - np.array(mean)) / np.array(std)).astype(np.float32)
     grid = tower.image_size // tower.patch_size
     patch = tower.patch_size
@@ -36,7 +36,7 @@ def embed_images(
     if tower.ln_pre:
         x = _norm(arrays, "visual.ln_pre", tower.epsilon, x)
     x = _transformer(tower, arrays, "visual.transformer", x)
-    return _normalised(
+    return normalised(
         _norm(arrays, "visual.ln_post", tower.epsilon, x[:, 0]) @ arrays["visual.proj"]
     )
 
@@ -50,10 +50,10 @@ def embed_texts(architecture: Architecture, arrays: Arrays, ids: Sequence[Sequen
     for row, text in zip(padded, ids, strict=True):
         row[: len(text)] = text
     x = arrays["token_embedding.weight"][padded] + arrays["positional_embedding"]
-    mask = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
-    x = _transformer(tower, arrays, "transformer", x, mask)
+    later = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
+    x = _transformer(tower, arrays, "transformer", x, later if tower.causal else 0.0)
     x = _norm(arrays, "ln_final", tower.epsilon, x)[np.arange(len(ids)), padded.argmax(1)]
-    return _normalised(x @ arrays["text_projection"])
+    return normalised(x @ arrays["text_projection"])
 
 
 def _transformer(
@@ -102,7 +102,8 @@ def _norm(arrays: Arrays, name: str, epsilon: float, x: Floats) -> Floats:
     return result * arrays[f"{name}.weight"] + arrays[f"{name}.bias"]
 
 
-def _normalised(x: Floats) -> Floats:
+def normalised(x: Floats) -> Floats:
+    """Rows of length 1."""
     result: Floats = x / np.linalg.norm(x, axis=-1, keepdims=True)
     return result
 

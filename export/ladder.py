@@ -115,12 +115,9 @@ class Ladder:
         self, encoder: str, fp32: Path, precision: str, served: Served
     ) -> Iterator[Attempt]:
         """Writes one step after the other."""
-        # torch traces a ResNet, which has one way to be quantised.
-        steps: Sequence[str] = LADDERS[self.target] if self.inputs[encoder] else ("int8", "fp32")
-        if precision != "auto":
-            steps = (precision if self.inputs[encoder] or precision == "fp32" else "int8",)
-        steps = tuple(step for step in steps if step != "fp32")
-        largest = self.calibrate(encoder, fp32) if steps and self.inputs[encoder] else {}
+        ladder: Sequence[str] = LADDERS[self.target] if precision == "auto" else (precision,)
+        steps = tuple(step for step in ladder if step != "fp32")
+        largest = self.calibrate(encoder, fp32) if steps else {}
         for step in steps:
             yield self.try_step(encoder, step, largest, served, required=precision == step)
 
@@ -187,7 +184,7 @@ class Ladder:
         else:
             tokenizer = Tokenizer(self.folder, self.text)
             runs = [
-                {"ids": np.array([tokenizer.encode(sentence)], np.int64)}
+                {"ids": np.array([self.text.padded(tokenizer.encode(sentence))], np.int64)}
                 for sentence in calibration_sentences()
             ]
         return largest_inputs(fp32, self.inputs[encoder], runs)

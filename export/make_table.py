@@ -1,5 +1,5 @@
-"""Writes models.json from open_clip: every plain vision transformer with CLIP's own text tower and
-tokenizer, and its tags; and for every other model and tag the way or the reason.
+"""Writes models.json from open_clip: every model with CLIP's own text tower and tokenizer, and its
+tags; and for every other model and tag the way or the reason.
 """
 
 import json
@@ -9,11 +9,13 @@ import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
+from export.architecture import TracedTower
 from export.checks import check_activation, check_settings
 from export.errors import ExportError
+from export.make_skeletons import skeletons
 from export.models import TABLE
 from export.source import with_right_activation
-from export.torch_source import REFUSES, describe, model_config, repository_and_files
+from export.torch_source import REFUSES, build, describe, model_config, repository_and_files
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 
@@ -25,23 +27,22 @@ def make_table() -> dict[str, Any]:
     architectures: dict[str, Any] = {}
     refused: dict[str, str] = {}
     needs_torch: list[str] = []
+    files = skeletons()
     for name in open_clip.list_models():
         try:
-            config = model_config(name)
             # Shapes alone: nothing is allocated.
             with torch.device("meta"):
-                architecture = describe(
-                    open_clip.CLIP(
-                        **{key: value for key, value in config.items() if key != "custom_text"}
-                    )
-                )
+                architecture = describe(build(name))
         except ExportError as err:
             refused[name] = str(err)
             continue
-        if architecture.image:
-            architectures[name] = architecture.model_dump()
-        else:
-            needs_torch.append(name)
+        if isinstance(architecture.image, TracedTower):
+            if name not in files:
+                needs_torch.append(name)
+                continue
+            traced = architecture.image.model_copy(update={"skeleton": files[name]})
+            architecture = architecture.model_copy(update={"image": traced})
+        architectures[name] = architecture.model_dump()
     pretrained: dict[str, Any] = {}
     pairs: dict[str, Any] = {}
     for name, tag in list_pretrained():
@@ -51,11 +52,11 @@ def make_table() -> dict[str, Any]:
             way = f"refused: {reason.removeprefix(f'{name} {REFUSES}')}"
         elif name in architectures:
             way = "without torch"
-            repository, files = repository_and_files(settings)
+            repository, names = repository_and_files(settings)
             kept = {key: settings[key] for key in KEPT if key in settings}
             pretrained.setdefault(name, {})[tag] = {
                 "repository": repository,
-                "files": files,
+                "files": names,
                 **kept,
             }
         else:

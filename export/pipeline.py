@@ -207,7 +207,8 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
     else:
         shutil.copy(DEMO / TOKENIZER, folder)
         text = TextSettings.model_validate(json.loads((DEMO / MANIFEST).read_text())["text"])
-        text = text.model_copy(update={"context_length": source.architecture.text.context_length})
+    tower = source.architecture.text
+    lengths = {"context_length": tower.context_length, "dynamic_length": tower.causal}
     return BundleManifest(
         format=FORMAT,
         model=source.name,
@@ -221,7 +222,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
             resize_mode=source.settings.get("resize_mode") or "shortest",
             max_batch=max_batch(source.architecture.image),
         ),
-        text=text,
+        text=text.model_copy(update=lengths),
         dimension=source.architecture.dimension,
         logit_scale=source.logit_scale,
         logit_bias=source.logit_bias,

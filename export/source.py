@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import Weights, sha256
-from export import hub
-from export.architecture import Architecture
+from export import hub, skeleton
+from export.architecture import Architecture, TracedTower
 from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
@@ -27,7 +28,9 @@ from export.tokenizers import HubTokenizer
 
 # Entries that a checkpoint may have besides the two towers: OpenAI's archives carry their sizes and
 # masks along.
-EXTRAS = re.compile(r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias")
+EXTRAS = re.compile(
+    r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias|.*num_batches_tracked"
+)
 
 
 class NeedsTorchError(ExportError):
@@ -46,6 +49,7 @@ class Source:
     licence: str
     model: Any = None  # open_clip's own, in eval mode, if the weights came through torch
     tokenizer: HubTokenizer | None = None  # if it isn't CLIP's own
+    graph: onnx.ModelProto | None = None  # of a traced image tower, without its weights
 
     @property
     def logit_scale(self) -> float:
@@ -60,10 +64,14 @@ class Source:
     @property
     def image_size(self) -> int:
         """The side of the image encoder's square, in pixels."""
-        if self.architecture.image:
-            return self.architecture.image.image_size
-        size = self.model.visual.image_size
-        return int(size[0] if isinstance(size, tuple) else size)
+        return self.architecture.image.image_size
+
+    def traced(self) -> skeleton.TracedGraph:
+        """The image tower with its weights, for a TracedTower."""
+        assert self.graph
+        return skeleton.TracedGraph(
+            self.graph, self.arrays, self.settings["mean"], self.settings["std"]
+        )
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,10 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     if not is_file:
         name = with_right_activation(name, settings, table["architectures"], say)
     architecture = Architecture.model_validate(table["architectures"][name])
+    image = architecture.image
     check_activation(name, settings, architecture.text.quick_gelu)
     check_settings(name, settings)
-    check_memory(name, architecture)
+    check_memory(name, architecture.shapes())
     if is_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence
@@ -140,6 +149,7 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         settings,
         weights,
         licence or f"unknown: see where {weights.source} came from",
+        graph=skeleton.read(image.skeleton) if isinstance(image, TracedTower) else None,
     )
 
 
@@ -150,7 +160,7 @@ def check_name(name: str, table: Mapping[str, Any]) -> None:
     if name in table["refused"]:
         raise ExportError(table["refused"][name])
     if name in table["needs_torch"]:
-        raise NeedsTorchError(f"{name} is no plain vision transformer.")
+        raise NeedsTorchError(f"{name} has no traced graph here.")
     known = [*table["architectures"], *table["needs_torch"]]
     near = difflib.get_close_matches(name, known, n=8, cutoff=0.3) or ["ViT-B-32"]
     raise ExportError(
@@ -166,11 +176,12 @@ def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkp
     except CheckpointError as err:
         raise ExportError(f"The weights don't fit {name}: {err}.") from err
     shapes = architecture.shapes()
-    positions = checkpoint.shapes.get("visual.positional_embedding", ())
-    if positions and positions[0] != shapes["visual.positional_embedding"][0]:
+    name_of_positions = "visual.positional_embedding"
+    positions = checkpoint.shapes.get(name_of_positions, ())
+    if name_of_positions in shapes and positions and positions[0] != shapes[name_of_positions][0]:
         raise ExportError(
             f"The weights don't fit {name}: they have positions for {positions[0] - 1} patches, and"
-            f" {name} has {shapes['visual.positional_embedding'][0] - 1}. Name the model that they"
+            f" {name} has {shapes[name_of_positions][0] - 1}. Name the model that they"
             " were trained as."
         )
     missing = [part for part in shapes if part not in checkpoint.shapes]

@@ -27,9 +27,10 @@ from torch import nn
 
 from classifier.contract.bundle import Weights, sha256
 from export import hub
-from export.architecture import Architecture, ImageTower, TextTower
+from export.architecture import Architecture, ImageTower, TextTower, TracedTower
 from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
+from export.make_skeletons import trace
 from export.source import Request, Source, with_right_activation
 
 REFUSES = "can't be made into a bundle yet: "
@@ -50,17 +51,12 @@ def model_config(name: str) -> dict[str, Any]:
             " export."
         )
     text = config["text_cfg"]
-    vision = config["vision_cfg"]
     reasons = {
         "CoCa has a second text decoder": "multimodal_cfg" in config,
         "its text tower is a Hugging Face model": "hf_model_name" in text,
         "its tokenizer is a Hugging Face one": bool(text.get("hf_tokenizer_name")),
         "SigLIP has a tokenizer of its own": "siglip" in name.lower(),
-        "its image tower is a timm model": "timm_model_name" in vision,
         "its text tower appends a class token": bool(text.get("embed_cls")),
-        "its text mask is not causal, so that a text's length matters": bool(
-            text.get("no_causal_mask")
-        ),
         f"its text is pooled by {text.get('pool_type')!r}, not at the end token": (
             text.get("pool_type", "argmax") != "argmax"
         ),
@@ -98,8 +94,8 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
     check_settings(name, settings)
     with torch.device("meta"):
-        architecture = describe(open_clip.CLIP(**_arguments(name)))
-    check_memory(name, architecture, copies=2)
+        shapes = {key: tuple(part.shape) for key, part in build(name).state_dict().items()}
+    check_memory(name, shapes, copies=2)
     if from_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence
@@ -117,20 +113,19 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         weights = Weights(source=settings["url"], revision=None, sha256=sha256(path))
     with _warnings_are_errors(name):
         model = open_clip.create_model(name, pretrained=str(path), weights_only=True).eval()
-    text = model.text if hasattr(model, "text") else model
-    if hasattr(model, "text") and type(text) is not TextTransformer:
-        raise ExportError(
-            f"{name} can't be made into a bundle yet: its text tower is a {type(text).__name__}."
-        )
     architecture = describe(model)
     licence = licence or f"unknown: see where {weights.source} came from"
+    traced = trace(model.visual) if isinstance(architecture.image, TracedTower) else None
     return Source(
-        name, architecture, arrays(model, architecture), settings, weights, licence, model
+        name, architecture, arrays(model), settings, weights, licence, model, graph=traced
     )
 
 
-def _arguments(name: str) -> dict[str, Any]:
-    return {key: value for key, value in model_config(name).items() if key != "custom_text"}
+def build(name: str) -> Any:
+    """open_clip's model, with the weights that it begins with."""
+    config = model_config(name)
+    kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+    return kind(**config).eval()
 
 
 def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
@@ -143,15 +138,17 @@ def describe(model: Any) -> Architecture:
     """The shape of a model's towers. Raises ExportError for what can't be expressed."""
     visual = model.visual
     text = model.text if hasattr(model, "text") else model
-    image = None
-    if type(visual) is VisionTransformer:
-        if visual.attn_pool is not None or visual.pool_type != "tok":
-            raise ExportError(
-                "The image tower pools otherwise than by its class token, which a bundle can't"
-                " express yet."
-            )
+    if hasattr(model, "text") and type(text) is not TextTransformer:
+        raise ExportError(
+            f"The text tower is a {type(text).__name__}, which a bundle can't express yet."
+        )
+    size = visual.image_size
+    side = size[0] if isinstance(size, tuple) else size
+    image: ImageTower | TracedTower = TracedTower(skeleton="", image_size=side)
+    plain = type(visual) is VisionTransformer
+    if plain and visual.attn_pool is None and visual.pool_type == "tok":
         image = ImageTower(
-            image_size=visual.image_size[0],
+            image_size=side,
             patch_size=visual.patch_size[0],
             ln_pre=not isinstance(visual.ln_pre, nn.Identity),
             **_transformer(visual),
@@ -159,9 +156,13 @@ def describe(model: Any) -> Architecture:
     context_length = text.positional_embedding.shape[0]
     vocabulary = text.token_embedding.weight.shape[0]
     text_tower = TextTower(
-        context_length=context_length, vocabulary=vocabulary, **_transformer(text)
+        context_length=context_length,
+        vocabulary=vocabulary,
+        causal=text.attn_mask is not None,
+        **_transformer(text),
     )
-    return Architecture(image=image, text=text_tower, dimension=visual.output_dim)
+    dimension = text.text_projection.shape[1]
+    return Architecture(image=image, text=text_tower, dimension=dimension)
 
 
 def _transformer(tower: Any) -> dict[str, Any]:
@@ -184,13 +185,12 @@ def _transformer(tower: Any) -> dict[str, Any]:
     }
 
 
-def arrays(model: Any, architecture: Architecture) -> dict[str, Any]:
-    """The weights that the towers are written from, as views of the model's own."""
-    tensors = {
-        name.removeprefix("text."): tensor.detach() for name, tensor in model.state_dict().items()
+def arrays(model: Any) -> dict[str, Any]:
+    """All weights by the names that towers are written from, as views of the model's own."""
+    return {
+        name.removeprefix("text."): tensor.detach().float().numpy()
+        for name, tensor in model.state_dict().items()
     }
-    wanted = {*architecture.shapes(), "logit_bias"} & tensors.keys()
-    return {name: tensors[name].float().numpy() for name in wanted}
 
 
 def _download(settings: dict[str, Any]) -> Path:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from export.architecture import Architecture, ImageTower
+from export.architecture import Architecture, ImageTower, TracedTower
 from export.graph import Graph
 from export.precisions import STEPS, Floats
+from export.rewrite import write_traced
 from export.source import Source
 from export.transformer import Arrays, norm, transformer
 
@@ -32,33 +33,30 @@ def write_encoder(
 ) -> dict[str, str]:
     """image.onnx or text.onnx in a precision of STEPS, and its weights next to it. `largest`: what
     its products' inputs reach, from `calibrate`; `signed`: see Graph. Returns the products and
-    where to look for their inputs: none if torch writes the graph.
+    where to look for their inputs.
     """
     path = folder / f"{encoder}.onnx"
     architecture = source.architecture
-    mean = source.settings["mean"]
-    std = source.settings["std"]
     graph = Graph(STEPS[precision], largest, signed=signed)
     if encoder == "text":
         _write_text(architecture, source.arrays, graph, path)
-    elif architecture.image is None:
-        from export.traced import write_traced  # the only tower that needs torch
-
-        write_traced(source.model.visual, mean, std, precision, path)
+    elif isinstance(architecture.image, TracedTower):
+        write_traced(source.traced(), graph, path, architecture.dimension)
     else:
-        _write_image(architecture, source.arrays, mean, std, graph, path)
+        mean = source.settings["mean"]
+        _write_image(architecture, source.arrays, mean, source.settings["std"], graph, path)
     return graph.inputs
 
 
-def max_batch(image: ImageTower | None) -> int:
-    """How many images a run of the image encoder is best given; 1 if other images in the run would
-    change an embedding.
-    """
-    return max(1, ROWS_A_RUN // image.positions) if image else 1
+def max_batch(image: ImageTower | TracedTower) -> int:
+    """How many images a run of the image encoder is best given. A tower is traced with one."""
+    return max(1, ROWS_A_RUN // image.positions) if isinstance(image, ImageTower) else 1
 
 
 def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: Path) -> None:
-    """int64 [n, length] to the normalised embedding float32 [n, d]."""
+    """int64 [n, length] to the normalised embedding float32 [n, d]. What a text without a causal
+    mask is filled with is in `ids`.
+    """
     text = architecture.text
     last = graph.constant(np.array([1]))
     x = _token_embeddings(graph, arrays["token_embedding.weight"])
@@ -78,7 +76,7 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
         "transformer",
         graph.op("Add", x, positions),
         shape,
-        causal=True,
+        causal=text.causal,
         pick=lambda rows: graph.op("GatherND", rows, end, batch_dims=1),
     )
     normed = norm(graph, arrays, "ln_final", text.epsilon, x)
@@ -102,7 +100,7 @@ def _write_image(
     deviation are inside.
     """
     image = architecture.image
-    assert image
+    assert isinstance(image, ImageTower)
     side = image.image_size
     patch = image.patch_size
     grid = side // patch

@@ -35,7 +35,10 @@ def random_weights(model: str, folder: Path) -> str:
         ("ViT-L-14", "laion2b_s32b_b82k", "fp32"),
         # The only kind with a learnt scale behind each block.
         ("ViT-M-16-alt", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "int8"),
+        # Traced for this export, with a tag's own settings.
         ("RN50-quickgelu", "openai", "int8"),
+        # Its texts have no causal mask.
+        ("MobileCLIP2-S0", "dfndr2b", "int14"),
     ],
 )
 def test_every_named_architecture_is_exported_and_verified(
@@ -162,5 +165,6 @@ def test_a_disagreement_with_open_clip_fails_the_export_and_leaves_nothing(
             tmp_path / "bundle",
             name="x",
             pictures=pictures,
+            with_torch=True,
         )
     assert list(tmp_path.iterdir()) == []

@@ -62,9 +62,9 @@ def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path
 def test_a_model_that_needs_torch_is_told_apart_with_the_size_of_torch(tmp_path: Path) -> None:
     arguments = [
         "--model",
-        "RN50-quickgelu",
+        "convnext_tiny",
         "--pretrained",
-        "openai",
+        "weights.pt",
         "--output",
         str(tmp_path / "bundle"),
     ]

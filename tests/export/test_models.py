@@ -37,7 +37,7 @@ def test_the_table_agrees_with_what_an_export_does() -> None:
     for model, tags in table["pairs"].items():
         for tag, way in tags.items():
             assert (way == "without torch") == (tag in table["pretrained"].get(model, {}))
-            assert (way == "with torch") == (model in table["needs_torch"])
+            assert (way == "without torch") == (model not in table["refused"])
             if model in table["refused"]:
                 assert table["refused"][model].endswith(way.removeprefix("refused: "))
 

@@ -105,6 +105,11 @@ class TextSettings(_Part):
     pad_id: int
     dynamic_length: bool
 
+    def padded(self, ids: list[int]) -> list[int]:
+        """The ids as the text encoder takes them."""
+        missing = 0 if self.dynamic_length else self.context_length - len(ids)
+        return ids + [self.pad_id] * missing
+
 
 class File(_Part):
     bytes: int

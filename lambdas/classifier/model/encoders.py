@@ -79,12 +79,8 @@ class Encoders:
         Prompts of equal length share a run: the text encoder works row by row, so a batch changes
         no bit of a row.
         """
-        text = self.manifest.text
         by_length = dict[int, list[int]]()
-        padded = [
-            ids if text.dynamic_length else ids + [text.pad_id] * (text.context_length - len(ids))
-            for ids in prompts
-        ]
+        padded = [self.manifest.text.padded(ids) for ids in prompts]
         for i, ids in enumerate(padded):
             by_length.setdefault(len(ids), []).append(i)
         size = min(MAX_PROMPT_BATCH, math.ceil(len(prompts) / self._sessions.threads))

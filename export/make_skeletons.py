@@ -1,0 +1,207 @@
+"""Traces the image towers that have no graph of our own, through open_clip, into export/skeletons.
+
+A tower is traced in fp32 on one image, as it is defined, but for attention,
+which becomes an operator of ONNX Runtime.
+"""
+
+import contextlib
+import gzip
+import json
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import open_clip
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
+from open_clip.pretrained import list_pretrained
+from torch import Tensor, nn
+from torch.onnx.ops import symbolic
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from export.graph import OPSET
+from export.skeleton import FOLDER, evaluate
+
+LARGE = 100_000
+IN_PLACE = {"normal_", "uniform_", "erfinv_", "mul_", "add_", "div_", "clamp_", "zero_", "fill_"}
+
+
+class ImageTower(nn.Module):
+    """uint8 [1, S, S, 3] to an embedding [1, d] that isn't normalised yet. `scale` and `shift` come
+    from a tag's mean and standard deviation.
+    """
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+        self.scale = nn.Parameter(torch.ones(1, 3, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Any:
+        x = pixels.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+        return self.visual(x)
+
+
+def trace(visual: nn.Module) -> onnx.ModelProto:
+    size: Any = visual.image_size
+    side = size[0] if isinstance(size, tuple) else size
+    tower = ImageTower(visual).eval()
+    with torch.no_grad(), warnings.catch_warnings(), fused_attention():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            tower,
+            (torch.zeros(1, side, side, 3, dtype=torch.uint8),),
+            dynamo=True,
+            input_names=["pixels"],
+            output_names=["embeddings"],
+            opset_version=OPSET,
+            verbose=False,
+            optimize=False,
+        )
+    assert program is not None
+    shapes = {name: list(tensor.shape) for name, tensor in tower.state_dict().items()}
+    for name, value in program.model.graph.initializers.items():
+        if name in shapes:
+            value.const_value = ir.tensor(np.zeros(0, np.float32))
+    return without_weights(program.model_proto, shapes)
+
+
+def without_weights(model: onnx.ModelProto, weight_shapes: dict[str, list[int]]) -> onnx.ModelProto:
+    """The graph alone: weights keep name, type and shape. What follows from constants is computed,
+    and equal constants are one.
+    """
+    traced = model.graph
+    shapes = {
+        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+        for value in (*traced.input, *traced.value_info)
+    }
+    arrays: dict[str, Any] = {}
+    weights: dict[str, onnx.TensorProto] = {}
+    for tensor in traced.initializer:
+        name = tensor.name
+        shapes[name] = tuple(weight_shapes.get(name, tensor.dims))
+        if name in weight_shapes:
+            weights[name] = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shapes[name])
+        else:
+            arrays[name] = numpy_helper.to_array(tensor)
+    nodes = []
+    for node in traced.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        node.ClearField("name")
+        if node.op_type == "Shape":
+            whole = np.array(shapes[node.input[0]], np.int64)
+            bounds = {attribute.name: attribute.i for attribute in node.attribute}
+            arrays[node.output[0]] = whole[bounds.get("start") : bounds.get("end")]
+        elif node.op_type == "CastLike" and node.input[0] in arrays:
+            arrays[node.output[0]] = np.asarray(arrays[node.input[0]], np.float32)
+        elif all(name in arrays for name in node.input if name):
+            inputs = [arrays[name] if name else None for name in node.input]
+            arrays |= zip(node.output, evaluate(node, inputs), strict=True)
+        else:
+            nodes.append(node)
+    first: dict[tuple[Any, ...], str] = {}
+    for node in nodes:
+        for i, name in enumerate(node.input):
+            if name in arrays:
+                key = arrays[name].dtype, arrays[name].shape, arrays[name].tobytes()
+                node.input[i] = first.setdefault(key, name)
+    used = {name for node in nodes for name in node.input}
+    kept = [weight for name, weight in weights.items() if name in used]
+    kept += [numpy_helper.from_array(arrays[name], name) for name in first.values()]
+    made = {name for node in nodes for name in node.output}
+    values = [
+        helper.make_tensor_value_info(
+            value.name, value.type.tensor_type.elem_type, shapes[value.name]
+        )
+        for value in traced.value_info
+        if value.name in made
+    ]
+    graph = helper.make_graph(
+        nodes, "tower", traced.input, traced.output, initializer=kept, value_info=values
+    )
+    skeleton = helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+    return onnx.shape_inference.infer_shapes(skeleton)
+
+
+class WithoutInitialising(TorchDispatchMode):
+    """Leaves large parameters as they are allocated, so that they take no memory."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__.partition(".")[0] in IN_PLACE and args[0].numel() >= LARGE:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def fused_attention() -> Iterator[None]:
+    """While a tower is traced, attention is one node."""
+    own = F.scaled_dot_product_attention
+
+    def attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+    ) -> Tensor:
+        assert attn_mask is None and not is_causal
+        batch, heads, rows, _ = query.shape
+        width = heads * value.shape[-1]
+        inputs = [part.transpose(1, 2).flatten(2) for part in (query, key, value)]
+        options: dict[str, Any] = {"num_heads": heads} | ({"scale": scale} if scale else {})
+        result = symbolic(
+            "com.microsoft::MultiHeadAttention",
+            inputs,
+            options,
+            dtype=torch.float32,
+            shape=(batch, rows, width),
+            version=1,
+        )
+        return result.view(batch, rows, heads, -1).transpose(1, 2)
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = own
+
+
+def skeletons() -> dict[str, str]:
+    """The file of every model that has a tag and no graph of our own; towers that are alike share
+    one.
+    """
+    first: dict[str, str] = {}
+    files = {}
+    for name in dict.fromkeys(name for name, _ in list_pretrained()):
+        config = open_clip.get_model_config(name)
+        vision = config["vision_cfg"]
+        pools = vision.get("attentional_pool") or vision.get("pool_type", "tok") != "tok"
+        if "timm_model_name" in vision or isinstance(vision["layers"], list) or pools:
+            key = json.dumps([vision, config["embed_dim"]], sort_keys=True)
+            files[name] = first.setdefault(key, name)
+    return files
+
+
+def main() -> None:
+    for old in FOLDER.glob("*.onnx.gz"):
+        old.unlink()
+    FOLDER.mkdir(exist_ok=True)
+    for name in dict.fromkeys(skeletons().values()):
+        with WithoutInitialising():
+            visual = open_clip.create_model(name).visual
+        content = gzip.compress(trace(visual).SerializeToString(deterministic=True), mtime=0)
+        (FOLDER / f"{name}.onnx.gz").write_bytes(content)
+        print(f"{name}: {len(content)} bytes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
