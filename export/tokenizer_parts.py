@@ -96,7 +96,9 @@ def splitting(part: Part | None, normalized: Replacements) -> tuple[Replacements
         return [], WHOLE
     if kinds[-1:] == ["Metaspace"]:
         *before, space = parts
-        prepend = space.get("prepend_scheme", "always")
+        # Older files have the one, newer ones the other.
+        prefixed = "always" if space.get("add_prefix_space", True) else "never"
+        prepend = space.get("prepend_scheme", prefixed)
         split = space.get("split", True)
         if space["replacement"] == MARK and not (before and (prepend != "always" or not split)):
             if not before:

@@ -12,6 +12,8 @@ from export.tokenizer_parts import bpe, flat, normalizing, splitting, unigram, w
 CONTEXT_LENGTH = 77
 # What open_clip's configurations may give to HFTokenizer besides the files.
 OPTIONS = {"clean", "strip_sep_token"}
+# NllbTokenizer does it whether its file says so or not.
+ONE_SPACE = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
 # T5Tokenizer adds this many tokens, for gaps in a text, unless told otherwise.
 T5_EXTRA_IDS = 100
 
@@ -40,7 +42,7 @@ class Reader:
             raise ExportError(f"open_clip gives it {', '.join(sorted(unknown))}")
         if mode := self.text.get("tokenizer_mode"):
             raise ExportError(f"open_clip runs it in the mode {mode}")
-        charsmap, replacements, tables = normalizing(self.spec.get("normalizer"))
+        charsmap, replacements, tables = normalizing(self._normalizer())
         splits, pattern = splitting(self.spec.get("pre_tokenizer"), replacements)
         kind, more, unknown_id = self._model()
         special, added, normalized = self._tokens()
@@ -64,12 +66,28 @@ class Reader:
         )
         return settings, tables | more
 
+    def _normalizer(self) -> Mapping[str, Any] | None:
+        normalizer = self.spec.get("normalizer")
+        if self.kind == "NllbTokenizer":
+            parts = flat(normalizer, "normalizers")
+            charsmap = [part for part in parts if part["type"] == "Precompiled"]
+            return {"type": "Sequence", "normalizers": [*charsmap, ONE_SPACE]}
+        # Classes of the library take these from their configuration instead of the file.
+        for part in (*flat(normalizer, "normalizers"), *self._splits()):
+            for option, name in (("lowercase", "do_lower_case"), ("add_prefix_space",) * 2):
+                if option in part and self.config.get(name, part[option]) != part[option]:
+                    raise ExportError(f"its configuration says {name}={self.config[name]}")
+        return normalizer
+
+    def _splits(self) -> list[Mapping[str, Any]]:
+        return flat(self.spec.get("pre_tokenizer"), "pretokenizers")
+
     def _model(self) -> tuple[Any, Tables, int | None]:
         model = self.spec["model"]
-        splits = flat(self.spec.get("pre_tokenizer"), "pretokenizers")
-        byte_level = any(part["type"] == "ByteLevel" for part in splits)
+        byte_level = any(part["type"] == "ByteLevel" for part in self._splits())
         # Older files don't name the kind.
-        match model.get("type") or ("BPE" if "merges" in model else "WordPiece"):
+        named = {"merges": "BPE", "unk_id": "Unigram", "max_input_chars_per_word": "WordPiece"}
+        match model.get("type") or next(named[part] for part in named if part in model):
             case "Unigram" if not byte_level:
                 return "unigram", *unigram(model)
             case "BPE":
@@ -97,8 +115,7 @@ class Reader:
             for option in ("single_word", "lstrip", "rstrip"):
                 if one.get(option):
                     raise ExportError(f"its token {token!r} has the option {option}")
-        metaspace = flat(self.spec.get("pre_tokenizer"), "pretokenizers")
-        if others and any(part.get("prepend_scheme") == "first" for part in metaspace):
+        if others and any(part.get("prepend_scheme") == "first" for part in self._splits()):
             raise ExportError("it marks the first word of a text, and has tokens of its own")
         decoded = (self.config.get("added_tokens_decoder") or {}).values()
         if strange := [one for one in map(_content, decoded) if one not in self.ids]:

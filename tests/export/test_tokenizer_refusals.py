@@ -1,6 +1,7 @@
 """What a bundle can't express exactly is refused by name with its reason."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ CHANGES: list[tuple[str, Change, str]] = [
     ),
     ("XLM-R", lambda spec, _: spec["model"]["vocab"].append("x"), "can't be read: ValueError"),
     ("XLM-R", lambda spec, _: spec.pop("model"), "can't be read: KeyError 'model'"),
+    (
+        "RoBERTa",
+        lambda _, config: config.update(add_prefix_space=True),
+        "its configuration says add_prefix_space=True",
+    ),
+    (
+        "BERT",
+        lambda _, config: config.update(do_lower_case=False),
+        "its configuration says do_lower_case=False",
+    ),
     ("Gemma", lambda _, config: config.pop("padding_side"), "pads texts on the left"),
     ("Gemma", lambda spec, _: spec.update(normalizer=None), "Split in a way of its own"),
     ("Gemma", lambda spec, _: spec["model"].update(dropout=0.1), "its BPE has dropout"),
@@ -97,10 +108,27 @@ def test_a_tokenizer_that_a_bundle_cannot_express_is_refused(
     assert reason in str(refusal.value)
 
 
-def read(kind: str, folder: Path, spec: Part, config: Part, **more: Any) -> None:
+def older(spec: Part) -> None:
+    """As files were before they named everything."""
+    del spec["model"]["type"]
+    for part in (spec["pre_tokenizer"], *spec["pre_tokenizer"].get("pretokenizers", ())):
+        if part.pop("prepend_scheme", None):
+            part["add_prefix_space"] = True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_older_files_say_the_same(kind: str, tmp_path: Path) -> None:
+    spec, config = deepcopy(KINDS[kind]())
+    settings, tables = read(kind, tmp_path, spec, config)
+    older(spec)
+    again, same = read(kind, tmp_path, spec, config)
+    assert (again, same.keys()) == (settings, tables.keys())
+
+
+def read(kind: str, folder: Path, spec: Part, config: Part, **more: Any) -> Any:
     text = {"context_length": CONTEXT_LENGTH} | more.pop("text", {})
     paths = written(folder, spec, config)
-    tokenizers.read("timm/some", *paths, text, dynamic_length=False, **more)
+    return tokenizers.read("timm/some", *paths, text, dynamic_length=False, **more)
 
 
 @pytest.mark.parametrize(

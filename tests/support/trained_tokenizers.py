@@ -211,9 +211,7 @@ def nllb(folder: Path) -> Path:
             fuse_unk=True,
         )
     )
-    tokenizer.normalizer = normalizers.Sequence(
-        [Precompiled(charsmap), Replace(Regex(" {2,}"), " ")]
-    )
+    tokenizer.normalizer = Precompiled(charsmap)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.add_special_tokens(
         ["<s>", "<pad>", "</s>", "<unk>", "deu_Latn", "eng_Latn", "<mask>"]
