@@ -44,7 +44,9 @@ def with_open_clip(
         {
             "checked_against": f"open_clip {open_clip.__version__}",
             "pictures_with_equal_pixels": verify.check_pixels(encoders, reference),
-            **check_tokens(encoders, source.name),
+            **check_tokens(
+                encoders.tokenizer, encoders.manifest.text, open_clip.get_tokenizer(source.name)
+            ),
             **verify.check_fp32(served, reference),
         },
     )

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from PIL import Image
 
 from classifier.contract.bundle import TextSettings
 from classifier.contract.errors import ApiError
-from classifier.model.encoders import Encoders
-from classifier.model.tokenizer import Tokenizer
+from classifier.model.tokenizer import MARK, Tokenizer
 from export.errors import ExportError
 from export.material import strings
 from export.progress import progress, say
@@ -68,16 +68,15 @@ def _before_normalising(preprocess: Any, image: Any) -> Pixels:
 UNSEEN = {"Cf", "Cn", "Mn", "Zs"}
 
 
-def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[str, int]:
-    """How many strings of all kinds gave open_clip's ids, at least `count`, and how many were
-    rightly refused. Raises ExportError.
+def check_tokens(
+    mine: Tokenizer, settings: TextSettings, theirs: Any, count: int = STRINGS
+) -> dict[str, int]:
+    """How many strings of all kinds gave the ids of open_clip's tokenizer, at least `count`, and
+    how many were rightly refused. Raises ExportError.
     """
-    mine = Tokenizer(encoders.folder, encoders.manifest.text)
-    theirs = open_clip.get_tokenizer(name)
     clean_as_theirs = theirs.clean_fn
     # Each text is cleaned once, which takes longer than all else, and twice may change it twice.
     theirs.clean_fn = str
-    settings = encoders.manifest.text
     equal = 0
     refused = 0
     for text in strings():
@@ -89,18 +88,34 @@ def check_tokens(encoders: Encoders, name: str, count: int = STRINGS) -> dict[st
         if not {unicodedata.category(character) for character in removed} <= UNSEEN:
             raise ExportError(f"The text {text!r} is cleaned to another text than open_clip's.")
         # What nobody sees is removed on purpose, so open_clip gets the text without it.
-        inside = theirs.encode(clean if removed else cleaned)
-        expected = [*settings.start_ids, *inside, *settings.end_ids]
+        given = clean if removed else cleaned
         try:
-            agrees = mine.encode(text) == expected
+            ids = mine.encode(text)
+            pads = [settings.pad_id] * (settings.context_length - len(ids))
+            agrees = ids + pads == theirs(given)[0].tolist()
             equal += agrees
         except ApiError:
             spelled = any(token in clean for token in settings.special_tokens)
-            agrees = not inside or spelled or len(expected) > settings.context_length
+            agrees = spelled or not _readable(given, settings, theirs)
             refused += agrees
         if not agrees:
             raise ExportError(f"The text {text!r} gets other token ids than open_clip's.")
     return {"strings_with_equal_ids": equal, "strings_rightly_refused": refused}
+
+
+def _readable(text: str, settings: TextSettings, theirs: Any) -> bool:
+    """Whether open_clip's tokenizer makes ids of a text that fit, not all of which stand for
+    unknown characters.
+    """
+    around = len(settings.start_ids) + len(settings.end_ids)
+    if not isinstance(theirs, HFTokenizer):
+        ids = theirs.encode(text)
+        unread = set[int | None]()
+    else:
+        ids = theirs.tokenizer(text).input_ids
+        ids = ids[len(settings.start_ids) : len(ids) - len(settings.end_ids)]
+        unread = {settings.unknown_id, theirs.tokenizer.convert_tokens_to_ids(MARK)}
+    return len(ids) + around <= settings.context_length and not unread.issuperset(ids)
 
 
 def text_settings(name: str) -> TextSettings:

@@ -4,6 +4,7 @@ without the library.
 
 import base64
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,17 @@ def read_charsmap(blob: bytes) -> dict[str, str]:
     size = int.from_bytes(blob[:4], "little")
     units = struct.unpack(f"<{size // 4}I", blob[4 : 4 + size])
     texts = blob[4 + size :]
+    # Nodes by their base: what reaches a node is its number's difference to that.
+    children = defaultdict[int, list[int]](list)
+    for node, unit in enumerate(units):
+        if 0 < unit & 0x800000FF < 256:
+            children[node ^ unit & 0xFF].append(node)
     rules: dict[str, str] = {}
     paths = [(0, b"")]
     while paths:
         node, path = paths.pop()
-        base = node ^ _offset(units[node])
-        for byte in range(1, 256):
-            child = base ^ byte
-            if child >= len(units) or units[child] & 0x800000FF != byte:
-                continue
-            key = path + bytes([byte])
+        for child in children[node ^ _offset(units[node])]:
+            key = path + bytes([units[child] & 0xFF])
             if units[child] >> 8 & 1:
                 start = units[child ^ _offset(units[child])] & 0x7FFFFFFF
                 rules[key.decode()] = texts[start : texts.index(b"\0", start)].decode()

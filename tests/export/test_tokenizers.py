@@ -1,6 +1,5 @@
 """Tokenizers of the hub give the ids of open_clip's HFTokenizer, or are refused."""
 
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +9,17 @@ import pytest
 from open_clip.tokenizer import HFTokenizer
 
 from classifier.contract.bundle import TextSettings
-from classifier.contract.errors import ApiError
 from classifier.model.tokenizer import Tokenizer
 from export import tokenizers
 from export.errors import ExportError
 from export.make_characters import make_characters
-from export.material import strings
+from export.reference import check_tokens
 from export.tables import write_tables
 from export.tokenizer_parts import CHARACTERS
 from export.tokenizers import CONFIG, MODELS
 from tests.support import trained_tokenizers as trained
 from tests.support.hub import COMMIT, REPOSITORY, Hub, run
 
-STRINGS = 20_000
-BATCH = 500
 Train = Callable[[Path], Path]
 # How to train it, open_clip's options, and the context length of the model that has both.
 KINDS: dict[str, tuple[Train, dict[str, Any], int]] = {
@@ -58,28 +54,9 @@ def test_strings_of_all_scripts_get_open_clips_ids_or_are_rightly_refused(
     folder = train(tmp_path / "tokenizer")
     mine, settings = made(folder, options, length)
     theirs = HFTokenizer(str(folder), context_length=length, **options)
-    # Invisible characters are removed on purpose, so open_clip gets the texts without them.
-    theirs.clean_fn = str
-    around = [*settings.start_ids, *settings.end_ids]
-    mark = theirs.tokenizer.convert_tokens_to_ids("▁")
-    unread = {settings.unknown_id, mark, settings.pad_id, *around}
-    equal = 0
-    texts = strings()
-    while equal < STRINGS:
-        batch = list(itertools.islice(texts, BATCH))
-        clean = [mine.clean(text) for text in batch]
-        rows = theirs(clean).tolist()
-        lengths = [len(ids) for ids in theirs.tokenizer(clean).input_ids]
-        for text, row, count in zip(batch, rows, lengths, strict=True):
-            try:
-                ids = mine.encode(text)
-            except ApiError:
-                special = any(token in mine.clean(text) for token in settings.special_tokens)
-                fits = length >= count > len(around)
-                assert special or not fits or unread.issuperset(row), repr(text)
-                continue
-            assert ids + [settings.pad_id] * (length - len(ids)) == row, repr(text)
-            equal += 1
+    counts = check_tokens(mine, settings, theirs)
+    assert counts["strings_with_equal_ids"] >= 20_000
+    assert 100 < counts["strings_rightly_refused"] < 20_000
 
 
 def test_a_bundles_language_is_the_one_that_nllb_was_trained_with(tmp_path: Path) -> None:
