@@ -3,6 +3,7 @@ open_clip's.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +17,9 @@ class _Part(BaseModel):
 
 
 class Transformer(_Part):
-    """`hidden` is the width of the two-layer perceptrons, `epsilon` that of every LayerNorm."""
+    """`hidden` is the width of the two-layer perceptrons, `epsilon` that of every LayerNorm,
+    `tanh_gelu` GELU's approximation by tanh.
+    """
 
     layers: int
     width: int
@@ -25,6 +28,7 @@ class Transformer(_Part):
     quick_gelu: bool
     layer_scale: bool
     epsilon: float
+    tanh_gelu: bool = False
 
     def shapes(self, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         width = self.width
@@ -72,13 +76,28 @@ class TracedTower(_Part):
 
 
 class TextTower(Transformer):
-    """open_clip's TextTransformer: pooled at the end token, projected by a matrix. Without a causal
-    mask each text is filled up to the context length.
+    """open_clip's TextTransformer, pooled at the highest id, at the first `eos_id` or at the last
+    position. Without a causal mask each text is filled up to the context length.
     """
 
     context_length: int
     vocabulary: int
     causal: bool
+    pool: Literal["argmax", "eos", "last"] = "argmax"
+    eos_id: int | None = None
+    projection: Literal["matrix", "linear", "none"] = "matrix"
+
+    def projection_shapes(self, dimension: int) -> Shapes:
+        """`linear` has a bias."""
+        shapes: dict[str, Shapes] = {
+            "matrix": {"text_projection": (self.width, dimension)},
+            "linear": {
+                "text_projection.weight": (dimension, self.width),
+                "text_projection.bias": (dimension,),
+            },
+            "none": {},
+        }
+        return shapes[self.projection]
 
 
 class Architecture(_Part):
@@ -94,7 +113,7 @@ class Architecture(_Part):
             "logit_scale": (),
             "token_embedding.weight": (text.vocabulary, text.width),
             "positional_embedding": (text.context_length, text.width),
-            "text_projection": (text.width, self.dimension),
+            **text.projection_shapes(self.dimension),
             **dict(text.shapes("transformer")),
             **dict(norm_shapes("ln_final", text.width)),
         }

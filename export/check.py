@@ -86,7 +86,7 @@ def with_numpy(
         way = "a forward pass in numpy"
         say(f"checking the encoders with {way}")
         expected_images = forward.embed_images(architecture, source.arrays, mean, std, checked)
-    expected_texts = forward.embed_texts(architecture, source.arrays, few)
+    expected_texts = forward.embed_texts(architecture, source.arrays, few, manifest.text.pad_id)
     got_texts = list(encoders.encode_text(few))
     cosines = {
         "fp32_least_image_cosine": float(

@@ -41,19 +41,29 @@ def embed_images(
     )
 
 
-def embed_texts(architecture: Architecture, arrays: Arrays, ids: Sequence[Sequence[int]]) -> Floats:
+def embed_texts(
+    architecture: Architecture, arrays: Arrays, ids: Sequence[Sequence[int]], pad_id: int = 0
+) -> Floats:
     """Normalised embeddings [n, d]; ids run from the start to the end token, padded here to the
     context length as open_clip does.
     """
     tower = architecture.text
-    padded = np.zeros((len(ids), tower.context_length), np.int64)
+    padded = np.full((len(ids), tower.context_length), pad_id, np.int64)
     for row, text in zip(padded, ids, strict=True):
         row[: len(text)] = text
     x = arrays["token_embedding.weight"][padded] + arrays["positional_embedding"]
+    if tower.pool == "last":
+        pooled = np.full(len(ids), -1)
+    else:
+        pooled = (padded if tower.pool == "argmax" else padded == tower.eos_id).argmax(1)
     later = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
     x = _transformer(tower, arrays, "transformer", x, later if tower.causal else 0.0)
-    x = _norm(arrays, "ln_final", tower.epsilon, x)[np.arange(len(ids)), padded.argmax(1)]
-    return normalised(x @ arrays["text_projection"])
+    x = _norm(arrays, "ln_final", tower.epsilon, x)[np.arange(len(ids)), pooled]
+    if tower.projection == "linear":
+        x = _linear(arrays, "text_projection", x)
+    elif tower.projection == "matrix":
+        x = x @ arrays["text_projection"]
+    return normalised(x)
 
 
 def _transformer(
@@ -68,7 +78,8 @@ def _transformer(
             tower, arrays, f"{block}.attn", _norm(arrays, f"{block}.ln_1", tower.epsilon, x), mask
         )
         y = _linear(arrays, f"{block}.mlp.c_fc", _norm(arrays, f"{block}.ln_2", tower.epsilon, x))
-        y = _quick_gelu(y) if tower.quick_gelu else _gelu(y)
+        gelu = _tanh_gelu if tower.tanh_gelu else _gelu
+        y = _quick_gelu(y) if tower.quick_gelu else gelu(y)
         x = x + scales[1] * _linear(arrays, f"{block}.mlp.c_proj", y)
     return x
 
@@ -111,6 +122,12 @@ def normalised(x: Floats) -> Floats:
 def _quick_gelu(x: Floats) -> Floats:
     result: Floats = x / (1 + np.exp(-1.702 * x))
     return result
+
+
+def _tanh_gelu(x: Floats) -> Floats:
+    """Hendrycks and Gimpel, arXiv 1606.08415, section 2."""
+    result: Floats = x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+    return result.astype(np.float32)
 
 
 def _gelu(x: Floats) -> Floats:

@@ -1,5 +1,5 @@
-"""Writes models.json from open_clip: every model with CLIP's own text tower and tokenizer, and its
-tags; and for every other model and tag the way or the reason.
+"""Writes models.json from open_clip: every model whose towers a bundle can express, and its tags;
+and for every other model and tag the way or the reason.
 """
 
 import json
@@ -14,17 +14,26 @@ from export.checks import check_activation, check_settings
 from export.errors import ExportError
 from export.make_skeletons import skeletons
 from export.models import TABLE
+from export.open_clip_models import (
+    REFUSES,
+    build,
+    describe,
+    model_config,
+    repository_and_files,
+    tokenizer_of,
+)
 from export.source import with_right_activation
-from export.torch_source import REFUSES, build, describe, model_config, repository_and_files
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 
 
 def make_table() -> dict[str, Any]:
-    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, why
-    others are `refused`, and `pairs`: for every model and tag the way, or the reason against it.
+    """`architectures` by model, `tokenizers` that aren't CLIP's own, `pretrained` settings by model
+    and tag, models that need torch, why others are `refused`, and `pairs`: for every model and tag
+    the way, or the reason against it.
     """
     architectures: dict[str, Any] = {}
+    tokenizers: dict[str, Any] = {}
     refused: dict[str, str] = {}
     needs_torch: list[str] = []
     files = skeletons()
@@ -42,7 +51,9 @@ def make_table() -> dict[str, Any]:
                 continue
             traced = architecture.image.model_copy(update={"skeleton": files[name]})
             architecture = architecture.model_copy(update={"image": traced})
-        architectures[name] = architecture.model_dump()
+        architectures[name] = architecture.model_dump(exclude_defaults=True)
+        if tokenizer := tokenizer_of(name):
+            tokenizers[name] = tokenizer
     pretrained: dict[str, Any] = {}
     pairs: dict[str, Any] = {}
     for name, tag in list_pretrained():
@@ -67,6 +78,7 @@ def make_table() -> dict[str, Any]:
         "needs_torch": needs_torch,
         "refused": refused,
         "pairs": pairs,
+        "tokenizers": tokenizers,
         "pretrained": pretrained,
         "architectures": architectures,
     }

@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import Weights, sha256
-from export import hub, skeleton
+from export import hub, skeleton, tokenizers
 from export.architecture import Architecture, TracedTower
 from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from export.checks import check_activation, check_memory, check_settings, named_settings
@@ -91,8 +91,8 @@ class Request:
 
 
 def read_table() -> dict[str, Any]:
-    """`architectures` by model, `pretrained` settings by model and tag, models that need torch, and
-    why others are `refused`.
+    """`architectures` by model, `tokenizers` that aren't CLIP's own, `pretrained` settings by model
+    and tag, models that need torch, and why others are `refused`.
     """
     table: dict[str, Any] = json.loads(TABLE.read_text())
     return table
@@ -124,6 +124,15 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     check_activation(name, settings, architecture.text.quick_gelu)
     check_settings(name, settings)
     check_memory(name, architecture.shapes())
+    tokenizer = None
+    if name in table["tokenizers"]:
+        tokenizer = tokenizers.fetch(
+            table["tokenizers"][name]["repository"],
+            table["tokenizers"][name]["text"],
+            say,
+            dynamic_length=architecture.text.causal,
+            accepted=request.accepted,
+        )
     if is_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence
@@ -149,6 +158,7 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         settings,
         weights,
         licence or f"unknown: see where {weights.source} came from",
+        tokenizer=tokenizer,
         graph=skeleton.read(image.skeleton) if isinstance(image, TracedTower) else None,
     )
 

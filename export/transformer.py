@@ -65,7 +65,7 @@ def transformer(
         y = (
             graph.op("QuickGelu", y, domain=CONTRIB, alpha=1.0)
             if tower.quick_gelu
-            else graph.op("Gelu", y)
+            else graph.op("Gelu", y, approximate="tanh" if tower.tanh_gelu else "none")
         )
         weight, bias = _weights(
             arrays, f"{block}.mlp.c_proj", f"{block}.ls_2" if tower.layer_scale else None

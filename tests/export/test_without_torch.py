@@ -1,5 +1,5 @@
-"""What is made without torch equals what is made through open_clip, for every architecture of the
-table, with random weights.
+"""What is made without torch equals what is made through open_clip, for every plain vision
+transformer of the table with CLIP's own tokenizer, with random weights.
 
 Towers wider than 512 are built with two blocks instead of all: a block is like the next, and all of
 them would take an hour and 20 GB. Sizes, widths, heads and positions are the true ones.
@@ -18,23 +18,26 @@ from safetensors.torch import save_file
 
 from classifier.contract.bundle import FILES, TOKENIZER
 from export import forward, torch_source
-from export.architecture import Architecture
+from export.architecture import Architecture, ImageTower
 from export.checkpoint import CheckpointError, open_checkpoint
 from export.errors import ExportError
 from export.make_table import make_table
 from export.models import TABLE
+from export.open_clip_models import describe, model_config
 from export.pipeline import DEMO
 from export.reference import text_settings, write_tokenizer
 from export.source import Request, Source, read_checkpoint, read_table
-from export.torch_source import arrays, describe, model_config
+from export.torch_source import arrays
 from export.towers import write_encoder
 
 FULL_WIDTH = 512
 MEAN = open_clip.OPENAI_DATASET_MEAN
 STD = open_clip.OPENAI_DATASET_STD
 ARCHITECTURES = {
-    name: Architecture.model_validate(value)
+    name: architecture
     for name, value in read_table()["architectures"].items()
+    if isinstance((architecture := Architecture.model_validate(value)).image, ImageTower)
+    and name not in read_table()["tokenizers"]
 }
 
 

@@ -1,0 +1,136 @@
+"""open_clip's models as data: configurations, and the shapes of their towers."""
+
+from typing import Any, Literal
+
+import open_clip
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.transformer import (
+    QuickGELU,
+    ResidualAttentionBlock,
+    TextTransformer,
+    VisionTransformer,
+)
+from torch import nn
+
+from export.architecture import Architecture, ImageTower, TextTower, TracedTower
+from export.errors import ExportError
+
+TOKENIZER_SETTINGS = ("context_length", "tokenizer_kwargs", "tokenizer_mode")
+REFUSES = "can't be made into a bundle yet: "
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """The open_clip config of a model. Raises ExportError, with the reason, for one that a bundle
+    can't express.
+    """
+    # A name with a scheme (hf-hub:, local-dir:) would make open_clip fetch or read a config of its
+    # own.
+    config = open_clip.get_model_config(name) if ":" not in name else None
+    if config is None:
+        near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()][:8]
+        raise ExportError(
+            f"{name} is no model of open_clip {open_clip.__version__}; there are"
+            f" {', '.join(near or ['ViT-B-32'])}, … `make models` lists all with the way of their"
+            " export."
+        )
+    text = config["text_cfg"]
+    reasons = {
+        "CoCa has a second text decoder": "multimodal_cfg" in config,
+        "its text tower is a Hugging Face model": "hf_model_name" in text,
+        "its text tower appends a class token": bool(text.get("embed_cls")),
+        "its text tower masks what texts are filled up with": bool(text.get("use_pad_mask")),
+        f"its text is pooled by {text.get('pool_type')!r}": (
+            text.get("pool_type", "argmax") not in ("argmax", "eos", "last")
+        ),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise ExportError(f"{name} {REFUSES}{reason}.")
+    return dict(config)
+
+
+def tokenizer_of(name: str) -> dict[str, Any] | None:
+    """The repository of a model's tokenizer and what open_clip gives it; None for CLIP's own."""
+    text = model_config(name)["text_cfg"]
+    if "hf_tokenizer_name" not in text:
+        return None
+    given = {key: text[key] for key in TOKENIZER_SETTINGS if key in text}
+    return {"repository": text["hf_tokenizer_name"], "text": given}
+
+
+def build(name: str) -> Any:
+    """open_clip's model, with the weights that it begins with."""
+    config = model_config(name)
+    kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+    return kind(**config).eval()
+
+
+def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
+    """Where a tag's weights are: open_clip prefers safetensors to its default name."""
+    repository, _, file = str(settings["hf_hub"]).rpartition("/")
+    return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+
+
+def describe(model: Any) -> Architecture:
+    """The shape of a model's towers. Raises ExportError for what can't be expressed."""
+    visual = model.visual
+    text = model.text if hasattr(model, "text") else model
+    if hasattr(model, "text") and type(text) is not TextTransformer:
+        raise ExportError(
+            f"The text tower is a {type(text).__name__}, which a bundle can't express yet."
+        )
+    size = visual.image_size
+    side = size[0] if isinstance(size, tuple) else size
+    image: ImageTower | TracedTower = TracedTower(skeleton="", image_size=side)
+    plain = type(visual) is VisionTransformer
+    if plain and visual.attn_pool is None and visual.pool_type == "tok":
+        image = ImageTower(
+            image_size=side,
+            patch_size=visual.patch_size[0],
+            ln_pre=not isinstance(visual.ln_pre, nn.Identity),
+            **_transformer(visual),
+        )
+    context_length = text.positional_embedding.shape[0]
+    vocabulary = text.token_embedding.weight.shape[0]
+    projection = text.text_projection
+    kind: Literal["matrix", "linear", "none"]
+    if projection is None:
+        kind, dimension = "none", text.ln_final.weight.shape[0]
+    elif isinstance(projection, nn.Linear):
+        kind, dimension = "linear", projection.out_features
+    else:
+        kind, dimension = "matrix", projection.shape[1]
+    # open_clip.CLIP carries the names with a prefix.
+    pool = text.pool_type if hasattr(text, "pool_type") else text.text_pool_type
+    eos_id = text.eos_id if hasattr(text, "eos_id") else getattr(text, "text_eos_id", None)
+    text_tower = TextTower(
+        context_length=context_length,
+        vocabulary=vocabulary,
+        causal=text.attn_mask is not None,
+        pool=pool,
+        eos_id=eos_id if pool == "eos" else None,
+        projection=kind,
+        **_transformer(text),
+    )
+    return Architecture(image=image, text=text_tower, dimension=dimension)
+
+
+def _transformer(tower: Any) -> dict[str, Any]:
+    blocks = list(tower.transformer.resblocks)
+    for block in blocks:
+        if type(block) is not ResidualAttentionBlock:
+            raise ExportError(
+                f"The model's blocks are of the kind {type(block).__name__}, which a bundle can't"
+                " express yet."
+            )
+    first = blocks[0]
+    return {
+        "layers": len(blocks),
+        "width": first.attn.embed_dim,
+        "heads": first.attn.num_heads,
+        "hidden": first.mlp.c_fc.out_features,
+        "quick_gelu": isinstance(first.mlp.gelu, QuickGELU),
+        "tanh_gelu": getattr(first.mlp.gelu, "approximate", "none") == "tanh",
+        "layer_scale": not isinstance(first.ls_1, nn.Identity),
+        "epsilon": first.ln_1.eps,
+    }
