@@ -69,6 +69,12 @@ def main() -> None:
     parser.add_argument(
         "--revision", help="the hub's commit, branch or tag to take the weights from; default main"
     )
+    parser.add_argument(
+        "--language", help="of the labels, for a tokenizer that asks for one, such as deu_Latn"
+    )
+    parser.add_argument(
+        "--tokenizer-revision", help="the commit, branch or tag of the tokenizer's own repository"
+    )
     parser.add_argument("--licence", help="the licence of the weights, if the hub doesn't say")
     parser.add_argument(
         "--accept-licence", help="a licence that limits the use of the weights, and that you accept"
@@ -97,6 +103,8 @@ def main() -> None:
             licence=arguments.licence,
             revision=arguments.revision,
             accepted=arguments.accept_licence,
+            language=arguments.language,
+            tokenizer_revision=arguments.tokenizer_revision,
             crops=arguments.crops,
             with_torch=arguments.with_torch,
             target=arguments.target or architecture(),

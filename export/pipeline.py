@@ -60,19 +60,21 @@ def export(
     crops: int = CROPS,
     target: str = "arm64",
     with_torch: bool = False,
+    language: str | None = None,
+    tokenizer_revision: str | None = None,
 ) -> BundleManifest:
     """Loads, exports, verifies, and only then puts the bundle in place; on failure nothing is left.
 
     `name` is the bundle's pretrained tag, `origin` what to say instead of a file name, `pictures`
     and `sentences` what decisions are judged on instead of photographs, `target` the processor that
     will serve, a key of LADDERS, `with_torch` the way through open_clip for models that don't need
-    it. Raises ExportError.
+    it, `language` and `tokenizer_revision` those of a tokenizer of the hub. Raises ExportError.
     """
     output = output.expanduser().resolve()
     check_output(output)
-    request = Request(model, pretrained, trained_with, licence, revision, accepted)
+    choices = (licence, revision, accepted, language, tokenizer_revision)
     say(f"loading {model} {pretrained}")
-    loaded = _load(request, with_torch)
+    loaded = _load(Request(model, pretrained, trained_with, *choices), with_torch)
     if origin:
         loaded = replace(loaded, weights=loaded.weights.model_copy(update={"source": origin}))
     shown = (
@@ -230,7 +232,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         precision={"image": "fp32", "text": "fp32"},
         fidelity={},
         files={},
-        versions=_versions(source),
+        versions={name: version(name) for name in (MADE_WITH if source.model else MADE_WITH_NUMPY)},
     )
 
 
@@ -243,8 +245,3 @@ def write_settings(folder: Path, settings: BundleManifest) -> BundleManifest:
     text = json.dumps(complete.model_dump(), indent=2, ensure_ascii=False)
     (folder / "bundle.json").write_text(text + "\n", encoding="utf-8")
     return complete
-
-
-def _versions(source: Source) -> dict[str, str]:
-    packages = MADE_WITH if source.model is not None else MADE_WITH_NUMPY
-    return {package: version(package) for package in packages}

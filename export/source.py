@@ -79,7 +79,7 @@ class Request:
     """What to make a bundle from.
 
     `trained_with`: for a file, the tag or the settings that it was trained with. `accepted`: a
-    licence that the user accepts.
+    licence that the user accepts. `language`: of the texts, for a tokenizer that asks for one.
     """
 
     model: str
@@ -88,6 +88,30 @@ class Request:
     licence: str | None = None
     revision: str | None = None
     accepted: str | None = None
+    language: str | None = None
+    tokenizer_revision: str | None = None
+
+    def tokenizer(
+        self, name: str, known: Mapping[str, Any] | None, causal: bool, say: Callable[[str], None]
+    ) -> HubTokenizer | None:
+        """Fetches a model's tokenizer: `known` are its repository and what open_clip gives it, None
+        for CLIP's own. Raises ExportError.
+        """
+        if known:
+            return tokenizers.fetch(
+                known["repository"],
+                known["text"],
+                say,
+                dynamic_length=causal,
+                revision=self.tokenizer_revision,
+                accepted=self.accepted,
+                language=self.language,
+            )
+        for option in ("language", "tokenizer_revision"):
+            if value := getattr(self, option):
+                given = f"{option.upper()}={value}"
+                raise ExportError(f"{name} has CLIP's own tokenizer; leave out {given}.")
+        return None
 
 
 def read_table() -> dict[str, Any]:
@@ -124,15 +148,8 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     check_activation(name, settings, architecture.text.quick_gelu)
     check_settings(name, settings)
     check_memory(name, architecture.shapes())
-    tokenizer = None
-    if name in table["tokenizers"]:
-        tokenizer = tokenizers.fetch(
-            table["tokenizers"][name]["repository"],
-            table["tokenizers"][name]["text"],
-            say,
-            dynamic_length=architecture.text.causal,
-            accepted=request.accepted,
-        )
+    known = table["tokenizers"].get(name)
+    tokenizer = request.tokenizer(name, known, architecture.text.causal, say)
     if is_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence

@@ -1,5 +1,5 @@
-"""Loads weights through torch and open_clip: for models without a traced graph here, and to check the
-other way.
+"""Loads weights through torch and open_clip: for models without a traced graph here, and to check
+the other way.
 """
 
 import logging
@@ -18,7 +18,7 @@ from open_clip.pretrained import (
 )
 
 from classifier.contract.bundle import Weights, sha256
-from export import hub, tokenizers
+from export import hub
 from export.architecture import TracedTower
 from export.checks import check_activation, check_memory, check_settings, named_settings
 from export.errors import ExportError
@@ -57,15 +57,8 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         name = with_right_activation(name, settings, dict.fromkeys(open_clip.list_models()), say)
     check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
     check_settings(name, settings)
-    tokenizer = None
-    if fetches := tokenizer_of(name):
-        tokenizer = tokenizers.fetch(
-            fetches["repository"],
-            fetches["text"],
-            say,
-            dynamic_length="no_causal_mask" not in model_config(name)["text_cfg"],
-            accepted=request.accepted,
-        )
+    causal = "no_causal_mask" not in model_config(name)["text_cfg"]
+    tokenizer = request.tokenizer(name, tokenizer_of(name), causal, say)
     with torch.device("meta"):
         shapes = {key: tuple(part.shape) for key, part in build(name).state_dict().items()}
     check_memory(name, shapes, copies=2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from export import tokenizers
 from export.errors import ExportError
+from export.source import Request
 from tests.support.tokenizers import CONTEXT_LENGTH, KINDS, Part, written
 
 Change = Callable[[Part, Part], object]
@@ -106,6 +108,14 @@ def test_a_tokenizer_that_a_bundle_cannot_express_is_refused(
         read(kind, tmp_path, spec, config)
     assert str(refusal.value).startswith("The tokenizer timm/some can't be ")
     assert reason in str(refusal.value)
+
+
+def test_clips_own_tokenizer_leaves_no_choice() -> None:
+    request = Request("ViT-B-32", "openai")
+    assert request.tokenizer("ViT-B-32", None, True, print) is None
+    for option in ("language", "tokenizer_revision"):
+        with pytest.raises(ExportError, match=f"own tokenizer.*leave out {option.upper()}=some"):
+            replace(request, **{option: "some"}).tokenizer("ViT-B-32", None, True, print)
 
 
 def older(spec: Part) -> None:
