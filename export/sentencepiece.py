@@ -11,38 +11,49 @@ from typing import Any
 
 from export.errors import ExportError
 
+XLM_ROBERTA = "sentencepiece.bpe.model"
 UNIGRAM = 1
 # Numbers of the fields that are read.
 PIECE, TRAINER, NORMALIZER = 1, 2, 3
-MODEL_TYPE, UNKNOWN = 3, 40
+MODEL_TYPE = 3
 CHARSMAP = 2
 CONTROL, USER_DEFINED = 3, 4
 
 
-def as_t5(path: Path, extra_ids: int) -> dict[str, Any]:
-    """What Hugging Face's T5Tokenizer makes of a model, in the form of tokenizer.json. Raises
-    ExportError.
+def as_json(path: Path, extra_ids: int) -> dict[str, Any]:
+    """What Hugging Face's XLMRobertaTokenizer makes of a model that has its name, or T5Tokenizer,
+    which adds `extra_ids`, in the form of tokenizer.json. Raises ExportError.
     """
-    fields = list(_fields(path.read_bytes()))
+    model = path.read_bytes()
+    fields = list(_fields(model))
     trainer = dict(_fields(_only(fields, TRAINER)))
     if trainer.get(MODEL_TYPE, UNIGRAM) != UNIGRAM:
         raise ExportError(f"{path.name} is no Unigram model, and no other is read from such a file")
-    charsmap = charsmap_of(path.read_bytes())
     pieces = [dict(_fields(value)) for number, value in fields if number == PIECE]
     vocabulary = [
         [piece[1].decode(), struct.unpack("<f", piece.get(2, bytes(4)))[0]] for piece in pieces
     ]
-    added = [
-        {"id": i, "content": piece[1].decode(), "special": piece[3] == CONTROL, "normalized": False}
-        for i, piece in enumerate(pieces)
-        if piece.get(3) in (CONTROL, USER_DEFINED)
-    ]
-    vocabulary += [[f"<extra_id_{i}>", 0.0] for i in range(extra_ids - 1, -1, -1)]
-    end = next((i for i, (piece, _) in enumerate(vocabulary) if piece == "</s>"), None)
-    if end is None:
-        raise ExportError(f"{path.name} has no </s>, with which texts end")
+    special = {piece[1].decode(): True for piece in pieces if piece.get(3) == CONTROL}
+    special |= {piece[1].decode(): False for piece in pieces if piece.get(3) == USER_DEFINED}
+    # Both classes take these ids, whatever the model says.
+    if path.name == XLM_ROBERTA:
+        around = ["<s>", "A", "</s>"]
+        unknown = 3
+        named = ["<s>", "<pad>", "</s>", "<unk>"]
+        vocabulary[:3] = [[token, 0.0] for token in named]
+        vocabulary.append(["<mask>", 0.0])
+        special |= dict.fromkeys([*named, "<mask>"], True)
+    else:
+        around = ["A", "</s>"]
+        unknown = 2
+        vocabulary += [[f"<extra_id_{i}>", 0.0] for i in range(extra_ids - 1, -1, -1)]
+    ids = {piece: i for i, (piece, _) in enumerate(vocabulary)}
+    charsmap = charsmap_of(model)
     return {
-        "added_tokens": added,
+        "added_tokens": [
+            {"id": ids[token], "content": token, "special": control, "normalized": False}
+            for token, control in special.items()
+        ],
         "normalizer": charsmap
         and {
             "type": "Precompiled",
@@ -57,11 +68,13 @@ def as_t5(path: Path, extra_ids: int) -> dict[str, Any]:
         },
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
-            "special_tokens": {"</s>": {"ids": [end]}},
+            "single": [
+                {"Sequence": {"id": "A"}} if one == "A" else {"SpecialToken": {"id": one}}
+                for one in around
+            ],
+            "special_tokens": {one: {"ids": [ids[one]]} for one in around if one != "A"},
         },
-        # T5Tokenizer takes 2 whatever the model says.
-        "model": {"type": "Unigram", "unk_id": 2, "vocab": vocabulary},
+        "model": {"type": "Unigram", "unk_id": unknown, "vocab": vocabulary},
     }
 
 

@@ -13,12 +13,12 @@ from typing import Any
 from classifier.contract.bundle import TextSettings, TokenizerFiles, sha256
 from export import hub
 from export.errors import ExportError
-from export.sentencepiece import as_t5
+from export.sentencepiece import XLM_ROBERTA, as_json
 from export.tables import Tables, write_tables
 from export.tokenizer_reader import T5_EXTRA_IDS, Reader
 
-# The first that the repository has is read; the second kind only for T5's tokenizers.
-MODELS = ("tokenizer.json", "spiece.model")
+# The first that the repository has is read; the others have the names of T5's and of XLM-R's.
+MODELS = ("tokenizer.json", "spiece.model", XLM_ROBERTA)
 CONFIG = "tokenizer_config.json"
 
 
@@ -70,7 +70,7 @@ def read(
     dynamic_length: bool,
     language: str | None = None,
 ) -> tuple[TextSettings, Tables]:
-    """`model`: tokenizer.json or spiece.model; `config`: tokenizer_config.json, which may be
+    """`model`: a file of a name in MODELS; `config`: tokenizer_config.json, which may be
     missing. Raises ExportError that names the tokenizer.
     """
     try:
@@ -78,7 +78,7 @@ def read(
         if model.suffix == ".json":
             spec = json.loads(model.read_text(encoding="utf-8"))
         else:
-            spec = as_t5(model, given.get("extra_ids", T5_EXTRA_IDS))
+            spec = as_json(model, given.get("extra_ids", T5_EXTRA_IDS))
         return Reader(spec, given, text).read(dynamic_length, language)
     except ExportError as err:
         raise ExportError(f"The tokenizer {name} can't be put into a bundle: {err}.") from err

@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[Train, dict[str, Any], int]] = {
     "Gemma's with punctuation": (trained.gemma, {}, 64),
     "SigLIP": (trained.t5, {"clean": "canonicalize"}, 64),
     "mT5": (trained.mt5, {}, 77),
+    "XLM-V": (trained.xlm_v, {}, 77),
     "XLM-R": (trained.xlm_roberta, {}, 77),
     "NLLB": (trained.nllb, {}, 77),
     "RoBERTa": (trained.roberta, {}, 77),

@@ -94,11 +94,9 @@ def roberta(folder: Path) -> Path:
     tokenizer = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix=""))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     named = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=2_000,
-        special_tokens=named,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=2_000, special_tokens=named, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(corpus(), trainer)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
@@ -146,21 +144,21 @@ def t5(folder: Path) -> Path:
     return written(folder, spec, config)
 
 
-def mt5(folder: Path) -> Path:
-    """A model of SentencePiece alone."""
-    spm(
-        folder,
-        "spiece",
-        vocab_size=8_000,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        byte_fallback=True,
-    )
-    config = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0}
+def alone(folder: Path, name: str, config: dict[str, Any], **options: Any) -> Path:
+    """A model of SentencePiece without a tokenizer.json."""
+    spm(folder, name, vocab_size=8_000, **options)
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
+
+
+def mt5(folder: Path) -> Path:
+    config = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0}
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    return alone(folder, "spiece", config, byte_fallback=True, **ids)
+
+
+def xlm_v(folder: Path) -> Path:
+    return alone(folder, "sentencepiece.bpe", {"tokenizer_class": "XLMRobertaTokenizer"})
 
 
 def xlm_roberta(folder: Path) -> Path:
