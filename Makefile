@@ -119,7 +119,7 @@ TAKES_demo := BUNDLE IMAGE LABELS
 TAKES_serve := BUNDLE PORT OPTIONS
 EXPORTS := MODEL PRETRAINED PRETRAINED_CFG PRECISION TARGET REVISION ACCEPT_LICENCE LANGUAGE TOKENIZER_REVISION
 TAKES_model := $(EXPORTS) PICTURES LABELS
-TAKES_models := NAME
+TAKES_models := NAME LANGUAGE BUSINESS MAX_TIMES
 TAKES_evaluate := PICTURES LABELS CLASSIFIER EXCLUDE BUNDLE OPTIONS
 TAKES_learn := $(TAKES_evaluate)
 TAKES_classify := $(TAKES_evaluate) REQUEST OUTPUT
@@ -150,9 +150,12 @@ ASKED := $(if $(or $(filter-out 0,$(MAKELEVEL)),$(filter-out $(COMMANDS),$(MAKEC
 ALLOWED := $(sort $(foreach command,$(ASKED),$(TAKES_$(command))))
 UNKNOWN := $(filter-out $(TAKEN) $(ALLOWED),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(UNKNOWN),$(error $(strip make $(MAKECMDGOALS)) has no variable $(firstword $(UNKNOWN)). It takes $(or $(ALLOWED),none)))
-# Windows' Linux gives each program the machine's name in NAME.
+# Windows' Linux gives each program the machine's name in NAME; LANGUAGE is that of a desktop's messages.
 ifeq ($(origin NAME),environment)
 NAME :=
+endif
+ifeq ($(origin LANGUAGE),environment)
+LANGUAGE :=
 endif
 
 help: ## show this list
@@ -179,9 +182,10 @@ model: $(if $(value REVISION),,ahead) $(CONVERTS) ## make a bundle from an open_
 	@$(VENV)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
 		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
-models: ## list open_clip's models with the way of their export, or why they are refused: NAME='part of a name or reason'
+models: ## list open_clip's models: accuracy, work, languages, licence: NAME='part of a name or reason' LANGUAGE=de BUSINESS=yes MAX_TIMES=2
 	@$(needs-python)
-	@"$(PYTHON)" export/models.py $(if $(value NAME),$(call text,NAME))
+	@"$(PYTHON)" export/models.py $(call option,LANGUAGE,--language) $(call option,BUSINESS,--business) \
+		$(call option,MAX_TIMES,--max-times) $(if $(value NAME),-- $(call text,NAME))
 
 EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --precision $(call text,PRECISION) \
 	$(call option,PRETRAINED_CFG,--pretrained-cfg) $(call option,REVISION,--revision) $(call option,ACCEPT_LICENCE,--accept-licence) \

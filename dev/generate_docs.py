@@ -21,6 +21,7 @@ DOCUMENT = Path("lambdas/classifier/api/openapi.json")
 README = Path("README.md")
 API = Path("docs/api.md")
 CLASSIFIERS = Path("docs/classifiers.md")
+MODELS = Path("docs/models.md")
 CLASSIFIER_SCHEMA = Path("docs/classifier.schema.json")
 # A command, and its answer below it.
 COMMAND = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n(.*?)\n```\n", re.S)
@@ -52,7 +53,7 @@ def main() -> None:
         json.dumps(classifier_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     with running(load(DEMO)) as url:
-        for path in (README, API, CLASSIFIERS):
+        for path in (README, API, CLASSIFIERS, MODELS):
             path.write_text(
                 with_answers(with_tables(path.read_text(encoding="utf-8")), url), encoding="utf-8"
             )

@@ -1,4 +1,4 @@
-"""The tables in docs/, made from the schema and the limits."""
+"""The tables in docs/, made from the schema, the limits and the table of models."""
 
 import json
 import re
@@ -21,6 +21,7 @@ from classifier.contract.request.schema import ClassifyRequest
 from classifier.contract.request.url_parameters import QUERY_PARAMETERS
 from classifier.images.opened_image import MAX_HELD_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS
 from dev.error_texts import ERRORS
+from dev.model_choice import model_choice
 
 LIMITS = {
     "body": "about 6 MB, which is 4.5 MB of images before base64",
@@ -77,6 +78,7 @@ def tables() -> dict[str, str]:
         "head": _fields(Head),
         "errors": "\n".join(errors),
         "limits": "\n".join(limits),
+        "models": model_choice(),
     }
 
 

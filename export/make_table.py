@@ -23,16 +23,18 @@ from export.open_clip_models import (
     tokenizer_of,
 )
 from export.source import with_right_activation
+from export.work import costs
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 
 
 def make_table() -> dict[str, Any]:
-    """`architectures` by model, `tokenizers` that aren't CLIP's own, `pretrained` settings by model
-    and tag, models that need torch, why others are `refused`, and `pairs`: for every model and tag
-    the way, or the reason against it.
+    """`architectures` by model and their `costs`, `tokenizers` that aren't CLIP's own, `pretrained`
+    settings by model and tag, models that need torch, why others are `refused`, and `pairs`: for
+    every model and tag the way, or the reason against it.
     """
     architectures: dict[str, Any] = {}
+    work: dict[str, Any] = {}
     tokenizers: dict[str, Any] = {}
     refused: dict[str, str] = {}
     needs_torch: list[str] = []
@@ -52,6 +54,7 @@ def make_table() -> dict[str, Any]:
             traced = architecture.image.model_copy(update={"skeleton": files[name]})
             architecture = architecture.model_copy(update={"image": traced})
         architectures[name] = architecture.model_dump(exclude_defaults=True)
+        work[name] = costs(architecture)
         if tokenizer := tokenizer_of(name):
             tokenizers[name] = tokenizer
     pretrained: dict[str, Any] = {}
@@ -78,6 +81,7 @@ def make_table() -> dict[str, Any]:
         "needs_torch": needs_torch,
         "refused": refused,
         "pairs": pairs,
+        "costs": work,
         "tokenizers": tokenizers,
         "pretrained": pretrained,
         "architectures": architectures,

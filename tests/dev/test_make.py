@@ -113,8 +113,11 @@ def test_the_bundle_of_a_deployment_is_made_for_the_processor_that_it_sets() -> 
     assert not any(word.startswith("--target") for word in made("model"))
 
 
-def test_the_name_that_windows_gives_each_program_is_not_taken() -> None:
-    assert "DESKTOP-1" not in made("models", NAME="DESKTOP-1")
+@pytest.mark.parametrize("target", ["models", "model"])
+def test_what_a_desktop_gives_each_program_is_not_taken(target: str) -> None:
+    """Windows names the machine, Ubuntu the languages of messages."""
+    given = made(target, NAME="DESKTOP-1", LANGUAGE="en_GB:en")
+    assert not {"DESKTOP-1", "en_GB:en", "--language=en_GB:en"} & set(given)
 
 
 def test_a_path_may_begin_with_the_home_folder() -> None:

@@ -1,0 +1,67 @@
+"""How much work a model is, from its shapes alone: multiplications, not seconds."""
+
+from math import prod
+
+import onnx
+
+from export import skeleton
+from export.architecture import Architecture, ImageTower, TextTower, Transformer
+
+# A prompt around a label of two or three words, with its start and end tokens.
+LABEL_TOKENS = 13
+
+
+def costs(architecture: Architecture) -> dict[str, float]:
+    """Billions of multiplications for an `image` and for a `label` that is new, and the size of the
+    fp32 weights in MB.
+    """
+    image, text = architecture.image, architecture.text
+    weights = sum(map(prod, architecture.shapes().values()))
+    work = (
+        _tower(image, architecture.dimension)
+        if isinstance(image, ImageTower)
+        else traced(skeleton.read(image.skeleton))
+    )
+    return {
+        "image": round(work / 1e9, 3),
+        "label": round(_label(text, architecture.dimension) / 1e9, 3),
+        "megabytes": round(4 * weights / 1e6),
+    }
+
+
+def _tower(image: ImageTower, dimension: int) -> int:
+    patches = (image.positions - 1) * 3 * image.patch_size**2 * image.width
+    return patches + _blocks(image, image.positions) + image.width * dimension
+
+
+def _label(text: TextTower, dimension: int) -> int:
+    """Without a causal mask a text is filled up to the context length."""
+    positions = min(LABEL_TOKENS, text.context_length) if text.causal else text.context_length
+    projection = 0 if text.projection == "none" else text.width * dimension
+    return _blocks(text, positions) + projection
+
+
+def _blocks(tower: Transformer, positions: int) -> int:
+    products = positions * (4 * tower.width**2 + 2 * tower.width * tower.hidden)
+    return tower.layers * (products + 2 * positions**2 * tower.width)
+
+
+def traced(model: onnx.ModelProto) -> int:
+    """Multiplications of a traced graph's products, convolutions and attention, for one image."""
+    graph = model.graph
+    shapes = {
+        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    } | {array.name: tuple(array.dims) for array in graph.initializer}
+    work = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            work += prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
+        elif node.op_type in ("MatMul", "Gemm"):
+            # A row of the second matrix is as wide as the output, transposed or not.
+            first, output = shapes[node.input[0]], shapes[node.output[0]]
+            work += prod(output) * prod(first) // prod(output[:-1])
+        elif node.op_type == "MultiHeadAttention":
+            queries, keys, values = (shapes[name] for name in node.input[:3])
+            work += queries[-2] * keys[-2] * (queries[-1] + values[-1])
+    return work
