@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from export.convolutions import merged
 from export.graph import CONTRIB, Graph
 from export.precisions import Floats
 from export.products import MOVES, Product, Products, options
@@ -23,7 +24,7 @@ Places = NDArray[np.int64]
 
 def write_traced(traced: TracedGraph, graph: Graph, path: Path, dimension: int) -> None:
     """An image tower: uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]."""
-    rows = Rewriter(traced, graph).write()
+    rows = Rewriter(merged(traced), graph).write()
     sizes = ["n", *traced.shapes[traced.entry][1:]]
     result = graph.op("LpNormalization", rows, axis=-1)
     graph.write(path, (traced.entry, TensorProto.UINT8, sizes), result, dimension)

@@ -7,6 +7,7 @@ checkpoint's own names. What no checkpoint holds, such as rotary tables, lies in
 import gzip
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,19 @@ class TracedGraph:
 
     def constant(self, name: str) -> Array:
         return self._constants[name]()
+
+    def changed(
+        self,
+        nodes: list[onnx.NodeProto],
+        shapes: Mapping[str, tuple[int, ...]],
+        constants: Mapping[str, Callable[[], Array]],
+    ) -> "TracedGraph":
+        """The same graph with other nodes, and more constants. `run` stays as it is."""
+        graph = copy(self)
+        graph.nodes = nodes
+        graph.shapes = {**self.shapes, **shapes}
+        graph._constants = {**self._constants, **constants}
+        return graph
 
     def run(self, pixels: NDArray[np.uint8]) -> Floats:
         """Embeddings [n, d] of squares uint8 [n, S, S, 3], by the graph as it was traced."""
