@@ -201,7 +201,7 @@ FOUND = $(if $(value PICTURES),-- $(call text,PICTURES))
 classify: $(TOOLS) $(TAKES_HEIC) ## classify a folder on all cores: PICTURES=folder LABELS='a dog,a cat'|CLASSIFIER=name OUTPUT=results.jsonl|csv|parquet EXCLUDE='*.gif' BUNDLE=…
 	@$(VENV)/bin/python -m tools.classify $(WORK) $(call option,REQUEST,--request) $(call option,OUTPUT,--output) $(WORDS) $(FOUND)
 
-evaluate: $(EVALUATES) $(TAKES_HEIC) ## how good is it on labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save pets"
+evaluate: $(EVALUATES) $(TAKES_HEIC) ## how good is it on labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save pets" BUNDLE='models/a models/b'
 	@$(VENV)/bin/python -m tools.evaluate $(WORK) $(WORDS) $(FOUND)
 
 learn: $(EVALUATES) $(TAKES_HEIC) ## teach a classifier with a few labelled images: PICTURES=folder CLASSIFIER=name|LABELS='…' OPTIONS="--save"

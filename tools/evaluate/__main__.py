@@ -25,12 +25,13 @@ from tools.evaluate.classifier_file import (
 from tools.evaluate.dataset import gather
 from tools.evaluate.embeddings import CACHE, Cache
 from tools.evaluate.judging.goals import GoalsError, ThresholdGoals
-from tools.evaluate.judging.judgement import judge
+from tools.evaluate.judging.judgement import Judgement, judge
 from tools.evaluate.labelled import ImagesError
 from tools.evaluate.report.data import report_data
 from tools.evaluate.report.page import write_report
 from tools.evaluate.report.text import never_named, text_of
 from tools.evaluate.scores import Bundle, Source
+from tools.evaluate.side_by_side import compare, two
 from tools.heic import take_heic
 from tools.workers import path_of
 
@@ -151,19 +152,26 @@ def run(given: argparse.Namespace, open_source: Callable[[], Source]) -> None:
             candidates.append(open_classifier(given.against))
         path = target(given, candidates[0])
         goals = ThresholdGoals.of(given, candidates[0])
+        if folders := two(given):
+            _show(compare(given, candidates[0], folders), given.report)
+            return
         source = open_source()
         with Cache(given.cache) as cache:
             dataset = gather(source, given.pictures, candidates, cache, given.exclude)
         judgement = judge(dataset, goals, source.manifest)
-        print(text_of(judgement))
-        write_report(given.report, report_data(judgement))
-        print(f"\nReport: {given.report}")
+        _show(judgement, given.report)
         if path:
             _save(judgement.changes(), candidates[0], path, source)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where it was.")
     except (OSError, BundleError, ClassifierError, ImagesError, GoalsError) as err:
         sys.exit(f"error: {err}")
+
+
+def _show(judgement: Judgement, report: Path) -> None:
+    print(text_of(judgement))
+    write_report(report, report_data(judgement))
+    print(f"\nReport: {report}")
 
 
 def _save(changes: JsonObject | None, candidate: Candidate, path: Path, source: Source) -> None:

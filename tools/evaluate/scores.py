@@ -1,5 +1,6 @@
 """Embeddings to a classifier's probabilities, by the run time's own rules."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +22,8 @@ from tools.workers import unlimited
 
 # How many images' products with all prompts are in memory at a time.
 ROWS = 1024
+# The first is slower.
+RUNS = 6
 
 
 class Scores(NamedTuple):
@@ -57,6 +60,19 @@ class Bundle:
 
     def embed(self, fit: Fit | None, files: Mapping[str, Path], cache: Cache) -> dict[str, Outcome]:
         return embed(self._folder, self.manifest, fit, files, cache, self._processes)
+
+    def milliseconds(self) -> float:
+        """Of the image encoder for one image, on as many cores as there are processes: the least of
+        some runs.
+        """
+        side = self.manifest.image.size
+        square = np.zeros((side, side, 3), np.uint8)
+        times = []
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            self._encoders.encode_images([square])
+            times.append(time.perf_counter() - start)
+        return 1000 * min(times)
 
     def prepare(self, files: Mapping[str, ClassifierFile]) -> Registry:
         return Registry(files, PromptCache(self._encoders), self.manifest, unlimited)

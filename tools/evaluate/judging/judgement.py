@@ -30,11 +30,11 @@ from tools.evaluate.judging.measures import (
 
 @dataclass(frozen=True)
 class Judgement:
-    """`choices`: the thresholds of each classifier."""
+    """`models` and `choices`: the model and the thresholds of each classifier."""
 
     dataset: Dataset
     goals: ThresholdGoals
-    manifest: BundleManifest
+    models: list[BundleManifest]
     choices: list[list[Choice]]
 
     def changes(self) -> JsonObject | None:
@@ -148,4 +148,4 @@ def judge(dataset: Dataset, goals: ThresholdGoals, manifest: BundleManifest) -> 
     for each in others:
         own = own_choices(each, dataset.names)
         choices.append(own or estimated_choices(each, dataset, goals))
-    return Judgement(dataset, goals, manifest, choices)
+    return Judgement(dataset, goals, [manifest] * len(choices), choices)

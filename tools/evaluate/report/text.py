@@ -54,9 +54,12 @@ def subject(judgement: Judgement) -> list[str]:
     text = f"{count:,} images: {count - others:,} show one of the {len(dataset.names):,} labels or"
     text += f" more, {others:,} show none"
     text += f". {groups:,} groups count once each" if groups < count else ""
-    manifest = judgement.manifest
-    model = f"{manifest.name} ({manifest.fingerprint[:12]})"
-    return [f"{' compared with '.join(judgement.names)}, on {model}", f"{text}."]
+    models = [f", on {model.name} ({model.fingerprint[:12]})" for model in judgement.models]
+    if len(set(models)) == 1:
+        compared = f"{' compared with '.join(judgement.names)}{models[0]}"
+    else:
+        compared = " compared with ".join(map("".join, zip(judgement.names, models, strict=True)))
+    return [compared, f"{text}."]
 
 
 def mix(judgement: Judgement) -> str:
