@@ -21,7 +21,7 @@ def small_architecture(*, quick_gelu: bool = True) -> Architecture:
         width=192,
         heads=3,
         hidden=768,
-        quick_gelu=quick_gelu,
+        activation="quick_gelu" if quick_gelu else "gelu",
         layer_scale=False,
         epsilon=1e-5,
         image_size=64,
@@ -33,12 +33,13 @@ def small_architecture(*, quick_gelu: bool = True) -> Architecture:
         width=128,
         heads=2,
         hidden=512,
-        quick_gelu=quick_gelu,
+        activation="quick_gelu" if quick_gelu else "gelu",
         layer_scale=False,
         epsilon=1e-5,
         context_length=77,
         vocabulary=49408,
         causal=True,
+        own_length=True,
     )
     return Architecture(image=image, text=text, dimension=128)
 

@@ -2,12 +2,13 @@
 open_clip's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from export import skeleton
+from export import hugging_face, skeleton
+from export.precisions import Floats
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,18 +18,15 @@ class _Part(BaseModel):
 
 
 class Transformer(_Part):
-    """`hidden` is the width of the two-layer perceptrons, `epsilon` that of every LayerNorm,
-    `tanh_gelu` GELU's approximation by tanh.
-    """
+    """`hidden` is the width of the two-layer perceptrons, `epsilon` that of every LayerNorm."""
 
     layers: int
     width: int
     heads: int
     hidden: int
-    quick_gelu: bool
+    activation: Literal["gelu", "quick_gelu", "tanh_gelu", "relu"]
     layer_scale: bool
     epsilon: float
-    tanh_gelu: bool = False
 
     def shapes(self, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         width = self.width
@@ -76,19 +74,39 @@ class TracedTower(_Part):
 
 
 class TextTower(Transformer):
-    """open_clip's TextTransformer, pooled at the highest id, at the first `eos_id` or at the last
-    position. Without a causal mask each text is filled up to the context length.
+    """open_clip's TextTransformer, or a Hugging Face model by its own `names` of weights.
+
+    Pooled at the highest id, the first `eos_id`, the last or first position, or by the mean.
+    `own_length`: nothing behind the end token changes a text's embedding, so that each runs at its
+    own length. Otherwise it is filled up to the context length. `linear` has a bias, `mlp` two
+    matrices.
     """
 
     context_length: int
     vocabulary: int
     causal: bool
-    pool: Literal["argmax", "eos", "last"] = "argmax"
+    own_length: bool
+    pool: Literal["argmax", "eos", "last", "first", "mean"] = "argmax"
     eos_id: int | None = None
-    projection: Literal["matrix", "linear", "none"] = "matrix"
+    projection: Literal["matrix", "linear", "mlp", "none"] = "matrix"
+    names: Literal["open_clip", "roberta", "m2m_100"] = "open_clip"
+
+    def weights(self, arrays: Mapping[str, Floats]) -> Mapping[str, Floats]:
+        """A checkpoint's, under open_clip's names."""
+        return arrays if self.names == "open_clip" else hugging_face.Renamed(arrays, self)
+
+    def text_shapes(self, dimension: int) -> Shapes:
+        if self.names != "open_clip":
+            return hugging_face.shapes(self, dimension)
+        return {
+            "token_embedding.weight": (self.vocabulary, self.width),
+            "positional_embedding": (self.context_length, self.width),
+            **self.projection_shapes(dimension),
+            **dict(self.shapes("transformer")),
+            **dict(norm_shapes("ln_final", self.width)),
+        }
 
     def projection_shapes(self, dimension: int) -> Shapes:
-        """`linear` has a bias."""
         shapes: dict[str, Shapes] = {
             "matrix": {"text_projection": (self.width, dimension)},
             "linear": {
@@ -105,18 +123,16 @@ class Architecture(_Part):
     text: TextTower
     dimension: int
 
+    @property
+    def quick_gelu(self) -> bool:
+        towers = (self.text, self.image)
+        return any(getattr(tower, "activation", "") == "quick_gelu" for tower in towers)
+
     def shapes(self) -> Shapes:
         """Every weight of both towers, by name."""
         image = self.image
         text = self.text
-        shapes: Shapes = {
-            "logit_scale": (),
-            "token_embedding.weight": (text.vocabulary, text.width),
-            "positional_embedding": (text.context_length, text.width),
-            **text.projection_shapes(self.dimension),
-            **dict(text.shapes("transformer")),
-            **dict(norm_shapes("ln_final", text.width)),
-        }
+        shapes: Shapes = {"logit_scale": (), **text.text_shapes(self.dimension)}
         if isinstance(image, TracedTower):
             shapes |= image.shapes()
         else:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,28 @@ SETTINGS = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", 
 def check_activation(name: str, settings: dict[str, Any], quick_gelu: bool) -> None:
     if bool(settings.get("quick_gelu")) != quick_gelu:
         other = name.removesuffix("-quickgelu") if quick_gelu else f"{name}-quickgelu"
+        if quick_gelu and other == name:
+            raise ExportError(
+                f"open_clip contradicts itself: {name} has QuickGELU, and these weights are listed"
+                " as trained without it."
+            )
         trained = "with" if settings.get("quick_gelu") else "without"
         raise ExportError(
             f"These weights were trained {trained} QuickGELU and {name} is not; take MODEL={other}."
         )
+
+
+def with_right_activation(
+    name: str, settings: dict[str, Any], known: Mapping[str, Any], say: Callable[[str], None]
+) -> str:
+    """open_clip lists weights trained with QuickGELU under the name without it too; there they
+    would be silently wrong.
+    """
+    right = f"{name}-quickgelu"
+    if not settings.get("quick_gelu") or name.endswith("-quickgelu") or right not in known:
+        return name
+    say(f"These weights were trained with QuickGELU: taking {right}.")
+    return right
 
 
 def check_settings(name: str, settings: dict[str, Any]) -> None:

@@ -4,12 +4,13 @@ graphs without torch.
 Slow and plain: a few images and texts are enough to see that every weight found its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.architecture import Architecture, ImageTower, Transformer
+from export.architecture import Architecture, ImageTower, TextTower, Transformer
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, Floats]
@@ -51,36 +52,63 @@ def embed_texts(
     padded = np.full((len(ids), tower.context_length), pad_id, np.int64)
     for row, text in zip(padded, ids, strict=True):
         row[: len(text)] = text
+    arrays = tower.weights(arrays)
     x = arrays["token_embedding.weight"][padded] + arrays["positional_embedding"]
-    if tower.pool == "last":
-        pooled = np.full(len(ids), -1)
+    lengths = np.array([len(text) for text in ids])
+    mask: Floats | float = 0.0
+    if tower.causal:
+        mask = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
+    elif tower.own_length:
+        unseen = np.arange(tower.context_length) >= lengths[:, None]
+        mask = np.where(unseen, np.float32(-np.inf), np.float32(0))[:, None, None]
+    post_norm = tower.names == "roberta"
+    if post_norm:
+        x = _norm(arrays, "ln_embedding", tower.epsilon, x)
+    x = _transformer(tower, arrays, "transformer", x, mask, post_norm=post_norm)
+    if not post_norm:
+        x = _norm(arrays, "ln_final", tower.epsilon, x)
+    if tower.pool == "mean":
+        means = [rows[:length].mean(0) for rows, length in zip(x, lengths, strict=True)]
+        x = np.stack(means).astype(np.float32)
     else:
-        pooled = (padded if tower.pool == "argmax" else padded == tower.eos_id).argmax(1)
-    later = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
-    x = _transformer(tower, arrays, "transformer", x, later if tower.causal else 0.0)
-    x = _norm(arrays, "ln_final", tower.epsilon, x)[np.arange(len(ids)), pooled]
+        highest = (padded == tower.eos_id if tower.pool == "eos" else padded).argmax(1)
+        x = x[np.arange(len(ids)), {"first": 0, "last": -1}.get(tower.pool, highest)]
+    return normalised(_projected(tower, arrays, x))
+
+
+def _projected(tower: TextTower, arrays: Arrays, x: Floats) -> Floats:
     if tower.projection == "linear":
-        x = _linear(arrays, "text_projection", x)
+        return _linear(arrays, "text_projection", x)
+    if tower.projection == "mlp":
+        hidden: Floats = x @ arrays["text_projection.0"]
+        x = _gelu(hidden) @ arrays["text_projection.2"]
     elif tower.projection == "matrix":
         x = x @ arrays["text_projection"]
-    return normalised(x)
+    return x
 
 
 def _transformer(
-    tower: Transformer, arrays: Arrays, prefix: str, x: Floats, mask: Floats | float = 0.0
+    tower: Transformer,
+    arrays: Arrays,
+    prefix: str,
+    x: Floats,
+    mask: Floats | float = 0.0,
+    *,
+    post_norm: bool = False,
 ) -> Floats:
     for i in range(tower.layers):
         block = f"{prefix}.resblocks.{i}"
         scales = [
             arrays[f"{block}.ls_{j}.gamma"] if tower.layer_scale else np.float32(1) for j in (1, 2)
         ]
-        x = x + scales[0] * _attention(
-            tower, arrays, f"{block}.attn", _norm(arrays, f"{block}.ln_1", tower.epsilon, x), mask
-        )
-        y = _linear(arrays, f"{block}.mlp.c_fc", _norm(arrays, f"{block}.ln_2", tower.epsilon, x))
-        gelu = _tanh_gelu if tower.tanh_gelu else _gelu
-        y = _quick_gelu(y) if tower.quick_gelu else gelu(y)
+        norms = [partial(_norm, arrays, f"{block}.ln_{j}", tower.epsilon) for j in (1, 2)]
+        y = x if post_norm else norms[0](x)
+        x = x + scales[0] * _attention(tower, arrays, f"{block}.attn", y, mask)
+        x = norms[0](x) if post_norm else x
+        y = _linear(arrays, f"{block}.mlp.c_fc", x if post_norm else norms[1](x))
+        y = ACTIVATIONS[tower.activation](y)
         x = x + scales[1] * _linear(arrays, f"{block}.mlp.c_proj", y)
+        x = norms[1](x) if post_norm else x
     return x
 
 
@@ -141,3 +169,11 @@ def _gelu(x: Floats) -> Floats:
     )
     result: Floats = x * (1 + np.sign(z) * (1 - series * np.exp(-z * z))) / 2
     return result
+
+
+ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+    "gelu": _gelu,
+    "tanh_gelu": _tanh_gelu,
+    "quick_gelu": _quick_gelu,
+    "relu": lambda x: np.maximum(x, np.float32(0)),
+}

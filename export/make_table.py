@@ -6,23 +6,20 @@ import json
 from typing import Any
 
 import open_clip
-import torch
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
 from export.architecture import TracedTower
-from export.checks import check_activation, check_settings
+from export.checks import check_activation, check_settings, with_right_activation
 from export.errors import ExportError
 from export.make_skeletons import skeletons
 from export.models import TABLE
 from export.open_clip_models import (
     REFUSES,
-    build,
-    describe,
+    architecture_of,
     model_config,
     repository_and_files,
     tokenizer_of,
 )
-from export.source import with_right_activation
 from export.work import costs
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
@@ -41,9 +38,7 @@ def make_table() -> dict[str, Any]:
     files = skeletons()
     for name in open_clip.list_models():
         try:
-            # Shapes alone: nothing is allocated.
-            with torch.device("meta"):
-                architecture = describe(build(name))
+            architecture = architecture_of(name)
         except ExportError as err:
             refused[name] = str(err)
             continue

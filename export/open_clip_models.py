@@ -3,15 +3,15 @@
 from typing import Any, Literal
 
 import open_clip
+import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.transformer import (
-    QuickGELU,
-    ResidualAttentionBlock,
-    TextTransformer,
-    VisionTransformer,
-)
+from open_clip.hf_model import HFTextEncoder
+from open_clip.model import _build_vision_tower
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
+from export import hugging_face
 from export.architecture import Architecture, ImageTower, TextTower, TracedTower
 from export.errors import ExportError
 
@@ -36,7 +36,9 @@ def model_config(name: str) -> dict[str, Any]:
     text = config["text_cfg"]
     reasons = {
         "CoCa has a second text decoder": "multimodal_cfg" in config,
-        "its text tower is a Hugging Face model": "hf_model_name" in text,
+        "its text tower isn't known here": (
+            text.get("hf_model_name", "roberta-base") not in hugging_face.SIZES
+        ),
         "its text tower appends a class token": bool(text.get("embed_cls")),
         "its text tower masks what texts are filled up with": bool(text.get("use_pad_mask")),
         f"its text is pooled by {text.get('pool_type')!r}": (
@@ -71,27 +73,30 @@ def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
     return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
 
 
-def describe(model: Any) -> Architecture:
-    """The shape of a model's towers. Raises ExportError for what can't be expressed."""
-    visual = model.visual
+def architecture_of(name: str) -> Architecture:
+    """The shape of a model's towers, without weights. Raises ExportError for what can't be
+    expressed.
+    """
+    config = model_config(name)
+    with torch.device("meta"):
+        if "hf_model_name" not in config["text_cfg"]:
+            return describe(name, build(name))
+        # The text tower would want a file of the hub.
+        visual = _build_vision_tower(
+            config["embed_dim"], config["vision_cfg"], config.get("quick_gelu", False)
+        )
+    return Architecture(
+        image=_image(visual), text=_hugging_face(name), dimension=config["embed_dim"]
+    )
+
+
+def describe(name: str, model: Any) -> Architecture:
+    """The shape of the towers of open_clip's model."""
     text = model.text if hasattr(model, "text") else model
-    if hasattr(model, "text") and type(text) is not TextTransformer:
-        raise ExportError(
-            f"The text tower is a {type(text).__name__}, which a bundle can't express yet."
+    if type(text) is HFTextEncoder:
+        return Architecture(
+            image=_image(model.visual), text=_hugging_face(name), dimension=text.output_dim
         )
-    size = visual.image_size
-    side = size[0] if isinstance(size, tuple) else size
-    image: ImageTower | TracedTower = TracedTower(skeleton="", image_size=side)
-    plain = type(visual) is VisionTransformer
-    if plain and visual.attn_pool is None and visual.pool_type == "tok":
-        image = ImageTower(
-            image_size=side,
-            patch_size=visual.patch_size[0],
-            ln_pre=not isinstance(visual.ln_pre, nn.Identity),
-            **_transformer(visual),
-        )
-    context_length = text.positional_embedding.shape[0]
-    vocabulary = text.token_embedding.weight.shape[0]
     projection = text.text_projection
     kind: Literal["matrix", "linear", "none"]
     if projection is None:
@@ -103,16 +108,48 @@ def describe(model: Any) -> Architecture:
     # open_clip.CLIP carries the names with a prefix.
     pool = text.pool_type if hasattr(text, "pool_type") else text.text_pool_type
     eos_id = text.eos_id if hasattr(text, "eos_id") else getattr(text, "text_eos_id", None)
-    text_tower = TextTower(
-        context_length=context_length,
-        vocabulary=vocabulary,
+    tower = TextTower(
+        context_length=text.positional_embedding.shape[0],
+        vocabulary=text.token_embedding.weight.shape[0],
         causal=text.attn_mask is not None,
+        own_length=text.attn_mask is not None and pool != "last",
         pool=pool,
         eos_id=eos_id if pool == "eos" else None,
         projection=kind,
         **_transformer(text),
     )
-    return Architecture(image=image, text=text_tower, dimension=dimension)
+    return Architecture(image=_image(model.visual), text=tower, dimension=dimension)
+
+
+def _hugging_face(name: str) -> TextTower:
+    text = model_config(name)["text_cfg"]
+    return TextTower(
+        **hugging_face.tower(
+            text["hf_model_name"],
+            text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            text.get("hf_proj_type", "mlp"),
+        )
+    )
+
+
+def _image(visual: Any) -> ImageTower | TracedTower:
+    size = visual.image_size
+    side = size[0] if isinstance(size, tuple) else size
+    plain = type(visual) is VisionTransformer
+    if not plain or visual.attn_pool is not None or visual.pool_type != "tok":
+        return TracedTower(skeleton="", image_size=side)
+    return ImageTower(
+        image_size=side,
+        patch_size=visual.patch_size[0],
+        ln_pre=not isinstance(visual.ln_pre, nn.Identity),
+        **_transformer(visual),
+    )
+
+
+def _activation(module: nn.Module) -> str:
+    if isinstance(module, QuickGELU):
+        return "quick_gelu"
+    return "tanh_gelu" if getattr(module, "approximate", "none") == "tanh" else "gelu"
 
 
 def _transformer(tower: Any) -> dict[str, Any]:
@@ -129,8 +166,7 @@ def _transformer(tower: Any) -> dict[str, Any]:
         "width": first.attn.embed_dim,
         "heads": first.attn.num_heads,
         "hidden": first.mlp.c_fc.out_features,
-        "quick_gelu": isinstance(first.mlp.gelu, QuickGELU),
-        "tanh_gelu": getattr(first.mlp.gelu, "approximate", "none") == "tanh",
+        "activation": _activation(first.mlp.gelu),
         "layer_scale": not isinstance(first.ls_1, nn.Identity),
         "epsilon": first.ln_1.eps,
     }

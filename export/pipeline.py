@@ -210,7 +210,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         shutil.copy(DEMO / TOKENIZER, folder)
         text = TextSettings.model_validate(json.loads((DEMO / MANIFEST).read_text())["text"])
     tower = source.architecture.text
-    lengths = {"context_length": tower.context_length, "dynamic_length": tower.causal}
+    lengths = {"context_length": tower.context_length, "dynamic_length": tower.own_length}
     return BundleManifest(
         format=FORMAT,
         model=source.name,

@@ -21,7 +21,13 @@ from classifier.contract.bundle import Weights, sha256
 from export import hub, skeleton, tokenizers
 from export.architecture import Architecture, TracedTower
 from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
-from export.checks import check_activation, check_memory, check_settings, named_settings
+from export.checks import (
+    check_activation,
+    check_memory,
+    check_settings,
+    named_settings,
+    with_right_activation,
+)
 from export.errors import ExportError
 from export.models import TABLE
 from export.tokenizers import HubTokenizer
@@ -30,6 +36,7 @@ from export.tokenizers import HubTokenizer
 # masks along.
 EXTRAS = re.compile(
     r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias|.*num_batches_tracked"
+    r"|transformer\.embeddings\.position_ids|transformer\.embed_positions\.weights"
 )
 
 
@@ -137,6 +144,9 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     else:
         settings = tags.get(request.pretrained.lower().replace("-", "_"))
         if settings is None:
+            way = table["pairs"].get(name, {}).get(request.pretrained, "")
+            if way.startswith("refused: "):
+                raise ExportError(way.removeprefix("refused: "))
             raise ExportError(
                 f"{request.pretrained} is neither a file nor a tag of {name}; its tags:"
                 f" {', '.join(tags) or 'none'}."
@@ -145,11 +155,11 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         name = with_right_activation(name, settings, table["architectures"], say)
     architecture = Architecture.model_validate(table["architectures"][name])
     image = architecture.image
-    check_activation(name, settings, architecture.text.quick_gelu)
+    check_activation(name, settings, architecture.quick_gelu)
     check_settings(name, settings)
     check_memory(name, architecture.shapes())
     known = table["tokenizers"].get(name)
-    tokenizer = request.tokenizer(name, known, architecture.text.causal, say)
+    tokenizer = request.tokenizer(name, known, architecture.text.own_length, say)
     if is_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
         licence = request.licence
@@ -234,16 +244,3 @@ def read_checkpoint(path: Path, name: str, architecture: Architecture) -> Checkp
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return () if shape == (1,) else shape  # a logit scale may be either
-
-
-def with_right_activation(
-    name: str, settings: dict[str, Any], known: Mapping[str, Any], say: Callable[[str], None]
-) -> str:
-    """open_clip lists weights trained with QuickGELU under the name without it too; there they
-    would be silently wrong.
-    """
-    right = f"{name}-quickgelu"
-    if not settings.get("quick_gelu") or name.endswith("-quickgelu") or right not in known:
-        return name
-    say(f"These weights were trained with QuickGELU: taking {right}.")
-    return right

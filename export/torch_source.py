@@ -20,17 +20,24 @@ from open_clip.pretrained import (
 from classifier.contract.bundle import Weights, sha256
 from export import hub
 from export.architecture import TracedTower
-from export.checks import check_activation, check_memory, check_settings, named_settings
+from export.checks import (
+    check_activation,
+    check_memory,
+    check_settings,
+    named_settings,
+    with_right_activation,
+)
 from export.errors import ExportError
 from export.make_skeletons import trace
 from export.open_clip_models import (
+    architecture_of,
     build,
     describe,
     model_config,
     repository_and_files,
     tokenizer_of,
 )
-from export.source import Request, Source, with_right_activation
+from export.source import Request, Source
 
 
 def load(request: Request, say: Callable[[str], None]) -> Source:
@@ -57,10 +64,12 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         name = with_right_activation(name, settings, dict.fromkeys(open_clip.list_models()), say)
     check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
     check_settings(name, settings)
-    causal = "no_causal_mask" not in model_config(name)["text_cfg"]
-    tokenizer = request.tokenizer(name, tokenizer_of(name), causal, say)
-    with torch.device("meta"):
-        shapes = {key: tuple(part.shape) for key, part in build(name).state_dict().items()}
+    architecture = architecture_of(name)
+    tokenizer = request.tokenizer(name, tokenizer_of(name), architecture.text.own_length, say)
+    shapes = architecture.shapes()
+    if isinstance(architecture.image, TracedTower):
+        with torch.device("meta"):
+            shapes |= {key: tuple(part.shape) for key, part in build(name).state_dict().items()}
     check_memory(name, shapes, copies=2)
     if from_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))
@@ -79,7 +88,7 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         weights = Weights(source=settings["url"], revision=None, sha256=sha256(path))
     with _warnings_are_errors(name):
         model = open_clip.create_model(name, pretrained=str(path), weights_only=True).eval()
-    architecture = describe(model)
+    architecture = describe(name, model)
     licence = licence or f"unknown: see where {weights.source} came from"
     traced = trace(model.visual) if isinstance(architecture.image, TracedTower) else None
     return Source(

@@ -15,7 +15,7 @@ from export.graph import Graph
 from export.precisions import STEPS, Floats
 from export.rewrite import write_traced
 from export.source import Source
-from export.transformer import Arrays, norm, transformer
+from export.transformer import Arrays, norm, post_norm_transformer, transformer
 
 # The largest absolute value of every channel of what each named product takes.
 Largest = Mapping[str, Floats]
@@ -60,6 +60,7 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
     mask is filled with is in `ids`.
     """
     text = architecture.text
+    arrays = text.weights(arrays)
     last = graph.constant(np.array([1]))
     x = _token_embeddings(graph, arrays["token_embedding.weight"])
     shape = graph.op("Shape", "ids")
@@ -69,21 +70,21 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
         "Slice", graph.constant(arrays["positional_embedding"]), start, length, start
     )
     shape = graph.op("Concat", shape, graph.constant(np.array([text.width])), axis=0)
-    pick = _row_of_text(graph, text)
-    x = transformer(
-        graph,
-        text,
-        arrays,
-        "transformer",
-        graph.op("Add", x, positions),
-        shape,
-        causal=text.causal,
-        pick=pick,
-    )
-    x = norm(graph, arrays, "ln_final", text.epsilon, x)
+    x = graph.op("Add", x, positions)
+    if text.names == "roberta":
+        x = norm(graph, arrays, "ln_embedding", text.epsilon, x)
+        x = post_norm_transformer(graph, text, arrays, "transformer", x, shape)
+        x = graph.op("ReduceMean", graph.op("Reshape", x, shape), last, keepdims=0)
+    else:
+        pick = _row_of_text(graph, text)
+        x = transformer(graph, text, arrays, "transformer", x, shape, causal=text.causal, pick=pick)
+        x = norm(graph, arrays, "ln_final", text.epsilon, x)
     if text.projection == "linear":
         x = graph.op("MatMul", x, graph.constant(arrays["text_projection.weight"].T))
         x = graph.op("Add", x, graph.constant(arrays["text_projection.bias"]))
+    elif text.projection == "mlp":
+        x = graph.op("MatMul", x, graph.constant(arrays["text_projection.0"]))
+        x = graph.op("MatMul", graph.op("Gelu", x), graph.constant(arrays["text_projection.2"]))
     elif text.projection == "matrix":
         x = graph.op("MatMul", x, graph.constant(arrays["text_projection"]))
     x = graph.op("LpNormalization", x, axis=-1)
@@ -151,9 +152,9 @@ def _write_image(
 
 def _row_of_text(graph: Graph, text: TextTower) -> Callable[[str], Any]:
     """What takes the pooled row [n, d] of [n, s, d]."""
-    if text.pool == "last":
-        last = graph.constant(np.array(-1))
-        return lambda rows: graph.op("Gather", rows, last, axis=1)
+    if text.pool in ("first", "last"):
+        place = graph.constant(np.array(0 if text.pool == "first" else -1))
+        return lambda rows: graph.op("Gather", rows, place, axis=1)
     ids = "ids"
     if text.pool == "eos":
         ends = graph.op("Equal", ids, graph.constant(np.array(text.eos_id)))

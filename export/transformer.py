@@ -12,11 +12,10 @@ from export.precisions import Floats
 # float32 arrays by open_clip's names. Each is read when it is asked for, so that few are in memory
 # at a time.
 Arrays = Mapping[str, Floats]
-# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of x *
-# sigmoid(x) and of GELU.
+# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of the
+# activations: x * sigmoid(x) for the first.
 SLOPE = 1.702
-LEAST_SILU = -0.2785
-LEAST_GELU = -0.17
+LEAST = {"quick_gelu": -0.2785, "gelu": -0.17, "tanh_gelu": -0.1701, "relu": 0.0}
 
 
 def transformer(
@@ -28,10 +27,10 @@ def transformer(
     shape: str,
     *,
     causal: bool,
-    pick: Any,
+    pick: Any = None,
 ) -> str:
     """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row
-    matters.
+    matters. Without it, to all rows [n * s, d].
     """
     x = graph.op("Reshape", x, graph.constant(np.array([-1, tower.width])))
     width = tower.width
@@ -50,11 +49,12 @@ def transformer(
             graph, arrays, f"{block}.ln_1", tower.epsilon, x, weight, f"{i}.in_proj"
         )
         y = graph.attention(y, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=causal)
-        if i == tower.layers - 1:
+        if pick and i == tower.layers - 1:
             x, y = (pick(graph.op("Reshape", rows, shape)) for rows in (x, y))
         x = graph.op("Add", x, graph.linear(y, out * smoothing[:, None], out_bias, f"{i}.out_proj"))
         weight, bias = _weights(arrays, f"{block}.mlp.c_fc")
-        if tower.quick_gelu:
+        quick_gelu = tower.activation == "quick_gelu"
+        if quick_gelu:
             # x * sigmoid(slope * x) with the slope in the weights: one pass less.
             weight = SLOPE * weight
             bias = SLOPE * bias
@@ -62,21 +62,49 @@ def transformer(
             graph, arrays, f"{block}.ln_2", tower.epsilon, x, weight, f"{i}.c_fc"
         )
         y = graph.linear(y, weight, bias, f"{i}.c_fc")
-        y = (
-            graph.op("QuickGelu", y, domain=CONTRIB, alpha=1.0)
-            if tower.quick_gelu
-            else graph.op("Gelu", y, approximate="tanh" if tower.tanh_gelu else "none")
-        )
+        y = activation(graph, tower, y)
         weight, bias = _weights(
             arrays, f"{block}.mlp.c_proj", f"{block}.ls_2" if tower.layer_scale else None
         )
         # Behind an activation single rows reach far: scaled row by row, they don't blur the rest.
-        least = LEAST_SILU if tower.quick_gelu else LEAST_GELU
-        y = graph.linear(
-            y, weight / SLOPE if tower.quick_gelu else weight, bias, f"{i}.c_proj", least=least
-        )
+        if quick_gelu:
+            weight = weight / SLOPE
+        y = graph.linear(y, weight, bias, f"{i}.c_proj", least=LEAST[tower.activation])
         x = graph.op("Add", x, y)
     return x
+
+
+def post_norm_transformer(
+    graph: Graph, tower: Transformer, arrays: Arrays, prefix: str, x: str, shape: str
+) -> str:
+    """As `transformer` without a pick, with each LayerNorm behind its sum, as in BERT."""
+    x = graph.op("Reshape", x, graph.constant(np.array([-1, tower.width])))
+    for i in range(tower.layers):
+        block = f"{prefix}.resblocks.{i}"
+        weight = arrays[f"{block}.attn.in_proj_weight"].T.copy()
+        bias = arrays[f"{block}.attn.in_proj_bias"].copy()
+        out, out_bias = _weights(arrays, f"{block}.attn.out_proj")
+        smoothing = graph.smoothing(f"{i}.out_proj", out)
+        weight[:, 2 * tower.width :] /= smoothing
+        bias[2 * tower.width :] /= smoothing
+        y = graph.attention(x, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=False)
+        y = graph.linear(y, out * smoothing[:, None], out_bias, f"{i}.out_proj")
+        x = norm(graph, arrays, f"{block}.ln_1", tower.epsilon, graph.op("Add", x, y))
+        y = graph.linear(x, *_weights(arrays, f"{block}.mlp.c_fc"), f"{i}.c_fc")
+        y = activation(graph, tower, y)
+        weight, bias = _weights(arrays, f"{block}.mlp.c_proj")
+        y = graph.linear(y, weight, bias, f"{i}.c_proj", least=LEAST[tower.activation])
+        x = norm(graph, arrays, f"{block}.ln_2", tower.epsilon, graph.op("Add", x, y))
+    return x
+
+
+def activation(graph: Graph, tower: Transformer, x: str) -> str:
+    if tower.activation == "quick_gelu":
+        return str(graph.op("QuickGelu", x, domain=CONTRIB, alpha=1.0))
+    if tower.activation == "relu":
+        return str(graph.op("Relu", x))
+    approximation = "tanh" if tower.activation == "tanh_gelu" else "none"
+    return str(graph.op("Gelu", x, approximate=approximation))
 
 
 def norm(

@@ -64,7 +64,7 @@ def test_the_table_agrees_with_what_an_export_does() -> None:
     for model, tags in known["pairs"].items():
         for tag, way in tags.items():
             assert (way == "without torch") == (tag in known["pretrained"].get(model, {}))
-            assert (way == "without torch") == (model not in known["refused"])
+            assert way == "without torch" or way.startswith("refused: ")
             if model in known["refused"]:
                 assert known["refused"][model].endswith(way.removeprefix("refused: "))
 

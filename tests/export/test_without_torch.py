@@ -65,7 +65,7 @@ def model_of(name: str) -> tuple[Any, Architecture]:
         # Norms, biases and scales are constant in a new model: here each must find its place.
         if parameter.ndim == 1:
             parameter.data += 0.05 * torch.randn_like(parameter)
-    return model, describe(model)
+    return model, describe("ViT-B-32", model)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -166,7 +166,7 @@ def test_an_archive_of_torch_is_read_without_torch(kind: str, tmp_path: Path) ->
     else:
         model = model.half() if kind == "half" else model.bfloat16()
         torch.save(model.state_dict(), path)
-    architecture = describe(model)
+    architecture = describe("ViT-B-32", model)
     checkpoint = read_checkpoint(path, "small", architecture)
     for name, tensor in model.state_dict().items():
         np.testing.assert_array_equal(checkpoint[name], tensor.float().numpy())
@@ -184,7 +184,7 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
     model = small_model()
-    architecture = describe(model)
+    architecture = describe("ViT-B-32", model)
     state = model.state_dict()
     assert architecture.image
 

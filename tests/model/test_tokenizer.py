@@ -197,9 +197,13 @@ def test_a_word_of_thousands_of_bytes_takes_milliseconds() -> None:
     bpe = ByteBpe(open_tables(DEMO / TOKENIZER))
     rng = random.Random(0)
     word = "".join(chr(rng.randrange(0x1F300, 0x1F700)) for _ in range(1000))
-    start = time.process_time()
-    assert len(bpe.encode(word)) > 1000
-    assert time.process_time() - start < 0.1
+    took = []
+    for _ in range(3):
+        start = time.process_time()
+        assert len(bpe.encode(word)) > 1000
+        took.append(time.process_time() - start)
+    # About 0.02 s; merging one pair after the other over the whole word takes seconds.
+    assert min(took) < 0.5
 
 
 def test_a_text_in_plain_ascii_imports_no_table_of_unicode() -> None:

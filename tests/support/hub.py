@@ -30,8 +30,11 @@ class Hub(ThreadingHTTPServer):
     goes wrong with the weights.
     """
 
-    def __init__(self, weights: bytes, licence: str = "license: mit") -> None:
+    def __init__(
+        self, weights: bytes, licence: str = "license: mit", repository: str = REPOSITORY
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
+        self.repository = repository
         self.weights = weights
         self.licence = licence
         self.others: dict[str, bytes] = {}
@@ -52,7 +55,7 @@ class Answers(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         hub = self.server
         hub.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
-        api = f"/api/models/{REPOSITORY}"
+        api = f"/api/models/{hub.repository}"
         if hub.trouble == "gated" and body:
             return self._refuse(401, "GatedRepo")
         if self.path.partition("?")[0] in (api, f"{api}/revision/{COMMIT}", f"{api}/revision/main"):
@@ -72,14 +75,14 @@ class Answers(BaseHTTPRequestHandler):
             ]
             return self._send(
                 json.dumps(
-                    {"id": REPOSITORY, "sha": COMMIT, "cardData": card, "siblings": files}
+                    {"id": hub.repository, "sha": COMMIT, "cardData": card, "siblings": files}
                 ).encode(),
                 body,
                 {},
             )
         if self.path.startswith("/api/"):
             return self._refuse(
-                404, "RevisionNotFound" if REPOSITORY in self.path else "RepoNotFound"
+                404, "RevisionNotFound" if hub.repository in self.path else "RepoNotFound"
             )
         if self.path.endswith("/README.md"):
             text = f"---\n{hub.licence}\n---\nA card.\n".encode()

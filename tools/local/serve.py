@@ -34,10 +34,11 @@ EXIT_S = 2.5
 
 
 def listener(port: int) -> socket.socket:
-    """A socket on the loopback interface; port 0 takes a free one."""
+    """A socket on the loopback interface that takes connections; port 0 takes a free one."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
+    sock.listen()
     return sock
 
 

@@ -1,0 +1,135 @@
+"""Text towers of every kind equal open_clip's, with random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import open_clip
+import pytest
+import torch
+import transformers
+from open_clip.hf_model import HFTextEncoder
+
+from export import forward
+from export.architecture import Architecture
+from export.open_clip_models import describe, model_config
+from export.source import Source, read_table
+from export.torch_source import arrays
+from export.towers import distinct_rows, write_encoder
+
+SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+# One of every kind of text tower: without a causal mask, with GELU's approximation, pooled at the
+# last position or at an end token, projected with a bias or not at all.
+TEXTS = (
+    "MobileCLIP2-S0",
+    "PE-Core-T-16-384",
+    "ViT-B-16-SigLIP",
+    "ViT-B-32-SigLIP2-256",
+    "ViT-SO400M-16-SigLIP-i18n-256",
+    "ViT-L-14-CLIPA",
+    "ViT-L-14-worldwide",
+    "ViT-H-14-worldwide-quickgelu",
+)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_tower_equals_open_clips_at_the_length_that_it_serves(
+    name: str, tmp_path: Path
+) -> None:
+    config = model_config(name)
+    text = config["text_cfg"] | {"layers": 2, "vocab_size": 1000}
+    vision = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
+    torch.manual_seed(0)
+    model = open_clip.CustomTextCLIP(
+        config["embed_dim"], vision, text, quick_gelu=config.get("quick_gelu", False)
+    ).eval()
+    for parameter in model.parameters():
+        if parameter.ndim <= 1:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    architecture = describe(name, model)
+    listed = Architecture.model_validate(read_table()["architectures"][name])
+    assert architecture.text == listed.text.model_copy(update={"layers": 2, "vocabulary": 1000})
+    source = Source(name, architecture, arrays(model), SETTINGS, None, "none")  # type: ignore[arg-type]
+    write_encoder(source, "text", "fp32", tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "text.onnx")
+    rng = np.random.default_rng(0)
+    end = architecture.text.eos_id or 999
+    texts = [[5, *rng.integers(6, 998, count).tolist(), end] for count in (1, 2, 7, 20, 27)]
+    pad = 0 if architecture.text.pool == "argmax" else 1
+    for ids in texts:
+        padded = ids + [pad] * (architecture.text.context_length - len(ids))
+        with torch.inference_mode():
+            expected = model.encode_text(torch.tensor([padded]), normalize=True).numpy()
+        served = ids if architecture.text.causal else padded
+        got = session.run(None, {"ids": np.array([served])})[0]
+        checked = forward.embed_texts(architecture, source.arrays, [ids], pad)
+        for rows in (got, checked):
+            assert (expected * rows).sum() > 0.99999
+            assert np.abs(expected - rows).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["xlm-roberta-base-ViT-B-32", "nllb-clip-base-siglip"])
+def test_a_text_tower_of_hugging_face_equals_open_clips_at_a_texts_own_length(
+    name: str, tmp_path: Path
+) -> None:
+    listed = Architecture.model_validate(read_table()["architectures"][name])
+    text = listed.text.model_copy(
+        update={"layers": 2, "width": 128, "heads": 2, "hidden": 256, "vocabulary": 1000}
+    )
+    if text.names == "roberta":
+        config: Any = transformers.XLMRobertaConfig(
+            vocab_size=1000,
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=256,
+            max_position_embeddings=514,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+        )
+    else:
+        config = transformers.M2M100Config(
+            vocab_size=1000,
+            d_model=128,
+            encoder_layers=2,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            encoder_ffn_dim=256,
+            scale_embedding=True,
+        )
+    torch.manual_seed(0)
+    pooler = "mean_pooler" if text.pool == "mean" else "cls_pooler"
+    projection = "mlp" if text.projection == "mlp" else "linear"
+    model = HFTextEncoder("", 64, config, pooler, projection).eval()
+    if text.names == "m2m_100":
+        model.transformer = model.transformer.encoder
+    elif text.pool == "mean":
+        model.transformer.pooler = None
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    state = {key: tensor.float().numpy() for key, tensor in model.state_dict().items()}
+    architecture = Architecture(image=listed.image, text=text, dimension=64)
+    assert text.text_shapes(64) == {key: value.shape for key, value in state.items()}
+    source = Source(name, architecture, state, SETTINGS, None, "none")  # type: ignore[arg-type]
+    write_encoder(source, "text", "fp32", tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "text.onnx")
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 9, 40):
+        ids = [0, *rng.integers(6, 998, count).tolist(), 2]
+        padded = ids + [1] * (77 - len(ids))
+        with torch.inference_mode():
+            expected = torch.nn.functional.normalize(model(torch.tensor([padded])), dim=-1).numpy()
+        got = session.run(None, {"ids": np.array([ids])})[0]
+        for rows in (got, forward.embed_texts(architecture, state, [ids], 1)):
+            assert (expected * rows).sum() > 0.99999
+            assert np.abs(expected - rows).max() < 1e-4
+
+
+def test_equal_rows_of_a_table_are_found_without_sorting_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((300, 16)).astype(np.float32)
+    table = rows[rng.integers(300, size=9000)]
+    found, index = distinct_rows(table)
+    assert len(found) == len(np.unique(table, axis=0))
+    np.testing.assert_array_equal(found[index], table)

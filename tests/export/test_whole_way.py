@@ -1,0 +1,83 @@
+"""From a checkpoint on the hub to answers of the local server, without torch, for models with other
+towers and tokenizers than CLIP's. With random weights: they say nothing, but all has to fit.
+"""
+
+import json
+import re
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from dev.weights import plain
+from export.architecture import Architecture
+from export.source import read_table
+from tests.export.test_model_command import NO_TORCH
+from tests.support.hub import FILE, ROOT, Hub, run, serving
+from tests.support.trained_tokenizers import gemma
+
+# Torch's environment has no server.
+SERVER = ROOT / ".venv" / "bin" / "python"
+PHOTOGRAPHS = ROOT / "examples" / "images"
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "scoring"),
+    [
+        ("MobileCLIP2-S0", "dfndr2b", "softmax"),
+        ("PE-Core-T-16-384", "meta", "softmax"),
+        ("ViT-B-32-SigLIP2-256", "webli", "sigmoid"),
+    ],
+)
+def test_a_checkpoint_on_the_hub_becomes_a_bundle_that_answers(
+    model: str, tag: str, scoring: str, tmp_path: Path
+) -> None:
+    table = read_table()
+    weights = plain(Architecture.model_validate(table["architectures"][model]))
+    if scoring == "sigmoid":
+        weights["logit_bias"] = np.array([-10], np.float32)
+    save_file(weights, tmp_path / FILE)
+    del weights
+    bundle = tmp_path / "bundle"
+    repository = table["pretrained"][model][tag]["repository"]
+    hub = Hub((tmp_path / FILE).read_bytes(), repository=repository)
+    if model in table["tokenizers"]:
+        assert table["tokenizers"][model]["repository"] == repository
+        folder = gemma(tmp_path)
+        hub.others = {path.name: path.read_bytes() for path in folder.glob("*.json")}
+    for server in serving(hub):
+        arguments = ["--model", model, "--pretrained", tag, "--precision", "fp32", "--crops", "4"]
+        done = run(
+            ["-c", NO_TORCH, *arguments, "--output", str(bundle)],
+            tmp_path,
+            f"http://127.0.0.1:{server.server_address[1]}",
+        )
+        assert done.returncode == 0, done.stderr
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert manifest["scoring"] == scoring
+    assert (manifest["tokenizer"] or {}).get("source") == (
+        repository if model in table["tokenizers"] else None
+    )
+    command = [str(SERVER), "-m", "tools.local.serve", "--bundle", str(bundle), "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            address = next(
+                found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line))
+            )
+            image = next(PHOTOGRAPHS.glob("*.jpg")).read_bytes()
+            request = urllib.request.Request(
+                f"{address}/?labels=a+dog&labels=a+cat&multi_label=true",
+                image,
+                {"Content-Type": "image/jpeg"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answer = json.load(response)["result"]
+                assert response.headers["X-Model"] == f"{model}/{tag}"
+        finally:
+            process.terminate()
+    assert answer.keys() == {"a dog", "a cat"}
+    assert scoring == "softmax" or sum(answer.values()) < 0.5  # each by its own, with a bias of -10
