@@ -41,10 +41,22 @@ class Row:
     business: bool | None
 
 
+def languages_of(repository: str) -> list[str] | None:
+    """Of labels, by what the authors of these weights publish."""
+    facts = read(FACTS)
+    found: list[str] | None = facts["languages"].get(
+        facts["weights"].get(repository, {}).get("languages")
+    )
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def rows() -> list[Row]:
     """The best on ImageNet first."""
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
-    facts = json.loads(FACTS.read_text(encoding="utf-8"))
+    table, facts = read(TABLE), read(FACTS)
     default = table["costs"][DEFAULT[0]]
     found = []
     for model, tags in table["pairs"].items():

@@ -29,6 +29,7 @@ from classifier.model.encoders import Encoders
 from export import check, material, source
 from export.errors import ExportError
 from export.ladder import Ladder
+from export.models import languages_of
 from export.progress import say
 from export.source import NeedsTorchError, Request, Source
 from export.towers import max_batch, write_encoder
@@ -230,6 +231,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         logit_bias=source.logit_bias,
         scoring="softmax" if source.logit_bias is None else "sigmoid",
         precision={"image": "fp32", "text": "fp32"},
+        languages=languages_of(source.weights.source),
         fidelity={},
         files={},
         versions={name: version(name) for name in (MADE_WITH if source.model else MADE_WITH_NUMPY)},

@@ -53,6 +53,7 @@ def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path
             MODEL,
             TAG,
         )
+        assert manifest["languages"] == ["en"]
         assert "numpy" in manifest["fidelity"]["checked_against"]
         # The name without QuickGELU is taken, with a note.
         assert f"trained with QuickGELU: taking {MODEL}" in done.stderr

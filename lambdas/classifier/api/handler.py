@@ -91,7 +91,7 @@ class Handler:
             "model": lambda request, _: json_response(200, self._models.find(request.path)),
             "page": lambda request, _: page(request),
             "document": lambda *_: document(self._engine.registry.names),
-            "health": lambda *_: health(encoders.manifest.name, version),
+            "health": lambda *_: health(encoders.manifest, version),
         }
         self._routes = {(route.method, route.path): answers[route.name] for route in ROUTES}
         for path in PREFLIGHTS:

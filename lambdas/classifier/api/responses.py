@@ -10,6 +10,7 @@ from pathlib import Path
 
 from classifier.api.dialects import WritesErrors
 from classifier.api.events import Request, Response
+from classifier.contract.bundle import BundleManifest
 from classifier.contract.errors import ApiError
 from classifier.contract.routes import PREFLIGHT_HEADERS, methods
 from classifier.engine.context import RequestContext
@@ -72,9 +73,10 @@ def json_response(status: int, body: object) -> Response:
     )
 
 
-def health(model: str, version: str) -> Response:
+def health(manifest: BundleManifest, version: str) -> Response:
     """Says that the function answers, and with which model. A stored answer would prove nothing."""
-    response = json_response(200, {"status": "ok", "model": model, "version": version})
+    known = {"model": manifest.name, "version": version, "languages": manifest.languages}
+    response = json_response(200, {"status": "ok", **known})
     response["headers"]["Cache-Control"] = "no-store"
     return response
 

@@ -133,8 +133,9 @@ class Classifiers(ApiModel):
 
 
 class Health(ApiModel):
-    """`version`: the project's."""
+    """`version`: the project's; `languages`: of labels, null if the model's authors don't say."""
 
     status: Literal["ok"]
     model: str
     version: str
+    languages: list[str] | None

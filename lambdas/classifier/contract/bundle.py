@@ -121,7 +121,8 @@ class _Version(BaseModel):
 
 
 class BundleManifest(_Version, _Part):
-    """bundle.json. `tokenizer` is None for CLIP's own, which open_clip brings along."""
+    """bundle.json. `tokenizer` is None for CLIP's own, which open_clip brings along; `languages`
+    are None if the model's authors don't publish results for them."""
 
     model: str
     pretrained: str | None
@@ -135,6 +136,7 @@ class BundleManifest(_Version, _Part):
     logit_bias: float | None
     scoring: Literal["softmax", "sigmoid"]
     precision: dict[Literal["image", "text"], Precision]
+    languages: list[str] | None
     fidelity: dict[str, float | int | str]
     files: dict[str, File]
     versions: dict[str, str]
@@ -146,9 +148,7 @@ class BundleManifest(_Version, _Part):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256, in hexadecimal, of the files' sha256, a line each: of everything that an
-        embedding depends on.
-        """
+        """The hexadecimal sha256 of the files' sha256, a line each: all that embeddings need."""
         return hashlib.sha256(
             "".join(f"{self.files[name].sha256}\n" for name in FILES).encode()
         ).hexdigest()
