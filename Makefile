@@ -118,7 +118,7 @@ TAKES_help :=
 TAKES_demo := BUNDLE IMAGE LABELS
 TAKES_serve := BUNDLE PORT OPTIONS
 EXPORTS := MODEL PRETRAINED PRETRAINED_CFG PRECISION TARGET REVISION ACCEPT_LICENCE LANGUAGE TOKENIZER_REVISION
-TAKES_model := $(EXPORTS) PICTURES LABELS
+TAKES_model := $(EXPORTS) PICTURES LABELS OPTIONS
 TAKES_models := NAME LANGUAGE BUSINESS MAX_TIMES
 TAKES_evaluate := PICTURES LABELS CLASSIFIER EXCLUDE BUNDLE OPTIONS
 TAKES_learn := $(TAKES_evaluate)
@@ -190,7 +190,7 @@ models: ## list open_clip's models: accuracy, work, languages, licence: NAME='pa
 EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --precision $(call text,PRECISION) \
 	$(call option,PRETRAINED_CFG,--pretrained-cfg) $(call option,REVISION,--revision) $(call option,ACCEPT_LICENCE,--accept-licence) \
 	$(call option,LANGUAGE,--language) $(call option,TOKENIZER_REVISION,--tokenizer-revision) \
-	$(call option,TARGET,--target) $(call option,PICTURES,--pictures) $(call option,LABELS,--labels)
+	$(call option,TARGET,--target) $(call option,PICTURES,--pictures) $(call option,LABELS,--labels) $(WORDS)
 # By another name: a recipe that names MAKE itself runs even in a dry run.
 RUN_MAKE = $(MAKE) --no-print-directory
 

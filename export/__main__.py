@@ -82,6 +82,11 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, help="the bundle's folder; default models/MODEL-PRETRAINED"
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="round weights to the nearest: less time, less accuracy in 8 bits",
+    )
     parser.add_argument("--crops", type=int, default=CROPS, help="photograph crops to verify on")
     parser.add_argument(
         "--with-torch",
@@ -106,6 +111,7 @@ def main() -> None:
             language=arguments.language,
             tokenizer_revision=arguments.tokenizer_revision,
             crops=arguments.crops,
+            quick=arguments.quick,
             with_torch=arguments.with_torch,
             target=arguments.target or architecture(),
             pictures=arguments.pictures and read_images(arguments.pictures),

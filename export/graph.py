@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.model_file import write_model
 from export.precisions import TINY, Floats, Integers, Step, fourteen_bits, integers_of
+from export.rounding import InputStatistics
 
 OPSET = 20
 CONTRIB = "com.microsoft"
@@ -23,25 +24,26 @@ class Graph:
     """One graph in the making; values are known by name.
 
     A quantised product's row depends on that row alone, to the last bit, whatever the step:
-    integers add up in any order. `largest` is what the channels of each product's input reach: it
-    smooths them, and gives constant scales. `signed`: 8-bit weights
+    integers add up in any order. `statistics` of each product's input smooth its channels, give
+    constant scales, and decide how the weight is rounded. `signed`: 8-bit weights
     as int8, for VNNI; otherwise as uint8 around 128. Both give the same integers. `inputs` is where
-    to look for what the channels reach: the value that each named product takes.
+    to look for statistics: the value that each named product takes.
     """
 
     def __init__(
         self,
         step: Step,
-        largest: Mapping[str, Floats] | None = None,
+        statistics: Mapping[str, InputStatistics] | None = None,
         *,
         signed: bool = False,
     ) -> None:
         self.step = step
-        self._largest = largest or {}
+        self._statistics = statistics or {}
         self._signed = signed
         self.quantised = step.bits < 32
         self.inputs: dict[str, str] = {}
         self._scales: dict[str, float] = {}
+        self._smoothing: dict[str, Floats] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
@@ -66,14 +68,14 @@ class Graph:
         weight [k, n] with, so that channels of both sizes fit one scale (SmoothQuant, arXiv
         2211.10438, with its exponent of one half).
         """
-        if product not in self._largest:
+        if product not in self._statistics:
             return np.ones(len(weight), np.float32)
-        factor = np.sqrt(
-            np.maximum(self._largest[product], TINY) / np.maximum(np.abs(weight).max(1), TINY)
-        )
+        largest = self._statistics[product].largest
+        factor = np.sqrt(np.maximum(largest, TINY) / np.maximum(np.abs(weight).max(1), TINY))
         smooth: Floats = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
+        self._smoothing[product] = smooth
         if self.step.constant_scales:
-            self._scales[product] = float(MARGIN * (self._largest[product] / smooth).max() / 127)
+            self._scales[product] = float(MARGIN * (largest / smooth).max() / 127)
         return smooth
 
     def linear(
@@ -88,7 +90,7 @@ class Graph:
                 self.op("Add", self.op("MatMul", x, self.constant(weight)), self.constant(bias))
             )
         if product in self._scales:
-            (integers, scale, zero), *_ = integers_of(weight, self.step.bits, signed=self._signed)
+            (integers, scale, zero), *_ = self._integers(weight, product)
             x, step, middle = self._quantise(x, product)
             inputs = [
                 self.constant(integers),
@@ -99,7 +101,7 @@ class Graph:
                 self.constant(bias),
             ]
             return str(self.op("MatMulIntegerToFloat", x, *inputs, domain=CONTRIB))
-        parts = integers_of(weight, self.step.bits, signed=self._signed)
+        parts = self._integers(weight, product)
         last = self.constant(np.array([1]))
         stored = self._stored(parts)
         if least is None:
@@ -168,7 +170,7 @@ class Graph:
         """
         if product in self._scales:
             self.inputs[product] = x
-            (integers, scale, zero), *_ = integers_of(weight, self.step.bits, signed=self._signed)
+            (integers, scale, zero), *_ = self._integers(weight, product)
             x, step, middle = self._quantise(x, product)
             inputs = (
                 self.op("Reshape", x, shape),
@@ -196,6 +198,15 @@ class Graph:
                 unidirectional=int(causal),
             )
         return str(self.op("Reshape", attended, self.constant(np.array([-1, len(weight)]))))
+
+    def _integers(self, weight: Floats, product: str) -> list[Integers]:
+        return integers_of(
+            weight,
+            self.step.bits,
+            self._statistics.get(product),
+            self._smoothing.get(product, 1.0),
+            signed=self._signed,
+        )
 
     def _quantise(self, x: str, product: str) -> tuple[str, str, str]:
         step = self.constant(np.float32(self._scales[product]))

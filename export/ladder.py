@@ -12,11 +12,11 @@ from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
 from export.material import calibration_sentences, pictures
-from export.model_file import calibrate as largest_inputs
-from export.precisions import LADDERS, Floats
+from export.model_file import calibrate as statistics_of
+from export.precisions import LADDERS, STEPS, Floats
 from export.progress import say
 from export.source import Source
-from export.towers import write_encoder
+from export.towers import Statistics, write_encoder
 from export.verify import MAX_CHANGE, Reference, Served, Verdict, judge
 
 CALIBRATING = 64
@@ -44,7 +44,8 @@ class Ladder:
     their embeddings.
 
     `inputs` is where write_encoder found what each product takes, by encoder; `load` opens the
-    folder's encoders as they are now.
+    folder's encoders as they are now; `quick`: weights are rounded to the nearest, which takes less
+    time.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Ladder:
     reference: Reference
     served: Served
     target: str
+    quick: bool = False
 
     def take(self, precision: str) -> tuple[dict[str, str], Figures]:
         """The step that each encoder takes, and the figures of every step tried.
@@ -117,15 +119,16 @@ class Ladder:
         """Writes one step after the other."""
         ladder: Sequence[str] = LADDERS[self.target] if precision == "auto" else (precision,)
         steps = tuple(step for step in ladder if step != "fp32")
-        largest = self.calibrate(encoder, fp32) if steps else {}
+        rounding = any(STEPS[step].bits <= 8 for step in steps)
+        statistics = self.calibrate(encoder, fp32, moments=rounding) if steps else {}
         for step in steps:
-            yield self.try_step(encoder, step, largest, served, required=precision == step)
+            yield self.try_step(encoder, step, statistics, served, required=precision == step)
 
     def try_step(
         self,
         encoder: str,
         step: str,
-        largest: Mapping[str, Floats],
+        statistics: Statistics,
         served: Served,
         *,
         required: bool = False,
@@ -133,7 +136,7 @@ class Ladder:
         """Writes the step and judges it, together with what the other encoder serves; `required`
         if it is taken anyway.
         """
-        self._write(encoder, step, largest)
+        self._write(encoder, step, statistics)
         encoders = self.load()
         looks = [slice(None)]
         if encoder == "image" and not required and len(self.reference.pixels) > FIRST_LOOK:
@@ -152,13 +155,13 @@ class Ladder:
         if self.target == "x86_64-vnni":
             # Without VNNI these products would saturate here; the uint8 ones that were judged give
             # the same integers.
-            self._write(encoder, step, largest, signed=True)
+            self._write(encoder, step, statistics, signed=True)
         return Attempt(step, judge(tried, self.reference), tried)
 
     def _write(
-        self, encoder: str, step: str, largest: Mapping[str, Floats], *, signed: bool = False
+        self, encoder: str, step: str, statistics: Statistics, *, signed: bool = False
     ) -> None:
-        write_encoder(self.source, encoder, step, self.folder, largest, signed=signed)
+        write_encoder(self.source, encoder, step, self.folder, statistics, signed=signed)
         gc.collect()
 
     def _embed(self, encoders: Encoders, encoder: str, part: slice) -> Floats:
@@ -172,7 +175,7 @@ class Ladder:
             )
         )
 
-    def calibrate(self, encoder: str, fp32: Path) -> Mapping[str, Floats]:
+    def calibrate(self, encoder: str, fp32: Path, *, moments: bool = True) -> Statistics:
         """What reaches each product, from images or sentences that nothing is judged on."""
         say(f"calibrating the {encoder} encoder")
         if encoder == "image":
@@ -187,4 +190,4 @@ class Ladder:
                 {"ids": np.array([self.text.padded(tokenizer.encode(sentence))], np.int64)}
                 for sentence in calibration_sentences()
             ]
-        return largest_inputs(fp32, self.inputs[encoder], runs)
+        return statistics_of(fp32, self.inputs[encoder], runs, moments=moments and not self.quick)

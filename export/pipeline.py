@@ -63,13 +63,15 @@ def export(
     with_torch: bool = False,
     language: str | None = None,
     tokenizer_revision: str | None = None,
+    quick: bool = False,
 ) -> BundleManifest:
     """Loads, exports, verifies, and only then puts the bundle in place; on failure nothing is left.
 
     `name` is the bundle's pretrained tag, `origin` what to say instead of a file name, `pictures`
     and `sentences` what decisions are judged on instead of photographs, `target` the processor that
     will serve, a key of LADDERS, `with_torch` the way through open_clip for models that don't need
-    it, `language` and `tokenizer_revision` those of a tokenizer of the hub. Raises ExportError.
+    it, `language` and `tokenizer_revision` those of a tokenizer of the hub,
+    `quick`: see Ladder. Raises ExportError.
     """
     output = output.expanduser().resolve()
     check_output(output)
@@ -107,6 +109,7 @@ def export(
             inputs,
             precision,
             target,
+            quick=quick,
         )
         check.batch_invariance(folder, settings, shown, sentences or material.sentences())
         if (output / "README.md").exists():
@@ -178,6 +181,8 @@ def _judged(
     inputs: dict[str, dict[str, str]],
     precision: str,
     target: str,
+    *,
+    quick: bool,
 ) -> BundleManifest:
     """Verifies fp32, then takes each encoder's fastest precision that holds."""
     encoders = Encoders.load(folder, threads=os.cpu_count() or 1)
@@ -190,7 +195,7 @@ def _judged(
         return Encoders.load(folder, threads=os.cpu_count() or 1)
 
     chosen, figures = Ladder(
-        folder, source, settings.text, inputs, load, reference, served, target
+        folder, source, settings.text, inputs, load, reference, served, target, quick
     ).take(precision)
     return write_settings(
         folder, settings.model_copy(update={"precision": chosen, "fidelity": fidelity | figures})

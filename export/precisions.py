@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.rounding import InputStatistics
+
 TINY = np.float32(1e-12)
 Floats = NDArray[np.float32]
 # A weight, or a part of it: integers [k, n], a scale for each column, and the integer that stands
@@ -68,12 +70,25 @@ def fourteen_bits(weight: Floats) -> list[Integers]:
     return [(high, scale, np.int8(0)), (low, (scale / 126).astype(np.float32), np.int8(0))]
 
 
-def integers_of(weight: Floats, bits: int, *, signed: bool) -> list[Integers]:
-    """The weight in parts: one of 7 or 8 bits, or two of 7."""
-    if bits != 8:
-        return fourteen_bits(weight)[: bits // 7]
-    scale = scales(weight, 127)
-    integers = np.rint(weight / scale).astype(np.int8)
-    if signed:
+def integers_of(
+    weight: Floats,
+    bits: int,
+    statistics: InputStatistics | None,
+    smoothing: Floats | float,
+    *,
+    signed: bool,
+) -> list[Integers]:
+    """The weight in parts: one of 7 or 8 bits, or two of 7. Its rows were multiplied by
+    `smoothing`.
+    """
+    if bits == 14:
+        return fourteen_bits(weight)
+    highest = 127 if bits == 8 else 63
+    scale = scales(weight, highest)
+    if statistics and statistics.moments:
+        integers = statistics.rounded(weight, scale, highest, smoothing)
+    else:
+        integers = np.rint(weight / scale).astype(np.int8)
+    if signed or bits == 7:
         return [(integers, scale, np.int8(0))]
     return [((integers.astype(np.int16) + 128).astype(np.uint8), scale, np.uint8(128))]

@@ -14,11 +14,12 @@ from export.architecture import Architecture, ImageTower, TextTower, TracedTower
 from export.graph import Graph
 from export.precisions import STEPS, Floats
 from export.rewrite import write_traced
+from export.rounding import InputStatistics
 from export.source import Source
 from export.transformer import Arrays, norm, post_norm_transformer, transformer
 
-# The largest absolute value of every channel of what each named product takes.
-Largest = Mapping[str, Floats]
+# Of what each named product takes.
+Statistics = Mapping[str, InputStatistics]
 # Eight images of ViT-B/32: the weights are read once for all of them. Four gained nearly as much;
 # more was not measured.
 ROWS_A_RUN = 400
@@ -29,17 +30,17 @@ def write_encoder(
     encoder: str,
     precision: str,
     folder: Path,
-    largest: Largest | None = None,
+    statistics: Statistics | None = None,
     *,
     signed: bool = False,
 ) -> dict[str, str]:
-    """image.onnx or text.onnx in a precision of STEPS, and its weights next to it. `largest`: what
-    its products' inputs reach, from `calibrate`; `signed`: see Graph. Returns the products and
+    """image.onnx or text.onnx in a precision of STEPS, and its weights next to it. `statistics`
+    of its products' inputs come from `calibrate`; `signed`: see Graph. Returns the products and
     where to look for their inputs.
     """
     path = folder / f"{encoder}.onnx"
     architecture = source.architecture
-    graph = Graph(STEPS[precision], largest, signed=signed)
+    graph = Graph(STEPS[precision], statistics, signed=signed)
     if encoder == "text":
         _write_text(architecture, source.arrays, graph, path)
     elif isinstance(architecture.image, TracedTower):

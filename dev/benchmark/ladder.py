@@ -71,10 +71,10 @@ def measure_accuracy() -> None:
             ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", IMAGES)
             for encoder in ("image", "text"):
                 aside = ladder.set_aside(encoder)
-                largest = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
+                statistics = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
                 for step in [step for step in STEPS if step != "fp32"]:
                     verdict = ladder.try_step(
-                        encoder, step, largest, ladder.served, required=True
+                        encoder, step, statistics, ladder.served, required=True
                     ).verdict
                     cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
                     print(
@@ -119,11 +119,14 @@ def measure_time(rounds: int, layers: int) -> None:
                 for p in pictures(4, "calibration")
             ]
             texts = [{"ids": rng.integers(0, 49406, (1, 8))} for _ in range(4)]
-            largest = calibrate(
-                folder / f"{encoder}.onnx", inputs, shown if encoder == "image" else texts
+            statistics = calibrate(
+                folder / f"{encoder}.onnx",
+                inputs,
+                shown if encoder == "image" else texts,
+                moments=False,
             )
             for step in STEPS:
-                write_encoder(source, encoder, step, folder, largest)
+                write_encoder(source, encoder, step, folder, statistics)
                 sizes[encoder, step] = sum(
                     (folder / f"{encoder}{suffix}").stat().st_size
                     for suffix in (".onnx", ".weights")

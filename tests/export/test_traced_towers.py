@@ -101,9 +101,9 @@ def test_a_traced_tower_equals_open_clips_in_fp32_and_is_near_it_in_fewer_bits(
     exact = run(tmp_path / "image.onnx", pixels)
     assert (expected * exact).sum(1).min() > 0.99999
     assert np.abs(expected - exact).max() < 1e-4
-    largest = calibrate(
+    statistics = calibrate(
         tmp_path / "image.onnx", inputs, [{"pixels": image[None]} for image in pixels]
     )
     for step, least in (("int8-full", 0.998), ("int14-both", 0.99999)):
-        write_encoder(source, "image", step, tmp_path, largest)
+        write_encoder(source, "image", step, tmp_path, statistics)
         assert (expected * run(tmp_path / "image.onnx", pixels)).sum(1).min() > least, step

@@ -19,10 +19,10 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         ladder, _ = small_ladder(Path(name), unfriendly(small_architecture()), "arm64", 20)
         for encoder in ("image", "text"):
-            largest = ladder.calibrate(encoder, Path(name) / f"{encoder}.onnx")
+            statistics = ladder.calibrate(encoder, Path(name) / f"{encoder}.onnx")
             for step in STEPS:
                 (folder / step).mkdir(exist_ok=True)
-                write_encoder(ladder.source, encoder, step, folder / step, largest)
+                write_encoder(ladder.source, encoder, step, folder / step, statistics)
         pixels = np.stack(ladder.reference.pixels[:8])
     ids = np.random.default_rng(0).integers(1000, 49406, (9, 8))
     np.savez(folder / "inputs.npz", image=pixels, text=ids)
