@@ -236,7 +236,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         logit_bias=source.logit_bias,
         scoring="softmax" if source.logit_bias is None else "sigmoid",
         precision={"image": "fp32", "text": "fp32"},
-        languages=languages_of(source.weights.source),
+        languages=[text.language] if text.language else languages_of(source.weights.source),
         fidelity={},
         files={},
         versions={name: version(name) for name in (MADE_WITH if source.model else MADE_WITH_NUMPY)},

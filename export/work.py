@@ -35,9 +35,14 @@ def _tower(image: ImageTower, dimension: int) -> int:
 
 
 def _label(text: TextTower, dimension: int) -> int:
-    """Without a causal mask a text is filled up to the context length."""
-    positions = min(LABEL_TOKENS, text.context_length) if text.causal else text.context_length
-    projection = 0 if text.projection == "none" else text.width * dimension
+    """A text that doesn't run at its own length is filled up to the context length."""
+    positions = min(LABEL_TOKENS, text.context_length) if text.own_length else text.context_length
+    shapes = text.text_shapes(dimension)
+    projection = sum(
+        prod(shape)
+        for name, shape in shapes.items()
+        if len(shape) == 2 and name.startswith(("text_projection", "proj."))
+    )
     return _blocks(text, positions) + projection
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from dev.weights import plain
 from export.architecture import Architecture
+from export.models import languages_of
 from export.source import read_table
 from tests.export.test_model_command import NO_TORCH
 from tests.support.hub import FILE, ROOT, Hub, run, serving
@@ -58,6 +59,8 @@ def test_a_checkpoint_on_the_hub_becomes_a_bundle_that_answers(
         assert done.returncode == 0, done.stderr
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["scoring"] == scoring
+    assert manifest["languages"] == languages_of(repository)
+    assert ("de" in (manifest["languages"] or [])) == ("SigLIP2" in model)
     assert (manifest["tokenizer"] or {}).get("source") == (
         repository if model in table["tokenizers"] else None
     )
