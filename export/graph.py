@@ -172,16 +172,8 @@ class Graph:
             self.inputs[product] = x
             (integers, scale, zero), *_ = self._integers(weight, product)
             x, step, middle = self._quantise(x, product)
-            inputs = (
-                self.op("Reshape", x, shape),
-                self.constant(integers),
-                self.constant(bias),
-                step,
-                self.constant(scale),
-                "",
-                middle,
-                self.constant(zero),
-            )
+            weights = (self.constant(integers), self.constant(bias), step, self.constant(scale))
+            inputs = (self.op("Reshape", x, shape), *weights, "", middle, self.constant(zero))
             attended = self.op(
                 "QAttention", *inputs, domain=CONTRIB, num_heads=heads, unidirectional=int(causal)
             )
@@ -215,8 +207,7 @@ class Graph:
 
     def _stored(self, parts: Sequence[Integers]) -> list[tuple[str, str, str]]:
         return [
-            (self.constant(integers), self.constant(scale), self.constant(zero))
-            for integers, scale, zero in parts
+            (self.constant(part), self.constant(by), self.constant(of)) for part, by, of in parts
         ]
 
     def _products(
@@ -228,17 +219,10 @@ class Graph:
         scale_of_x = self.constant(np.float32(step))
         zero_of_x = self.constant(np.uint8(middle))
         results = [
-            self.op(
-                "MatMulIntegerToFloat",
-                x,
-                integers,
-                scale_of_x,
-                scale,
-                zero_of_x,
-                zero,
-                domain=CONTRIB,
+            self.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB)
+            for inputs in (
+                (x, integers, scale_of_x, scale, zero_of_x, zero) for integers, scale, zero in parts
             )
-            for integers, scale, zero in parts
         ]
         return str(self.op("Add", *results) if len(results) > 1 else results[0])
 

@@ -27,9 +27,9 @@ from classifier.contract.bundle import (
 )
 from classifier.model.encoders import Encoders
 from export import check, material, source
-from export.errors import ExportError
 from export.ladder import Ladder
 from export.models import languages_of
+from export.output import check_output, swap
 from export.progress import say
 from export.source import NeedsTorchError, Request, Source
 from export.towers import max_batch, write_encoder
@@ -37,8 +37,6 @@ from export.towers import max_batch, write_encoder
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
 MADE_WITH_NUMPY = ("numpy", "onnx", "onnxruntime")
 CROPS = 120
-# Any file that isn't a bundle's own is the user's, and is never deleted.
-REPLACEABLE = {*FILES, MANIFEST, "README.md"}
 # CLIP's tokenizer, the same for every model of the table: the demo bundle holds it.
 DEMO = Path(__file__).parent.parent / "models" / "demo"
 TORCH_SIZE = "5.6 GB with CUDA libraries, less from PyTorch's CPU index"
@@ -119,45 +117,6 @@ def export(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return settings
-
-
-def check_output(output: Path) -> None:
-    """Raises ExportError for a folder that holds anything but a bundle: it would be replaced as a
-    whole.
-    """
-    if output in (Path.cwd(), *Path.cwd().parents):
-        raise ExportError(
-            f"{output} is the current folder or above it; name the bundle's own folder, such as"
-            " models/my-model."
-        )
-    if not output.exists():
-        return
-    others = (
-        [path.name for path in output.iterdir() if path.name not in REPLACEABLE]
-        if output.is_dir()
-        else [output.name]
-    )
-    if others or (any(output.iterdir()) and not (output / MANIFEST).is_file()):
-        raise ExportError(
-            f"{output} is there and is not a bundle alone"
-            f" ({', '.join(others[:3]) or 'no bundle.json'}); name a folder that doesn't exist, or"
-            " a bundle to replace."
-        )
-
-
-def swap(folder: Path, output: Path) -> None:
-    """Puts the folder in place by renaming, so that one bundle is there at any moment."""
-    old = folder.with_name(f"{folder.name}-old")
-    replaces = output.exists()
-    if replaces:
-        output.rename(old)
-    try:
-        folder.rename(output)
-    except OSError:
-        if replaces:
-            old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _load(request: Request, with_torch: bool) -> Source:

@@ -29,10 +29,7 @@ def random_weights(model: str, folder: Path) -> str:
         ("ViT-B-32-quickgelu", "openai", "int8"),
         # A small one, since each step of the ladder takes minutes with a large one.
         ("ViT-S-32-alt", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "auto"),
-        ("ViT-B-32", "laion2b_s34b_b79k", "int8"),
         ("ViT-B-32-256", "datacomp_s34b_b86k", "fp32"),
-        ("ViT-B-16", "datacomp_xl_s13b_b90k", "fp32"),
-        ("ViT-L-14", "laion2b_s32b_b82k", "fp32"),
         # The only kind with a learnt scale behind each block.
         ("ViT-M-16-alt", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "int8"),
         # Traced for this export, with a tag's own settings.
@@ -41,7 +38,7 @@ def random_weights(model: str, folder: Path) -> str:
         ("MobileCLIP2-S0", "dfndr2b", "int14"),
     ],
 )
-def test_every_named_architecture_is_exported_and_verified(
+def test_a_model_of_each_kind_is_exported_and_verified_against_open_clip(
     model: str, trained_with: str | dict[str, Any], precision: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "bundle"
@@ -84,10 +81,8 @@ def test_every_named_architecture_is_exported_and_verified(
     )
     assert made.image.max_batch == {
         "ViT-B-32-quickgelu": 8,
-        "ViT-B-32": 8,
         "ViT-S-32-alt": 8,
         "ViT-B-32-256": 6,
-        "ViT-B-16": 2,
         "ViT-M-16-alt": 2,
     }.get(model, 1)
     squares = list(

@@ -10,7 +10,8 @@ from classifier.contract.bundle import Weights
 from export.architecture import Architecture
 from export.checks import check_memory, memory_here
 from export.errors import ExportError
-from export.pipeline import REPLACEABLE, check_output, describe, swap
+from export.output import REPLACEABLE, check_output, swap
+from export.pipeline import describe
 from export.source import NeedsTorchError, Request, Source, load, read_table
 
 

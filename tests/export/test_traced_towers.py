@@ -38,7 +38,11 @@ FAMILIES = (
 )
 
 
-@pytest.mark.parametrize("name", TRACED)
+# Hugging Face's text towers can't be built without files of the hub.
+BUILT = [name for name, architecture in TRACED.items() if architecture.text.names == "open_clip"]
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_a_skeleton_has_the_names_and_shapes_of_a_checkpoint(name: str) -> None:
     with torch.device("meta"):
         model = build(name)

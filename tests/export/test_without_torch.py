@@ -68,7 +68,15 @@ def model_of(name: str) -> tuple[Any, Architecture]:
     return model, describe("ViT-B-32", model)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+# With QuickGELU a tower differs in nothing else.
+DISTINCT = [
+    name
+    for name in ARCHITECTURES
+    if not name.endswith("-quickgelu") or name == "ViT-B-32-quickgelu"
+]
+
+
+@pytest.mark.parametrize("name", DISTINCT)
 def test_the_bytes_equal_those_through_torch_and_the_embeddings_open_clips(
     name: str, tmp_path: Path
 ) -> None:
