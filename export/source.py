@@ -139,14 +139,15 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     check_name(name, table)
     tags = table["pretrained"].get(name, {})
     is_file = path.is_file()
+    tag = str(request.trained_with if is_file else request.pretrained)
+    way = table["pairs"].get(name, {}).get(tag, "")
+    if way.startswith("refused: "):
+        raise ExportError(way.removeprefix("refused: "))
     if is_file:
         settings = named_settings(name, request.trained_with, tags)
     else:
         settings = tags.get(request.pretrained.lower().replace("-", "_"))
         if settings is None:
-            way = table["pairs"].get(name, {}).get(request.pretrained, "")
-            if way.startswith("refused: "):
-                raise ExportError(way.removeprefix("refused: "))
             raise ExportError(
                 f"{request.pretrained} is neither a file nor a tag of {name}; its tags:"
                 f" {', '.join(tags) or 'none'}."

@@ -133,7 +133,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("RN101", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "don't fit RN101"),
         ("ViT-Z-1", "openai", "no model of open_clip"),
         ("coca_ViT-B-32", "laion2b_s13b_b90k", "CoCa"),
-        ("roberta-ViT-B-32", "laion2b_s12b_b32k", "Hugging Face"),
+        ("roberta-ViT-B-32", "laion2b_s12b_b32k", "open_clip contradicts itself"),
     ],
 )
 def test_what_cannot_be_expressed_is_refused_by_name_and_leaves_nothing(
