@@ -9,7 +9,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 
 from classifier.contract.bundle import FILES, MANIFEST
 from tests.support.base_image import BASE
-from tests.support.container import PODMAN
+from tests.support.container import PODMAN, needs_podman
 from tests.support.image_store import BUILDAH, BUILDER, build, image, mounted
 from tests.support.machine import run
 from tests.support.requests import DEMO, ROOT
@@ -66,6 +66,7 @@ def test_every_shared_object_runs_on_the_libraries_of_the_base_image(
 def test_our_layers_are_light_and_what_changes_most_comes_last(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    needs_podman()
     history = json.loads(run(*PODMAN, "history", "--format", "json", image("x86_64", VIT_B_32)))
     sizes = [layer["size"] for layer in history if "COPY" in layer["CreatedBy"]]
     weights = dict(zip(("package", "classifiers", "bundle", "requirements"), sizes, strict=True))
@@ -74,7 +75,8 @@ def test_our_layers_are_light_and_what_changes_most_comes_last(
             "\nLayers on top of AWS's base:",
             ", ".join(f"{name} {size / MB:.1f} MB" for name, size in weights.items()),
         )
-    assert weights["package"] < 1.2 * MB
+    # 1.23 MB with tokenizers of every kind, each module compiled.
+    assert weights["package"] < 1.25 * MB
     assert weights["requirements"] <= 200 * MB
     assert sum(sizes) <= 450 * MB
 
