@@ -25,8 +25,12 @@ NON_RETRYABLE = {400, 413, 415}
 
 def signed() -> requests.auth.AuthBase:
     """Signs requests as the examples do."""
-    # Examples stand alone, so the signer is theirs. It takes a second to import.
-    auth: requests.auth.AuthBase = importlib.import_module("examples.client").SignedRequests()
+    # Examples stand alone, so the signer is theirs, and finds the modules next to it. It takes a
+    # second to import.
+    folder = str(Path(__file__).parents[2] / "examples")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    auth: requests.auth.AuthBase = importlib.import_module("client").SignedRequests()
     return auth
 
 

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from stacks.api.gateway_responses import QUOTA_RESPONSES
 from tests.support.certificate import certificate
 from tests.support.deployment import Programs, outputs
 from tests.support.endpoint import ANSWER, endpoint
-from tests.support.requests import DEMO
+from tests.support.requests import DEMO, ROOT
 from tools.deploy.answer import call_deployment, wait
 from tools.deploy.calls import Answer, ask
 from tools.deploy.doors import closed
@@ -196,6 +199,14 @@ def test_who_lacks_the_right_to_call_is_told_so_long_before_five_minutes() -> No
     with endpoint(*[403] * 100, message=NO_RIGHT) as (url, _):
         assert not wait(partial(ask, url, None), sleep=pauses.append)
     assert sum(pauses) <= 30
+
+
+def test_the_signer_is_found_from_the_repositorys_root_alone() -> None:
+    """As make runs it: the tests' own path holds the examples' folder already."""
+    names = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-central-1"}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | names
+    code = "from tools.deploy.answer import signed; signed()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 
 
 def test_a_deployment_with_iam_is_called_with_a_signature(programs: Programs) -> None:
