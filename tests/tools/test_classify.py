@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +14,6 @@ from tests.support.results import lines, run
 from tools.workers import BATCH
 
 LABELS = ["a dog", "a cat", "a pizza"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Drawings in a folder of a folder, a damaged one, and files that are no images."""
-    found = tmp_path / "pictures"
-    shutil.copytree(ROOT / "examples" / "images", found / "inner")
-    (found / "bad.jpg").write_bytes(b"no image")
-    (found / "notes.txt").write_text("text", encoding="utf-8")
-    (found / ".hidden.jpg").write_bytes(b"")
-    return found
 
 
 def test_a_folder_becomes_a_line_for_each_file_as_single_calls_answer(

@@ -11,17 +11,6 @@ from tests.support.results import lines, run
 from tools.workers import BATCH
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Drawings in a folder of a folder, a damaged one, and files that are no images."""
-    found = tmp_path / "pictures"
-    shutil.copytree(ROOT / "examples" / "images", found / "inner")
-    (found / "bad.jpg").write_bytes(b"no image")
-    (found / "notes.txt").write_text("text", encoding="utf-8")
-    (found / ".hidden.jpg").write_bytes(b"")
-    return found
-
-
 def test_the_guide_sorts_a_folder(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
