@@ -24,7 +24,7 @@ from torch.onnx.ops import symbolic
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.graph import OPSET
-from export.skeleton import FOLDER, evaluate
+from export.skeleton import FOLDER, evaluate, value_shapes
 
 LARGE = 100_000
 IN_PLACE = {"normal_", "uniform_", "erfinv_", "mul_", "add_", "div_", "clamp_", "zero_", "fill_"}
@@ -75,15 +75,11 @@ def without_weights(model: onnx.ModelProto, weight_shapes: dict[str, list[int]])
     and equal constants are one.
     """
     traced = model.graph
-    shapes = {
-        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
-        for value in (*traced.input, *traced.value_info)
-    }
+    shapes = value_shapes(traced) | {name: tuple(shape) for name, shape in weight_shapes.items()}
     arrays: dict[str, Any] = {}
     weights: dict[str, onnx.TensorProto] = {}
     for tensor in traced.initializer:
         name = tensor.name
-        shapes[name] = tuple(weight_shapes.get(name, tensor.dims))
         if name in weight_shapes:
             weights[name] = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shapes[name])
         else:

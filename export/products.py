@@ -167,8 +167,8 @@ class Products:
             if attention is None or attention.op_type != "MultiHeadAttention":
                 continue
             values = attention.input[2]
-            before, _ = self.view(values)
-            columns = self.columns(values)
+            before, held = self.view(values)
+            columns = self.columns(before, held)
             if (
                 before in self.products
                 and columns is not None
@@ -197,9 +197,8 @@ class Products:
         moved = evaluate(node, [places, *others])
         return base, moved[list(node.output).index(name)]
 
-    def columns(self, name: str) -> Places | None:
+    def columns(self, base: str, places: Places) -> Places | None:
         """The columns of a base [..., n] that a view holds for all of its rows, in order."""
-        base, places = self.view(name)
         width = self.shapes[base][-1]
         table = places.reshape(-1, places.shape[-1]) if places.ndim else places.reshape(1, 1)
         columns: Places = table[0]

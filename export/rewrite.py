@@ -80,7 +80,7 @@ class Rewriter:
             return ""
         if np.array_equal(places.ravel(), np.arange(np.prod(self._shapes[base], dtype=int))):
             return self._reshaped(self._value(base), places.shape)
-        columns = self._found.columns(name) if base in self._found.products else None
+        columns = self._found.columns(base, places) if base in self._found.products else None
         if columns is None:
             return ""
         width = self._shapes[base][-1]

@@ -41,6 +41,14 @@ def weight_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     }
 
 
+def value_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Of all values that the graph tells, weights and constants included."""
+    return {
+        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    } | {array.name: tuple(array.dims) for array in graph.initializer}
+
+
 class TracedGraph:
     """A skeleton and its weights, each of which is read when it is asked for.
 
@@ -66,13 +74,9 @@ class TracedGraph:
         self.entry = graph.input[0].name
         self.result = graph.output[0].name
         self.nodes = list(graph.node)
-        self.shapes = {
-            value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
-            for value in (*graph.input, *graph.value_info, *graph.output)
-        }
+        self.shapes = value_shapes(graph)
         self._constants: dict[str, Callable[[], Array]] = {}
         for array in graph.initializer:
-            self.shapes[array.name] = tuple(array.dims)
             if array.HasField("raw_data"):
                 self._constants[array.name] = partial(numpy_helper.to_array, array)
             else:

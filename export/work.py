@@ -54,10 +54,7 @@ def _blocks(tower: Transformer, positions: int) -> int:
 def traced(model: onnx.ModelProto) -> int:
     """Multiplications of a traced graph's products, convolutions and attention, for one image."""
     graph = model.graph
-    shapes = {
-        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    } | {array.name: tuple(array.dims) for array in graph.initializer}
+    shapes = skeleton.value_shapes(graph)
     work = 0
     for node in graph.node:
         if node.op_type == "Conv":
