@@ -107,8 +107,8 @@ NEEDS_demo-figures := $(EXPORT_READY)
 NEEDS_still := $(VENV)/group-browser $(EVALUATES)
 DATA_answers = $(VENV)/bin/python -m tests.golden.answers
 DATA_golden = $(EXPORT)/bin/python -m tests.golden.make_golden
-DATA_models = $(EXPORT)/bin/python -m export.make_table
-DATA_skeletons = $(EXPORT)/bin/python -m export.make_skeletons
+DATA_models = $(EXPORT)/bin/python -m export.table.make_table
+DATA_skeletons = $(EXPORT)/bin/python -m export.graphs.make_skeletons
 DATA_demo-model = $(EXPORT)/bin/python -m dev.demo_model all --minutes $(or $(MINUTES),82)
 DATA_demo-figures = $(EXPORT)/bin/python -m dev.demo_model measure
 DATA_still = $(VENV)/bin/python -m dev.still
@@ -184,7 +184,7 @@ model: $(if $(value REVISION),,ahead) $(CONVERTS) ## make a bundle from an open_
 
 models: ## list open_clip's models: accuracy, work, languages, licence: NAME='part of a name or reason' LANGUAGE=de BUSINESS=yes MAX_TIMES=2
 	@$(needs-python)
-	@"$(PYTHON)" export/models.py $(call option,LANGUAGE,--language) $(call option,BUSINESS,--business) \
+	@"$(PYTHON)" export/table/models.py $(call option,LANGUAGE,--language) $(call option,BUSINESS,--business) \
 		$(call option,MAX_TIMES,--max-times) $(if $(value NAME),-- $(call text,NAME))
 
 EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --precision $(call text,PRECISION) \
@@ -388,14 +388,14 @@ tests/clients/node_modules: tests/clients/package-lock.json
 	@cd tests/clients && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-$(RANDOM): $(wildcard export/*.py) $(wildcard lambdas/classifier/*/*.py lambdas/classifier/*/*/*.py) | $(READY)
+$(RANDOM): $(wildcard export/*.py export/*/*.py) $(wildcard lambdas/classifier/*/*.py lambdas/classifier/*/*/*.py) | $(READY)
 	@mkdir -p build
 	@$(VENV)/bin/python -m dev.weights ViT-B-32-quickgelu build/random.safetensors
 	@$(VENV)/bin/python -m export --model ViT-B-32-quickgelu --pretrained build/random.safetensors --pretrained-cfg openai \
 		--precision int8 --crops 12 --output $(@D)
 	@rm build/random.safetensors
 
-$(STEPS): $(wildcard export/*.py) tests/support/steps.py dev/weights.py | $(READY)
+$(STEPS): $(wildcard export/*.py export/*/*.py) tests/support/steps.py dev/weights.py | $(READY)
 	@$(VENV)/bin/python -m tests.support.steps $(@D)
 
 TARGETS := $(shell grep -oE '^[a-z0-9 -]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)

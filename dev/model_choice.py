@@ -3,7 +3,7 @@
 from math import inf
 from operator import le
 
-from export.models import DEFAULT, Row, number, rows
+from export.table.models import DEFAULT, Row, number, rows
 
 SHOWN = 12
 

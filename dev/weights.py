@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from export.architecture import Architecture, ImageTower, TextTower, TracedTower
+from export.sources.architecture import Architecture, ImageTower, TextTower, TracedTower
 
 Arrays = dict[str, NDArray[np.float32]]
 # CLIP's logit scale, trained to the limit that it may reach (arXiv 2103.00020, section 2.5).
@@ -137,7 +137,7 @@ if __name__ == "__main__":
 
     from safetensors.numpy import save_file
 
-    from export.source import read_table
+    from export.sources.source import read_table
 
     model, path, *kind = sys.argv[1:]
     make = unfriendly if kind == ["unfriendly"] else plain

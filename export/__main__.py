@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from export.errors import ExportError
-from export.material import read_images
+from export.graphs.precisions import LADDERS, STEPS
+from export.judging.material import read_images
 from export.pipeline import CROPS, export
-from export.precisions import LADDERS, STEPS
 from export.progress import say
-from export.source import NeedsTorchError
+from export.sources.source import NeedsTorchError
 
 # The exit status that tells `make model` to build the environment with torch and try again.
 NEEDS_TORCH = 3

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parent / "models.json"
+TABLE = Path(__file__).parent / "table" / "models.json"
 TIMEOUT_SECONDS = 20
 STEP = 1 << 20
 # Licences that allow any use. Others, such as Apple's for research, have to be accepted by name.

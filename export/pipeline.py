@@ -26,13 +26,14 @@ from classifier.contract.bundle import (
     sha256,
 )
 from classifier.model.encoders import Encoders
-from export import check, material, source
-from export.ladder import Ladder
-from export.models import languages_of
+from export.graphs.towers import max_batch, write_encoder
+from export.judging import check, material
+from export.judging.ladder import Ladder
 from export.output import check_output, swap
 from export.progress import say
-from export.source import NeedsTorchError, Request, Source
-from export.towers import max_batch, write_encoder
+from export.sources import source
+from export.sources.source import NeedsTorchError, Request, Source
+from export.table.models import languages_of
 
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
 MADE_WITH_NUMPY = ("numpy", "onnx", "onnxruntime")
@@ -126,7 +127,7 @@ def _load(request: Request, with_torch: bool) -> Source:
     except NeedsTorchError as err:
         if find_spec("torch") is None:
             raise NeedsTorchError(f"{err} It needs torch and open_clip, {TORCH_SIZE}.") from err
-    from export import torch_source  # takes seconds, and most models do without
+    from export.sources import torch_source  # takes seconds, and most models do without
 
     return torch_source.load(request, say)
 
@@ -167,7 +168,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
         source.tokenizer.write(folder)
         text = source.tokenizer.settings
     elif source.model is not None:
-        from export.reference import text_settings, write_tokenizer
+        from export.judging.reference import text_settings, write_tokenizer
 
         write_tokenizer(source.name, folder)
         text = text_settings(source.name)

@@ -18,9 +18,9 @@ def make_models() -> None:
     import torch
 
     from dev.weights import unfriendly
-    from export.architecture import Architecture
     from export.pipeline import export
-    from export.source import read_table
+    from export.sources.architecture import Architecture
+    from export.sources.source import read_table
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     weights = unfriendly(Architecture.model_validate(read_table()["architectures"][MODEL]))

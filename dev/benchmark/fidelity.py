@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from dev.benchmark.bundles import FP32
-from export.material import PHOTOGRAPHS
+from export.judging.material import PHOTOGRAPHS
 
 
 def decode_fidelity() -> dict[str, float]:

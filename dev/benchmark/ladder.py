@@ -19,14 +19,15 @@ import onnxruntime
 from classifier.contract.bundle import BundleManifest, Weights
 from classifier.model.encoders import Encoders
 from dev.weights import Arrays, plain, small_architecture, unfriendly
-from export import check, pipeline
-from export.architecture import Architecture
-from export.ladder import Ladder
-from export.material import pictures, sentences
-from export.model_file import calibrate
-from export.precisions import STEPS
-from export.source import Source, read_table
-from export.towers import write_encoder
+from export import pipeline
+from export.graphs.model_file import calibrate
+from export.graphs.precisions import STEPS
+from export.graphs.towers import write_encoder
+from export.judging import check
+from export.judging.ladder import Ladder
+from export.judging.material import pictures, sentences
+from export.sources.architecture import Architecture
+from export.sources.source import Source, read_table
 
 MODEL = "ViT-B-32-quickgelu"
 WIDE = 8  # images in one run, as max_batch has it

@@ -13,7 +13,7 @@ import numpy as np
 
 from dev.benchmark.ask import Context, event
 from dev.benchmark.bundles import CHECKPOINT, FP32, MODEL
-from export.material import PHOTOGRAPHS
+from export.judging.material import PHOTOGRAPHS
 
 COUNTS = (1, 5, 9)
 LABELS = [

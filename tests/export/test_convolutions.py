@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.convolutions import merged
-from export.graph import Graph
-from export.precisions import STEPS
-from export.rewrite import write_traced
-from export.skeleton import TracedGraph
+from export.graphs.convolutions import merged
+from export.graphs.graph import Graph
+from export.graphs.precisions import STEPS
+from export.graphs.rewrite import write_traced
+from export.graphs.skeleton import TracedGraph
 
 SIDE = 9
 CHANNELS = 6

@@ -12,8 +12,8 @@ import torch
 
 from classifier.model.encoders import Encoders
 from export.errors import ExportError
+from export.graphs.precisions import LADDERS
 from export.pipeline import export
-from export.precisions import LADDERS
 
 
 def random_weights(model: str, folder: Path) -> str:

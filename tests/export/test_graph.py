@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph import Graph
-from export.model_file import calibrate
-from export.precisions import STEPS, scales
-from export.rounding import InputStatistics
+from export.graphs.graph import Graph
+from export.graphs.model_file import calibrate
+from export.graphs.precisions import STEPS, scales
+from export.graphs.rounding import InputStatistics
 
 RNG = np.random.default_rng(0)
 WEIGHT = (RNG.standard_normal((192, 96)) / 14).astype(np.float32)

@@ -9,7 +9,7 @@ from tests.support.hub import COMMIT, CONTENT, FILE, REPOSITORY, Hub, run, servi
 FETCH = """
 import sys
 from export.errors import ExportError
-from export.hub import fetch
+from export.sources.hub import fetch
 revision, accepted = (argument or None for argument in sys.argv[1:])
 try:
     say = lambda text: print(text, file=sys.stderr)

@@ -14,8 +14,8 @@ from dev.benchmark.ladder import small_ladder
 from dev.weights import small_architecture, unfriendly
 from export import pipeline
 from export.errors import ExportError
-from export.material import pictures, read_images, sentences
-from export.verify import Reference, Served, judge
+from export.judging.material import pictures, read_images, sentences
+from export.judging.verify import Reference, Served, judge
 
 DIMENSION = 512
 # CLIP ViT-B/32's scale, and the mean cosine between its embeddings of texts.

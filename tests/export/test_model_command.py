@@ -6,8 +6,8 @@ from pathlib import Path
 from safetensors.numpy import save_file
 
 from dev.weights import plain
-from export.architecture import Architecture
-from export.source import read_table
+from export.sources.architecture import Architecture
+from export.sources.source import read_table
 from tests.support.hub import COMMIT, FILE, REPOSITORY, Hub, run, serving
 
 MODEL = "ViT-B-32-quickgelu"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dev.model_choice import best, cheapest, figures
-from export.architecture import Architecture
-from export.models import FACTS, TABLE, cells, rows
-from export.work import costs
+from export.sources.architecture import Architecture
+from export.table.models import FACTS, TABLE, cells, rows
+from export.table.work import costs
 from tests.support.requests import ROOT
 
 LINES = {(row.model, row.tag): "  ".join(cells(row)) for row in rows()}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import Weights
-from export.architecture import Architecture
-from export.checks import check_memory, memory_here
 from export.errors import ExportError
+from export.judging.checks import check_memory, memory_here
 from export.output import REPLACEABLE, check_output, swap
 from export.pipeline import describe
-from export.source import NeedsTorchError, Request, Source, load, read_table
+from export.sources.architecture import Architecture
+from export.sources.source import NeedsTorchError, Request, Source, load, read_table
 
 
 def files(folder: Path, names: set[str]) -> Path:

@@ -11,12 +11,12 @@ import torch
 import transformers
 from open_clip.hf_model import HFTextEncoder
 
-from export import forward
-from export.architecture import Architecture
-from export.open_clip_models import describe, model_config
-from export.source import Source, read_table
-from export.torch_source import arrays
-from export.towers import distinct_rows, write_encoder
+from export.graphs.towers import distinct_rows, write_encoder
+from export.judging import forward
+from export.sources.architecture import Architecture
+from export.sources.open_clip_models import describe, model_config
+from export.sources.source import Source, read_table
+from export.sources.torch_source import arrays
 
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
 # One of every kind of text tower: without a causal mask, with GELU's approximation, pooled at the

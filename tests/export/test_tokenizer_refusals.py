@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from export import tokenizers
 from export.errors import ExportError
-from export.source import Request
+from export.sources.source import Request
+from export.tokenizers import hub_tokenizer
 from tests.support.tokenizers import CONTEXT_LENGTH, KINDS, Part, written
 
 Change = Callable[[Part, Part], object]
@@ -138,7 +138,7 @@ def test_older_files_say_the_same(kind: str, tmp_path: Path) -> None:
 def read(kind: str, folder: Path, spec: Part, config: Part, **more: Any) -> Any:
     text = {"context_length": CONTEXT_LENGTH} | more.pop("text", {})
     paths = written(folder, spec, config)
-    return tokenizers.read("timm/some", *paths, text, dynamic_length=False, **more)
+    return hub_tokenizer.read("timm/some", *paths, text, dynamic_length=False, **more)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from open_clip.tokenizer import HFTokenizer
 
 from classifier.contract.bundle import TextSettings
 from classifier.model.tokenizer import Tokenizer
-from export import tokenizers
 from export.errors import ExportError
-from export.make_characters import make_characters
-from export.reference import check_tokens
-from export.tables import write_tables
-from export.tokenizer_parts import CHARACTERS
-from export.tokenizers import CONFIG, MODELS
+from export.judging.reference import check_tokens
+from export.tokenizers import hub_tokenizer
+from export.tokenizers.hub_tokenizer import CONFIG, MODELS
+from export.tokenizers.make_characters import make_characters
+from export.tokenizers.parts import CHARACTERS
+from export.tokenizers.tables import write_tables
 from tests.support import trained_tokenizers as trained
 from tests.support.hub import COMMIT, REPOSITORY, Hub, run
 
@@ -40,7 +40,7 @@ def made(
 ) -> tuple[Tokenizer, TextSettings]:
     model = next(folder / name for name in MODELS if (folder / name).exists())
     text = {"context_length": length, "tokenizer_kwargs": options}
-    settings, tables = tokenizers.read(
+    settings, tables = hub_tokenizer.read(
         "trained", model, folder / CONFIG, text, dynamic_length=False, language=language
     )
     write_tables(tables, folder)
@@ -79,10 +79,11 @@ def test_the_file_of_characters_is_what_the_library_says() -> None:
 
 
 FETCH = """
-from export import tokenizers
+from export.tokenizers import hub_tokenizer
 from export.errors import ExportError
 try:
-    made = tokenizers.fetch({repository!r}, {{"context_length": 77}}, print, dynamic_length=False)
+    sides = {{"context_length": 77}}
+    made = hub_tokenizer.fetch({repository!r}, sides, print, dynamic_length=False)
     print(made.files.model_dump_json())
 except ExportError as err:
     raise SystemExit(str(err))

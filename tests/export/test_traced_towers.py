@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from export import skeleton
-from export.architecture import Architecture, TracedTower
-from export.make_skeletons import skeletons
-from export.model_file import calibrate
-from export.open_clip_models import build, describe
-from export.source import EXTRAS, Source, read_checkpoint, read_table
-from export.towers import write_encoder
+from export.graphs import skeleton
+from export.graphs.make_skeletons import skeletons
+from export.graphs.model_file import calibrate
+from export.graphs.towers import write_encoder
+from export.sources.architecture import Architecture, TracedTower
+from export.sources.open_clip_models import build, describe
+from export.sources.source import EXTRAS, Source, read_checkpoint, read_table
 
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
 TRACED = {

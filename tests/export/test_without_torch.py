@@ -17,18 +17,19 @@ import torch
 from safetensors.torch import save_file
 
 from classifier.contract.bundle import FILES, TOKENIZER
-from export import forward, torch_source
-from export.architecture import Architecture, ImageTower
-from export.checkpoint import CheckpointError, open_checkpoint
 from export.errors import ExportError
-from export.make_table import make_table
-from export.models import TABLE
-from export.open_clip_models import describe, model_config
+from export.graphs.towers import write_encoder
+from export.judging import forward
+from export.judging.reference import text_settings, write_tokenizer
 from export.pipeline import DEMO
-from export.reference import text_settings, write_tokenizer
-from export.source import Request, Source, read_checkpoint, read_table
-from export.torch_source import arrays
-from export.towers import write_encoder
+from export.sources import torch_source
+from export.sources.architecture import Architecture, ImageTower
+from export.sources.checkpoint import CheckpointError, open_checkpoint
+from export.sources.open_clip_models import describe, model_config
+from export.sources.source import Request, Source, read_checkpoint, read_table
+from export.sources.torch_source import arrays
+from export.table.make_table import make_table
+from export.table.models import TABLE
 
 FULL_WIDTH = 512
 MEAN = open_clip.OPENAI_DATASET_MEAN

@@ -12,7 +12,7 @@ from classifier.model.bpe import CharacterBpe
 from classifier.model.charsmap import Charsmap
 from classifier.model.pieces import Unigram, WordPiece
 from classifier.model.tables import Table, Trie, open_tables
-from export.tables import Tables, merges, texts, trie, write_tables
+from export.tokenizers.tables import Tables, merges, texts, trie, write_tables
 
 LETTERS = "abcé犬\U0001f600"
 

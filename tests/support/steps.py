@@ -10,8 +10,8 @@ import numpy as np
 
 from dev.benchmark.ladder import small_ladder
 from dev.weights import small_architecture, unfriendly
-from export.precisions import STEPS
-from export.towers import write_encoder
+from export.graphs.precisions import STEPS
+from export.graphs.towers import write_encoder
 
 
 def main(folder: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from classifier.contract.bundle import MANIFEST, TOKENIZER, sha256
-from export import tokenizers
-from export.tables import write_tables
-from export.tokenizer_parts import BYTE_CHARACTERS
+from export.tokenizers import hub_tokenizer
+from export.tokenizers.parts import BYTE_CHARACTERS
+from export.tokenizers.tables import write_tables
 from tests.support.requests import DEMO
 
 WORDS = ("▁a", "▁dog", "▁cat", "▁photo", "▁of")
@@ -151,7 +151,7 @@ def bundle_with(folder: Path, kind: str, **options: Any) -> Path:
     shutil.copytree(DEMO, bundle)
     text = {"context_length": CONTEXT_LENGTH, "tokenizer_kwargs": options}
     paths = written(folder, *KINDS[kind]())
-    settings, tables = tokenizers.read(kind, *paths, text, dynamic_length=False)
+    settings, tables = hub_tokenizer.read(kind, *paths, text, dynamic_length=False)
     write_tables(tables, bundle)
     manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
     manifest["text"] = settings.model_dump()

@@ -20,8 +20,8 @@ from tokenizers import (
 )
 from tokenizers.normalizers import BertNormalizer, Precompiled, Replace, Strip
 
-from export.material import NOUNS, TEMPLATES, strings
-from export.sentencepiece import charsmap_of
+from export.judging.material import NOUNS, TEMPLATES, strings
+from export.tokenizers.sentencepiece import charsmap_of
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 

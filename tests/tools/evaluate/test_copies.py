@@ -18,7 +18,7 @@ from tools.evaluate.__main__ import main as evaluate
 from tools.evaluate.copies import near_copies, small_versions
 from tools.evaluate.learn.__main__ import main as learn
 
-PHOTOGRAPHS = sorted((ROOT / "export" / "pictures").rglob("*.jpg"))
+PHOTOGRAPHS = sorted((ROOT / "export" / "judging" / "pictures").rglob("*.jpg"))
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

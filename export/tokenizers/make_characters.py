@@ -12,8 +12,8 @@ from sentencepiece import SentencePieceNormalizer
 from tokenizers.normalizers import BertNormalizer, Precompiled
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from export.sentencepiece import charsmap_of
-from export.tokenizer_parts import CHARACTERS, HANGUL
+from export.tokenizers.parts import CHARACTERS, HANGUL
+from export.tokenizers.sentencepiece import charsmap_of
 
 Ranges = list[list[int]]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from classifier.contract.bundle import TextSettings
 from export.errors import ExportError
-from export.tables import Tables
-from export.tokenizer_parts import bpe, flat, normalizing, splitting, unigram, wordpiece
+from export.tokenizers.parts import bpe, flat, normalizing, splitting, unigram, wordpiece
+from export.tokenizers.tables import Tables
 
 # As open_clip's.
 CONTEXT_LENGTH = 77

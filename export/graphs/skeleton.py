@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from export.model_file import write_model
-from export.precisions import Floats
+from export.graphs.model_file import write_model
+from export.graphs.precisions import Floats
 
 # The weights of a skeleton that its tag's mean and standard deviation give.
 PIXELS = ("scale", "shift")

@@ -18,18 +18,18 @@ from open_clip.pretrained import (
 )
 
 from classifier.contract.bundle import Weights, sha256
-from export import hub
-from export.architecture import TracedTower
-from export.checks import (
+from export.errors import ExportError
+from export.graphs.make_skeletons import trace
+from export.judging.checks import (
     check_activation,
     check_memory,
     check_settings,
     named_settings,
     with_right_activation,
 )
-from export.errors import ExportError
-from export.make_skeletons import trace
-from export.open_clip_models import (
+from export.sources import hub
+from export.sources.architecture import TracedTower
+from export.sources.open_clip_models import (
     architecture_of,
     build,
     describe,
@@ -37,7 +37,7 @@ from export.open_clip_models import (
     repository_and_files,
     tokenizer_of,
 )
-from export.source import Request, Source
+from export.sources.source import Request, Source
 
 
 def load(request: Request, say: Callable[[str], None]) -> Source:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from export import hugging_face, skeleton
-from export.precisions import Floats
+from export.graphs import skeleton
+from export.graphs.precisions import Floats
+from export.sources import hugging_face
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from export.products import options
-from export.skeleton import Array, TracedGraph
+from export.graphs.products import options
+from export.graphs.skeleton import Array, TracedGraph
 
 Constant = Callable[[], Array]
 DEFAULTS = {"group": 1, "strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]}

@@ -15,8 +15,8 @@ import numpy as np
 from classifier.model.pieces import CONTINUATION, MAX_WORDPIECE_CHARACTERS
 from classifier.model.tokenizer import MARK
 from export.errors import ExportError
-from export.sentencepiece import read_charsmap
-from export.tables import Tables, merges, texts, trie
+from export.tokenizers.sentencepiece import read_charsmap
+from export.tokenizers.tables import Tables, merges, texts, trie
 
 Part = Mapping[str, Any]
 Replacements = list[tuple[str, str]]

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from export.architecture import Architecture, ImageTower, TextTower, Transformer
+from export.sources.architecture import Architecture, ImageTower, TextTower, Transformer
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, Floats]

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.precisions import Floats
-from export.skeleton import TracedGraph, evaluate
+from export.graphs.precisions import Floats
+from export.graphs.skeleton import TracedGraph, evaluate
 
 MOVES = {
     "CastLike",

@@ -15,11 +15,11 @@ from classifier.contract.bundle import TextSettings
 from classifier.contract.errors import ApiError
 from classifier.model.tokenizer import MARK, Tokenizer
 from export.errors import ExportError
-from export.material import strings
+from export.judging.material import strings
+from export.judging.verify import Pixels, Reference
 from export.progress import progress, say
-from export.source import Source
-from export.tables import merges, write_tables
-from export.verify import Pixels, Reference
+from export.sources.source import Source
+from export.tokenizers.tables import merges, write_tables
 
 STRINGS = 20_000
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from classifier.contract.bundle import TextSettings, TokenizerFiles, sha256
-from export import hub
 from export.errors import ExportError
-from export.sentencepiece import XLM_ROBERTA, as_json
-from export.tables import Tables, write_tables
-from export.tokenizer_reader import T5_EXTRA_IDS, Reader
+from export.sources import hub
+from export.tokenizers.reader import T5_EXTRA_IDS, Reader
+from export.tokenizers.sentencepiece import XLM_ROBERTA, as_json
+from export.tokenizers.tables import Tables, write_tables
 
 # The first that the repository has is read; the others have the names of T5's and of XLM-R's.
 MODELS = ("tokenizer.json", "spiece.model", XLM_ROBERTA)

@@ -2,7 +2,7 @@
 file. No torch.
 
 `models.json` holds what open_clip knows of its plain vision transformers: `python -m
-export.make_table` writes it.
+export.table.make_table` writes it.
 """
 
 import difflib
@@ -18,19 +18,21 @@ import onnx
 from numpy.typing import NDArray
 
 from classifier.contract.bundle import Weights, sha256
-from export import hub, skeleton, tokenizers
-from export.architecture import Architecture, TracedTower
-from export.checkpoint import Checkpoint, CheckpointError, open_checkpoint
-from export.checks import (
+from export.errors import ExportError
+from export.graphs import skeleton
+from export.judging.checks import (
     check_activation,
     check_memory,
     check_settings,
     named_settings,
     with_right_activation,
 )
-from export.errors import ExportError
-from export.models import TABLE
-from export.tokenizers import HubTokenizer
+from export.sources import hub
+from export.sources.architecture import Architecture, TracedTower
+from export.sources.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from export.table.models import TABLE
+from export.tokenizers import hub_tokenizer
+from export.tokenizers.hub_tokenizer import HubTokenizer
 
 # Entries that a checkpoint may have besides the two towers: OpenAI's archives carry their sizes and
 # masks along.
@@ -105,7 +107,7 @@ class Request:
         for CLIP's own. Raises ExportError.
         """
         if known:
-            return tokenizers.fetch(
+            return hub_tokenizer.fetch(
                 known["repository"],
                 known["text"],
                 say,

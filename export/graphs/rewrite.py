@@ -11,11 +11,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.convolutions import merged
-from export.graph import CONTRIB, Graph
-from export.precisions import Floats
-from export.products import MOVES, Product, Products, options
-from export.skeleton import TracedGraph
+from export.graphs.convolutions import merged
+from export.graphs.graph import CONTRIB, Graph
+from export.graphs.precisions import Floats
+from export.graphs.products import MOVES, Product, Products, options
+from export.graphs.skeleton import TracedGraph
 
 # The least values of activations, rounded down.
 LEAST = {"Gelu": -0.17, "QuickGelu": -0.2785, "Relu": 0.0}

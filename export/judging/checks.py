@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from export.architecture import Shapes
 from export.errors import ExportError
+from export.sources.architecture import Shapes
 
 # What the export takes besides the weights of both towers: images, activations, one tower's
 # quantised weights. Under a limit of this and its 0.6 GB of weights ViT-B-32's export on 8 images

@@ -12,7 +12,7 @@ from classifier.images.opened_image import open_image
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
 from export.errors import ExportError
-from export.material import NOUNS, TEMPLATES
+from export.judging.material import NOUNS, TEMPLATES
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Traces the image towers that have no graph of our own, through open_clip, into export/skeletons.
+"""Traces the image towers that have no graph of our own, through open_clip, into skeletons/.
 
 A tower is traced in fp32 on one image, as it is defined, but for attention,
 which becomes an operator of ONNX Runtime.
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from export.graph import OPSET
-from export.skeleton import FOLDER, evaluate, value_shapes
+from export.graphs.graph import OPSET
+from export.graphs.skeleton import FOLDER, evaluate, value_shapes
 
 LARGE = 100_000
 IN_PLACE = {"normal_", "uniform_", "erfinv_", "mul_", "add_", "div_", "clamp_", "zero_", "fill_"}

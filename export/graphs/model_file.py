@@ -12,8 +12,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.precisions import Floats
-from export.rounding import InputStatistics, parts
+from export.graphs.precisions import Floats
+from export.graphs.rounding import InputStatistics, parts
 
 PAGE_BYTES = 4096
 # Of one run, spread evenly over its rows: second moments of more cost time and gain nothing.

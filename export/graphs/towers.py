@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.architecture import Architecture, ImageTower, TextTower, TracedTower
-from export.graph import Graph
-from export.precisions import STEPS, Floats
-from export.rewrite import write_traced
-from export.rounding import InputStatistics
-from export.source import Source
-from export.transformer import Arrays, norm, post_norm_transformer, transformer
+from export.graphs.graph import Graph
+from export.graphs.precisions import STEPS, Floats
+from export.graphs.rewrite import write_traced
+from export.graphs.rounding import InputStatistics
+from export.graphs.transformer import Arrays, norm, post_norm_transformer, transformer
+from export.sources.architecture import Architecture, ImageTower, TextTower, TracedTower
+from export.sources.source import Source
 
 # Of what each named product takes.
 Statistics = Mapping[str, InputStatistics]

@@ -11,13 +11,13 @@ import numpy as np
 from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
-from export.material import calibration_sentences, pictures
-from export.model_file import calibrate as statistics_of
-from export.precisions import LADDERS, STEPS, Floats
+from export.graphs.model_file import calibrate as statistics_of
+from export.graphs.precisions import LADDERS, STEPS, Floats
+from export.graphs.towers import Statistics, write_encoder
+from export.judging.material import calibration_sentences, pictures
+from export.judging.verify import MAX_CHANGE, Reference, Served, Verdict, judge
 from export.progress import say
-from export.source import Source
-from export.towers import Statistics, write_encoder
-from export.verify import MAX_CHANGE, Reference, Served, Verdict, judge
+from export.sources.source import Source
 
 CALIBRATING = 64
 # A precision whose change on the first third of the images is so far past the gate's limit isn't

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.rounding import InputStatistics
+from export.graphs.rounding import InputStatistics
 
 TINY = np.float32(1e-12)
 Floats = NDArray[np.float32]

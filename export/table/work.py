@@ -4,8 +4,8 @@ from math import prod
 
 import onnx
 
-from export import skeleton
-from export.architecture import Architecture, ImageTower, TextTower, Transformer
+from export.graphs import skeleton
+from export.sources.architecture import Architecture, ImageTower, TextTower, Transformer
 
 # A prompt around a label of two or three words, with its start and end tokens.
 LABEL_TOKENS = 13

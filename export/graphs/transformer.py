@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from export.architecture import Transformer
-from export.graph import CONTRIB, Graph
-from export.precisions import Floats
+from export.graphs.graph import CONTRIB, Graph
+from export.graphs.precisions import Floats
+from export.sources.architecture import Transformer
 
 # float32 arrays by open_clip's names. Each is read when it is asked for, so that few are in memory
 # at a time.

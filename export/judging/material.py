@@ -71,7 +71,7 @@ CALIBRATION_NOUNS = (
 
 
 def pictures(count: int, part: str = "judging") -> list[Image.Image]:
-    """The photographs of export/pictures, then random regions of them, mirrored or blended with
+    """The photographs of pictures/, then random regions of them, mirrored or blended with
     another one half of the time each.
     """
     whole = []

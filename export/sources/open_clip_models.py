@@ -11,9 +11,9 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
-from export import hugging_face
-from export.architecture import Architecture, ImageTower, TextTower, TracedTower
 from export.errors import ExportError
+from export.sources import hugging_face
+from export.sources.architecture import Architecture, ImageTower, TextTower, TracedTower
 
 TOKENIZER_SETTINGS = ("context_length", "tokenizer_kwargs", "tokenizer_mode")
 REFUSES = "can't be made into a bundle yet: "

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.model_file import write_model
-from export.precisions import TINY, Floats, Integers, Step, fourteen_bits, integers_of
-from export.rounding import InputStatistics
+from export.graphs.model_file import write_model
+from export.graphs.precisions import TINY, Floats, Integers, Step, fourteen_bits, integers_of
+from export.graphs.rounding import InputStatistics
 
 OPSET = 20
 CONTRIB = "com.microsoft"

@@ -8,19 +8,19 @@ from typing import Any
 import open_clip
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
-from export.architecture import TracedTower
-from export.checks import check_activation, check_settings, with_right_activation
 from export.errors import ExportError
-from export.make_skeletons import skeletons
-from export.models import TABLE
-from export.open_clip_models import (
+from export.graphs.make_skeletons import skeletons
+from export.judging.checks import check_activation, check_settings, with_right_activation
+from export.sources.architecture import TracedTower
+from export.sources.open_clip_models import (
     REFUSES,
     architecture_of,
     model_config,
     repository_and_files,
     tokenizer_of,
 )
-from export.work import costs
+from export.table.models import TABLE
+from export.table.work import costs
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 

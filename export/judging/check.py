@@ -14,11 +14,11 @@ from classifier.contract.bundle import BundleManifest, ImageSettings
 from classifier.images.opened_image import open_image
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
-from export import forward, verify
-from export.architecture import TracedTower
 from export.errors import ExportError
+from export.judging import forward, verify
 from export.progress import progress, say
-from export.source import Source
+from export.sources.architecture import TracedTower
+from export.sources.source import Source
 
 BATCH = 8
 # How many images and texts the slow forward pass in numpy checks.
@@ -33,7 +33,7 @@ def with_open_clip(
     import open_clip
 
     # Takes seconds to import, and only this way needs it.
-    from export.reference import check_tokens, make_reference
+    from export.judging.reference import check_tokens, make_reference
 
     reference = make_reference(source, pictures, sentences)
     say("verifying pixels, tokens and embeddings against open_clip")

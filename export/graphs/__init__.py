@@ -1,0 +1,1 @@
+"""Writes the graphs of a bundle in every precision."""

@@ -1,0 +1,1 @@
+"""Decides which precision holds, and compares what was written with the original."""
