@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import Weights, sha256
 from export.errors import ExportError
 from export.graphs import skeleton
+from export.graphs.plain import plain_skeleton
 from export.judging.checks import (
     check_activation,
     check_memory,
@@ -76,11 +77,10 @@ class Source:
         return self.architecture.image.image_size
 
     def traced(self) -> skeleton.TracedGraph:
-        """The image tower with its weights, for a TracedTower."""
-        assert self.graph
-        return skeleton.TracedGraph(
-            self.graph, self.arrays, self.settings["mean"], self.settings["std"]
-        )
+        """The image tower as a graph, with its weights."""
+        image = self.architecture.image
+        graph = self.graph or plain_skeleton(image, self.architecture.shapes())
+        return skeleton.TracedGraph(graph, self.arrays, self.settings["mean"], self.settings["std"])
 
 
 @dataclass(frozen=True)
