@@ -100,31 +100,17 @@ class Deployed:
             yield np.array(answer["embedding"], np.float32)
 
     def _ask_for_model(self) -> Endpoint:
-        """By one answer, whose numbers tell how the model makes probabilities of cosines."""
-        fields = {
-            "image_data": PIXEL,
-            "labels": ["a"],
-            "multi_label": True,
-            "embedding": True,
-            "details": True,
-        }
+        """By one answer, whose details tell how the model makes probabilities of cosines."""
+        fields = {"image_data": PIXEL, "labels": ["a"], "embedding": True, "details": True}
         answer, _ = client.ask(self._session, self._endpoint, fields, "model")
         model = answer["model"]
-        cosines = list(answer["similarities"].values())
-        share = answer["result"]["a"]
-        # A model that judges each label alone takes no negative; its bias is the part of the logit
-        # that its scale doesn't explain.
-        alone = len(cosines) == 1
-        bias = None
-        if alone:
-            bias = float(np.log(share / (1 - share)) - model["logit_scale"] * cosines[0])
         return Endpoint.model_construct(
             model=model["name"],
             pretrained=model["tag"],
             told=model["fingerprint"],
             logit_scale=model["logit_scale"],
-            logit_bias=bias,
-            scoring="sigmoid" if alone else "softmax",
+            logit_bias=model.get("logit_bias"),
+            scoring="sigmoid" if "logit_bias" in model else "softmax",
             dimension=len(answer["embedding"]),
         )
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from classifier.contract.bundle import MANIFEST
-from classifier.contract.classifiers.file import ClassifierError
+from classifier.contract.bundle import MANIFEST, BundleManifest
+from classifier.contract.classifiers.file import ClassifierError, parse_classifier
 from tools.bundles import announced, choose
 from tools.evaluate.classifier_file import Candidate
 from tools.evaluate.dataset import gather
@@ -38,13 +38,21 @@ def two(given: argparse.Namespace) -> list[Path]:
     return folders
 
 
+def for_model(candidate: Candidate, manifest: BundleManifest) -> Candidate:
+    """The question as the model takes it: one that judges each label alone takes no negatives."""
+    if manifest.scoring == "softmax" or "negative_template" not in candidate.value:
+        return candidate
+    value = {key: item for key, item in candidate.value.items() if key != "negative_template"}
+    return replace(candidate, value=value, file=parse_classifier(value))
+
+
 def compare(given: argparse.Namespace, candidate: Candidate, folders: Sequence[Path]) -> Judgement:
     """Each side with thresholds of its own. Raises BundleError, ClassifierError and ImagesError."""
     sides = []
     with Cache(given.cache) as cache:
         for folder in folders:
             bundle = Bundle(announced(choose(folder)), given.processes)
-            named = replace(candidate, name=str(folder))
+            named = replace(for_model(candidate, bundle.manifest), name=str(folder))
             dataset = gather(bundle, given.pictures, [named], cache, given.exclude)
             time = f"{folder}: an image takes {bundle.milliseconds():.1f} ms in the image encoder"
             dataset.notes.append(f"{time}, the least of some on this machine.")
