@@ -32,7 +32,9 @@ def test_the_models_are_the_bundle_and_the_classifiers(deployed: Handler) -> Non
 
 def test_a_model_s_name_with_a_slash_is_found_encoded_or_not(encoders: Encoders) -> None:
     """Clients encode it. REST APIs hand on what was sent, HTTP APIs decode it."""
-    tagged = CountingEncoders(encoders, model="ViT-B-32", pretrained="openai")
+    tagged = CountingEncoders(
+        encoders, model="ViT-B-32", pretrained="openai", languages=["de", "en"]
+    )
     handler = Handler(tagged)  # type: ignore[arg-type]
     for name in ("ViT-B-32/openai", "ViT-B-32%2Fopenai", "ViT-B-32%2fopenai"):
         for resource, more in (
@@ -41,6 +43,7 @@ def test_a_model_s_name_with_a_slash_is_found_encoded_or_not(encoders: Encoders)
         ):
             status, answer, _ = ask(handler, event(None, "GET", resource, **more))
             assert (status, answer["id"]) == (200, "ViT-B-32/openai")
+            assert answer["languages"] == ["de", "en"]
 
 
 def test_null_next_to_a_moderations_image_counts_as_left_out(deployed: Handler) -> None:

@@ -159,6 +159,7 @@ def test_the_list_and_the_document_name_those_that_are_there(encoders: Encoders)
         "without_threshold": [label for label in WORDS if label not in PETS["thresholds"]],
         "fitted": False,
         "learned": False,
+        "scoring": "softmax",
     }
     assert (answer["classifiers"][1]["fitted"], answer["classifiers"][1]["learned"]) == (True, True)
     document = ask(handler, event(None, "GET", "/openapi.json"))[1]

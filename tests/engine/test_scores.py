@@ -1,6 +1,5 @@
 """Labels, categories, negatives and templates, checked against arithmetic and open_clip."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from classifier.api.handler import Handler
-from classifier.model.encoders import Encoders
 from classifier.model.scoring import rank
-from tests.support.encoders import CountingEncoders
 from tests.support.engine import (
     CATEGORIES,
     LABELS,
@@ -20,7 +17,6 @@ from tests.support.engine import (
     exponentials,
     good,
     logits,
-    refused,
 )
 from tests.support.golden import golden_demo
 
@@ -142,22 +138,6 @@ def test_min_probability_and_top_k_keep_the_best_in_order(handler: Handler) -> N
 def test_ties_keep_the_order_of_the_request() -> None:
     assert list(rank(["a", "b", "c", "d"], [0.2, 0.3, 0.2, 0.3], None, 3)) == ["b", "d", "a"]
     assert list(rank(["a", "b", "c"], [0.2, 0.3, 0.5], None, None)) == ["a", "b", "c"]
-
-
-def test_a_model_trained_with_a_sigmoid_uses_its_own_scale_and_bias(encoders: Encoders) -> None:
-    handler = Handler(CountingEncoders(encoders, scoring="sigmoid", logit_bias=-3.5))  # type: ignore[arg-type]
-    scaled = logits(handler, LABELS)
-    expected = {label: 1 / (1 + math.exp(3.5 - value)) for label, value in scaled.items()}
-    assert_close(good(handler, labels=LABELS, multi_label=True)["result"], expected)
-    assert_close(good(handler, labels=LABELS)["result"], exponentials(scaled))
-    assert list(
-        good(handler, labels=["a dog"], multi_label=True, details=True)["similarities"]
-    ) == ["a dog"]
-    status, code, name, message = refused(
-        handler, labels=LABELS, multi_label=True, negative_template="no {}"
-    )
-    assert (status, code, name) == (400, "invalid_request", "negative_template")
-    assert "has no meaning for this model" in message
 
 
 WORDS = st.lists(

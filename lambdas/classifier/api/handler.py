@@ -81,7 +81,7 @@ class Handler:
         }
         self._moderations = OpenAIModerations(self._engine.registry)
         self._embeddings = OpenAIEmbeddings(encoders.manifest)
-        self._models = OpenAIModels(encoders.manifest.name, self._engine.registry)
+        self._models = OpenAIModels(encoders.manifest, self._engine.registry)
         answers: dict[str, Route] = {
             "classify": self._classify,
             "classifiers": lambda *_: json_response(200, self._engine.registry.describe()),
@@ -89,7 +89,7 @@ class Handler:
             "embeddings": self._embed,
             "models": lambda *_: json_response(200, self._models.list()),
             "model": lambda request, _: json_response(200, self._models.find(request.path)),
-            "page": lambda request, _: page(request),
+            "page": lambda request, _: page(request, encoders.manifest),
             "document": lambda *_: document(self._engine.registry.names),
             "health": lambda *_: health(encoders.manifest, version),
         }

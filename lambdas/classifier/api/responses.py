@@ -85,9 +85,10 @@ def _file(name: str, content_type: str) -> Response:
     return _response(200, content_type, Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-def page(request: Request) -> Response:
-    """The playground, with a security policy that lets exactly its own script and style run and
-    reach this address alone. Raises ApiError for an image that should have been posted.
+def page(request: Request, manifest: BundleManifest) -> Response:
+    """The playground, which is told about the model, with a security policy that lets exactly its
+    own script and style run and reach this address alone. Raises ApiError for an image that should
+    have been posted.
     """
     if request.body:
         message = (
@@ -96,7 +97,15 @@ def page(request: Request) -> Response:
             ' "URL?labels=a+cat&labels=a+dog".'
         )
         raise ApiError(400, "invalid_request", message)
+    # Only the page needs it, and no start.
+    from html import escape
+
     response = _file("playground.html", "text/html; charset=utf-8")
+    fields = ("name", "scoring", "languages")
+    model = json.dumps({field: getattr(manifest, field) for field in fields})
+    response["body"] = response["body"].replace(
+        '<meta name="model" content="">', f'<meta name="model" content="{escape(model)}">'
+    )
     hashes = {
         name: base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
         for name, block in re.findall(r"<(script|style)[^>]*>(.*?)</\1>", response["body"], re.S)

@@ -20,6 +20,13 @@ class ModelDetails(ApiModel):
     )
     precision: dict[str, str]
     logit_scale: float
+    logit_bias: float | None = Field(
+        None,
+        description=(
+            "With `multi_label` a probability of this model is the sigmoid of logit_scale times"
+            " the cosine, plus this. Absent for a model that takes negatives."
+        ),
+    )
 
 
 class ImageDetails(ApiModel):
@@ -118,7 +125,7 @@ class ClassifierInfo(ApiModel):
     combine: str
     templates: list[str]
     multi_label: bool
-    negative_template: str
+    negative_template: str | None
     fit: str | None
     actions: list[str] | None
     thresholds: dict[str, Threshold] | None
@@ -126,6 +133,14 @@ class ClassifierInfo(ApiModel):
     without_threshold: list[str]
     fitted: bool
     learned: bool
+    scoring: Literal["softmax", "negatives", "sigmoid"] = Field(
+        description=(
+            "What a probability means. `softmax`: the share among the labels. With `multi_label`"
+            " each label is judged alone: `negatives` against its negative, `sigmoid` by the"
+            " model's own sigmoid (SigLIP's), which says whether the text belongs to the image"
+            " among all texts, is often low for a right label, and takes no negatives."
+        )
+    )
 
 
 class Classifiers(ApiModel):

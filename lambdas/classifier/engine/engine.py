@@ -133,8 +133,10 @@ class Engine:
             context.check_deadline("send fewer images in one call.")
             decoded.append(self._images.decode(image, Query(), budget, context))
         each = iter([embedding for embedding, *_ in self._images.embed(decoded, context)])
-        # Without the start and the end token, which the caller didn't send.
-        tokens = sum(len(prompt.ids) - 2 for prompt in prompts)
+        # Without those at the start and the end, which the caller didn't send.
+        text = self._manifest.text
+        own = len(text.start_ids) + len(text.end_ids)
+        tokens = sum(len(prompt.ids) - own for prompt in prompts)
         return [next(rows) if isinstance(item, str) else next(each) for item in inputs], tokens
 
     def _results(self, job: _Job) -> list[JsonObject]:

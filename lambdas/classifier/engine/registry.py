@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,14 @@ class LabelWeights(NamedTuple):
 
 @dataclass
 class DeployedClassifier:
-    """One deployed classifier. `vectors`: None until its prompts are encoded."""
+    """One deployed classifier. `scoring`: what its probabilities mean, as ClassifierInfo has it;
+    `vectors`: None until its prompts are encoded.
+    """
 
     file: ClassifierFile
     question: Question
     prompt_set: PromptSet
+    scoring: Literal["softmax", "negatives", "sigmoid"]
     vectors: LabelWeights | None = None
 
     def describe(self, name: str) -> JsonObject:
@@ -50,7 +53,10 @@ class DeployedClassifier:
             "name": name,
             "description": file.description,
             **{field: getattr(file, field) for field in LabelSpec.model_fields},
+            # A model's own sigmoid takes no negatives, nor would a request with one be answered.
+            **({"negative_template": None} if self.scoring == "sigmoid" else {}),
             "labels": list(self.prompt_set.names),
+            "scoring": self.scoring,
             "without_threshold": without_threshold(file),
             "fitted": bool(file.fitted_on and file.thresholds),
             "learned": file.head is not None,
@@ -117,9 +123,13 @@ def _prepare(
 ) -> DeployedClassifier:
     question = Question.of(file)
     prompt_set = prompt_set_of(name, question, cache, manifest)
+    alone: Literal["negatives", "sigmoid"] = (
+        "sigmoid" if manifest.scoring == "sigmoid" else "negatives"
+    )
+    scoring = alone if file.multi_label else "softmax"
     if file.head is None:
-        return DeployedClassifier(file, question, prompt_set)
+        return DeployedClassifier(file, question, prompt_set, scoring)
     rows = np.array(file.head.floats(), np.float64).reshape(-1, manifest.dimension)
     lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
     weights = LabelWeights(rows, file.head.scale, lengths)
-    return DeployedClassifier(file, question, prompt_set, weights)
+    return DeployedClassifier(file, question, prompt_set, scoring, weights)

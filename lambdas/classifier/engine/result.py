@@ -67,6 +67,7 @@ def make_result(
             "fingerprint": manifest.fingerprint,
             "precision": manifest.precision,
             "logit_scale": manifest.logit_scale,
+            **({"logit_bias": manifest.logit_bias or 0.0} if manifest.scoring == "sigmoid" else {}),
         }
         if image:
             answer["image"] = {
