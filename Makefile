@@ -100,7 +100,8 @@ BENCHMARK_bulk = $(VENV)/bin/python -m dev.benchmark.bulk $(call option,BUNDLE,-
 BENCHMARK_endpoint = $(VENV)/bin/python -m dev.benchmark.endpoint --url $(call text,URL) --key $(call text,KEY) \
 	$(call option,CALLS,--calls) $(call option,FUNCTION,--function) $(call option,COLD_STARTS,--cold-starts)
 NEEDS_golden := $(EXPORT_READY)
-NEEDS_models := $(EXPORT_READY)
+# Data comes from open_clip; the benchmark of the same name does without.
+NEEDS_models := $(if $(filter data,$(MAKECMDGOALS)),$(EXPORT_READY))
 NEEDS_skeletons := $(EXPORT_READY)
 NEEDS_demo-model := $(EXPORT_READY)
 NEEDS_demo-figures := $(EXPORT_READY)
@@ -119,7 +120,7 @@ TAKES_demo := BUNDLE IMAGE LABELS
 TAKES_serve := BUNDLE PORT OPTIONS
 EXPORTS := MODEL PRETRAINED PRETRAINED_CFG PRECISION TARGET REVISION ACCEPT_LICENCE LANGUAGE TOKENIZER_REVISION
 TAKES_model := $(EXPORTS) PICTURES LABELS OPTIONS
-TAKES_models := NAME LANGUAGE BUSINESS MAX_TIMES
+TAKES_models := NAME LANGUAGE BUSINESS MAX_TIMES FORMAT
 TAKES_evaluate := PICTURES LABELS CLASSIFIER EXCLUDE BUNDLE OPTIONS
 TAKES_learn := $(TAKES_evaluate)
 TAKES_classify := $(TAKES_evaluate) REQUEST OUTPUT
@@ -182,9 +183,9 @@ model: $(if $(value REVISION),,ahead) $(CONVERTS) ## make a bundle from an open_
 	@$(VENV)/bin/python $(EXPORT_ARGUMENTS) || { test $$? = 3 && \
 		$(RUN_MAKE) setup-export && $(EXPORT)/bin/python $(EXPORT_ARGUMENTS); }
 
-models: ## list open_clip's models: accuracy, work, languages, licence: NAME='part of a name or reason' LANGUAGE=de BUSINESS=yes MAX_TIMES=2
+models: ## list open_clip's models: accuracy, time, price, languages, licence: NAME='part of a name or reason' LANGUAGE=de BUSINESS=yes MAX_TIMES=2 FORMAT=csv|json
 	@$(needs-python)
-	@"$(PYTHON)" export/table/models.py $(call option,LANGUAGE,--language) $(call option,BUSINESS,--business) \
+	@PYTHONPATH=.:lambdas "$(PYTHON)" -m export.table.models $(call option,FORMAT,--format) $(call option,LANGUAGE,--language) $(call option,BUSINESS,--business) \
 		$(call option,MAX_TIMES,--max-times) $(if $(value NAME),-- $(call text,NAME))
 
 EXPORT_ARGUMENTS = -m export --model $(call text,MODEL) --pretrained $(call text,PRETRAINED) --precision $(call text,PRECISION) \
@@ -276,7 +277,7 @@ format: $(READY) ## format in place
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-benchmark: $(if $(filter endpoint,$(NAME)),$(SERVES),$(READY)) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|start|bulk|ladder|regions|colours|copies|promises|learn|endpoint
+benchmark: $(if $(filter endpoint,$(NAME)),$(SERVES),$(READY)) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|start|bulk|ladder|models|regions|colours|copies|promises|learn|endpoint
 	@$(or $(BENCHMARK_$(or $(NAME),api)),$(VENV)/bin/python -m dev.benchmark.$(NAME))
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/

@@ -2,7 +2,7 @@
 
 lambdas/classifier/api/openapi.json, docs/classifier.schema.json and the tables in docs/
 come from the models, the answers below the commands in README.md and docs/api.md from the demo
-model.
+model. docs/models.svg shows the table of models.
 """
 
 import json
@@ -11,6 +11,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from dev.benchmark import charts
+from dev.model_chart import model_chart
 from dev.openapi import document
 from dev.sample_calls import DEMO
 from dev.schemas import classifier_schema
@@ -22,6 +24,7 @@ README = Path("README.md")
 API = Path("docs/api.md")
 CLASSIFIERS = Path("docs/classifiers.md")
 MODELS = Path("docs/models.md")
+MODELS_CHART = Path("docs/models.svg")
 CLASSIFIER_SCHEMA = Path("docs/classifier.schema.json")
 # A command, and its answer below it.
 COMMAND = re.compile(r"```sh\n((?:(?!```).)*?)```\n\n```(json|text)\n(.*?)\n```\n", re.S)
@@ -52,6 +55,7 @@ def main() -> None:
     CLASSIFIER_SCHEMA.write_text(
         json.dumps(classifier_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    charts.save(model_chart(), MODELS_CHART)
     with running(load(DEMO)) as url:
         for path in (README, API, CLASSIFIERS, MODELS):
             path.write_text(

@@ -33,7 +33,7 @@ from export.output import check_output, swap
 from export.progress import say
 from export.sources import source
 from export.sources.source import NeedsTorchError, Request, Source
-from export.table.models import languages_of
+from export.table.rows import languages_of
 
 MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript")
 MADE_WITH_NUMPY = ("numpy", "onnx", "onnxruntime")

@@ -31,7 +31,7 @@ from export.judging.checks import (
 from export.sources import hub
 from export.sources.architecture import Architecture, TracedTower
 from export.sources.checkpoint import Checkpoint, CheckpointError, open_checkpoint
-from export.table.models import TABLE
+from export.table.rows import TABLE
 from export.tokenizers import hub_tokenizer
 from export.tokenizers.hub_tokenizer import HubTokenizer
 

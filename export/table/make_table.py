@@ -19,7 +19,7 @@ from export.sources.open_clip_models import (
     repository_and_files,
     tokenizer_of,
 )
-from export.table.models import TABLE
+from export.table.rows import TABLE
 from export.table.work import costs
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")

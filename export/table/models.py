@@ -1,87 +1,36 @@
 """Prints which of open_clip's weights there are, and what is known of them: `make models`.
 
-It needs the standard library alone. models.json comes from open_clip and from the models' shapes,
-model_facts.json from what their authors and open_clip's publish, each with its source.
+It needs the standard library alone.
 """
 
 import argparse
+import csv
 import json
+import sys
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, fields
 
-TABLE = Path(__file__).with_name("models.json")
-FACTS = Path(__file__).with_name("model_facts.json")
-DEFAULT = ("ViT-B-32-quickgelu", "openai")
+from export.table.rows import DEFAULT, FACTS, MEASURED, Row, read, rows
+
 UNKNOWN = "?"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A model and a tag; None stands for what nobody has looked up.
-
-    `way` is that of the export, or why it is refused. `imagenet`, `average` of 38 sets and
-    `recall` over 36 languages are percentages. `image` and `label` are the work of an image and of
-    a new label as multiples of the default's. `languages` are ISO codes, `business` says whether
-    the licence lets a business use the weights.
-    """
-
-    model: str
-    tag: str
-    way: str
-    imagenet: float | None
-    average: float | None
-    recall: float | None
-    image: float | None
-    label: float | None
-    megabytes: int | None
-    languages: list[str] | None
-    licence: str | None
-    business: bool | None
-
-
-def languages_of(repository: str) -> list[str] | None:
-    """Of labels, by what the authors of these weights publish."""
-    facts = read(FACTS)
-    found: list[str] | None = facts["languages"].get(
-        facts["weights"].get(repository, {}).get("languages")
-    )
-    return found
-
-
-def read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def rows() -> list[Row]:
-    """The best on ImageNet first."""
-    table, facts = read(TABLE), read(FACTS)
-    default = table["costs"][DEFAULT[0]]
-    found = []
-    for model, tags in table["pairs"].items():
-        costs = table["costs"].get(model, {})
-        for tag, way in tags.items():
-            measured = facts["accuracy"].get(model, {}).get(tag, {})
-            repository = table["pretrained"].get(model, {}).get(tag, {}).get("repository")
-            weights: dict[str, Any] = facts["weights"].get(repository, {})
-            found.append(
-                Row(
-                    model,
-                    tag,
-                    way,
-                    measured.get("imagenet"),
-                    measured.get("average"),
-                    measured.get("recall"),
-                    image=costs["image"] / default["image"] if costs else None,
-                    label=costs["label"] / default["label"] if costs else None,
-                    megabytes=costs.get("megabytes"),
-                    languages=facts["languages"].get(weights.get("languages")),
-                    licence=weights.get("licence"),
-                    business=facts["business"].get(weights.get("licence")),
-                )
-            )
-    return sorted(found, key=lambda row: -(row.imagenet or 0))
+# The columns: what a Row has, its heading, and the digits of a figure.
+FIGURES = {
+    "imagenet": ("ImageNet", 1),
+    "average": ("38 sets", 1),
+    "recall": ("recall", 1),
+    "image": ("image", 2),
+    "image_fp32": ("in fp32", 2),
+    "label": ("label", 2),
+    "dollars": ("$/M", 1),
+    "megabytes": ("MB", 0),
+    "megabytes_int8": ("8 bits", 0),
+    "start": ("start", 2),
+    "memory": ("memory", 0),
+}
+HEAD = [
+    *("MODEL", "PRETRAINED", *(heading for heading, _ in FIGURES.values())),
+    *("languages", "business", "licence", "export"),
+]
 
 
 def chosen(
@@ -107,9 +56,7 @@ def cells(row: Row) -> list[str]:
     return [
         row.model,
         row.tag,
-        *(number(figure, 1) for figure in (row.imagenet, row.average, row.recall)),
-        *(number(figure, 2) for figure in (row.image, row.label)),
-        number(row.megabytes, 0),
+        *(figure(row, name, digits) for name, (_, digits) in FIGURES.items()),
         languages or UNKNOWN,
         {True: "yes", False: "no", None: UNKNOWN}[row.business],
         row.licence or UNKNOWN,
@@ -117,21 +64,35 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-HEAD = [
-    *("MODEL", "PRETRAINED", "ImageNet", "38 sets", "recall", "image", "label", "MB"),
-    *("languages", "business", "licence", "export"),
-]
-LEGEND = f"""
-ImageNet, 38 sets: zero-shot accuracy in %; recall: that in 36 languages (Crossmodal-3600), in %.
-image, label: the work of an image and of a new label in multiples of {" ".join(DEFAULT)}'s, \
-computed from shapes.
-MB: fp32 weights. business: whether the licence allows it. {UNKNOWN}: not looked up.
-Sources and dates: {FACTS.name}"""
+def figure(row: Row, name: str, digits: int) -> str:
+    """One of a row's, with a mark if it is computed."""
+    return f"{'~' if name in row.computed else ''}{number(getattr(row, name), digits)}"
 
 
 def number(figure: float | None, digits: int) -> str:
     # Half of a digit is rounded up, however its nearest binary number lies.
-    return UNKNOWN if figure is None else f"{figure + 1e-9:.{digits}f}"
+    return UNKNOWN if figure is None else f"{figure + 1e-9:,.{digits}f}"
+
+
+def legend() -> str:
+    machines = {row["machine"] for some in read(MEASURED).values() for row in some.values()}
+    default = " ".join(DEFAULT)
+    return "\n".join(
+        (
+            "",
+            "ImageNet, 38 sets: zero-shot accuracy in %; recall: that in 36 languages"
+            " (Crossmodal-3600), in %.",
+            "image, label: the time of an image and of nine new labels, as multiples of"
+            f" {default}'s, all in 8 bits; in fp32: an image's, both in fp32.",
+            "$/M: dollars of a million images, one a call, at a guess of 100 ms for the default."
+            " MB: the weights in fp32.",
+            "8 bits, start, memory: the encoders' MB, and seconds and MB of loading them. ~: not"
+            " measured but computed from shapes.",
+            f"business: whether the licence allows it. {UNKNOWN}: not looked up. FORMAT=csv and"
+            " FORMAT=json have more columns.",
+            f"Measured on {'; '.join(sorted(machines))}, one thread. Sources: {FACTS.name}",
+        )
+    )
 
 
 def arguments() -> argparse.Namespace:
@@ -139,8 +100,48 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("name", nargs="*", help="part of a model's name, a tag or a reason")
     parser.add_argument("--language", default="", help="a language of the labels, such as de")
     parser.add_argument("--business", default="", choices=["", "yes", "no"])
-    parser.add_argument("--max-times", type=float, help="the work of an image; the default's is 1")
+    parser.add_argument("--max-times", type=float, help="the time of an image; the default's is 1")
+    parser.add_argument("--format", default="table", choices=["table", "csv", "json"])
     return parser.parse_args()
+
+
+def print_table(found: list[Row]) -> None:
+    lines = [HEAD, *map(cells, found)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print(
+            "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
+    ways = Counter(row.way.partition(":")[0] for row in found)
+    counts = ", ".join(f"{count} {way}" for way, count in ways.most_common())
+    print(legend())
+    print(f"{len({row.model for row in found})} models, {len(found)} with their tags: {counts}")
+
+
+def print_csv(found: list[Row]) -> None:
+    """Lists have a blank between their parts; what isn't known is empty."""
+    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    for row in found:
+        writer.writerow(
+            {
+                name: " ".join(value) if isinstance(value, list) else rounded(value)
+                for name, value in asdict(row).items()
+            }
+        )
+
+
+def print_json(found: list[Row]) -> None:
+    print(
+        json.dumps(
+            [{name: rounded(value) for name, value in asdict(row).items()} for row in found],
+            indent=1,
+        )
+    )
+
+
+def rounded(value: object) -> object:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -160,16 +161,7 @@ def main() -> None:
             f"error: no model, tag or reason has {part!r}"
             f"{' and fits what else is asked' if any(filters) else ''}; `make models` shows all."
         )
-    lines = [HEAD, *map(cells, found)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print(
-            "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
-    ways = Counter(row.way.partition(":")[0] for row in found)
-    counts = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-    print(LEGEND)
-    print(f"{len({row.model for row in found})} models, {len(found)} with their tags: {counts}")
+    {"table": print_table, "csv": print_csv, "json": print_json}[asked.format](found)
 
 
 if __name__ == "__main__":

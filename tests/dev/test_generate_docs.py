@@ -17,9 +17,12 @@ from classifier.contract.classifiers.file import ClassifierFile, parse_classifie
 from classifier.contract.errors import ApiError
 from classifier.contract.request.media_types import IMAGE_TYPES, MULTIPART_TYPE
 from dev import generate_docs
+from dev.benchmark import charts
+from dev.model_chart import LEAST, model_chart
 from dev.openapi import document
 from dev.schemas import classifier_schema
 from dev.tables import tables, with_tables
+from export.table.rows import rows
 from tests.support.requests import ROOT, ask, event
 from tools.local.serve import running
 
@@ -48,6 +51,30 @@ def test_the_tables_of_the_pages_are_current() -> None:
     assert [
         name for name, table in tables().items() if not any(table in page for page in pages)
     ] == []
+
+
+def test_the_chart_of_the_models_is_current(tmp_path: Path) -> None:
+    charts.save(model_chart(), tmp_path / "models.svg")
+    number = re.compile(r"-?\d+(?:\.\d+)?")
+    drawn, committed = (
+        path.read_text(encoding="utf-8")
+        for path in (tmp_path / "models.svg", ROOT / generate_docs.MODELS_CHART)
+    )
+    assert number.sub("0", drawn) == number.sub("0", committed), "run: make document"
+    both = (list(map(float, number.findall(text))) for text in (drawn, committed))
+    assert next(both) == pytest.approx(next(both), abs=0.01), "run: make document"
+
+
+def test_a_point_of_the_chart_is_a_model_of_the_table() -> None:
+    over_time, over_price = model_chart().axes
+    drawn = [
+        {(x, y) for group in axes.collections for x, y in group.get_offsets()}
+        for axes in (over_time, over_price)
+    ]
+    known = [row for row in rows() if row.image and (row.imagenet or 0) >= LEAST]
+    assert drawn[0] == {(row.image, row.imagenet) for row in known}
+    assert drawn[1] == {(row.dollars, row.imagenet) for row in known}
+    assert "ViT-B-32-quickgelu" in {text.get_text() for text in over_time.texts}
 
 
 def test_the_schema_of_a_classifiers_file_is_current_and_takes_what_the_program_takes() -> None:

@@ -1,6 +1,9 @@
 """`make models` prints the table that test_without_torch.py holds against open_clip."""
 
+import csv
+import io
 import json
+import re
 import subprocess
 from collections import Counter
 from operator import le
@@ -10,7 +13,8 @@ import pytest
 
 from dev.model_choice import best, cheapest, figures
 from export.sources.architecture import Architecture
-from export.table.models import FACTS, TABLE, cells, rows
+from export.table.models import cells
+from export.table.rows import DEFAULT, FACTS, MEASURED, TABLE, Row, dollars_a_million, read, rows
 from export.table.work import costs
 from tests.support.requests import ROOT
 
@@ -18,11 +22,15 @@ LINES = {(row.model, row.tag): "  ".join(cells(row)) for row in rows()}
 
 
 def table() -> dict[str, Any]:
-    return dict(json.loads(TABLE.read_text(encoding="utf-8")))
+    return read(TABLE)
 
 
 def facts() -> dict[str, Any]:
-    return dict(json.loads(FACTS.read_text(encoding="utf-8")))
+    return read(FACTS)
+
+
+def named(model: str) -> Row:
+    return next(row for row in rows() if row.model == model)
 
 
 def printed(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +58,7 @@ def test_every_model_and_tag_is_printed_with_what_is_known_the_best_first() -> N
     lines, _, legend = printed().stdout.partition("\n\n")
     _, *shown = lines.splitlines()
     assert [line.split() for line in shown] == [line.split() for line in LINES.values()]
-    assert {pair: line.split("  ", 11)[11] for pair, line in LINES.items()} == pairs
+    assert {pair: line.split("  ", 16)[16] for pair, line in LINES.items()} == pairs
     accuracies = [float(line.split()[2].replace("?", "0")) for line in shown]
     assert accuracies == sorted(accuracies, reverse=True)
     count = legend.splitlines()[-1]
@@ -107,7 +115,8 @@ def test_filters_print_those_that_are_known_to_fit(filters: list[str], fits: Any
         (["LANGUAGE=xx"], "nothing is known of the language 'xx'; there are ar, bn, cs"),
         (["BUSINESS=maybe"], "invalid choice: 'maybe'"),
         (["MAX_TIMES=cheap"], "invalid float value: 'cheap'"),
-        (["NAME=siglip", "MAX_TIMES=1"], "has 'siglip' and fits what else is asked"),
+        (["FORMAT=xml"], "invalid choice: 'xml'"),
+        (["NAME=siglip", "MAX_TIMES=0.9"], "has 'siglip' and fits what else is asked"),
     ],
 )
 def test_a_filter_that_nothing_can_fit_is_refused(filters: list[str], message: str) -> None:
@@ -190,7 +199,7 @@ def test_no_model_of_the_choice_is_beaten_and_each_other_is() -> None:
     every = [row for row in rows() if row.business]
     choice = best(every)
     assert len(choice) > 12
-    assert choice == sorted(choice, key=lambda row: row.image or 0)
+    assert choice == sorted(choice, key=figures)
     for row in every:
         better = [other for other in choice if all(map(le, figures(other), figures(row)))]
         assert (better == [row]) if row in choice else better
@@ -204,5 +213,64 @@ def test_the_cheapest_is_as_right_as_asked() -> None:
         assert not [
             row
             for row in every
-            if (row.imagenet or 0) >= least and (row.image or 1e9) < (found.image or 0)
+            if (row.imagenet or 0) >= least and figures(row)[0] < figures(found)[0]
         ]
+
+
+def test_csv_and_json_have_every_column_of_every_row() -> None:
+    every = {(row.model, row.tag): row for row in rows()}
+    listed = json.loads(printed("FORMAT=json").stdout)
+    assert {(row["model"], row["tag"]) for row in listed} == set(every)
+    lines = list(csv.DictReader(io.StringIO(printed("FORMAT=csv").stdout)))
+    for row, line in zip(listed, lines, strict=True):
+        for name, value in vars(every[row["model"], row["tag"]]).items():
+            assert row[name] == (pytest.approx(value, abs=0.001) if value else value)
+            text = " ".join(value) if isinstance(value, list) else value
+            if isinstance(text, float):
+                assert float(line[name]) == pytest.approx(text, abs=0.001)
+            else:
+                assert line[name] == ("" if text is None else str(text))
+    assert not printed("FORMAT=csv", "NAME=ViT-B-32-256").stderr
+
+
+def test_a_row_says_what_to_type_and_the_setting_of_a_deployment() -> None:
+    for row in rows():
+        if row.way == "without torch":
+            assert row.command == f"make model MODEL={row.model} PRETRAINED={row.tag}"
+            assert row.bundle == f"models/{row.model}-{row.tag}"
+        else:
+            assert (row.command, row.bundle) == (None, None)
+
+
+def test_measured_figures_are_those_of_the_towers_and_the_others_are_marked() -> None:
+    measured = read(MEASURED)
+    row = named("ViT-B-32-256")
+    image = measured["image"]["ViT-B-32-256"]
+    [text] = [text for text in measured["text"].values() if row.model in text["models"]]
+    assert (row.image, row.image_fp32) == (image["int8"]["times"], image["fp32"]["times"])
+    assert (row.label, row.label_int14) == (text["int8"]["times"], text["int14"]["times"])
+    assert row.megabytes_int8 == (image["int8"]["bytes"] + text["int8"]["bytes"]) / 1e6
+    assert row.start == image["int8"]["load_s"] + text["int8"]["load_s"]
+    assert row.memory == image["int8"]["memory_mb"] + text["int8"]["memory_mb"]
+    assert not row.computed and "~" not in "".join(cells(row))
+    large = named("ViT-bigG-14-quickgelu")
+    assert {"image", "image_fp32", "dollars", "start", "memory"} <= set(large.computed)
+    work = table()["costs"]
+    kin = [tower for name, tower in measured["image"].items() if re.fullmatch(r"ViT-.-\d+.*", name)]
+    plain = max(kin, key=lambda tower: work[tower["models"][0]]["image"])
+    done = work[plain["models"][0]]["image"]
+    times = plain["int8"]["times"] * work[large.model]["image"] / done
+    assert large.image == pytest.approx(times)
+    assert f"~{times:.2f}" in cells(large)
+
+
+def test_the_default_is_about_as_fast_as_itself() -> None:
+    default = next(row for row in rows() if (row.model, row.tag) == DEFAULT)
+    for times in (default.image, default.image_fp32, default.image_int14, default.label):
+        assert times == pytest.approx(1, abs=0.1)
+    assert default.megabytes_int8 == pytest.approx((default.megabytes or 0) / 4, rel=0.1)
+
+
+def test_a_million_images_of_the_default_cost_what_the_guide_says() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert f"**${dollars_a_million(1) / 1000:.4f}**" in page

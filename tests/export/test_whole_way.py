@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from dev.weights import plain
 from export.sources.architecture import Architecture
 from export.sources.source import read_table
-from export.table.models import languages_of
+from export.table.rows import languages_of
 from tests.export.test_model_command import NO_TORCH
 from tests.support.hub import FILE, ROOT, Hub, run, serving
 from tests.support.trained_tokenizers import gemma

@@ -29,7 +29,7 @@ from export.sources.open_clip_models import describe, model_config
 from export.sources.source import Request, Source, read_checkpoint, read_table
 from export.sources.torch_source import arrays
 from export.table.make_table import make_table
-from export.table.models import TABLE
+from export.table.rows import TABLE
 
 FULL_WIDTH = 512
 MEAN = open_clip.OPENAI_DATASET_MEAN
