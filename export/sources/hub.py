@@ -20,6 +20,7 @@ from tqdm import tqdm
 from classifier.contract.bundle import sha256
 from export.ahead import PERMISSIVE, RemoteFile
 from export.errors import ExportError
+from export.table import rows
 
 TIMEOUT_SECONDS = 10
 ADVICE = (
@@ -67,7 +68,14 @@ def fetch(
             f"{repository} has none of {', '.join(files)} at revision {info.sha}; it has"
             f" {', '.join(sizes) or 'nothing'}."
         )
-    licence = licence or licence_of(info.card_data)
+    on_card = licence_of(info.card_data)
+    known = rows.licence_of(repository)
+    if on_card and known and on_card != known:
+        say(
+            f"{repository}: the card says {on_card}, the table {known}: the table of `make models`"
+            " is out of date"
+        )
+    licence = licence or on_card
     check_licence(repository, licence, accepted)
     if (size := sizes[file]) is not None:
         say(

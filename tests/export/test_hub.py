@@ -68,6 +68,29 @@ def test_a_connection_that_breaks_again_and_again_is_resumed_where_it_broke(tmp_
         assert ranges == [f"{i * step}-" for i in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize(
+    "card", ["license: apache-2.0", "license: other\nlicense_name: apple-amlr"]
+)
+def test_a_card_with_another_licence_than_the_table_is_told(card: str, tmp_path: Path) -> None:
+    on_card = card.rpartition(" ")[2]
+    for hub in serving(Hub(CONTENT, card)):
+        told = f"{REPOSITORY}: the card says {on_card}, the table mit: the table of `make models`"
+        # Also if the licence then stops it.
+        assert told in fetch(hub, tmp_path).stderr
+
+
+def test_a_card_that_agrees_with_the_table_or_lacks_a_licence_is_no_news(tmp_path: Path) -> None:
+    for number, card in enumerate(("license: mit", "language: en")):
+        for hub in serving(Hub(CONTENT, card)):
+            done = fetch(hub, tmp_path / str(number))
+            assert done.returncode == 0 and "the card says" not in done.stderr
+    for hub in serving(Hub(CONTENT, "license: mit", "laion/not-in-the-table")):
+        code = FETCH.format(repository="laion/not-in-the-table", file=FILE)
+        address = f"http://127.0.0.1:{hub.server_address[1]}"
+        done = run(["-c", code, "", ""], tmp_path / "other", address)
+        assert done.returncode == 0 and "the card says" not in done.stderr
+
+
 def test_a_hub_that_cannot_be_reached_is_told_within_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     done = run(
