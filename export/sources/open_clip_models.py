@@ -13,7 +13,7 @@ from torch import nn
 
 from export.errors import ExportError
 from export.sources import hugging_face
-from export.sources.architecture import Architecture, ImageTower, TextTower, TracedTower
+from export.sources.architecture import Architecture, ImageTower, Shapes, TextTower, TracedTower
 
 TOKENIZER_SETTINGS = ("context_length", "tokenizer_kwargs", "tokenizer_mode")
 REFUSES = "can't be made into a bundle yet: "
@@ -73,21 +73,26 @@ def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
     return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
 
 
-def architecture_of(name: str) -> Architecture:
-    """The shape of a model's towers, without weights. Raises ExportError for what can't be
-    expressed.
+def architecture_of(name: str) -> tuple[Architecture, Shapes]:
+    """The shape of a model's towers, without weights, and the shapes of these. Raises ExportError
+    for what can't be expressed.
     """
     config = model_config(name)
     with torch.device("meta"):
-        if "hf_model_name" not in config["text_cfg"]:
-            return describe(name, build(name))
-        # The text tower would want a file of the hub.
-        visual = _build_vision_tower(
-            config["embed_dim"], config["vision_cfg"], config.get("quick_gelu", False)
-        )
-    return Architecture(
-        image=_image(visual), text=_hugging_face(name), dimension=config["embed_dim"]
-    )
+        if "hf_model_name" in config["text_cfg"]:
+            # The text tower would want a file of the hub.
+            visual = _build_vision_tower(
+                config["embed_dim"], config["vision_cfg"], config.get("quick_gelu", False)
+            )
+            architecture = Architecture(
+                image=_image(visual), text=_hugging_face(name), dimension=config["embed_dim"]
+            )
+        else:
+            model = build(name)
+            visual = model.visual
+            architecture = describe(name, model)
+    state = {f"visual.{key}": tuple(part.shape) for key, part in visual.state_dict().items()}
+    return architecture, architecture.shapes() | state
 
 
 def describe(name: str, model: Any) -> Architecture:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import torch
 from open_clip.pretrained import (
     download_pretrained,
     get_pretrained_cfg,
@@ -31,7 +30,6 @@ from export.sources import hub
 from export.sources.architecture import TracedTower
 from export.sources.open_clip_models import (
     architecture_of,
-    build,
     describe,
     model_config,
     repository_and_files,
@@ -64,12 +62,8 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         name = with_right_activation(name, settings, dict.fromkeys(open_clip.list_models()), say)
     check_activation(name, settings, bool(model_config(name).get("quick_gelu")))
     check_settings(name, settings)
-    architecture = architecture_of(name)
+    architecture, shapes = architecture_of(name)
     tokenizer = request.tokenizer(name, tokenizer_of(name), architecture.text.own_length, say)
-    shapes = architecture.shapes()
-    if isinstance(architecture.image, TracedTower):
-        with torch.device("meta"):
-            shapes |= {key: tuple(part.shape) for key, part in build(name).state_dict().items()}
     check_memory(name, shapes, copies=2)
     if from_file:
         weights = Weights(source=path.name, revision=None, sha256=sha256(path))

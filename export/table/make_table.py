@@ -38,7 +38,7 @@ def make_table() -> dict[str, Any]:
     files = skeletons()
     for name in open_clip.list_models():
         try:
-            architecture = architecture_of(name)
+            architecture, _ = architecture_of(name)
         except ExportError as err:
             refused[name] = str(err)
             continue
