@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
@@ -95,6 +96,9 @@ class Ladder:
                 for path in with_fp32.iterdir():
                     path.replace(self.folder / path.name)
                 say(f"{encoder} encoder: fp32")
+            figures[f"{encoder}_in_fp32"] = in_fp32(
+                self.folder / f"{encoder}.onnx", chosen[encoder], precision
+            )
             shutil.rmtree(with_fp32)
         verdict = judge(served, self.reference)
         say(f"as it serves: {verdict}")
@@ -191,3 +195,17 @@ class Ladder:
                 for sentence in calibration_sentences()
             ]
         return statistics_of(fp32, self.inputs[encoder], runs, moments=moments and not self.quick)
+
+
+def in_fp32(path: Path, step: str, asked: str) -> str:
+    """What an encoder multiplies in fp32, and why."""
+    if step == "fp32":
+        return "all, " + ("as asked" if asked == step else "as no faster step decides like it")
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {array.name for array in graph.initializer}
+    convolutions = sum(node.op_type == "Conv" for node in graph.node)
+    products = sum(node.op_type == "MatMul" and node.input[1] in constants for node in graph.node)
+    return (
+        f"{convolutions} convolutions, which have no other step; {products} products of one row"
+        " behind the pooling, whose error is the embedding's own"
+    )

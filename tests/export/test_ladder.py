@@ -146,6 +146,7 @@ def test_unfriendly_weights_get_a_step_above_fp32_on_arm64_and_the_gate_holds(
     )
     # The fastest step was tried, and wasn't near enough; each encoder got smaller.
     assert float(figures["image_int8-full_change_99th_percentile"]) > 0.02
+    assert "; 1 products of one row behind the pooling" in str(figures["image_in_fp32"])
     assert all(
         (tmp_path / f"{encoder}.weights").stat().st_size < size for encoder, size in fp32.items()
     )
