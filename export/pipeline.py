@@ -163,7 +163,7 @@ def _judged(
 
 
 def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
-    """Writes the tokenizer's tables too."""
+    """Of the fp32 encoders in the folder. Writes the tokenizer's tables too."""
     if source.tokenizer:
         source.tokenizer.write(folder)
         text = source.tokenizer.settings
@@ -188,7 +188,7 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
             size=source.image_size,
             interpolation=source.settings.get("interpolation") or "bicubic",
             resize_mode=source.settings.get("resize_mode") or "shortest",
-            max_batch=max_batch(source.architecture.image),
+            max_batch=max_batch(source, folder),
         ),
         text=text.model_copy(update=lengths),
         dimension=source.architecture.dimension,

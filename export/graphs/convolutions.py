@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from export.graphs.graph import Graph
 from export.graphs.products import options
 from export.graphs.skeleton import Array, TracedGraph
 
@@ -192,6 +193,31 @@ class Kernels:
         if self._traced.is_constant(name) and padded in ((1, 1, 1, 1), (1, channels, 1, 1)):
             return lambda: self._traced.constant(name).reshape(-1)
         return None
+
+
+def patch_rows(
+    graph: Graph, traced: TracedGraph, node: onnx.NodeProto, scale: str, shift: str
+) -> str:
+    """The rows [r, n] of a convolution of pixels, as a product of the bytes themselves."""
+    constant = traced.constant
+    kernel = constant(node.input[1]).transpose(2, 3, 1, 0)
+    high, wide, colours, channels = kernel.shape
+    weight = (kernel * constant(scale).reshape(-1, 1)).reshape(-1, channels)
+    bias = (kernel * constant(shift).reshape(-1, 1)).sum((0, 1, 2))
+    if len(node.input) > 2 and node.input[2]:
+        bias = bias + constant(node.input[2])
+    _, _, rows, columns = traced.shapes[node.output[0]]
+    x = traced.entry
+    if (rows * high, columns * wide) != traced.shapes[x][1:3]:
+        ends = graph.constant(np.array([rows * high, columns * wide]))
+        x = graph.op(
+            "Slice", x, graph.constant(np.array([0, 0])), ends, graph.constant(np.array([1, 2]))
+        )
+    x = graph.op("Reshape", x, graph.constant(np.array([-1, rows, high, columns, wide * colours])))
+    x = graph.op("Transpose", x, perm=[0, 1, 3, 2, 4])
+    x = graph.op("Reshape", x, graph.constant(np.array([-1, len(weight)])))
+    x = graph.bytes_linear(x, weight.astype(np.float32))
+    return str(graph.op("Add", x, graph.constant(bias.astype(np.float32))))
 
 
 def _filled(constant: Constant, shape: tuple[int, ...]) -> Array:

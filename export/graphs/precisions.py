@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from export.graphs.rounding import InputStatistics
 
+# The least values of activations, rounded down: x * sigmoid(x) for the first.
+LEAST = {"quick_gelu": -0.2785, "gelu": -0.17, "tanh_gelu": -0.1701, "relu": 0.0}
 TINY = np.float32(1e-12)
 Floats = NDArray[np.float32]
 # A weight, or a part of it: integers [k, n], a scale for each column, and the integer that stands

@@ -43,7 +43,9 @@ class Product:
     scale: str = ""
     # The product behind attention whose input is a mean of these columns of the result.
     behind: "tuple[Product, Places] | None" = None
-    smoothing: Floats | None = None  # what the other product's columns were divided by
+    # What the columns of the product before, whose values it takes, were divided by.
+    smoothing: Floats | None = None
+    gain: float = 1.0  # what its result is multiplied with
 
 
 class Products:
@@ -73,6 +75,7 @@ class Products:
         self.products = {
             product.result: product for group in self.groups.values() for product in group
         }
+        self._fold_slopes()
         self.patches = dict(self._find_patches())
         if means:
             self._find_means()
@@ -96,6 +99,18 @@ class Products:
                     continue
                 self.silent.add(gate)
                 yield node.output[0], (x, slope)
+
+    def _fold_slopes(self) -> None:
+        """A slope between two products goes into their weights."""
+        for name, (x, slope) in self.sigmoids.items():
+            before = self.products.get(x)
+            behind = self.groups.get(name, [])
+            if slope != 1 and before and len(self.users[name]) == len(behind):
+                before.gain = slope
+                width = self.shapes[name][-1:]
+                for product in behind:
+                    product.smoothing = np.full(width, 1 / slope, np.float32)
+                self.sigmoids[name] = x, 1.0
 
     def _find_products(self) -> Iterator[Product]:
         is_constant = self._traced.is_constant
@@ -167,13 +182,14 @@ class Products:
             if attention is None or attention.op_type != "MultiHeadAttention":
                 continue
             values = attention.input[2]
+            width = self.shapes[base][-1]
             before, held = self.view(values)
             columns = self.columns(before, held)
             if (
                 before in self.products
                 and columns is not None
                 and len(self.users[base]) == len(self.users[values]) == 1
-                and np.array_equal(places.ravel(), np.arange(places.size))
+                and np.array_equal(places % width, np.broadcast_to(np.arange(width), places.shape))
             ):
                 self.products[before].behind = (product, columns)
 
@@ -200,10 +216,12 @@ class Products:
     def columns(self, base: str, places: Places) -> Places | None:
         """The columns of a base [..., n] that a view holds for all of its rows, in order."""
         width = self.shapes[base][-1]
-        table = places.reshape(-1, places.shape[-1]) if places.ndim else places.reshape(1, 1)
-        columns: Places = table[0]
         rows = np.prod(self.shapes[base][:-1], dtype=int)
-        fits = len(table) == rows and columns.max() < width
+        if places.size % rows:
+            return None
+        table = places.reshape(rows, -1)
+        columns: Places = table[0]
+        fits = columns.max() < width
         if fits and np.array_equal(table, columns + width * np.arange(rows)[:, None]):
             return columns
         return None

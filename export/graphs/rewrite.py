@@ -5,40 +5,51 @@ product's rows, they are taken from there, and the moves vanish.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.graphs.convolutions import merged
+from export.graphs.convolutions import merged, patch_rows
 from export.graphs.graph import CONTRIB, Graph
-from export.graphs.precisions import Floats
+from export.graphs.precisions import LEAST, Floats
 from export.graphs.products import MOVES, Product, Products, options
+from export.graphs.rows import ROW, apart, picked, row_by_row
 from export.graphs.skeleton import TracedGraph
 
-# The least values of activations, rounded down.
-LEAST = {"Gelu": -0.17, "QuickGelu": -0.2785, "Relu": 0.0}
+# Moves that leave the order of elements as it is.
+VIEWS = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 Places = NDArray[np.int64]
 
 
 def write_traced(traced: TracedGraph, graph: Graph, path: Path, dimension: int) -> None:
     """An image tower: uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]."""
-    rows = Rewriter(merged(traced), graph).write()
-    sizes = ["n", *traced.shapes[traced.entry][1:]]
-    result = graph.op("LpNormalization", rows, axis=-1)
+    rewriter = Rewriter(picked(merged(traced)), graph)
+    result = graph.op("LpNormalization", rewriter.write(), axis=-1)
+    sizes = ["n" if rewriter.apart else 1, *traced.shapes[traced.entry][1:]]
     graph.write(path, (traced.entry, TensorProto.UINT8, sizes), result, dimension)
 
 
 class Rewriter:
+    """`apart`: whether every node written so far takes several images."""
+
     def __init__(self, traced: TracedGraph, graph: Graph) -> None:
         self._traced = traced
         self._graph = graph
         self._found = Products(traced, means=graph.quantised)
         self._shapes = self._found.shapes
-        self._rows: dict[str, str] = {}  # products' results [r, n] in the new graph
+        self._rows: dict[str, str] = {}  # values [..., n] as rows [r, n] in the new graph
         self._written = {traced.entry: traced.entry}
         self._parts: dict[tuple[str, int], list[str]] = {}
+        self._sizes: dict[tuple[int, ...], str] = {}
+        self.apart = True
+        # Products, and what follows from their rows one by one.
+        self._flat = set(self._found.products)
+        for node in self._found.nodes:
+            if row_by_row(node, traced) and not self._flat.isdisjoint(node.input):
+                self._flat.add(node.output[0])
 
     def write(self) -> str:
         """Adds the nodes to the new graph. Returns the name of the result."""
@@ -49,7 +60,7 @@ class Rewriter:
                 and name not in self._found.silent
                 and not self._found.smoothable(name)
             ):
-                self._value(name)
+                self._rows_of(name) if name in self._flat else self._value(name)
         return self._value(self._traced.result)
 
     def _value(self, name: str) -> str:
@@ -60,9 +71,9 @@ class Rewriter:
         if self._traced.is_constant(name):
             new = self._graph.constant(self._traced.constant(name))
         elif name in self._found.patches:
-            new = self._patch(*self._found.patches[name])
-        elif name in self._found.products:
-            new = self._reshaped(self._product_rows(name), self._shapes[name])
+            new = patch_rows(self._graph, self._traced, *self._found.patches[name])
+        elif name in self._flat:
+            new = self._reshaped(self._rows_of(name), self._shapes[name])
         elif name in self._found.sigmoids:
             x, slope = self._found.sigmoids[name]
             new = str(self._graph.op("QuickGelu", self._value(x), domain=CONTRIB, alpha=slope))
@@ -78,6 +89,15 @@ class Rewriter:
         base, places = self._found.view(name)
         if base == name:
             return ""
+        new = self._taken(base, places)
+        if not new and places.ndim == 4:
+            # Heads lie before rows.
+            new = self._taken(base, places.swapaxes(1, 2))
+            new = new and self._graph.op("Transpose", new, perm=[0, 2, 1, 3])
+        return new
+
+    def _taken(self, base: str, places: Places) -> str:
+        """Whole columns of a value, or nothing."""
         if np.array_equal(places.ravel(), np.arange(np.prod(self._shapes[base], dtype=int))):
             return self._reshaped(self._value(base), places.shape)
         columns = self._found.columns(base, places) if base in self._found.products else None
@@ -86,22 +106,23 @@ class Rewriter:
         width = self._shapes[base][-1]
         size = len(columns)
         first = int(columns[0])
-        if width % size or first % size or not np.array_equal(columns, first + np.arange(size)):
+        count, rest = divmod(width, size)
+        if rest or first % size or not np.array_equal(columns, first + np.arange(size)):
             return ""
         if (base, size) not in self._parts:
-            self._parts[base, size] = self._graph.op(
-                "Split",
-                self._product_rows(base),
-                outputs=width // size,
-                axis=1,
-                num_outputs=width // size,
-            )
+            parts: dict[str, Any] = {"outputs": count, "num_outputs": count, "axis": 1}
+            self._parts[base, size] = self._graph.op("Split", self._rows_of(base), **parts)
         return self._reshaped(self._parts[base, size][first // size], places.shape)
 
     def _copied(self, node: onnx.NodeProto, name: str) -> str:
         if node.op_type == "CastLike":
             return self._value(node.input[0])
+        if node.op_type in VIEWS:
+            return self._reshaped(self._value(node.input[0]), self._shapes[name])
+        self.apart &= apart(node, self._traced)
         inputs = [self._value(other) for other in node.input]
+        if node.op_type in ("Concat", "MultiHeadAttention"):
+            inputs = self._repeated(node, inputs)
         new = self._graph.op(
             node.op_type, *inputs, outputs=len(node.output), domain=node.domain, **options(node)
         )
@@ -109,14 +130,48 @@ class Rewriter:
             self._written |= zip(node.output, new, strict=True)
         return self._written.get(name) or str(new)
 
-    def _reshaped(self, x: str, shape: tuple[int, ...]) -> str:
-        return str(self._graph.op("Reshape", x, self._graph.constant(np.array([-1, *shape[1:]]))))
+    def _repeated(self, node: onnx.NodeProto, inputs: list[str]) -> list[str]:
+        """Constant inputs, once for each image."""
+        graph = self._graph
+        known = [self._traced.is_constant(name) for name in node.input]
+        images = graph.op("Shape", inputs[known.index(False)], start=0, end=1) if any(known) else ""
+        for i in np.flatnonzero(known):
+            rest = graph.constant(np.array(self._shapes[node.input[i]][1:]))
+            shape = graph.op("Concat", images, rest, axis=0)
+            inputs[i] = graph.op("Expand", inputs[i], shape)
+        return inputs
 
-    def _product_rows(self, name: str) -> str:
-        """The result [r, n] of a product; those that multiply the same value are one."""
-        if name in self._rows:
-            return self._rows[name]
-        group = self._found.groups[self._found.products[name].x]
+    def _reshaped(self, x: str, shape: tuple[int, ...]) -> str:
+        if shape[1:] not in self._sizes:
+            self._sizes[shape[1:]] = self._graph.constant(np.array([-1, *shape[1:]]))
+        return str(self._graph.op("Reshape", x, self._sizes[shape[1:]]))
+
+    def _rows_of(self, name: str) -> str:
+        """A value [..., n] as rows [r, n]."""
+        if name not in self._rows:
+            node = self._found.maker.get(name)
+            if name in self._found.products:
+                self._multiply(self._found.products[name])
+            elif name not in self._flat:
+                x = self._value(name)
+                flat = len(self._shapes[name]) == 2
+                self._rows[name] = x if flat else self._reshaped(x, (0, self._shapes[name][-1]))
+            elif name in self._found.sigmoids:
+                x, slope = self._found.sigmoids[name]
+                x = self._rows_of(x)
+                self._rows[name] = self._graph.op("QuickGelu", x, domain=CONTRIB, alpha=slope)
+            else:
+                assert node is not None
+                rows = [
+                    self._value(x) if self._traced.is_constant(x) else self._rows_of(x)
+                    for x in node.input
+                ]
+                self._rows[name] = self._graph.op(node.op_type, *rows, **_of_rows(node))
+        return self._rows[name]
+
+    def _multiply(self, product: Product) -> None:
+        """Writes the product; those that multiply the same value are one."""
+        group = self._found.groups[product.x]
         first = group[0]
         weights, biases = zip(*map(self._weights, group), strict=True)
         weight = np.concatenate(weights, 1)
@@ -126,30 +181,33 @@ class Rewriter:
             weight *= smoothing[:, None]
             x = self._norm(first.x, smoothing)
         else:
-            x = self._value(first.x)
-        if len(self._shapes[first.x]) != 2:
-            x = self._reshaped(x, (0, len(weight)))
+            x = self._rows_of(first.x)
         rows = self._linear(x, weight, bias, first)
         if len(group) == 1:
-            self._rows[name] = rows
+            self._rows[first.result] = rows
         else:
             sizes = self._graph.constant(np.array([len(part) for part in biases]))
             parts = self._graph.op("Split", rows, sizes, outputs=len(group), axis=1)
-            self._rows |= {product.result: part for product, part in zip(group, parts, strict=True)}
-        return self._rows[name]
+            self._rows |= {each.result: part for each, part in zip(group, parts, strict=True)}
 
     def _linear(self, x: str, weight: Floats, bias: Floats, product: Product) -> str:
-        if self._graph.quantised and np.prod(self._shapes[product.x][:-1]) == 1:
+        one = np.prod(self._shapes[product.x][:-1]) == 1 and not product.x.endswith(ROW)
+        if self._graph.quantised and one:
             # Behind the pooling an error is the embedding's own, and one row costs little.
             whole = self._graph.op("MatMul", x, self._graph.constant(weight))
             return str(self._graph.op("Add", whole, self._graph.constant(bias)))
-        before = self._found.maker.get(product.x)
-        activation = "QuickGelu" if product.x in self._found.sigmoids else before and before.op_type
-        slope = self._found.sigmoids.get(product.x, ("", 1.0))[1]
-        least = LEAST.get(activation or "")
-        return self._graph.linear(
-            x, weight, bias, product.result, least=None if least is None else least / slope
-        )
+        least = self._least(product.x)
+        return self._graph.linear(x, weight, bias, product.result, least=least)
+
+    def _least(self, name: str) -> float | None:
+        """The least that an activation can be; None for other values."""
+        if name in self._found.sigmoids:
+            return LEAST["quick_gelu"] / self._found.sigmoids[name][1]
+        node = self._found.maker.get(name)
+        if node is None or node.op_type not in ("Gelu", "Relu"):
+            return None
+        tanh = options(node).get("approximate") == b"tanh"
+        return LEAST["tanh_gelu" if tanh else node.op_type.lower()]
 
     def _weights(self, product: Product) -> tuple[Floats, Floats]:
         """Weight [k, n] and bias [n], with scales and smoothing inside."""
@@ -162,6 +220,8 @@ class Rewriter:
             scale = self._traced.constant(product.scale)
             weight = weight * scale
             bias = bias * scale
+        weight = weight * product.gain
+        bias = bias * product.gain
         if product.smoothing is not None:
             weight = weight * product.smoothing[:, None]
         if product.behind:
@@ -178,30 +238,11 @@ class Rewriter:
             self._graph.constant((self._traced.constant(part) / smoothing).astype(np.float32))
             for part in node.input[1:]
         ]
-        x = self._value(node.input[0])
-        return str(self._graph.op(node.op_type, x, *parts, **options(node)))
+        x = self._rows_of(node.input[0])
+        return str(self._graph.op(node.op_type, x, *parts, **_of_rows(node)))
 
-    def _patch(self, node: onnx.NodeProto, scale: str, shift: str) -> str:
-        """The rows [r, n] of a convolution of pixels, as a product of the bytes themselves."""
-        constant = self._traced.constant
-        graph = self._graph
-        kernel = constant(node.input[1]).transpose(2, 3, 1, 0)
-        high, wide, colours, channels = kernel.shape
-        weight = (kernel * constant(scale).reshape(-1, 1)).reshape(-1, channels)
-        bias = (kernel * constant(shift).reshape(-1, 1)).sum((0, 1, 2))
-        if len(node.input) > 2 and node.input[2]:
-            bias = bias + constant(node.input[2])
-        _, _, rows, columns = self._shapes[node.output[0]]
-        x = self._traced.entry
-        if (rows * high, columns * wide) != self._shapes[x][1:3]:
-            ends = graph.constant(np.array([rows * high, columns * wide]))
-            x = graph.op(
-                "Slice", x, graph.constant(np.array([0, 0])), ends, graph.constant(np.array([1, 2]))
-            )
-        x = graph.op(
-            "Reshape", x, graph.constant(np.array([-1, rows, high, columns, wide * colours]))
-        )
-        x = graph.op("Transpose", x, perm=[0, 1, 3, 2, 4])
-        x = graph.op("Reshape", x, graph.constant(np.array([-1, len(weight)])))
-        x = graph.bytes_linear(x, weight.astype(np.float32))
-        return str(graph.op("Add", x, graph.constant(bias.astype(np.float32))))
+
+def _of_rows(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of a node that works along the last axis, or along none."""
+    attributes = options(node)
+    return attributes | ({"axis": -1} if "axis" in attributes else {})

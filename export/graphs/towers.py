@@ -2,11 +2,12 @@
 out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -15,7 +16,7 @@ from export.graphs.precisions import STEPS, Floats
 from export.graphs.rewrite import write_traced
 from export.graphs.rounding import InputStatistics
 from export.graphs.transformer import Arrays, norm, post_norm_transformer, transformer
-from export.sources.architecture import Architecture, ImageTower, TextTower, TracedTower
+from export.sources.architecture import Architecture, TextTower
 from export.sources.source import Source
 
 # Of what each named product takes.
@@ -43,17 +44,20 @@ def write_encoder(
     graph = Graph(STEPS[precision], statistics, signed=signed)
     if encoder == "text":
         _write_text(architecture, source.arrays, graph, path)
-    elif isinstance(architecture.image, TracedTower):
-        write_traced(source.traced(), graph, path, architecture.dimension)
     else:
-        mean = source.settings["mean"]
-        _write_image(architecture, source.arrays, mean, source.settings["std"], graph, path)
+        write_traced(source.traced(), graph, path, architecture.dimension)
     return graph.inputs
 
 
-def max_batch(image: ImageTower | TracedTower) -> int:
-    """How many images a run of the image encoder is best given. A tower is traced with one."""
-    return max(1, ROWS_A_RUN // image.positions) if isinstance(image, ImageTower) else 1
+def max_batch(source: Source, folder: Path) -> int:
+    """How many images a run of the folder's image encoder is best given."""
+    entry = onnx.load(folder / "image.onnx", load_external_data=False).graph.input[0]
+    if not entry.type.tensor_type.shape.dim[0].dim_param:
+        return 1
+    traced = source.traced()
+    attention = [node for node in traced.nodes if node.op_type == "MultiHeadAttention"]
+    rows = max((traced.shapes[node.input[1]][1] for node in attention), default=ROWS_A_RUN)
+    return max(1, ROWS_A_RUN // rows)
 
 
 def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: Path) -> None:
@@ -90,65 +94,6 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
         x = graph.op("MatMul", x, graph.constant(arrays["text_projection"]))
     x = graph.op("LpNormalization", x, axis=-1)
     graph.write(path, ("ids", TensorProto.INT64, ["n", "length"]), x, architecture.dimension)
-
-
-def _write_image(
-    architecture: Architecture,
-    arrays: Arrays,
-    mean: Sequence[float],
-    std: Sequence[float],
-    graph: Graph,
-    path: Path,
-) -> None:
-    """uint8 [n, S, S, 3] to the normalised embedding float32 [n, d]; scaling, mean and standard
-    deviation are inside.
-    """
-    image = architecture.image
-    assert isinstance(image, ImageTower)
-    side = image.image_size
-    patch = image.patch_size
-    grid = side // patch
-    # The patch convolution as a product of the pixels as they come: [row, column, colour] by width,
-    # 0 to 255.
-    kernel = arrays["visual.conv1.weight"].transpose(2, 3, 1, 0)
-    scale = 1 / (255 * np.array(std, np.float32))
-    shift = -np.array(mean, np.float32) / np.array(std, np.float32)
-    weight = (kernel * scale[:, None]).reshape(patch * patch * 3, -1).astype(np.float32)
-    positions = arrays["visual.positional_embedding"].copy()
-    positions[0] += arrays["visual.class_embedding"]
-    positions[1:] += (kernel * shift[:, None]).sum((0, 1, 2))
-    x = graph.op("Reshape", "pixels", graph.constant(np.array([-1, grid, patch, grid, patch * 3])))
-    x = graph.op(
-        "Reshape",
-        graph.op("Transpose", x, perm=[0, 1, 3, 2, 4]),
-        graph.constant(np.array([-1, grid * grid, len(weight)])),
-    )
-    x = graph.bytes_linear(x, weight)
-    x = graph.op("Pad", x, graph.constant(np.array([0, 1, 0, 0, 0, 0])))
-    x = graph.op("Add", x, graph.constant(positions))
-    if image.ln_pre:
-        x = norm(graph, arrays, "visual.ln_pre", image.epsilon, x)
-    shape = graph.constant(np.array([-1, *positions.shape]))
-    first = graph.constant(np.array(0))
-    x = transformer(
-        graph,
-        image,
-        arrays,
-        "visual.transformer",
-        x,
-        shape,
-        causal=False,
-        pick=lambda rows: graph.op("Gather", rows, first, axis=1),
-    )
-    normed = norm(graph, arrays, "visual.ln_post", image.epsilon, x)
-    x = graph.op(
-        "LpNormalization",
-        graph.op("MatMul", normed, graph.constant(arrays["visual.proj"])),
-        axis=-1,
-    )
-    graph.write(
-        path, ("pixels", TensorProto.UINT8, ["n", side, side, 3]), x, architecture.dimension
-    )
 
 
 def _row_of_text(graph: Graph, text: TextTower) -> Callable[[str], Any]:

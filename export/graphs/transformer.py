@@ -6,16 +6,14 @@ from typing import Any
 import numpy as np
 
 from export.graphs.graph import CONTRIB, Graph
-from export.graphs.precisions import Floats
+from export.graphs.precisions import LEAST, Floats
 from export.sources.architecture import Transformer
 
 # float32 arrays by open_clip's names. Each is read when it is asked for, so that few are in memory
 # at a time.
 Arrays = Mapping[str, Floats]
-# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py), and the least values of the
-# activations: x * sigmoid(x) for the first.
+# The slope of QuickGELU's sigmoid (openai/CLIP, clip/model.py).
 SLOPE = 1.702
-LEAST = {"quick_gelu": -0.2785, "gelu": -0.17, "tanh_gelu": -0.1701, "relu": 0.0}
 
 
 def transformer(

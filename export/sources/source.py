@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import Weights, sha256
 from export.errors import ExportError
 from export.graphs import skeleton
-from export.graphs.plain import plain_skeleton
+from export.graphs.plain import skeleton_of
 from export.judging.checks import (
     check_activation,
     check_memory,
@@ -29,7 +29,7 @@ from export.judging.checks import (
     with_right_activation,
 )
 from export.sources import hub
-from export.sources.architecture import Architecture, TracedTower
+from export.sources.architecture import Architecture
 from export.sources.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from export.table.rows import TABLE
 from export.tokenizers import hub_tokenizer
@@ -59,7 +59,7 @@ class Source:
     licence: str
     model: Any = None  # open_clip's own, in eval mode, if the weights came through torch
     tokenizer: HubTokenizer | None = None  # if it isn't CLIP's own
-    graph: onnx.ModelProto | None = None  # of a traced image tower, without its weights
+    graph: onnx.ModelProto | None = None  # of the image tower, if torch traced it for this export
 
     @property
     def logit_scale(self) -> float:
@@ -78,8 +78,7 @@ class Source:
 
     def traced(self) -> skeleton.TracedGraph:
         """The image tower as a graph, with its weights."""
-        image = self.architecture.image
-        graph = self.graph or plain_skeleton(image, self.architecture.shapes())
+        graph = self.graph or skeleton_of(self.architecture)
         return skeleton.TracedGraph(graph, self.arrays, self.settings["mean"], self.settings["std"])
 
 
@@ -157,7 +156,6 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
     if not is_file:
         name = with_right_activation(name, settings, table["architectures"], say)
     architecture = Architecture.model_validate(table["architectures"][name])
-    image = architecture.image
     check_activation(name, settings, architecture.quick_gelu)
     check_settings(name, settings)
     check_memory(name, architecture.shapes())
@@ -189,7 +187,6 @@ def load(request: Request, say: Callable[[str], None]) -> Source:
         weights,
         licence or f"unknown: see where {weights.source} came from",
         tokenizer=tokenizer,
-        graph=skeleton.read(image.skeleton) if isinstance(image, TracedTower) else None,
     )
 
 

@@ -5,7 +5,8 @@ from math import prod
 import onnx
 
 from export.graphs import skeleton
-from export.sources.architecture import Architecture, ImageTower, TextTower, Transformer
+from export.graphs.plain import skeleton_of
+from export.sources.architecture import Architecture, TextTower, Transformer
 
 # A prompt around a label of two or three words, with its start and end tokens.
 LABEL_TOKENS = 13
@@ -15,23 +16,13 @@ def costs(architecture: Architecture) -> dict[str, float]:
     """Billions of multiplications for an `image` and for a `label` that is new, and the size of the
     fp32 weights in MB.
     """
-    image, text = architecture.image, architecture.text
+    text = architecture.text
     weights = sum(map(prod, architecture.shapes().values()))
-    work = (
-        _tower(image, architecture.dimension)
-        if isinstance(image, ImageTower)
-        else traced(skeleton.read(image.skeleton))
-    )
     return {
-        "image": round(work / 1e9, 3),
+        "image": round(traced(skeleton_of(architecture)) / 1e9, 3),
         "label": round(_label(text, architecture.dimension) / 1e9, 3),
         "megabytes": round(4 * weights / 1e6),
     }
-
-
-def _tower(image: ImageTower, dimension: int) -> int:
-    patches = (image.positions - 1) * 3 * image.patch_size**2 * image.width
-    return patches + _blocks(image, image.positions) + image.width * dimension
 
 
 def _label(text: TextTower, dimension: int) -> int:

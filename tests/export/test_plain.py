@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from dev.weights import plain, small_architecture
 from export.graphs.graph import Graph
 from export.graphs.precisions import STEPS
 from export.graphs.rewrite import write_traced
+from export.graphs.towers import write_encoder
 from export.judging import forward
 from export.sources.source import Source
 
@@ -42,5 +45,22 @@ def test_a_plain_tower_and_its_rewritten_graph_equal_the_forward_pass_in_numpy(
     path = tmp_path / "image.onnx"
     write_traced(source.traced(), Graph(STEPS["fp32"]), path, architecture.dimension)
     session = onnxruntime.InferenceSession(path)
-    rows = np.concatenate([session.run(None, {"pixels": image[None]})[0] for image in pixels])
+    rows = session.run(None, {"pixels": pixels})[0]
     np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+def test_behind_the_last_attention_one_row_of_an_image_is_multiplied_in_the_bits_of_the_others(
+    tmp_path: Path,
+) -> None:
+    architecture = small_architecture()
+    source = Source("small", architecture, plain(architecture), SETTINGS, None, "none")  # type: ignore[arg-type]
+    inputs = write_encoder(source, "image", "int8-rows", tmp_path)
+    model = onnx.load(tmp_path / "image.onnx")
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs.values()
+    )
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    values = session.run(list(inputs.values()), {"pixels": np.zeros((3, 64, 64, 3), np.uint8)})
+    assert [len(value) for value in values] == [3 * 17] * 13 + [3] * 3
+    # The projection alone is multiplied in fp32.
+    assert [node.op_type for node in model.graph.node].count("MatMul") == 1
