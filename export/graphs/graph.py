@@ -164,16 +164,17 @@ class Graph:
         shape: str,
         *,
         causal: bool,
+        seen: str = "",
     ) -> str:
         """Attention of x [n * s, d] with itself; weight [d, 3 d] and bias [3 d] give queries, keys
-        and values, `shape` is [n, s, d].
+        and values, `shape` is [n, s, d]. `seen` int32 [n, s]: 0 for rows that none attends to.
         """
         if product in self._scales:
             self.inputs[product] = x
             (integers, scale, zero), *_ = self._integers(weight, product)
             x, step, middle = self._quantise(x, product)
             weights = (self.constant(integers), self.constant(bias), step, self.constant(scale))
-            inputs = (self.op("Reshape", x, shape), *weights, "", middle, self.constant(zero))
+            inputs = (self.op("Reshape", x, shape), *weights, seen, middle, self.constant(zero))
             attended = self.op(
                 "QAttention", *inputs, domain=CONTRIB, num_heads=heads, unidirectional=int(causal)
             )
@@ -185,6 +186,7 @@ class Graph:
             attended = self.op(
                 "MultiHeadAttention",
                 *parts,
+                *(("", seen) if seen else ()),
                 domain=CONTRIB,
                 num_heads=heads,
                 unidirectional=int(causal),

@@ -43,7 +43,8 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Any:
         x = pixels.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
-        return self.visual(x)
+        result = self.visual(x)
+        return result[0] if isinstance(result, tuple) else result  # CoCa's has tokens next to it
 
 
 def trace(visual: nn.Module) -> onnx.ModelProto:

@@ -67,22 +67,43 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
     text = architecture.text
     arrays = text.weights(arrays)
     last = graph.constant(np.array([1]))
-    x = _token_embeddings(graph, arrays["token_embedding.weight"])
-    shape = graph.op("Shape", "ids")
+    ids = "ids"
+    seen = ""
+    if text.embed_cls:
+        # The first pad is seen, the class token isn't, and nothing is behind an id of a pad.
+        ids = graph.op("Pad", ids, graph.constant(np.array([0, 0, 0, 1])))
+        ones = graph.op("Pad", ids, graph.constant(np.array([0, 1, 0, 0])), graph.constant(1))
+        zero = graph.constant(np.array(0))
+        found = graph.op("Not", graph.op("Equal", ones, zero))
+        seen = graph.op("Cast", found, to=TensorProto.INT32)
+    x = _token_embeddings(graph, arrays["token_embedding.weight"], ids)
+    shape = graph.op("Shape", ids)
     length = graph.op("Slice", shape, last, graph.constant(np.array([2])))
     start = graph.constant(np.array([0]))
     positions = graph.op(
         "Slice", graph.constant(arrays["positional_embedding"]), start, length, start
     )
-    shape = graph.op("Concat", shape, graph.constant(np.array([text.width])), axis=0)
+    width = graph.constant(np.array([text.width]))
     x = graph.op("Add", x, positions)
+    if text.embed_cls:
+        row = (arrays["cls_emb"] + arrays["positional_embedding"][-1]).reshape(1, 1, -1)
+        count = graph.op("Slice", shape, start, last)
+        one = graph.op("Concat", count, last, width, axis=0)
+        x = graph.op("Concat", x, graph.op("Expand", graph.constant(row), one), axis=1)
+        shape = graph.op("Shape", seen)
+    shape = graph.op("Concat", shape, width, axis=0)
     if text.names == "roberta":
         x = norm(graph, arrays, "ln_embedding", text.epsilon, x)
         x = post_norm_transformer(graph, text, arrays, "transformer", x, shape)
         x = graph.op("ReduceMean", graph.op("Reshape", x, shape), last, keepdims=0)
     else:
         pick = _row_of_text(graph, text)
-        x = transformer(graph, text, arrays, "transformer", x, shape, causal=text.causal, pick=pick)
+        x = transformer(
+            *(graph, text, arrays, "transformer", x, shape),
+            causal=text.causal,
+            pick=pick,
+            seen=seen,
+        )
         x = norm(graph, arrays, "ln_final", text.epsilon, x)
     if text.projection == "linear":
         x = graph.op("MatMul", x, graph.constant(arrays["text_projection.weight"].T))
@@ -131,9 +152,8 @@ def distinct_rows(table: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return rows, index
 
 
-def _token_embeddings(graph: Graph, table: Floats) -> str:
+def _token_embeddings(graph: Graph, table: Floats, ids: str) -> str:
     rows, index = distinct_rows(table)
-    ids = "ids"
     # Equal rows are stored once if that saves half: a vocabulary of which training saw a small
     # part.
     if len(rows) < len(table) / 2:

@@ -26,9 +26,10 @@ def transformer(
     *,
     causal: bool,
     pick: Any = None,
+    seen: str = "",
 ) -> str:
     """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row
-    matters. Without it, to all rows [n * s, d].
+    matters. Without it, to all rows [n * s, d]. `seen`: see Graph.attention.
     """
     x = graph.op("Reshape", x, graph.constant(np.array([-1, tower.width])))
     width = tower.width
@@ -46,7 +47,9 @@ def transformer(
         y, weight = _smoothed_norm(
             graph, arrays, f"{block}.ln_1", tower.epsilon, x, weight, f"{i}.in_proj"
         )
-        y = graph.attention(y, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=causal)
+        y = graph.attention(
+            y, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=causal, seen=seen
+        )
         if pick and i == tower.layers - 1:
             x, y = (pick(graph.op("Reshape", rows, shape)) for rows in (x, y))
         x = graph.op("Add", x, graph.linear(y, out * smoothing[:, None], out_bias, f"{i}.out_proj"))

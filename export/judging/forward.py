@@ -49,15 +49,24 @@ def embed_texts(
     context length as open_clip does.
     """
     tower = architecture.text
-    padded = np.full((len(ids), tower.context_length), pad_id, np.int64)
+    length = tower.context_length + tower.embed_cls
+    padded = np.full((len(ids), length), pad_id, np.int64)
     for row, text in zip(padded, ids, strict=True):
         row[: len(text)] = text
     arrays = tower.weights(arrays)
-    x = arrays["token_embedding.weight"][padded] + arrays["positional_embedding"]
+    x = arrays["token_embedding.weight"][padded]
+    if tower.embed_cls:
+        last = np.broadcast_to(arrays["cls_emb"], (len(ids), 1, tower.width))
+        x = np.concatenate([x, last], axis=1)
+    x = x + arrays["positional_embedding"]
     lengths = np.array([len(text) for text in ids])
     mask: Floats | float = 0.0
     if tower.causal:
-        mask = np.triu(np.full((tower.context_length,) * 2, -np.inf, np.float32), 1)
+        mask = np.triu(np.full((x.shape[1],) * 2, -np.inf, np.float32), 1)
+        if tower.embed_cls:
+            # Each id hides the row behind its own if it is a pad.
+            hidden = np.pad(padded == 0, [(0, 0), (1, 0)])
+            mask = mask + np.where(hidden, np.float32(-np.inf), np.float32(0))[:, None, None]
     elif tower.own_length:
         unseen = np.arange(tower.context_length) >= lengths[:, None]
         mask = np.where(unseen, np.float32(-np.inf), np.float32(0))[:, None, None]

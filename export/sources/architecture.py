@@ -80,7 +80,9 @@ class TextTower(Transformer):
     Pooled at the highest id, the first `eos_id`, the last or first position, or by the mean.
     `own_length`: nothing behind the end token changes a text's embedding, so that each runs at its
     own length. Otherwise it is filled up to the context length. `linear` has a bias, `mlp` two
-    matrices.
+    matrices. `embed_cls`: a class token is behind the text's pads, and is pooled; it is CoCa's,
+    whose mask lets it see the text and the first pad (open_clip's `correct_cls_mask` tells why). So
+    `context_length` leaves room for both.
     """
 
     context_length: int
@@ -90,6 +92,7 @@ class TextTower(Transformer):
     pool: Literal["argmax", "eos", "last", "first", "mean"] = "argmax"
     eos_id: int | None = None
     projection: Literal["matrix", "linear", "mlp", "none"] = "matrix"
+    embed_cls: bool = False
     names: Literal["open_clip", "roberta", "m2m_100"] = "open_clip"
 
     def weights(self, arrays: Mapping[str, Floats]) -> Mapping[str, Floats]:
@@ -101,7 +104,8 @@ class TextTower(Transformer):
             return hugging_face.shapes(self, dimension)
         return {
             "token_embedding.weight": (self.vocabulary, self.width),
-            "positional_embedding": (self.context_length, self.width),
+            "positional_embedding": (self.context_length + 2 * self.embed_cls, self.width),
+            **({"cls_emb": (self.width,)} if self.embed_cls else {}),
             **self.projection_shapes(dimension),
             **dict(self.shapes("transformer")),
             **dict(norm_shapes("ln_final", self.width)),

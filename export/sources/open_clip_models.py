@@ -16,6 +16,8 @@ from export.sources import hugging_face
 from export.sources.architecture import Architecture, ImageTower, Shapes, TextTower, TracedTower
 
 TOKENIZER_SETTINGS = ("context_length", "tokenizer_kwargs", "tokenizer_mode")
+# CLIP's own tokenizer has that many ids.
+VOCABULARY = 49408
 REFUSES = "can't be made into a bundle yet: "
 
 
@@ -35,11 +37,16 @@ def model_config(name: str) -> dict[str, Any]:
         )
     text = config["text_cfg"]
     reasons = {
-        "CoCa has a second text decoder": "multimodal_cfg" in config,
+        "CoCa's text tower is one of Hugging Face": (
+            "multimodal_cfg" in config and "hf_model_name" in text
+        ),
         "its text tower isn't known here": (
             text.get("hf_model_name", "roberta-base") not in hugging_face.SIZES
         ),
-        "its text tower appends a class token": bool(text.get("embed_cls")),
+        "its vocabulary is neither CLIP's nor a tokenizer's": (
+            "hf_tokenizer_name" not in text and text.get("vocab_size", VOCABULARY) != VOCABULARY
+        ),
+        "its class token sees itself": bool(text.get("correct_cls_mask")),
         "its text tower masks what texts are filled up with": bool(text.get("use_pad_mask")),
         f"its text is pooled by {text.get('pool_type')!r}": (
             text.get("pool_type", "argmax") not in ("argmax", "eos", "last")
@@ -63,8 +70,10 @@ def tokenizer_of(name: str) -> dict[str, Any] | None:
 def build(name: str) -> Any:
     """open_clip's model, with the weights that it begins with."""
     config = model_config(name)
-    kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
-    return kind(**config).eval()
+    custom = config.pop("custom_text", False)
+    if "multimodal_cfg" in config:
+        return open_clip.CoCa(**config).eval()
+    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config).eval()
 
 
 def repository_and_files(settings: dict[str, Any]) -> tuple[str, list[str]]:
@@ -111,13 +120,16 @@ def describe(name: str, model: Any) -> Architecture:
     else:
         kind, dimension = "matrix", projection.shape[1]
     # open_clip.CLIP carries the names with a prefix.
-    pool = text.pool_type if hasattr(text, "pool_type") else text.text_pool_type
+    pool: Any = text.pool_type if hasattr(text, "pool_type") else text.text_pool_type
+    embed_cls = getattr(text, "cls_emb", None) is not None
+    pool = "last" if embed_cls else pool
     eos_id = text.eos_id if hasattr(text, "eos_id") else getattr(text, "text_eos_id", None)
     tower = TextTower(
-        context_length=text.positional_embedding.shape[0],
+        context_length=text.positional_embedding.shape[0] - 2 * embed_cls,
         vocabulary=text.token_embedding.weight.shape[0],
         causal=text.attn_mask is not None,
-        own_length=text.attn_mask is not None and pool != "last",
+        own_length=text.attn_mask is not None and (embed_cls or pool != "last"),
+        embed_cls=embed_cls,
         pool=pool,
         eos_id=eos_id if pool == "eos" else None,
         projection=kind,

@@ -36,10 +36,10 @@ from export.tokenizers import hub_tokenizer
 from export.tokenizers.hub_tokenizer import HubTokenizer
 
 # Entries that a checkpoint may have besides the two towers: OpenAI's archives carry their sizes and
-# masks along.
+# masks along, and CoCa's a decoder that writes captions.
 EXTRAS = re.compile(
     r"input_resolution|context_length|vocab_size|.*attn_mask|logit_bias|.*num_batches_tracked"
-    r"|transformer\.embeddings\.position_ids|transformer\.embed_positions\.weights"
+    r"|text_decoder\..*|transformer\.embeddings\.position_ids|transformer\.embed_positions\.weights"
 )
 
 

@@ -132,7 +132,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         ),
         ("RN101", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "don't fit RN101"),
         ("ViT-Z-1", "openai", "no model of open_clip"),
-        ("coca_ViT-B-32", "laion2b_s13b_b90k", "CoCa"),
+        ("coca_roberta-ViT-B-32", "laion2b_s13b_b90k", "one of Hugging Face"),
         ("roberta-ViT-B-32", "laion2b_s12b_b32k", "open_clip contradicts itself"),
     ],
 )

@@ -116,7 +116,7 @@ def test_a_tilde_in_a_path_is_the_home_folder(
             "no model of open_clip .* there are .*ViT-B-32.* `make models` lists",
         ),
         ("ViT-B-32", "opnai", "neither a file nor a tag of ViT-B-32; its tags: openai, "),
-        ("coca_ViT-B-32", "laion2b_s13b_b90k", "CoCa"),
+        ("coca_roberta-ViT-B-32", "laion2b_s13b_b90k", "one of Hugging Face"),
         ("roberta-ViT-B-32", "laion2b_s12b_b32k", "open_clip contradicts itself"),
     ],
 )

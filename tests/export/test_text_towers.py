@@ -11,6 +11,7 @@ import torch
 import transformers
 from open_clip.hf_model import HFTextEncoder
 
+from export.graphs.model_file import calibrate
 from export.graphs.towers import distinct_rows, write_encoder
 from export.judging import forward
 from export.sources.architecture import Architecture
@@ -20,7 +21,7 @@ from export.sources.torch_source import arrays
 
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
 # One of every kind of text tower: without a causal mask, with GELU's approximation, pooled at the
-# last position or at an end token, projected with a bias or not at all.
+# last position, an end token or a class token, projected with a bias or not at all.
 TEXTS = (
     "MobileCLIP2-S0",
     "PE-Core-T-16-384",
@@ -30,6 +31,7 @@ TEXTS = (
     "ViT-L-14-CLIPA",
     "ViT-L-14-worldwide",
     "ViT-H-14-worldwide-quickgelu",
+    "coca_ViT-B-32",
 )
 
 
@@ -38,7 +40,7 @@ def test_a_text_tower_equals_open_clips_at_the_length_that_it_serves(
     name: str, tmp_path: Path
 ) -> None:
     config = model_config(name)
-    text = config["text_cfg"] | {"layers": 2, "vocab_size": 1000}
+    text = config["text_cfg"] | {"layers": 2, "vocab_size": 1000, "output_tokens": False}
     vision = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
     torch.manual_seed(0)
     model = open_clip.CustomTextCLIP(
@@ -55,10 +57,14 @@ def test_a_text_tower_equals_open_clips_at_the_length_that_it_serves(
     session = onnxruntime.InferenceSession(tmp_path / "text.onnx")
     rng = np.random.default_rng(0)
     end = architecture.text.eos_id or 999
-    texts = [[5, *rng.integers(6, 998, count).tolist(), end] for count in (1, 2, 7, 20, 27)]
-    pad = 0 if architecture.text.pool == "argmax" else 1
+    longest = architecture.text.context_length - 2
+    texts = [[5, *rng.integers(6, 998, count).tolist(), end] for count in (1, 2, 7, 20, longest)]
+    # The id that CLIP's texts are filled with is a word too, behind which CoCa's mask hides one.
+    texts.append([5, 0, 7, 0, 0, 8, end])
+    embed_cls = architecture.text.embed_cls
+    pad = 0 if architecture.text.pool == "argmax" or embed_cls else 1
     for ids in texts:
-        padded = ids + [pad] * (architecture.text.context_length - len(ids))
+        padded = ids + [pad] * (architecture.text.context_length + embed_cls - len(ids))
         with torch.inference_mode():
             expected = model.encode_text(torch.tensor([padded]), normalize=True).numpy()
         served = ids if architecture.text.causal else padded
@@ -124,6 +130,35 @@ def test_a_text_tower_of_hugging_face_equals_open_clips_at_a_texts_own_length(
         for rows in (got, forward.embed_texts(architecture, state, [ids], 1)):
             assert (expected * rows).sum() > 0.99999
             assert np.abs(expected - rows).max() < 1e-4
+
+
+@pytest.mark.parametrize(("step", "least"), [("int8", 0.99), ("int14", 0.999)])
+def test_a_class_token_is_pooled_in_fewer_bits_too(step: str, least: float, tmp_path: Path) -> None:
+    """By the attention that has 8-bit products inside, and by the one that hasn't."""
+    listed = Architecture.model_validate(read_table()["architectures"]["coca_ViT-B-32"])
+    sizes = {"layers": 2, "width": 128, "heads": 2, "hidden": 256, "vocabulary": 1000}
+    text = listed.text.model_copy(update=sizes)
+    architecture = listed.model_copy(update={"text": text})
+    rng = np.random.default_rng(0)
+    state = {
+        name: (rng.standard_normal(shape) * 0.05 + name.endswith("weight") * (len(shape) == 1))
+        for name, shape in text.text_shapes(listed.dimension).items()
+    }
+    weights = {name: value.astype(np.float32) for name, value in state.items()}
+    source = Source("coca", architecture, weights, SETTINGS, None, "none")  # type: ignore[arg-type]
+    inputs = write_encoder(source, "text", "fp32", tmp_path)
+    texts = [{"ids": rng.integers(0, 1000, (4, length))} for length in (5, 9, 75)]
+    exact = [
+        onnxruntime.InferenceSession(tmp_path / "text.onnx").run(None, ids)[0] for ids in texts
+    ]
+    statistics = calibrate(tmp_path / "text.onnx", inputs, texts)
+    write_encoder(source, "text", step, tmp_path, statistics)
+    session = onnxruntime.InferenceSession(tmp_path / "text.onnx")
+    for ids, expected in zip(texts, exact, strict=True):
+        got = session.run(None, ids)[0]
+        assert (got * expected).sum(1).min() > least
+        alone = [session.run(None, {"ids": row[None]})[0][0] for row in ids["ids"]]
+        np.testing.assert_array_equal(got, alone)
 
 
 def test_equal_rows_of_a_table_are_found_without_sorting_rows() -> None:
