@@ -192,8 +192,11 @@ def measure(tower: Tower, default: Tower, standards: Path, folder: Path) -> dict
         theirs.close()
         row[precision.name] = mine.recv()
         process.join()
-        size = path.stat().st_size + path.with_suffix(".weights").stat().st_size
+        files = (path, path.with_suffix(".weights"))
+        size = sum(file.stat().st_size for file in files)
         row[precision.name]["bytes"] = size + tower.bytes_of_rows(precision.step)
+        for file in files:
+            file.unlink()
     return row
 
 
