@@ -122,7 +122,9 @@ def towers(table: Mapping[str, Any]) -> list[Tower]:
     found: dict[str, Tower] = {}
     for model in table["pretrained"]:
         architecture = Architecture.model_validate(table["architectures"][model])
-        text = architecture.text.model_copy(update={"vocabulary": VOCABULARY, "eos_id": None})
+        text = architecture.text.model_copy(update={"vocabulary": VOCABULARY})
+        if text.eos_id is not None:
+            text = text.model_copy(update={"eos_id": 2})
         costs = table["costs"][model]
         for encoder, part, cost in (
             ("image", architecture.image, "image"),

@@ -22,6 +22,9 @@ def test_every_model_with_weights_has_one_image_and_one_text_tower() -> None:
     assert [tower.work for tower in found] == sorted(tower.work for tower in found)
     [default] = [tower for tower in found if tower.name == DEFAULT[0] and tower.encoder == "image"]
     assert default.work == 1
+    texts = [tower.architecture.text for tower in found]
+    assert {text.pool == "eos" for text in texts if text.eos_id is not None} == {True}
+    assert {text.eos_id is None for text in texts if text.pool == "eos"} == {False}
     same = next(tower for tower in found if "nllb-clip-base" in tower.models)
     assert {"ViT-B-32", "xlm-roberta-base-ViT-B-32"} <= set(same.models)
 
