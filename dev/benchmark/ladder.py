@@ -22,6 +22,7 @@ from dev.weights import Arrays, plain, small_architecture, unfriendly
 from export import pipeline
 from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
+from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
 from export.judging import check
 from export.judging.ladder import Ladder
@@ -105,7 +106,10 @@ def measure_time(rounds: int, layers: int) -> None:
             "image",
             {"pixels": rng.integers(0, 256, (WIDE, 224, 224, 3), dtype=np.uint8)},
         ),
-        "nine texts of 8 tokens": ("text", {"ids": rng.integers(0, 49406, (9, 8))}),
+        "nine texts of 8 tokens": (
+            "text",
+            run_inputs(source, rng.integers(0, 49406, (9, 8)).tolist()),
+        ),
     }
     spent: dict[tuple[str, str], list[float]] = {}
     sizes = dict[tuple[str, str], int]()
@@ -119,7 +123,7 @@ def measure_time(rounds: int, layers: int) -> None:
                 {"pixels": np.asarray(p.resize((224, 224)))[None]}
                 for p in pictures(4, "calibration")
             ]
-            texts = [{"ids": rng.integers(0, 49406, (1, 8))} for _ in range(4)]
+            texts = [run_inputs(source, rng.integers(0, 49406, (1, 8)).tolist()) for _ in range(4)]
             statistics = calibrate(
                 folder / f"{encoder}.onnx",
                 inputs,

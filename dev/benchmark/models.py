@@ -25,6 +25,7 @@ from dev.benchmark.tower_probe import probe
 from export.graphs import skeleton
 from export.graphs.precisions import LADDERS, STEPS, Floats
 from export.graphs.rounding import InputStatistics
+from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
 from export.sources.architecture import Architecture, TracedTower
 from export.sources.source import Source, read_table
@@ -105,7 +106,8 @@ class Tower:
             return {"pixels": rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8)}
         text = self.architecture.text
         length = TOKENS if text.own_length else text.context_length
-        return {"ids": rng.integers(0, VOCABULARY - 2, (LABELS, length))}
+        ids = rng.integers(0, VOCABULARY - 2, (LABELS, length))
+        return run_inputs(self.source(), ids.tolist())
 
     def bytes_of_rows(self, precision: str) -> int:
         """Those of the token table that it is measured without: fewer than none for a small one."""

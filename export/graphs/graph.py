@@ -27,7 +27,8 @@ class Graph:
     integers add up in any order. `statistics` of each product's input smooth its channels, give
     constant scales, and decide how the weight is rounded. `signed`: 8-bit weights
     as int8, for VNNI; otherwise as uint8 around 128. Both give the same integers. `inputs` is where
-    to look for statistics: the value that each named product takes.
+    to look for statistics: the value that each named product takes. `entries` and `results`
+    are more inputs and outputs.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class Graph:
         self._smoothing: dict[str, Floats] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self.entries: list[onnx.ValueInfoProto] = []
+        self.results: list[onnx.ValueInfoProto] = []
 
     def op(
         self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
@@ -236,9 +239,9 @@ class Graph:
         """
         self.op("Identity", result)
         self._nodes[-1].output[0] = "embeddings"
-        inputs = [helper.make_tensor_value_info(*entry)]
+        inputs = [helper.make_tensor_value_info(*entry), *self.entries]
         outputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dimension])]
-        graph = helper.make_graph(self._nodes, "encoder", inputs, outputs)
+        graph = helper.make_graph(self._nodes, "encoder", inputs, outputs + self.results)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         # The weights leave memory one by one.

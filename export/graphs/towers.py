@@ -11,10 +11,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from export.graphs.beginning import Beginning
 from export.graphs.graph import Graph
 from export.graphs.precisions import STEPS, Floats
 from export.graphs.rewrite import write_traced
 from export.graphs.rounding import InputStatistics
+from export.graphs.text_inputs import start_id
 from export.graphs.transformer import Arrays, norm, post_norm_transformer, transformer
 from export.sources.architecture import Architecture, TextTower
 from export.sources.source import Source
@@ -43,7 +45,7 @@ def write_encoder(
     architecture = source.architecture
     graph = Graph(STEPS[precision], statistics, signed=signed)
     if encoder == "text":
-        _write_text(architecture, source.arrays, graph, path)
+        _write_text(architecture, source.arrays, start_id(source), graph, path)
     else:
         write_traced(source.traced(), graph, path, architecture.dimension)
     return graph.inputs
@@ -60,12 +62,16 @@ def max_batch(source: Source, folder: Path) -> int:
     return max(1, ROWS_A_RUN // rows)
 
 
-def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: Path) -> None:
+def _write_text(
+    architecture: Architecture, arrays: Arrays, start: int | None, graph: Graph, path: Path
+) -> None:
     """int64 [n, length] to the normalised embedding float32 [n, d]. What a text without a causal
-    mask is filled with is in `ids`.
+    mask is filled with is in `ids`. A causal one comes without its start token, if each has the
+    same, and without the tokens in `past`: see Beginning.
     """
     text = architecture.text
     arrays = text.weights(arrays)
+    beginning = None if start is None else Beginning(graph, text, arrays, start)
     last = graph.constant(np.array([1]))
     ids = "ids"
     seen = ""
@@ -79,15 +85,18 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
     x = _token_embeddings(graph, arrays["token_embedding.weight"], ids)
     shape = graph.op("Shape", ids)
     length = graph.op("Slice", shape, last, graph.constant(np.array([2])))
-    start = graph.constant(np.array([0]))
+    first = origin = graph.constant(np.array([0]))
+    if beginning:
+        first = graph.op("Add", beginning.length, last)
+        length = graph.op("Add", first, length)
     positions = graph.op(
-        "Slice", graph.constant(arrays["positional_embedding"]), start, length, start
+        "Slice", graph.constant(arrays["positional_embedding"]), first, length, origin
     )
     width = graph.constant(np.array([text.width]))
     x = graph.op("Add", x, positions)
     if text.embed_cls:
         row = (arrays["cls_emb"] + arrays["positional_embedding"][-1]).reshape(1, 1, -1)
-        count = graph.op("Slice", shape, start, last)
+        count = graph.op("Slice", shape, origin, last)
         one = graph.op("Concat", count, last, width, axis=0)
         x = graph.op("Concat", x, graph.op("Expand", graph.constant(row), one), axis=1)
         shape = graph.op("Shape", seen)
@@ -103,6 +112,7 @@ def _write_text(architecture: Architecture, arrays: Arrays, graph: Graph, path: 
             causal=text.causal,
             pick=pick,
             seen=seen,
+            beginning=beginning,
         )
         x = norm(graph, arrays, "ln_final", text.epsilon, x)
     if text.projection == "linear":

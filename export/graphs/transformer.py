@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from export.graphs.beginning import Beginning
 from export.graphs.graph import CONTRIB, Graph
 from export.graphs.precisions import LEAST, Floats
 from export.sources.architecture import Transformer
@@ -27,6 +28,7 @@ def transformer(
     causal: bool,
     pick: Any = None,
     seen: str = "",
+    beginning: Beginning | None = None,
 ) -> str:
     """x [n, s, d] to the row [n, d] that `pick` takes: behind the last attention no other row
     matters. Without it, to all rows [n * s, d]. `seen`: see Graph.attention.
@@ -44,16 +46,25 @@ def transformer(
         smoothing = graph.smoothing(f"{i}.out_proj", out)
         weight[:, 2 * width :] /= smoothing
         bias[2 * width :] /= smoothing
+        if beginning:
+            beginning.enter(f"{block}.ln_1", weight[:, width:], bias[width:])
         y, weight = _smoothed_norm(
             graph, arrays, f"{block}.ln_1", tower.epsilon, x, weight, f"{i}.in_proj"
         )
-        y = graph.attention(
-            y, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=causal, seen=seen
-        )
+        if beginning:
+            y = beginning.attention(y, weight, bias, f"{i}.in_proj", i, shape)
+        else:
+            y = graph.attention(
+                y, weight, bias, f"{i}.in_proj", tower.heads, shape, causal=causal, seen=seen
+            )
         if pick and i == tower.layers - 1:
             x, y = (pick(graph.op("Reshape", rows, shape)) for rows in (x, y))
-        x = graph.op("Add", x, graph.linear(y, out * smoothing[:, None], out_bias, f"{i}.out_proj"))
+        out *= smoothing[:, None]
+        x = graph.op("Add", x, graph.linear(y, out, out_bias, f"{i}.out_proj"))
         weight, bias = _weights(arrays, f"{block}.mlp.c_fc")
+        if beginning:
+            beginning.add(out, out_bias)
+            beginning.enter(f"{block}.ln_2", weight, bias, tower.activation)
         quick_gelu = tower.activation == "quick_gelu"
         if quick_gelu:
             # x * sigmoid(slope * x) with the slope in the weights: one pass less.
@@ -67,6 +78,8 @@ def transformer(
         weight, bias = _weights(
             arrays, f"{block}.mlp.c_proj", f"{block}.ls_2" if tower.layer_scale else None
         )
+        if beginning:
+            beginning.add(weight, bias)
         # Behind an activation single rows reach far: scaled row by row, they don't blur the rest.
         if quick_gelu:
             weight = weight / SLOPE

@@ -14,6 +14,7 @@ from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
 from export.graphs.model_file import calibrate as statistics_of
 from export.graphs.precisions import LADDERS, STEPS, Floats
+from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import Statistics, write_encoder
 from export.judging.material import calibration_sentences, pictures
 from export.judging.verify import MAX_CHANGE, Reference, Served, Verdict, judge
@@ -191,7 +192,7 @@ class Ladder:
         else:
             tokenizer = Tokenizer(self.folder, self.text)
             runs = [
-                {"ids": np.array([self.text.padded(tokenizer.encode(sentence))], np.int64)}
+                run_inputs(self.source, [self.text.padded(tokenizer.encode(sentence))])
                 for sentence in calibration_sentences()
             ]
         return statistics_of(fp32, self.inputs[encoder], runs, moments=moments and not self.quick)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from classifier.images.opened_image import open_image
 from classifier.model.encoders import Encoders
+from classifier.model.texts import beginnings
 from classifier.model.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.judging.material import NOUNS, TEMPLATES
@@ -181,12 +182,17 @@ def _probabilities(reference: Reference, images: Floats, texts: Floats) -> NDArr
 def check_batch_invariance(
     encoders: Encoders, sentences: Sequence[str], pixels: Sequence[Pixels]
 ) -> None:
-    """Raises ExportError if an embedding depends on what else is encoded in the run."""
+    """Raises ExportError if an embedding depends on what else is encoded in the run, or on what was
+    made before.
+    """
     tokenizer = Tokenizer(encoders.folder, encoders.manifest.text)
-    ids = [tokenizer.encode(item) for item in sentences]
+    ids = [tuple(tokenizer.encode(item)) for item in sentences]
+    alone = [encoders.encode_text([item])[0] for item in ids]
+    begun = frozenset(beginning for item in ids for beginning in beginnings(item))
     prompts = [
-        np.array_equal(encoders.encode_text([item])[0], row)
-        for item, row in zip(ids, encoders.encode_text(ids), strict=True)
+        np.array_equal(row, expected)
+        for rows in (encoders.encode_text(ids), encoders.encode_text(ids, begun))
+        for row, expected in zip(rows, alone, strict=True)
     ]
     images = [
         np.array_equal(encoders.encode_images([item])[0], row)

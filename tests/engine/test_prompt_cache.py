@@ -79,7 +79,7 @@ def test_running_out_of_time_is_an_error_and_finished_prompts_stay_cached(
     counting: CountingEncoders,
 ) -> None:
     prompts = PromptCache(counting)
-    texts = [f"label {i}" for i in range(40)]
+    texts = [f"label {i}" for i in range(80)]
     left = iter([29_000, 0])
     with pytest.raises(ApiError) as caught:
         prompts.embed(
@@ -88,7 +88,7 @@ def test_running_out_of_time_is_an_error_and_finished_prompts_stay_cached(
         )
     assert (caught.value.status, caught.value.code) == (503, "out_of_time")
     embed(prompts, texts)
-    assert len(counting.lengths) == 40
+    assert len(counting.lengths) == 80
 
 
 def test_a_label_in_templates_is_cached_once_as_the_normalised_mean(

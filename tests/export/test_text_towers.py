@@ -12,6 +12,7 @@ import transformers
 from open_clip.hf_model import HFTextEncoder
 
 from export.graphs.model_file import calibrate
+from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import distinct_rows, write_encoder
 from export.judging import forward
 from export.sources.architecture import Architecture
@@ -58,9 +59,9 @@ def test_a_text_tower_equals_open_clips_at_the_length_that_it_serves(
     rng = np.random.default_rng(0)
     end = architecture.text.eos_id or 999
     longest = architecture.text.context_length - 2
-    texts = [[5, *rng.integers(6, 998, count).tolist(), end] for count in (1, 2, 7, 20, longest)]
+    texts = [[998, *rng.integers(6, 998, count).tolist(), end] for count in (1, 2, 7, 20, longest)]
     # The id that CLIP's texts are filled with is a word too, behind which CoCa's mask hides one.
-    texts.append([5, 0, 7, 0, 0, 8, end])
+    texts.append([998, 0, 7, 0, 0, 8, end])
     embed_cls = architecture.text.embed_cls
     pad = 0 if architecture.text.pool == "argmax" or embed_cls else 1
     for ids in texts:
@@ -68,7 +69,7 @@ def test_a_text_tower_equals_open_clips_at_the_length_that_it_serves(
         with torch.inference_mode():
             expected = model.encode_text(torch.tensor([padded]), normalize=True).numpy()
         served = ids if architecture.text.causal else padded
-        got = session.run(None, {"ids": np.array([served])})[0]
+        got = session.run(["embeddings"], run_inputs(source, [served]))[0]
         checked = forward.embed_texts(architecture, source.arrays, [ids], pad)
         for rows in (got, checked):
             assert (expected * rows).sum() > 0.99999
@@ -126,7 +127,7 @@ def test_a_text_tower_of_hugging_face_equals_open_clips_at_a_texts_own_length(
         padded = ids + [1] * (77 - len(ids))
         with torch.inference_mode():
             expected = torch.nn.functional.normalize(model(torch.tensor([padded])), dim=-1).numpy()
-        got = session.run(None, {"ids": np.array([ids])})[0]
+        got = session.run(["embeddings"], run_inputs(source, [ids]))[0]
         for rows in (got, forward.embed_texts(architecture, state, [ids], 1)):
             assert (expected * rows).sum() > 0.99999
             assert np.abs(expected - rows).max() < 1e-4

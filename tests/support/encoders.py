@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.model.encoders import Encoders
+from classifier.model.tokenizer import TokenIds
 
 
 class CountingEncoders:
@@ -32,6 +33,8 @@ class CountingEncoders:
         self.prepared += 1
         self.real.prepare_text()
 
-    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+    def encode_text(
+        self, prompts: Sequence[TokenIds], shared: frozenset[TokenIds]
+    ) -> list[NDArray[np.float32]]:
         self.lengths += map(len, prompts)
-        return self.real.encode_text(prompts)
+        return self.real.encode_text(prompts, shared)

@@ -16,15 +16,15 @@ from classifier.engine.tokenized import (
     Prompt,
     PromptTokenizer,
     Templates,
-    TokenIds,
 )
 from classifier.model.scoring import mean
-from classifier.model.tokenizer import Tokenizer
+from classifier.model.texts import shared_beginnings
+from classifier.model.tokenizer import TokenIds, Tokenizer
 
 CACHE_MAX_PROMPTS = 10_000
 CACHE_MAX_BYTES = 64_000_000
 # How many prompts are encoded between two checks of the deadline.
-BATCH = 32
+BATCH = 64
 
 
 class TextEncoder(Protocol):
@@ -36,7 +36,9 @@ class TextEncoder(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
-    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]: ...
+    def encode_text(
+        self, prompts: Sequence[TokenIds], shared: frozenset[TokenIds]
+    ) -> list[NDArray[np.float32]]: ...
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class PromptCache:
             {prompt.key: prompt for prompt in prompts if isinstance(prompt, NewPrompt)}.values()
         )
         queue = list(dict.fromkeys(ids for prompt in new for ids in prompt.token_ids_by_template))
+        shared = shared_beginnings(queue)
         rows: dict[TokenIds, NDArray[np.float32]] = {}
         embeddings: dict[Key, NDArray[np.float32]] = {}
         for start in range(0, len(queue), BATCH):
@@ -101,9 +104,7 @@ class PromptCache:
                 "send the same request again: the prompts finished so far are cached."
             )
             batch = queue[start : start + BATCH]
-            rows.update(
-                zip(batch, self._encoders.encode_text([list(ids) for ids in batch]), strict=True)
-            )
+            rows.update(zip(batch, self._encoders.encode_text(batch, shared), strict=True))
             while len(embeddings) < len(new) and all(
                 ids in rows for ids in new[len(embeddings)].token_ids_by_template
             ):

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from classifier.contract.request.fields import SLOT
-from classifier.model.tokenizer import Tokenizer
+from classifier.model.tokenizer import TokenIds, Tokenizer
 
-TokenIds = tuple[int, ...]
 Key = tuple[str, str]
 
 

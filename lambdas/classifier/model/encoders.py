@@ -1,6 +1,5 @@
 """A bundle's two encoders: pixels and token ids to normalised embeddings."""
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +11,8 @@ from numpy.typing import NDArray
 
 from classifier.contract.bundle import BundleError, BundleManifest, read_manifest, remedy
 from classifier.model.sessions import LazySession, Session, Sessions
-from classifier.model.tokenizer import Tokenizer
-
-# The most prompts in one run: the weights are read once for all of them, and the activations still
-# fit a core's cache.
-MAX_PROMPT_BATCH = 16
+from classifier.model.texts import TextRuns, shared_beginnings
+from classifier.model.tokenizer import TokenIds, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -73,35 +69,22 @@ class Encoders:
         )
         return [row for batch in batches for row in session.run(None, {"pixels": batch})[0]]
 
-    def encode_text(self, prompts: list[list[int]]) -> list[NDArray[np.float32]]:
+    def encode_text(
+        self,
+        prompts: Sequence[Sequence[int]],
+        shared: frozenset[TokenIds] | None = None,
+    ) -> list[NDArray[np.float32]]:
         """Token ids, start and end token included, to normalised embeddings [d], in order.
 
-        Prompts of equal length share a run: the text encoder works row by row, so a batch changes
-        no bit of a row.
+        `shared`: the `shared_beginnings` of these and of prompts that come later.
         """
-        by_length = dict[int, list[int]]()
-        padded = [self.manifest.text.padded(ids) for ids in prompts]
-        for i, ids in enumerate(padded):
-            by_length.setdefault(len(ids), []).append(i)
-        size = min(MAX_PROMPT_BATCH, math.ceil(len(prompts) / self._sessions.threads))
-        batches = [
-            indices[start : start + size]
-            for indices in by_length.values()
-            for start in range(0, len(indices), size)
-        ]
+        texts = [tuple(ids) for ids in prompts]
+        return self._texts.embed(texts, shared_beginnings(texts) if shared is None else shared)
+
+    @cached_property
+    def _texts(self) -> TextRuns:
         session = self._loaded(self._sessions.text)
-        results = self._workers.map(
-            lambda batch: session.run(
-                None, {"ids": np.array([padded[i] for i in batch], np.int64)}
-            )[0],
-            batches,
-        )
-        embeddings = {
-            i: row
-            for batch, rows in zip(batches, results, strict=True)
-            for i, row in zip(batch, rows, strict=True)
-        }
-        return [embeddings[i] for i in range(len(prompts))]
+        return TextRuns(session, self.manifest.text, self._workers, self._sessions.threads)
 
     @staticmethod
     def _loaded(session: LazySession) -> Session:

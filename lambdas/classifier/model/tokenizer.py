@@ -14,6 +14,7 @@ from classifier.model.cleaning import clean
 from classifier.model.pieces import Unigram, WordPiece
 from classifier.model.tables import Table, Trie, open_tables
 
+TokenIds = tuple[int, ...]
 # SentencePiece's, of a word's beginning.
 MARK = "▁"
 # The letters and digits of ASCII, for the pattern's classes of all scripts'.
