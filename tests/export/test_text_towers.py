@@ -1,5 +1,9 @@
 """Text towers of every kind equal open_clip's, with random weights."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from export.sources.architecture import Architecture
 from export.sources.open_clip_models import describe, model_config
 from export.sources.source import Source, read_table
 from export.sources.torch_source import arrays
+from tests.support.hub import ROOT
 
 SETTINGS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
 # One of every kind of text tower: without a causal mask, with GELU's approximation, pooled at the
@@ -160,6 +165,45 @@ def test_a_class_token_is_pooled_in_fewer_bits_too(step: str, least: float, tmp_
         assert (got * expected).sum(1).min() > least
         alone = [session.run(None, {"ids": row[None]})[0][0] for row in ids["ids"]]
         np.testing.assert_array_equal(got, alone)
+
+
+LOAD = """import json, re, sys
+from pathlib import Path
+import numpy as np
+from classifier.model.sessions import LazySession
+
+def megabytes():
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(r"Anonymous: *([0-9]+)", text)[1]) / 1000
+
+before = megabytes()
+session = LazySession(Path(sys.argv[1]), 1).result()
+loaded = megabytes()
+session.run(None, {"ids": np.arange(7, 100_000, 9_000)[None]})
+print(json.dumps([loaded - before, megabytes() - before]))"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says what memory is a file's")
+@pytest.mark.parametrize(("step", "table"), [("fp32", 102.4), ("int8", 25.6)])
+def test_a_table_of_embeddings_stays_in_its_file(step: str, table: float, tmp_path: Path) -> None:
+    """`table`: its size in MB. A copy of it would be memory that is no file's."""
+    listed = Architecture.model_validate(read_table()["architectures"]["ViT-B-32-SigLIP2-256"])
+    sizes = {"layers": 1, "width": 256, "heads": 4, "hidden": 512, "vocabulary": 100_000}
+    text = listed.text.model_copy(update=sizes)
+    architecture = Architecture(image=listed.image, text=text, dimension=256)
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.standard_normal(shape, dtype=np.float32)
+        for name, shape in text.text_shapes(256).items()
+    }
+    source = Source("table", architecture, weights, SETTINGS, None, "none")  # type: ignore[arg-type]
+    write_encoder(source, "text", step, tmp_path)
+    assert (tmp_path / "text.weights").stat().st_size > 1e6 * table
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "lambdas")}
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "text.onnx")]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    loaded, after_a_run = json.loads(printed.stdout)
+    assert 0 < loaded < after_a_run < table / 2
 
 
 def test_equal_rows_of_a_table_are_found_without_sorting_rows() -> None:

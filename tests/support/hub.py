@@ -26,8 +26,8 @@ CONTENT = np.random.default_rng(0).bytes(200_000)
 
 
 class Hub(ThreadingHTTPServer):
-    """One repository with one file of weights, a card and small `others` by name; `trouble` is what
-    goes wrong with the weights.
+    """One repository with one file of weights, a card and small `others` by name, which may be a
+    `tokenizer`'s, of another repository; `trouble` is what goes wrong with the weights.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Hub(ThreadingHTTPServer):
         self.repository = repository
         self.weights = weights
         self.licence = licence
+        self.tokenizer = repository
         self.others: dict[str, bytes] = {}
         self.trouble = ""
         self.requests: list[str] = []
@@ -55,7 +56,8 @@ class Answers(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         hub = self.server
         hub.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
-        api = f"/api/models/{hub.repository}"
+        of_tokenizer = self.path.startswith(f"/api/models/{hub.tokenizer}")
+        api = f"/api/models/{hub.tokenizer if of_tokenizer else hub.repository}"
         if hub.trouble == "gated" and body:
             return self._refuse(401, "GatedRepo")
         if self.path.partition("?")[0] in (api, f"{api}/revision/{COMMIT}", f"{api}/revision/main"):
