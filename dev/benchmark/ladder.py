@@ -73,10 +73,10 @@ def measure_accuracy() -> None:
             ladder, _ = small_ladder(Path(name), weights(small_architecture()), "arm64", IMAGES)
             for encoder in ("image", "text"):
                 aside = ladder.set_aside(encoder)
-                statistics = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
+                calibrated = ladder.calibrate(encoder, aside / f"{encoder}.onnx")
                 for step in [step for step in STEPS if step != "fp32"]:
                     verdict = ladder.try_step(
-                        encoder, step, statistics, ladder.served, required=True
+                        encoder, step, calibrated, ladder.served, required=True
                     ).verdict
                     cosine = verdict.image_cosine if encoder == "image" else verdict.text_cosine
                     print(

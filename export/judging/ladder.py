@@ -2,18 +2,22 @@
 
 import gc
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
 from export.graphs.model_file import calibrate as statistics_of
 from export.graphs.precisions import LADDERS, STEPS, Floats
+from export.graphs.rotation import NotRotatableError
 from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import Statistics, write_encoder
 from export.judging.material import calibration_sentences, pictures
@@ -41,13 +45,23 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """What quantised steps are written from: the weights, rotated or not, and `statistics` of what
+    reached their products.
+    """
+
+    source: Source
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
 class Ladder:
     """The steps of a bundle in the making: `folder` holds both encoders in fp32, and `served` holds
     their embeddings.
 
     `inputs` is where write_encoder found what each product takes, by encoder; `load` opens the
-    folder's encoders as they are now; `quick`: weights are rounded to the nearest, which takes less
-    time.
+    folder's encoders as they are now; `quick`: weights aren't rotated, and are rounded to the
+    nearest, which takes less time.
     """
 
     folder: Path
@@ -124,16 +138,17 @@ class Ladder:
         """Writes one step after the other."""
         ladder: Sequence[str] = LADDERS[self.target] if precision == "auto" else (precision,)
         steps = tuple(step for step in ladder if step != "fp32")
-        rounding = any(STEPS[step].bits <= 8 for step in steps)
-        statistics = self.calibrate(encoder, fp32, moments=rounding) if steps else {}
+        if steps:
+            rounding = any(STEPS[step].bits <= 8 for step in steps)
+            calibrated = self.calibrate(encoder, fp32, rounding=rounding)
         for step in steps:
-            yield self.try_step(encoder, step, statistics, served, required=precision == step)
+            yield self.try_step(encoder, step, calibrated, served, required=precision == step)
 
     def try_step(
         self,
         encoder: str,
         step: str,
-        statistics: Statistics,
+        calibrated: Calibrated,
         served: Served,
         *,
         required: bool = False,
@@ -141,7 +156,7 @@ class Ladder:
         """Writes the step and judges it, together with what the other encoder serves; `required`
         if it is taken anyway.
         """
-        self._write(encoder, step, statistics)
+        self._write(encoder, step, calibrated)
         encoders = self.load()
         looks = [slice(None)]
         if encoder == "image" and not required and len(self.reference.pixels) > FIRST_LOOK:
@@ -160,13 +175,14 @@ class Ladder:
         if self.target == "x86_64-vnni":
             # Without VNNI these products would saturate here; the uint8 ones that were judged give
             # the same integers.
-            self._write(encoder, step, statistics, signed=True)
+            self._write(encoder, step, calibrated, signed=True)
         return Attempt(step, judge(tried, self.reference), tried)
 
     def _write(
-        self, encoder: str, step: str, statistics: Statistics, *, signed: bool = False
+        self, encoder: str, step: str, calibrated: Calibrated, *, signed: bool = False
     ) -> None:
-        write_encoder(self.source, encoder, step, self.folder, statistics, signed=signed)
+        statistics = calibrated.statistics
+        write_encoder(calibrated.source, encoder, step, self.folder, statistics, signed=signed)
         gc.collect()
 
     def _embed(self, encoders: Encoders, encoder: str, part: slice) -> Floats:
@@ -180,22 +196,33 @@ class Ladder:
             )
         )
 
-    def calibrate(self, encoder: str, fp32: Path, *, moments: bool = True) -> Statistics:
+    def calibrate(self, encoder: str, fp32: Path, *, rounding: bool = True) -> Calibrated:
         """What reaches each product, from images or sentences that nothing is judged on."""
         say(f"calibrating the {encoder} encoder")
+        rounding = rounding and not self.quick
+        runs = list(self.runs(encoder))
+        if encoder == "image" and not self.quick:
+            rotated = replace(self.source, rotated=True)
+            try:
+                with tempfile.TemporaryDirectory(dir=fp32.parent) as folder:
+                    inputs = write_encoder(rotated, encoder, "fp32", Path(folder))
+                    seen = statistics_of(Path(folder) / fp32.name, inputs, runs, moments=rounding)
+                return Calibrated(rotated, seen)
+            except NotRotatableError as err:
+                say(f"the image encoder isn't rotated: {err}")
+        seen = statistics_of(fp32, self.inputs[encoder], runs, moments=rounding)
+        return Calibrated(self.source, seen)
+
+    def runs(self, encoder: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """What calibration runs an encoder on."""
         if encoder == "image":
             size = (self.source.image_size, self.source.image_size)
-            runs = [
-                {"pixels": np.asarray(picture.resize(size))[None]}
-                for picture in pictures(CALIBRATING, "calibration")
-            ]
+            for picture in pictures(CALIBRATING, "calibration"):
+                yield {"pixels": np.asarray(picture.resize(size))[None]}
         else:
             tokenizer = Tokenizer(self.folder, self.text)
-            runs = [
-                run_inputs(self.source, [self.text.padded(tokenizer.encode(sentence))])
-                for sentence in calibration_sentences()
-            ]
-        return statistics_of(fp32, self.inputs[encoder], runs, moments=moments and not self.quick)
+            for sentence in calibration_sentences():
+                yield run_inputs(self.source, [self.text.padded(tokenizer.encode(sentence))])
 
 
 def in_fp32(path: Path, step: str, asked: str) -> str:
@@ -203,10 +230,11 @@ def in_fp32(path: Path, step: str, asked: str) -> str:
     if step == "fp32":
         return "all, " + ("as asked" if asked == step else "as no faster step decides like it")
     graph = onnx.load(path, load_external_data=False).graph
-    constants = {array.name for array in graph.initializer}
+    ranks = {array.name: len(array.dims) for array in graph.initializer}
     convolutions = sum(node.op_type == "Conv" for node in graph.node)
-    products = sum(node.op_type == "MatMul" and node.input[1] in constants for node in graph.node)
+    products = [ranks.get(node.input[1]) for node in graph.node if node.op_type == "MatMul"]
     return (
-        f"{convolutions} convolutions, which have no other step; {products} products of one row"
-        " behind the pooling, whose error is the embedding's own"
+        f"{convolutions} convolutions, which have no other step; {products.count(2)} products of"
+        " one row behind the pooling, whose error is the embedding's own;"
+        f" {products.count(3)} that rotate what all layers see"
     )

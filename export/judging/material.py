@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from classifier.storage.items import hidden
 from export.errors import ExportError
@@ -14,6 +14,7 @@ from export.errors import ExportError
 # Judged on photographs that calibration never saw.
 PHOTOGRAPHS = Path(__file__).with_name("pictures")
 MIN_PICTURES = 20
+FAR = 10
 NOUNS = (
     "woman",
     "astronaut",
@@ -72,7 +73,7 @@ CALIBRATION_NOUNS = (
 
 def pictures(count: int, part: str = "judging") -> list[Image.Image]:
     """The photographs of pictures/, then random regions of them, mirrored or blended with
-    another one half of the time each.
+    another one half of the time each. Every tenth to judge on is far from a photograph.
     """
     whole = []
     for path in sorted((PHOTOGRAPHS / part).glob("*.jpg")):
@@ -94,8 +95,22 @@ def pictures(count: int, part: str = "judging") -> list[Image.Image]:
         if rng.random() < 0.5:
             other = region(whole[int(rng.integers(len(whole)))]).resize(picture.size)
             picture = Image.blend(picture, other, float(rng.uniform(0.1, 0.5)))
+        if part == "judging" and len(result) % FAR == 0:
+            picture = far(picture, len(result) // FAR)
         result.append(picture)
     return result[:count]
+
+
+def far(picture: Image.Image, kind: int) -> Image.Image:
+    """Its negative, few colours of it, one colour of it, or noise, in turns."""
+    rng = np.random.default_rng(kind)
+    changes: list[Callable[[], Image.Image]] = [
+        lambda: ImageOps.invert(picture),
+        lambda: ImageOps.posterize(picture, 1),
+        lambda: picture.resize((1, 1)).resize(picture.size),
+        lambda: Image.fromarray(rng.integers(0, 256, (*picture.size[::-1], 3), dtype=np.uint8)),
+    ]
+    return changes[kind % len(changes)]()
 
 
 def read_images(folder: Path) -> list[Image.Image]:

@@ -21,6 +21,7 @@ from classifier.contract.bundle import Weights, sha256
 from export.errors import ExportError
 from export.graphs import skeleton
 from export.graphs.plain import skeleton_of
+from export.graphs.rotation import rotated
 from export.judging.checks import (
     check_activation,
     check_memory,
@@ -60,6 +61,7 @@ class Source:
     model: Any = None  # open_clip's own, in eval mode, if the weights came through torch
     tokenizer: HubTokenizer | None = None  # if it isn't CLIP's own
     graph: onnx.ModelProto | None = None  # of the image tower, if torch traced it for this export
+    rotated: bool = False  # whether `traced` gives a tower with its residual stream turned
 
     @property
     def logit_scale(self) -> float:
@@ -77,9 +79,11 @@ class Source:
         return self.architecture.image.image_size
 
     def traced(self) -> skeleton.TracedGraph:
-        """The image tower as a graph, with its weights."""
+        """The image tower as a graph, with its weights. Raises NotRotatableError."""
         graph = self.graph or skeleton_of(self.architecture)
-        return skeleton.TracedGraph(graph, self.arrays, self.settings["mean"], self.settings["std"])
+        mean = self.settings["mean"]
+        traced = skeleton.TracedGraph(graph, self.arrays, mean, self.settings["std"])
+        return rotated(traced) if self.rotated else traced
 
 
 @dataclass(frozen=True)

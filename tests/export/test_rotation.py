@@ -1,4 +1,4 @@
-"""A tower with a turned residual stream is the same tower."""
+"""A tower with a turned residual stream is the same tower, and loses less in 8 bits."""
 
 from pathlib import Path
 
@@ -8,15 +8,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dev.benchmark.ladder import SETTINGS
-from dev.weights import small_architecture
+from dev.benchmark.ladder import SETTINGS, small_ladder
+from dev.weights import small_architecture, unfriendly
 from export.graphs import skeleton
 from export.graphs.graph import Graph
+from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
 from export.graphs.products import Products
 from export.graphs.rewrite import write_traced
 from export.graphs.rotation import NotRotatableError, orthogonal, rotated
 from export.graphs.skeleton import TracedGraph, weight_shapes
+from export.judging.ladder import Calibrated
 from export.sources.source import Source
 
 Floats = NDArray[np.float32]
@@ -100,3 +102,24 @@ def test_other_towers_are_refused_with_a_reason(name: str, reason: str) -> None:
     traced = TracedGraph(skeleton.read(name), {}, SETTINGS["mean"], SETTINGS["std"])
     with pytest.raises(NotRotatableError, match=reason):
         rotated(traced)
+
+
+def test_8_bits_err_less_on_unfriendly_weights_and_company_changes_no_bit(tmp_path: Path) -> None:
+    ladder, _ = small_ladder(tmp_path, unfriendly(small_architecture()), "arm64", 30)
+    fp32 = ladder.set_aside("image") / "image.onnx"
+    calibrated = ladder.calibrate("image", fp32)
+    assert calibrated.source.rotated
+    seen = calibrate(fp32, ladder.inputs["image"], list(ladder.runs("image")))
+    for step in ("int8", "int8-full", "int8-rows", "int8-rows-full"):
+        without, with_rotation = (
+            np.square(
+                ladder.try_step("image", step, way, ladder.served, required=True).served.images
+                - ladder.served.images
+            ).mean()
+            for way in (Calibrated(ladder.source, seen), calibrated)
+        )
+        assert with_rotation < 0.9 * without
+        encoders = ladder.load()
+        images = ladder.reference.pixels[:9]
+        for image, row in zip(images, encoders.encode_images(images), strict=True):
+            np.testing.assert_array_equal(encoders.encode_images([image])[0], row)

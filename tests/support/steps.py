@@ -19,10 +19,12 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         ladder, _ = small_ladder(Path(name), unfriendly(small_architecture()), "arm64", 20)
         for encoder in ("image", "text"):
-            statistics = ladder.calibrate(encoder, Path(name) / f"{encoder}.onnx")
+            calibrated = ladder.calibrate(encoder, Path(name) / f"{encoder}.onnx")
             for step in STEPS:
                 (folder / step).mkdir(exist_ok=True)
-                write_encoder(ladder.source, encoder, step, folder / step, statistics)
+                write_encoder(
+                    calibrated.source, encoder, step, folder / step, calibrated.statistics
+                )
         pixels = np.stack(ladder.reference.pixels[:8])
     # Filled with zeros: texts of 5 to 16 tokens, of which each begins as others do for a while.
     rng = np.random.default_rng(0)
