@@ -16,7 +16,7 @@ from export.graphs.convolutions import merged, patch_rows
 from export.graphs.graph import CONTRIB, Graph
 from export.graphs.precisions import LEAST, Floats
 from export.graphs.products import MOVES, Product, Products, options
-from export.graphs.rows import ROW, apart, picked, row_by_row
+from export.graphs.rows import ROW, apart, picked, repeated, row_by_row, self_attention
 from export.graphs.skeleton import TracedGraph
 
 # Moves that leave the order of elements as it is.
@@ -45,8 +45,10 @@ class Rewriter:
         self._parts: dict[tuple[str, int], list[str]] = {}
         self._sizes: dict[tuple[int, ...], str] = {}
         self.apart = True
+        self._attention = self_attention(self._found)
         # Products, and what follows from their rows one by one.
-        self._flat = set(self._found.products)
+        self._flat = {*self._found.products}
+        self._flat |= {node.output[0] for node in self._attention.values()}
         for node in self._found.nodes:
             if row_by_row(node, traced) and not self._flat.isdisjoint(node.input):
                 self._flat.add(node.output[0])
@@ -122,24 +124,13 @@ class Rewriter:
         self.apart &= apart(node, self._traced)
         inputs = [self._value(other) for other in node.input]
         if node.op_type in ("Concat", "MultiHeadAttention"):
-            inputs = self._repeated(node, inputs)
+            inputs = repeated(self._graph, self._traced, node, inputs)
         new = self._graph.op(
             node.op_type, *inputs, outputs=len(node.output), domain=node.domain, **options(node)
         )
         if len(node.output) > 1:
             self._written |= zip(node.output, new, strict=True)
         return self._written.get(name) or str(new)
-
-    def _repeated(self, node: onnx.NodeProto, inputs: list[str]) -> list[str]:
-        """Constant inputs, once for each image."""
-        graph = self._graph
-        known = [self._traced.is_constant(name) for name in node.input]
-        images = graph.op("Shape", inputs[known.index(False)], start=0, end=1) if any(known) else ""
-        for i in np.flatnonzero(known):
-            rest = graph.constant(np.array(self._shapes[node.input[i]][1:]))
-            shape = graph.op("Concat", images, rest, axis=0)
-            inputs[i] = graph.op("Expand", inputs[i], shape)
-        return inputs
 
     def _reshaped(self, x: str, shape: tuple[int, ...]) -> str:
         if shape[1:] not in self._sizes:
@@ -182,6 +173,15 @@ class Rewriter:
             x = self._norm(first.x, smoothing)
         else:
             x = self._rows_of(first.x)
+        if attention := self._attention.get(first.result):
+            shape = self._graph.constant(np.array([-1, *self._shapes[attention.output[0]][1:]]))
+            heads = options(attention)["num_heads"]
+            attended = self._graph.attention(
+                x, weight, bias, first.result, heads, shape, causal=False
+            )
+            # Nothing else sees the product.
+            self._rows |= {first.result: attended, attention.output[0]: attended}
+            return
         rows = self._linear(x, weight, bias, first)
         if len(group) == 1:
             self._rows[first.result] = rows

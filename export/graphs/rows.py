@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from export.graphs.products import options
+from export.graphs.graph import Graph
+from export.graphs.products import MOVES, Products, options
 from export.graphs.skeleton import TracedGraph
 
 # The name of a value's one row.
@@ -107,6 +108,51 @@ def apart(node: onnx.NodeProto, traced: TracedGraph) -> bool:
         and all(len(part) == len(shape) and part[0] == shape[0] for part in others)
         and all(len(part) < len(shape) or part[0] == 1 for part in constants)
     )
+
+
+def repeated(
+    graph: Graph, traced: TracedGraph, node: onnx.NodeProto, inputs: list[str]
+) -> list[str]:
+    """A node's inputs in the new graph, constants once for each image."""
+    known = [traced.is_constant(name) for name in node.input]
+    images = graph.op("Shape", inputs[known.index(False)], start=0, end=1) if any(known) else ""
+    for i in np.flatnonzero(known):
+        rest = graph.constant(np.array(traced.shapes[node.input[i]][1:]))
+        inputs[i] = graph.op("Expand", inputs[i], graph.op("Concat", images, rest, axis=0))
+    return inputs
+
+
+def self_attention(found: Products) -> dict[str, onnx.NodeProto]:
+    """Attention whose queries, keys and values are the thirds of a product that nothing else sees,
+    by the product's result.
+    """
+    result = {}
+    for node in found.nodes:
+        if node.op_type != "MultiHeadAttention" or options(node).keys() != {"num_heads"}:
+            continue
+        views = [found.view(name) for name in node.input]
+        base = views[0][0]
+        if base not in found.products or len(found.groups[found.products[base].x]) > 1:
+            continue
+        thirds = np.arange(found.shapes[base][-1]).reshape(-1, *views[0][1].shape[2:])
+        if len(views) == len(thirds) == 3 and all(
+            other == base
+            and places.ndim == 3
+            and np.array_equal(np.asarray(found.columns(base, places)), third)
+            for (other, places), third in zip(views, thirds, strict=True)
+        ):
+            moved = [base]
+            users = [user for name in moved for user in _moves_to(found, name, moved)]
+            if all(user is node for user in users):
+                result[base] = node
+    return result
+
+
+def _moves_to(found: Products, name: str, moved: list[str]) -> list[onnx.NodeProto]:
+    """What sees a value, but for moves, whose results are added to those to look at."""
+    users = found.users.get(name, [])
+    moved += [output for user in users if user.op_type in MOVES for output in user.output]
+    return [user for user in users if user.op_type not in MOVES]
 
 
 def _inputs(

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from dev.weights import plain, small_architecture
 from export.graphs.graph import Graph
+from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
 from export.graphs.rewrite import write_traced
 from export.graphs.towers import write_encoder
@@ -64,3 +65,22 @@ def test_behind_the_last_attention_one_row_of_an_image_is_multiplied_in_the_bits
     assert [len(value) for value in values] == [3 * 17] * 13 + [3] * 3
     # The projection alone is multiplied in fp32.
     assert [node.op_type for node in model.graph.node].count("MatMul") == 1
+
+
+def test_attention_of_a_value_with_itself_is_one_operator_with_its_product_in_calibrated_bits(
+    tmp_path: Path,
+) -> None:
+    architecture = small_architecture()
+    source = Source("small", architecture, plain(architecture), SETTINGS, None, "none")  # type: ignore[arg-type]
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    inputs = write_encoder(source, "image", "fp32", tmp_path)
+    exact = onnxruntime.InferenceSession(tmp_path / "image.onnx").run(None, {"pixels": pixels})[0]
+    statistics = calibrate(tmp_path / "image.onnx", inputs, [{"pixels": pixels}])
+    write_encoder(source, "image", "int8", tmp_path, statistics)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "image.onnx").graph.node]
+    assert (kinds.count("QAttention"), kinds.count("MultiHeadAttention")) == (4, 0)
+    session = onnxruntime.InferenceSession(tmp_path / "image.onnx")
+    rows = session.run(None, {"pixels": pixels})[0]
+    assert (rows * exact).sum(1).min() > 0.999
+    alone = np.concatenate([session.run(None, {"pixels": image[None]})[0] for image in pixels])
+    np.testing.assert_array_equal(rows, alone)
