@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from classifier.contract.bundle import FILES, TOKENIZER
 from export.errors import ExportError
+from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
 from export.judging import forward
 from export.judging.reference import text_settings, write_tokenizer
@@ -117,8 +118,8 @@ def test_the_bytes_equal_those_through_torch_and_the_embeddings_open_clips(
         images = model.encode_image(normalised, normalize=True).numpy()
         texts = model.encode_text(ids, normalize=True).numpy()
     for expected_rows, rows in (
-        (images, run(tmp_path / "numpy/image.onnx", pixels)),
-        (texts, run(tmp_path / "numpy/text.onnx", ids.numpy())),
+        (images, run(tmp_path / "numpy/image.onnx", {"pixels": pixels})),
+        (texts, run(tmp_path / "numpy/text.onnx", run_inputs(source, ids.tolist()))),
         (images, forward.embed_images(architecture, checkpoint, MEAN, STD, pixels)),
         (
             texts,
@@ -131,11 +132,10 @@ def test_the_bytes_equal_those_through_torch_and_the_embeddings_open_clips(
         assert np.abs(expected_rows - rows).max() < 1e-4
 
 
-def run(path: Path, value: Any) -> Any:
+def run(path: Path, feed: dict[str, Any]) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path)
-    return session.run(None, {session.get_inputs()[0].name: value})[0]
+    return onnxruntime.InferenceSession(path).run(["embeddings"], feed)[0]
 
 
 def small_model() -> Any:
