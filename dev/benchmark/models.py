@@ -224,6 +224,9 @@ def write_rows(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 def fill(every: Sequence[Tower], defaults: Mapping[str, Tower], path: Path) -> None:
     """Measures the towers that lack a row; each row is written as soon as there is one."""
     rows = read_rows(path)
+    for tower in every:
+        # A model that came later may share a tower that was measured.
+        rows[tower.encoder].get(tower.name, {})["models"] = sorted(tower.models)
     waiting = [tower for tower in every if tower.name not in rows[tower.encoder]]
     say(f"{len(waiting)} towers wait for a row")
     with tempfile.TemporaryDirectory() as name:
