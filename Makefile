@@ -72,6 +72,8 @@ STAND_IN = $(foreach setting,$(filter-out bundle=%,$(value SETTINGS)),-c $(call 
 RANDOM := build/ViT-B-32-random/bundle.json
 # Encoders in every precision, to run on both architectures.
 STEPS := build/steps/inputs.npz
+# And bundles of other models than CLIP's.
+OTHER_TOWERS := build/other-towers/ready
 
 # Suites of tests, benchmarks and data by name: the needs of each, and its command if it differs from the rest.
 NEEDS_browser := $(VENV)/group-browser $(CDK) tests/clients/node_modules
@@ -79,7 +81,7 @@ NEEDS_aws := $(VENV)/group-aws $(CDK)
 NEEDS_sam := $(SAM)/ready
 NEEDS_image := $(RANDOM)
 NEEDS_deploy := $(STAND_INS)/ready
-NEEDS_arm64 := $(STEPS)
+NEEDS_arm64 := $(STEPS) $(OTHER_TOWERS)
 NEEDS_export := $(EXPORT_READY)
 NEEDS_clients := tests/clients/node_modules
 NEEDS_fuzz := $(VENV)/group-fuzz
@@ -398,6 +400,10 @@ $(RANDOM): $(wildcard export/*.py export/*/*.py) $(wildcard lambdas/classifier/*
 
 $(STEPS): $(wildcard export/*.py export/*/*.py) tests/support/steps.py dev/weights.py | $(READY)
 	@$(VENV)/bin/python -m tests.support.steps $(@D)
+
+$(OTHER_TOWERS): $(wildcard export/*.py export/*/*.py) tests/support/other_towers.py dev/weights.py | $(READY)
+	@$(VENV)/bin/python -m tests.support.other_towers $(@D)
+	@touch $@
 
 TARGETS := $(shell grep -oE '^[a-z0-9 -]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
 .PHONY: $(TARGETS)

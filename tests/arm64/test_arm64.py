@@ -1,8 +1,8 @@
 """The ARM64 image's own files on an emulated Graviton2, in a sandbox like Lambda's; nothing of its
 base needs to be configured.
 
-build/steps holds a small CLIP's encoders in every precision: make test-arm64 writes them with the
-exporter.
+build/steps holds a small CLIP's encoders in every precision, build/other-towers bundles of other
+models: make test-arm64 writes them with the exporter.
 """
 
 import base64
@@ -76,6 +76,37 @@ for path in sorted(folder.glob("*/*.onnx")):
     result[f"{path.stem}-{path.parent.name}"] = together.tolist(), same
 print(json.dumps(result))"""
 STEPS = ROOT / "build" / "steps"
+# Images that may share a run, and texts, together and then alone but for the first image.
+TOWERS = """import json, pathlib, sys
+import numpy as np
+from classifier.api.handler import Handler
+from classifier.model.encoders import Encoders
+
+class Context:
+    aws_request_id = "0"
+    def get_remaining_time_in_millis(self):
+        return 29_000
+
+LABELS = ["a photo of a dog", "a cat", "Katze \\U0001f431"]
+result = {}
+for folder in sorted(path.parent for path in pathlib.Path(sys.argv[1]).glob("*/bundle.json")):
+    encoders = Encoders.load(folder, threads=1)
+    image = encoders.manifest.image
+    count = 2 if image.max_batch > 1 else 1
+    shape = count, image.size, image.size, 3
+    squares = list(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    prompts = [encoders.tokenizer.encode(label) for label in LABELS]
+    rows = [*encoders.encode_images(squares), *encoders.encode_text(prompts)]
+    texts = [encoders.encode_text([one])[0] for one in prompts]
+    alone = [*encoders.encode_images(squares[1:]), *texts]
+    body = {"image_embedding": rows[0].tolist(), "labels": LABELS, "multi_label": True}
+    headers = {"Content-Type": "application/json"}
+    event = {"httpMethod": "POST", "resource": "/", "headers": headers, "body": json.dumps(body)}
+    answer = Handler(encoders)(event, Context())
+    same = np.array_equal(rows[1:], alone)
+    result[folder.name] = np.stack(rows).tolist(), same, json.loads(answer["body"])["result"]
+print(json.dumps(result))"""
+BUNDLES = ROOT / "build" / "other-towers"
 
 
 def events() -> str:
@@ -139,9 +170,11 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
             "-c",
         )
         shutil.copytree(STEPS, root / "steps")
+        shutil.copytree(BUNDLES, root / "towers")
         with processes(root):
             machine, arm = json.loads(run("chroot", root, *emulated, ANSWERS, input=events()))
             arm_embeddings = json.loads(run("chroot", root, *emulated, EMBEDDINGS, "/steps"))
+            arm_towers = json.loads(run("chroot", root, *emulated, TOWERS, "/towers"))
     assert machine == {"machine": "aarch64", "python": "3.13", "sees_cpus": False}
     here = os.environ | {"PYTHONPATH": str(ROOT / "lambdas"), "CLIP_BUNDLE": str(DEMO)}
     machine, intel = json.loads(run(sys.executable, "-c", ANSWERS, input=events(), env=here))
@@ -170,3 +203,10 @@ def test_graviton2_says_what_x86_64_says(capsys: pytest.CaptureFixture[str]) -> 
             f" {', '.join(f'{k} {v:.6f}' for k, v in least.items())}"
         )
     assert len(least) == 14 and min(least.values()) > 0.9999
+    intel_towers = json.loads(run(sys.executable, "-c", TOWERS, BUNDLES, env=here))
+    assert len(intel_towers) == 3
+    for name, (expected, _, answer) in intel_towers.items():
+        rows, is_alone_the_same, arm_answer = arm_towers[name]
+        assert is_alone_the_same, name
+        assert (np.array(rows) * np.array(expected)).sum(1).min() > 0.9999, name
+        assert arm_answer == pytest.approx(answer, abs=1e-3), name
