@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
 from classifier.api.handler import Handler
+from classifier.model.encoders import Encoders
+from tests.support.encoders import CountingEncoders
 from tests.support.playground import (
     DOG,
     PIZZA,
@@ -156,13 +158,10 @@ def test_the_map_shows_where_the_label_that_one_points_at_is(url: str, page: Pag
     assert "a horse" in sent[-1]["labels"]
 
 
-def test_a_real_model_comes_with_photographs(url: str, page: Page) -> None:
-    def real(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, headers={**response.headers, "x-model": "ViT-B-32"})
-
-    page.route(url, real)
-    page.goto(url)
-    until(page, "document.getElementById('about').textContent.startsWith('cat.jpg')")
-    assert "a cup of coffee" in bars(page)
-    assert not page.is_visible("#demo")
+def test_a_real_model_comes_with_photographs(encoders: Encoders, page: Page) -> None:
+    real = CountingEncoders(encoders, model="ViT-B-32")
+    with running(Handler(real)) as url:  # type: ignore[arg-type]
+        page.goto(url)
+        until(page, "document.getElementById('about').textContent.startsWith('cat.jpg')")
+        assert "a cup of coffee" in bars(page)
+        assert not page.is_visible("#demo")
