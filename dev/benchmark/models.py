@@ -23,21 +23,19 @@ from classifier.contract.bundle import Weights
 from dev.benchmark.machine import machine, say
 from dev.benchmark.tower_probe import probe
 from export.graphs import skeleton
-from export.graphs.precisions import LADDERS, STEPS, Floats
+from export.graphs.precisions import LADDERS, Floats
 from export.graphs.rounding import InputStatistics
 from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
 from export.sources.architecture import Architecture, TracedTower
 from export.sources.source import Source, read_table
-from export.table.rows import DEFAULT, MEASURED
+from export.table.rows import DEFAULT, MEASURED, VOCABULARY
 from tools.bundles import VNNI, target
 
 # Towers of more than so many times the default's work are left to be computed from it.
 MAX_WORK = 20
 LABELS = 9
 TOKENS = 8
-# Rows of a token table that no text takes cost no time: each tower is measured with CLIP's number.
-VOCABULARY = 49408
 SETTINGS = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
 # A prime, so that no two rows of a table are equal.
 TILE = 1_000_003
@@ -71,13 +69,12 @@ class Tiled(Mapping[str, Floats]):
 @dataclass
 class Tower:
     """One of a model's two towers, and the models that have it; `work` in multiples of the
-    default's. `vocabulary`: the rows of the largest token table; the architecture has VOCABULARY.
+    default's. Rows of a token table that no text takes cost no time: all have VOCABULARY.
     """
 
     encoder: str
     architecture: Architecture
     work: float
-    vocabulary: int = VOCABULARY
     models: list[str] = field(default_factory=list)
 
     @property
@@ -109,14 +106,6 @@ class Tower:
         ids = rng.integers(0, VOCABULARY - 2, (LABELS, length))
         return run_inputs(self.source(), ids.tolist())
 
-    def bytes_of_rows(self, precision: str) -> int:
-        """Those of the token table that it is measured without: fewer than none for a small one."""
-        if self.encoder == "image":
-            return 0
-        width = self.architecture.text.width
-        row = {32: 4 * width, 14: 2 * width + 4}.get(STEPS[precision].bits, width + 4)
-        return (self.vocabulary - VOCABULARY) * row
-
 
 def towers(table: Mapping[str, Any]) -> list[Tower]:
     """Each distinct tower of models that have weights, the cheapest first."""
@@ -137,11 +126,8 @@ def towers(table: Mapping[str, Any]) -> list[Tower]:
                 encoder,
                 architecture.model_copy(update={"text": text}),
                 costs[cost] / default[cost],
-                architecture.text.vocabulary,
             )
-            tower = found.setdefault(key, tower)
-            tower.models.append(model)
-            tower.vocabulary = max(tower.vocabulary, architecture.text.vocabulary)
+            found.setdefault(key, tower).models.append(model)
     return sorted(found.values(), key=lambda tower: tower.work)
 
 
@@ -197,8 +183,7 @@ def measure(tower: Tower, default: Tower, standards: Path, folder: Path) -> dict
         row[precision.name] = mine.recv()
         process.join()
         files = (path, path.with_suffix(".weights"))
-        size = sum(file.stat().st_size for file in files)
-        row[precision.name]["bytes"] = size + tower.bytes_of_rows(precision.step)
+        row[precision.name]["bytes"] = sum(file.stat().st_size for file in files)
         for file in files:
             file.unlink()
     return row

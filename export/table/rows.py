@@ -19,6 +19,8 @@ DEFAULT = ("ViT-B-32-quickgelu", "openai")
 # docs/performance.md: a guess at the default in 8 bits, on the default function.
 GUESSED_SECONDS = 0.1
 FUNCTION_MB = 3008
+# The rows of a token table with which text towers were measured, CLIP's own.
+VOCABULARY = 49408
 # What a bundle in 8 bits takes: of each encoder the measurement, and its units in one of the table.
 LOADED = {
     "megabytes_int8": ("bytes", 1e6),
@@ -95,7 +97,9 @@ def rows() -> list[Row]:
     table, facts, measured = read(TABLE), read(FACTS), read(MEASURED)
     found = []
     for model, tags in table["pairs"].items():
-        costs = costs_of(model, table["costs"], measured) if model in table["costs"] else {}
+        costs = {}
+        if model in table["costs"]:
+            costs = costs_of(model, table["costs"], measured, table["architectures"][model]["text"])
         for tag, way in tags.items():
             accuracy = facts["accuracy"].get(model, {}).get(tag, {})
             repository = table["pretrained"].get(model, {}).get(tag, {}).get("repository")
@@ -119,7 +123,9 @@ def rows() -> list[Row]:
     return sorted(found, key=lambda row: -(row.imagenet or 0))
 
 
-def costs_of(model: str, work: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+def costs_of(
+    model: str, work: Mapping[str, Any], measured: Mapping[str, Any], text: Mapping[str, Any]
+) -> dict[str, Any]:
     """The fields of a Row that cost time, memory or money. What isn't measured is computed: times
     from the work, as the largest tower of its kind that was measured does it, the rest from the
     size of the weights.
@@ -143,6 +149,9 @@ def costs_of(model: str, work: Mapping[str, Any], measured: Mapping[str, Any]) -
         computed += LOADED
     for key, (name, unit) in LOADED.items():
         figures[key] = size * sum(tower["int8"][name] for tower in towers if tower) / unit
+    if "megabytes_int8" not in computed:
+        # A row of the token table: a byte for each number, and their scale.
+        figures["megabytes_int8"] += (text["vocabulary"] - VOCABULARY) * (text["width"] + 4) / 1e6
     figures["dollars"] = dollars_a_million(figures["image"])
     computed += ["dollars"] if "image" in computed else []
     return figures | {"computed": computed}

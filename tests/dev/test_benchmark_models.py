@@ -66,13 +66,3 @@ def test_no_two_weights_are_equal_since_onnx_runtime_would_keep_one() -> None:
     assert kernels[0].std() == pytest.approx(128**-0.5, rel=0.02)
     table = weights["token_embedding.weight"]
     assert len({row.tobytes() for row in table}) == len(table)
-
-
-def test_rows_of_a_token_table_that_were_left_out_count() -> None:
-    small, large = (
-        Tower("text", small_architecture(), 1.0, vocabulary, ["a"]) for vocabulary in (49408, 50408)
-    )
-    width = small_architecture().text.width
-    for step, row in (("fp32", 4 * width), ("int14", 2 * width + 4), ("int8-full", width + 4)):
-        assert small.bytes_of_rows(step) == 0
-        assert large.bytes_of_rows(step) == 1000 * row

@@ -268,6 +268,15 @@ def test_measured_figures_are_those_of_the_towers_and_the_others_are_marked() ->
     assert f"~{times:.2f}" in cells(large)
 
 
+def test_a_large_vocabulary_counts_though_its_tower_is_shared() -> None:
+    english, all_languages = map(named, ("ViT-B-16-SigLIP-256", "ViT-B-16-SigLIP-i18n-256"))
+    assert english.label == all_languages.label
+    more = (250000 - 32000) * (768 + 4) / 1e6
+    assert (all_languages.megabytes_int8 or 0) - (english.megabytes_int8 or 0) == pytest.approx(
+        more
+    )
+
+
 def test_the_default_is_about_as_fast_as_itself() -> None:
     default = next(row for row in rows() if (row.model, row.tag) == DEFAULT)
     for times in (default.image, default.image_fp32, default.image_int14, default.label):
