@@ -17,6 +17,26 @@ Matrix = Callable[[], Doubles]
 LINEAR = MOVES | {"Concat", "ReduceMean"}
 
 
+def product(a: Doubles, b: Doubles) -> Doubles:
+    """a [..., k] @ b [k, n] to 40 bits, the same on all processors and with any number of threads:
+    of parts of so few bits that their products add up without rounding, in any order.
+    """
+    bits = (52 - int(np.ceil(np.log2(len(b))))) // 2
+    rows, more_rows = _parts(a, -1, bits)
+    columns, more_columns = _parts(b, 0, bits)
+    result: Doubles = rows @ columns + (rows @ more_columns + more_rows @ columns)
+    return result
+
+
+def _parts(x: Doubles, axis: int, bits: int) -> tuple[Doubles, Doubles]:
+    """Two parts of an array, each with so many bits along the axis."""
+    _, exponent = np.frexp(np.abs(x).max(axis, keepdims=True))
+    grid = np.ldexp(1.0, exponent - bits)
+    high = np.rint(x / grid) * grid
+    grid = np.ldexp(grid, -bits)
+    return high, np.rint((x - high) / grid) * grid
+
+
 class ChangedGraph:
     """A traced graph while its nodes and constants change; constants are read when they are asked
     for.
@@ -106,7 +126,7 @@ class ChangedGraph:
         def make() -> Doubles:
             values = old().reshape(shape)
             wide = np.broadcast_to(values, [*shape[:axis], width, *shape[axis + 1 :]])
-            return np.moveaxis(np.tensordot(wide, matrix(), (axis, 0)), -1, axis)
+            return np.moveaxis(product(np.moveaxis(wide, axis, -1), matrix()), -1, axis)
 
         width = matrix().shape[0] if shape[axis] == 1 else shape[axis]
         node.input[i] = self.new(make, (*shape[:axis], width, *shape[axis + 1 :]))
@@ -122,7 +142,7 @@ class ChangedGraph:
         assert along is not None
         weight = partial(self.constant, node.input[1])
         if shift is not None:
-            self.add(node, lambda: shift() @ (weight().T if along else weight()))
+            self.add(node, lambda: product(shift(), weight().T if along else weight()))
         self.multiply(node, 1, along, lambda: back().T)
 
     def add(self, node: onnx.NodeProto, shift: Matrix) -> None:

@@ -2,8 +2,8 @@
 channels is spread over all of them (QuaRot, arXiv 2404.00456, here for LayerNorm).
 
 The matrix keeps the vector of ones, and so each row's mean and deviation: LayerNorm gives the
-turned row, and its own weight and bias go into the products behind it. In float64, so that numpy's
-kernels and threads change no integer.
+turned row, and its own weight and bias go into the products behind it. Sums don't depend on their
+order, so that numpy's kernels and threads change no byte.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,15 +27,34 @@ class NotRotatableError(Exception):
 
 @cache
 def orthogonal(width: int) -> Doubles:
-    """A random orthogonal matrix [d, d] that keeps the vector of ones; the same at each call."""
-    axis = np.full(width, width**-0.5)
+    """A symmetric orthogonal matrix [d, d] that keeps the vector of ones, with random signs: the
+    columns of a Hadamard matrix, with a mirror in what isn't a power of two, keep or change theirs.
+    Every element is the same on all processors: its sums have an order.
+    """
+    odd = width
+    while odd % 2 == 0:
+        odd //= 2
+    powers = width // odd
+    signs = np.random.default_rng(width).choice([-1.0, 1.0], (powers, odd))
+    signs[0, 0] = 1
+    # Takes the first unit vector to the direction of ones; symmetric.
+    axis = np.full(odd, 1 / np.sqrt(odd))
     axis[0] -= 1
-    # Symmetric; takes the first unit vector to the direction of ones.
-    mirror = np.eye(width) - 2 * np.outer(axis, axis) / (axis @ axis)
-    q, r = np.linalg.qr(np.random.default_rng(width).standard_normal((width - 1, width - 1)))
-    inner = np.eye(width)
-    inner[1:, 1:] = q * np.sign(np.diag(r))
-    turned: Doubles = mirror @ inner @ mirror
+    mirror = np.eye(odd)
+    if odd > 1:
+        mirror += np.outer(axis, axis) / axis[0]
+    blocks = np.zeros((powers, odd, odd))
+    for i, column in enumerate(mirror.T):
+        blocks += signs[:, i, None, None] * np.outer(column, column)
+    size = 1
+    while size < powers:
+        pairs = blocks.reshape(-1, 2, size, odd, odd)
+        blocks = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1)
+        size *= 2
+    places = np.arange(powers)
+    places = places[:, None] ^ places
+    matrix = blocks.reshape(powers, odd, odd)[places] / powers
+    turned: Doubles = matrix.transpose(0, 2, 1, 3).reshape(width, width)
     return turned
 
 

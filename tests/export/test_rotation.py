@@ -11,6 +11,7 @@ from PIL import Image
 from dev.benchmark.ladder import SETTINGS, small_ladder
 from dev.weights import small_architecture, unfriendly
 from export.graphs import skeleton
+from export.graphs.changes import product
 from export.graphs.graph import Graph
 from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
@@ -60,12 +61,22 @@ def check_equal(traced: TracedGraph, folder: Path) -> int:
     return products[0] - products[1]
 
 
-def test_the_matrix_is_orthogonal_and_keeps_the_mean_of_a_row() -> None:
-    matrix = orthogonal(192)
-    np.testing.assert_allclose(matrix @ matrix.T, np.eye(192), atol=1e-13)
-    np.testing.assert_allclose(np.ones(192) @ matrix, np.ones(192), atol=1e-13)
-    # No channel is moved whole.
-    assert np.abs(matrix).max() < 0.5
+@pytest.mark.parametrize("width", [192, 1024, 1664, 45])
+def test_the_matrix_is_orthogonal_and_keeps_the_mean_of_a_row(width: int) -> None:
+    matrix = orthogonal(width)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(width), atol=1e-13)
+    np.testing.assert_allclose(np.ones(width) @ matrix, np.ones(width), atol=1e-13)
+    # Powers of two give many blocks, each of which is spread over all of them.
+    assert width == 45 or np.abs(matrix).max() < 0.5
+
+
+def test_a_product_of_weights_is_the_same_in_any_order_of_its_sums() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_t(2, (50, 768)), rng.standard_normal((768, 60)) / 28
+    order = rng.permutation(768)
+    np.testing.assert_array_equal(product(a, b), product(a[:, order], b[order]))
+    np.testing.assert_allclose(product(a, b), a @ b, atol=1e-11 * np.abs(a).max())
+    assert not np.array_equal(a @ b, a[:, order] @ b[order])
 
 
 @pytest.mark.parametrize("layer_scale", [False, True])
