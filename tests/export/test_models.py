@@ -13,7 +13,7 @@ import pytest
 from dev.model_choice import best, cheapest, figures
 from export.sources.architecture import Architecture
 from export.table.models import cells
-from export.table.rows import FACTS, TABLE, Row, read, rows
+from export.table.rows import FACTS, TABLE, read, rows
 from export.table.work import costs
 from tests.support.requests import ROOT
 
@@ -26,10 +26,6 @@ def table() -> dict[str, Any]:
 
 def facts() -> dict[str, Any]:
     return read(FACTS)
-
-
-def named(model: str) -> Row:
-    return next(row for row in rows() if row.model == model)
 
 
 def printed(*arguments: str) -> subprocess.CompletedProcess[str]:
