@@ -29,9 +29,6 @@ def random_weights(model: str, folder: Path) -> str:
         ("ViT-B-32-quickgelu", "openai", "int8"),
         # A small one, since each step of the ladder takes minutes with a large one.
         ("ViT-S-32-alt", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "auto"),
-        ("ViT-B-32-256", "datacomp_s34b_b86k", "fp32"),
-        # The only kind with a learnt scale behind each block.
-        ("ViT-M-16-alt", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "int8"),
         # Traced for this export, with a tag's own settings.
         ("RN50-quickgelu", "openai", "int8"),
         # Its texts have no causal mask.
@@ -82,8 +79,6 @@ def test_a_model_of_each_kind_is_exported_and_verified_against_open_clip(
     assert made.image.max_batch == {
         "ViT-B-32-quickgelu": 8,
         "ViT-S-32-alt": 8,
-        "ViT-B-32-256": 6,
-        "ViT-M-16-alt": 2,
     }.get(model, 1)
     squares = list(
         np.random.default_rng(0).integers(
