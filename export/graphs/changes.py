@@ -1,7 +1,8 @@
-"""A traced graph in which constants are multiplied and products are added."""
+"""A traced graph in which constants are turned by an orthogonal matrix and products are added."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -12,29 +13,72 @@ from export.graphs.products import MOVES, options
 from export.graphs.skeleton import Array, TracedGraph, evaluate
 
 Doubles = NDArray[np.float64]
-Matrix = Callable[[], Doubles]
+Values = Callable[[], Doubles]
+# Rows that are turned at a time, so that they stay in a core's cache.
+ROWS = 32
 # What moves rows or sums them up, and leaves their channels as they are.
 LINEAR = MOVES | {"Concat", "ReduceMean"}
 
 
-def product(a: Doubles, b: Doubles) -> Doubles:
-    """a [..., k] @ b [k, n] to 40 bits, the same on all processors and with any number of threads:
-    of parts of so few bits that their products add up without rounding, in any order.
+@dataclass(frozen=True)
+class Turn:
+    """Multiplies rows [..., d] by `scale` [d] or [1], then by M [d, d]: symmetric, orthogonal, with
+    the vector of ones kept, and random signs. The columns of a Hadamard matrix, with a mirror in
+    what isn't a power of two, keep or change theirs.
+
+    Each sum has its order, so that the result is the same on all processors, and takes d log d.
     """
-    bits = (52 - int(np.ceil(np.log2(len(b))))) // 2
-    rows, more_rows = _parts(a, -1, bits)
-    columns, more_columns = _parts(b, 0, bits)
-    result: Doubles = rows @ columns + (rows @ more_columns + more_rows @ columns)
-    return result
+
+    width: int
+    scale: Values | None = None
+
+    def __call__(self, x: Doubles) -> Doubles:
+        if self.scale is not None:
+            x = x * self.scale().reshape(-1)
+        mirror, signs = _mirror_and_signs(self.width)
+        rows = x.reshape(-1, *signs.shape)
+        result = np.empty_like(rows)
+        for i in range(0, len(rows), ROWS):
+            part = _spread(rows[i : i + ROWS], mirror) * signs
+            result[i : i + ROWS] = _spread(part, mirror) / len(signs)
+        turned: Doubles = result.reshape(x.shape)
+        return turned
+
+    def back(self) -> Doubles:
+        """The matrix [d, d] that takes turned rows back, then multiplies them by `scale`."""
+        matrix: Doubles = self(np.eye(self.width)).T
+        return matrix
 
 
-def _parts(x: Doubles, axis: int, bits: int) -> tuple[Doubles, Doubles]:
-    """Two parts of an array, each with so many bits along the axis."""
-    _, exponent = np.frexp(np.abs(x).max(axis, keepdims=True))
-    grid = np.ldexp(1.0, exponent - bits)
-    high = np.rint(x / grid) * grid
-    grid = np.ldexp(grid, -bits)
-    return high, np.rint((x - high) / grid) * grid
+@cache
+def _mirror_and_signs(width: int) -> tuple[Doubles, Doubles]:
+    powers = width & -width
+    odd = width // powers
+    # Takes the first unit vector to the direction of ones; symmetric.
+    axis = np.full(odd, 1 / np.sqrt(odd))
+    axis[0] -= 1
+    mirror = np.eye(odd)
+    if odd > 1:
+        mirror += np.outer(axis, axis) / axis[0]
+    signs = np.random.default_rng(width).choice([-1.0, 1.0], (powers, odd))
+    signs[0, 0] = 1
+    return mirror, signs
+
+
+def _spread(x: Doubles, mirror: Doubles) -> Doubles:
+    """x [n, p, q] by the Hadamard matrix along p and the mirror [q, q] along q."""
+    y = x[..., :1] * mirror[0]
+    for i in range(1, len(mirror)):
+        y += x[..., i : i + 1] * mirror[i]
+    size = 1
+    while size < x.shape[1]:
+        pairs = y.reshape(len(x), -1, 2, size * len(mirror))
+        y = np.empty_like(pairs)
+        np.add(pairs[:, :, 0], pairs[:, :, 1], out=y[:, :, 0])
+        np.subtract(pairs[:, :, 0], pairs[:, :, 1], out=y[:, :, 1])
+        size *= 2
+    spread: Doubles = y.reshape(x.shape)
+    return spread
 
 
 class ChangedGraph:
@@ -64,7 +108,7 @@ class ChangedGraph:
         array = self.constants[name]() if name in self.constants else self.traced.constant(name)
         return np.asarray(array, np.float64)
 
-    def new(self, make: Matrix, shape: tuple[int, ...]) -> str:
+    def new(self, make: Values, shape: tuple[int, ...]) -> str:
         name = f"rotated.{len(self.constants)}"
         self.constants[name] = lambda: make().astype(np.float32).reshape(shape)
         self.shapes[name] = shape
@@ -114,38 +158,43 @@ class ChangedGraph:
                 return {name: place}
         return {}
 
-    def multiply(self, node: onnx.NodeProto, i: int, axis: int, matrix: Matrix) -> None:
-        """A node's constant input is multiplied along an axis; a number there stands for all
+    def turn(self, node: onnx.NodeProto, i: int, axis: int, turn: Turn) -> None:
+        """A node's constant input is turned along an axis; a number there stands for all
         channels.
         """
         old = partial(self.constant, node.input[i])
         before = self.shapes[node.input[i]]
         shape = [1] * -min(axis, 0) + list(before)
         axis = max(axis, 0)
+        turned = (*shape[:axis], turn.width, *shape[axis + 1 :])
 
         def make() -> Doubles:
-            values = old().reshape(shape)
-            wide = np.broadcast_to(values, [*shape[:axis], width, *shape[axis + 1 :]])
-            return np.moveaxis(product(np.moveaxis(wide, axis, -1), matrix()), -1, axis)
+            wide = np.broadcast_to(old().reshape(shape), turned)
+            return np.moveaxis(turn(np.moveaxis(wide, axis, -1)), -1, axis)
 
-        width = matrix().shape[0] if shape[axis] == 1 else shape[axis]
-        node.input[i] = self.new(make, (*shape[:axis], width, *shape[axis + 1 :]))
+        node.input[i] = self.new(make, turned)
 
     def fill(self, node: onnx.NodeProto, i: int, number: float) -> None:
         """A node's constant input is this number everywhere."""
         shape = self.shapes[node.input[i]]
         node.input[i] = self.new(lambda: np.full(shape, number), shape)
 
-    def read(self, node: onnx.NodeProto, back: Matrix, shift: Matrix | None = None) -> None:
-        """A product takes rows that `back` [d, d] and the vector `shift` [d] make what it took."""
+    def read(self, node: onnx.NodeProto, turn: Turn, shift: Values | None = None) -> None:
+        """A product takes turned rows, which `back` and `shift` [d] make what it took."""
         along = self.product(node)
         assert along is not None
         weight = partial(self.constant, node.input[1])
         if shift is not None:
-            self.add(node, lambda: product(shift(), weight().T if along else weight()))
-        self.multiply(node, 1, along, lambda: back().T)
 
-    def add(self, node: onnx.NodeProto, shift: Matrix) -> None:
+            def moved() -> Doubles:
+                rows = np.ascontiguousarray(weight().T if along else weight())
+                result: Doubles = (rows * shift().reshape(-1, 1)).sum(0)
+                return result
+
+            self.add(node, moved)
+        self.turn(node, 1, along, turn)
+
+    def add(self, node: onnx.NodeProto, shift: Values) -> None:
         """A product's result is moved by a vector [n]: in its bias, if it has one."""
         result = node.output[0]
         users = self.users.get(result, [])
@@ -166,7 +215,7 @@ class ChangedGraph:
         else:
             self.insert(result, "Add", self.new(shift, self.shapes[result][-1:]))
 
-    def _added(self, node: onnx.NodeProto, i: int, shift: Matrix) -> None:
+    def _added(self, node: onnx.NodeProto, i: int, shift: Values) -> None:
         old = partial(self.constant, node.input[i])
         shape = np.broadcast_shapes(self.shapes[node.input[i]], self.shapes[node.output[0]][-1:])
         node.input[i] = self.new(lambda: old() + shift(), shape)
@@ -182,12 +231,12 @@ class ChangedGraph:
         self.users[inner] = [self.maker[name]]
         self.nodes.insert(self.nodes.index(node) + 1, self.maker[name])
 
-    def multiplied(self, name: str, matrix: Matrix, shift: Matrix | None = None) -> None:
-        """A value [..., d] is multiplied by a matrix [d, d] in a product of its own. In three
-        dimensions, as the products that are quantised are of two.
+    def taken_back(self, name: str, turn: Turn, shift: Values | None = None) -> None:
+        """A value [..., d] is taken back in a product of its own. In three dimensions, as the
+        products that are quantised are of two.
         """
-        width = self.shapes[name][-1]
+        width = turn.width
         if shift is not None:
             self.insert(name, "Add", self.new(shift, (width,)))
             name = self.maker[name].input[0]
-        self.insert(name, "MatMul", self.new(matrix, (1, width, width)))
+        self.insert(name, "MatMul", self.new(turn.back, (1, width, width)))

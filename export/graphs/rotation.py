@@ -7,12 +7,12 @@ order, so that numpy's kernels and threads change no byte.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import onnx
 
-from export.graphs.changes import LINEAR, ChangedGraph, Doubles, Matrix
+from export.graphs.changes import LINEAR, ChangedGraph, Doubles, Turn, Values
 from export.graphs.products import options
 from export.graphs.skeleton import TracedGraph
 
@@ -23,39 +23,6 @@ MIN_NORMS = 4
 
 class NotRotatableError(Exception):
     """Why a tower's residual stream can't be turned."""
-
-
-@cache
-def orthogonal(width: int) -> Doubles:
-    """A symmetric orthogonal matrix [d, d] that keeps the vector of ones, with random signs: the
-    columns of a Hadamard matrix, with a mirror in what isn't a power of two, keep or change theirs.
-    Every element is the same on all processors: its sums have an order.
-    """
-    odd = width
-    while odd % 2 == 0:
-        odd //= 2
-    powers = width // odd
-    signs = np.random.default_rng(width).choice([-1.0, 1.0], (powers, odd))
-    signs[0, 0] = 1
-    # Takes the first unit vector to the direction of ones; symmetric.
-    axis = np.full(odd, 1 / np.sqrt(odd))
-    axis[0] -= 1
-    mirror = np.eye(odd)
-    if odd > 1:
-        mirror += np.outer(axis, axis) / axis[0]
-    blocks = np.zeros((powers, odd, odd))
-    for i, column in enumerate(mirror.T):
-        blocks += signs[:, i, None, None] * np.outer(column, column)
-    size = 1
-    while size < powers:
-        pairs = blocks.reshape(-1, 2, size, odd, odd)
-        blocks = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1)
-        size *= 2
-    places = np.arange(powers)
-    places = places[:, None] ^ places
-    matrix = blocks.reshape(powers, odd, odd)[places] / powers
-    turned: Doubles = matrix.transpose(0, 2, 1, 3).reshape(width, width)
-    return turned
 
 
 def rotated(traced: TracedGraph) -> TracedGraph:
@@ -141,27 +108,28 @@ class Stream:
         if self.reason:
             return self.reason
         graph = self._graph
-        matrix = partial(orthogonal, self.width)
+        turn = Turn(self.width)
         changes: list[Change] = []
         added: list[str] = []
         for name, axis in self.axes.items():
-            written = self._written(name, axis, matrix, own=True)
+            written = self._written(name, axis, turn, own=True)
             if written is None:
                 added.append(name)
-                written = [partial(graph.multiplied, name, matrix)]
+                # The matrix is symmetric: back is there.
+                written = [partial(graph.taken_back, name, turn)]
             changes += written
         if len(added) > 1 or any(self.axes[name] != self._last(name) for name in added):
             return "its residual stream is written by other nodes than products"
-        changes += [partial(graph.read, node, lambda: matrix().T) for node in self.products]
+        changes += [partial(graph.read, node, turn) for node in self.products]
         added.clear()
         for node in self.norms:
             result = node.output[0]
             weight, shift = (partial(graph.constant, part) for part in node.input[1:3])
-            back = partial(_scaled, matrix, weight)
+            back = Turn(self.width, weight)
             read = self._restored(result, self._last(result), back, shift)
             if read is None:
                 added.append(result)
-                read = [partial(graph.multiplied, result, back, shift)]
+                read = [partial(graph.taken_back, result, back, shift)]
             changes += [*read, partial(graph.fill, node, 1, 1.0), partial(graph.fill, node, 2, 0.0)]
         if len(added) > 1:
             return "norms of its residual stream are read by other nodes than products"
@@ -173,10 +141,10 @@ class Stream:
         return len(self._graph.shapes[name]) - 1
 
     def _written(
-        self, name: str, axis: int, matrix: Matrix, *, own: bool = False
+        self, name: str, axis: int, turn: Turn, *, own: bool = False
     ) -> list[Change] | None:
-        """What multiplies a value along its axis by changes of constants, if they can. `own`: the
-        values of the stream that it is made from are multiplied, too.
+        """What turns a value along its axis by changes of constants, if they can. `own`: the
+        values of the stream that it is made from are turned, too.
         """
         graph = self._graph
         node = graph.maker.get(name)
@@ -184,36 +152,34 @@ class Stream:
             return None
         rank = len(graph.shapes[name])
         changes: list[Change] = []
-        places: dict[int, tuple[int, Matrix]] = {}
-        inner: dict[str, tuple[int, Matrix]] = {}
+        places: dict[int, tuple[int, Turn]] = {}
+        inner: dict[str, tuple[int, Turn]] = {}
         if (along := graph.product(node)) is not None and axis == rank - 1:
-            places = {1: (1 - along, matrix), 2: (0, matrix)}
+            places = {1: (1 - along, turn), 2: (0, turn)}
         elif node.op_type == "Conv" and axis == 1 and options(node).get("group", 1) == 1:
-            places = {1: (0, matrix), 2: (0, matrix)}
+            places = {1: (0, turn), 2: (0, turn)}
         elif node.op_type == "Mul" and any(map(graph.is_constant, node.input)):
             x, scale = sorted(node.input, key=graph.is_constant)
             vector = graph.shapes[scale]
             if np.prod(vector) != (vector[axis - rank] if len(vector) >= rank - axis else 1):
                 return None
             vector_of = partial(graph.constant, scale)
-            inner[x] = (
-                axis - rank + len(graph.shapes[x]),
-                lambda: vector_of().reshape(-1, 1) * matrix(),
-            )
+            scaled = Turn(self.width, partial(_product, vector_of, turn.scale))
+            inner[x] = (axis - rank + len(graph.shapes[x]), scaled)
             changes.append(partial(graph.fill, node, list(node.input).index(scale), 1.0))
         elif node.op_type == "Add" or node.op_type in LINEAR:
-            inner = {other: (place, matrix) for other, place in graph.before(node, axis).items()}
+            inner = {other: (place, turn) for other, place in graph.before(node, axis).items()}
             if not inner:
                 return None
         else:
             return None
         for i, other in enumerate(node.input):
             if i in places and other and graph.is_constant(other):
-                changes.append(partial(graph.multiply, node, i, *places[i]))
+                changes.append(partial(graph.turn, node, i, *places[i]))
             elif i in places:
                 return None
             elif other in inner and graph.is_constant(other):
-                changes.append(partial(graph.multiply, node, i, *inner[other]))
+                changes.append(partial(graph.turn, node, i, *inner[other]))
             elif other in inner and not (own and other in self.axes):
                 before = self._written(other, *inner[other])
                 if before is None:
@@ -221,7 +187,7 @@ class Stream:
                 changes += before
         return changes
 
-    def _restored(self, name: str, axis: int, back: Matrix, shift: Matrix) -> list[Change] | None:
+    def _restored(self, name: str, axis: int, back: Turn, shift: Values) -> list[Change] | None:
         """What takes a norm's turned row back in the products behind it, if only these read it."""
         graph = self._graph
         changes: list[Change] = []
@@ -238,6 +204,6 @@ class Stream:
         return changes if changes and name != graph.traced.result else None
 
 
-def _scaled(matrix: Matrix, weight: Matrix) -> Doubles:
-    """What takes a turned row back and multiplies it by a norm's weight."""
-    return matrix().T * weight()
+def _product(vector: Values, other: Values | None) -> Doubles:
+    result = vector().reshape(-1)
+    return result if other is None else result * other().reshape(-1)

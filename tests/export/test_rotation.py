@@ -11,13 +11,13 @@ from PIL import Image
 from dev.benchmark.ladder import SETTINGS, small_ladder
 from dev.weights import small_architecture, unfriendly
 from export.graphs import skeleton
-from export.graphs.changes import product
+from export.graphs.changes import Turn
 from export.graphs.graph import Graph
 from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
 from export.graphs.products import Products
 from export.graphs.rewrite import write_traced
-from export.graphs.rotation import NotRotatableError, orthogonal, rotated
+from export.graphs.rotation import NotRotatableError, rotated
 from export.graphs.skeleton import TracedGraph, weight_shapes
 from export.judging.ladder import Calibrated
 from export.sources.source import Source
@@ -63,20 +63,23 @@ def check_equal(traced: TracedGraph, folder: Path) -> int:
 
 @pytest.mark.parametrize("width", [192, 1024, 1664, 45])
 def test_the_matrix_is_orthogonal_and_keeps_the_mean_of_a_row(width: int) -> None:
-    matrix = orthogonal(width)
+    matrix = Turn(width).back()
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(width), atol=1e-13)
     np.testing.assert_allclose(np.ones(width) @ matrix, np.ones(width), atol=1e-13)
     # Powers of two give many blocks, each of which is spread over all of them.
     assert width == 45 or np.abs(matrix).max() < 0.5
 
 
-def test_a_product_of_weights_is_the_same_in_any_order_of_its_sums() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_t(2, (50, 768)), rng.standard_normal((768, 60)) / 28
-    order = rng.permutation(768)
-    np.testing.assert_array_equal(product(a, b), product(a[:, order], b[order]))
-    np.testing.assert_allclose(product(a, b), a @ b, atol=1e-11 * np.abs(a).max())
-    assert not np.array_equal(a @ b, a[:, order] @ b[order])
+def test_rows_are_turned_alone_as_together_and_taken_back() -> None:
+    rows = np.random.default_rng(0).standard_t(2, (50, 768))
+    turn = Turn(768)
+    turned = turn(rows)
+    np.testing.assert_array_equal(np.concatenate([turn(row[None]) for row in rows]), turned)
+    np.testing.assert_allclose(turned @ turn.back(), rows, atol=1e-11 * np.abs(rows).max())
+    scale = np.linspace(0.5, 2, 768)
+    scaled = Turn(768, lambda: scale)
+    np.testing.assert_allclose(scaled(rows), (rows * scale) @ turn.back(), atol=1e-9)
+    np.testing.assert_allclose(turned @ scaled.back(), rows * scale, atol=1e-9)
 
 
 @pytest.mark.parametrize("layer_scale", [False, True])
