@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from classifier.contract.bundle import Weights
+from dev.benchmark.ladder import SETTINGS
+from dev.weights import plain, small_architecture
 from export.errors import ExportError
+from export.graphs.towers import write_encoder
 from export.judging.checks import check_memory, memory_here
 from export.output import REPLACEABLE, check_output, swap
 from export.pipeline import describe
@@ -60,16 +63,16 @@ def test_the_current_folder_what_is_above_it_and_a_file_are_refused(
 def test_a_model_trained_with_a_sigmoid_keeps_its_bias(
     bias: dict[str, Any], scoring: str, tmp_path: Path
 ) -> None:
-    name = "ViT-B-32-quickgelu"
-    table = read_table()
+    architecture = small_architecture()
     source = Source(
-        name,
-        Architecture.model_validate(table["architectures"][name]),
-        {"logit_scale": np.array(np.log(100), np.float32), **bias},
-        {},
+        "ViT-B-32-quickgelu",
+        architecture,
+        {**plain(architecture), **bias},
+        SETTINGS,
         Weights(source="w.pt", revision=None, sha256="0" * 64),
         "mit",
     )
+    write_encoder(source, "image", "fp32", tmp_path)
     manifest = describe(source, "mine", tmp_path)
     assert manifest.scoring == scoring
     assert manifest.logit_bias == (-9.5 if bias else None)
