@@ -50,7 +50,9 @@ def with_answers(text: str, url: str) -> str:
 
 def main() -> None:
     DOCUMENT.write_text(
-        json.dumps(document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        # Without indentation it is a quarter smaller and still has lines.
+        json.dumps(document(), indent=0, ensure_ascii=False) + "\n",
+        encoding="utf-8",
     )
     CLASSIFIER_SCHEMA.write_text(
         json.dumps(classifier_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
