@@ -30,7 +30,7 @@ LOADED = {
 # By encoder: the work in models.json, and the time in a Row.
 TIMES = {"image": "image", "text": "label"}
 # Towers of these names do their work at a pace of their own; all others are plain transformers.
-KINDS = ("siglip", "clipa", "pe-core", "eva", "vitamin", "mobileclip", "convnext", "rn")
+KINDS = ("coca", "siglip", "clipa", "pe-core", "eva", "vitamin", "mobileclip", "convnext", "rn")
 
 
 @dataclass(frozen=True)
