@@ -22,10 +22,11 @@ def probe(pipe: Connection, tower: Path, feed: Any, default: Path, default_feed:
     before = memory_mb()
     session, load = loaded(tower)
     memory = memory_mb() - before
-    del session
     # The first load may pay for what the machine does beside it.
-    load = min(load, *(loaded(tower)[1] for _ in range(LOADS - 1)))
-    session = LazySession(tower, 1).result()
+    for _ in range(LOADS - 1):
+        del session
+        session, again = loaded(tower)
+        load = min(load, again)
     other = LazySession(default, 1).result()
     spent: list[float] = []
     ratios: list[float] = []

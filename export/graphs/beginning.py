@@ -9,22 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
+from classifier.model.texts import FOUR
 from export.graphs.graph import CONTRIB, Graph
 from export.graphs.precisions import Floats
 from export.judging.forward import ACTIVATIONS
 from export.sources.architecture import TextTower
 
-# ONNX Runtime's softmax adds four at a time on ARM64, and the rest one by one. A beginning of whole
-# fours gives the same bits on its own and in any text: the start token has three masked places
-# before it.
-FOUR = 4
-
 
 class Beginning:
     """Attention with what stands before. The start token's keys and values are constants, made in
-    float64; layer i's of p more tokens are the inputs `past.{2 i}` and `past.{2 i + 1}`, float32
-    [n, heads, p, width / heads], p a multiple of four. Outputs in the same order hold
-    all up to the run's last token.
+    float64; masked places before them fill FOUR. Layer i's of p more tokens are the inputs
+    `past.{2 i}` and `past.{2 i + 1}`, float32 [n, heads, p, width / heads], p a multiple of four.
+    Outputs in the same order hold all up to the run's last token.
     """
 
     def __init__(

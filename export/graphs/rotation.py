@@ -2,8 +2,8 @@
 channels is spread over all of them (QuaRot, arXiv 2404.00456, here for LayerNorm).
 
 The matrix keeps the vector of ones, and so each row's mean and deviation: LayerNorm gives the
-turned row, and its own weight and bias go into the products behind it. Sums don't depend on their
-order, so that numpy's kernels and threads change no byte.
+turned row, and its own weight and bias go into the products behind it. Each sum has its order, so
+that numpy's kernels and threads change no byte.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The transformer that both towers have, as nodes of a graph."""
+"""The transformer of texts, as nodes of a graph."""
 
 from collections.abc import Mapping
 from typing import Any
