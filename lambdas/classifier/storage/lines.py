@@ -50,5 +50,7 @@ def tags_of(answer: JsonObject) -> dict[str, str]:
         )
     if result:
         label = max(result, key=result.__getitem__)
-        tags |= {"clip-label": label, "clip-probability": f"{result[label]:.4f}"}
+        # A model's own sigmoid may give a right label 0.00002, which four decimals would make 0.
+        digits = ".4f" if result[label] >= 0.01 else ".3g"
+        tags |= {"clip-label": label, "clip-probability": f"{result[label]:{digits}}"}
     return tags
