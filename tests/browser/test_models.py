@@ -1,7 +1,9 @@
 """What the page says of a model, and asks of one that judges each label alone."""
 
+import math
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page
 
 from classifier.api.handler import Handler
@@ -46,6 +48,59 @@ def test_a_model_that_judges_each_label_alone_is_asked_and_shown_as_such(
         import_set(page, {**PETS, "negative_template": "nothing"})
         assert "this model takes none: negative_template" in said(page, "#set-note")
         assert bars(page).keys() == {"a dog", "a cat"}
+
+
+def test_thresholds_of_tiny_probabilities_are_set_on_logarithmic_bars(
+    page: Page, tmp_path: Path
+) -> None:
+    encoders = Encoders.load(sigmoid_bundle(tmp_path / "sigmoid", -16.0), threads=1)
+    widths = (
+        "[...document.querySelectorAll('#bars .fill')].map((fill) => parseFloat(fill.style.width))"
+    )
+    with running(Handler(encoders)) as url:
+        page.goto(url)
+        choose(page, DOG)
+        page.click("#more summary")
+        page.fill("#threshold", "3")
+        assert said(page, "#verdict").endswith("of 5 reached 3 %.")
+        page.click("text=Which apply?")
+        shown = bars(page)
+        assert shown == {**shown, "a dog": 0.02, "something else": 0.00038, "a cat": 0.0001}
+        assert said(page, "#bars li:nth-child(3) .share") == "< 0.0001 %"
+        assert "the bars are logarithmic, from 0.0001 % to 100 %" in said(page, "#meaning")
+        # Of six powers of ten: a hundred times as likely is a third of a bar more.
+        expected = [100 * (1 + math.log10(share / 100) / 6) for share in shown.values()]
+        assert page.evaluate(widths) == pytest.approx(expected, abs=0.5)
+        assert expected[0] > 30
+        # The line stays at its probability, whatever the bars' scale.
+        assert said(page, "#verdict") == "0 of 5 reached 3 %."
+        page.fill("#threshold-percent", "0.0123")
+        page.press("#threshold-percent", "Enter")
+        assert said(page, "#threshold-text") == "0.012 %"
+        assert said(page, "#verdict") == "1 of 5 reached 0.012 %."
+        assert page.locator("#bars .kept .label").all_inner_texts() == ["a dog"]
+        assert '"min_probability": 0.000123' in page.inner_text("#code")
+        page.focus("#threshold")
+        for _ in range(2):
+            page.keyboard.press("ArrowLeft")
+        assert page.input_value("#threshold-percent") == "0.0095"
+        page.keyboard.press("Home")
+        assert said(page, "#threshold-text") == "none"
+        assert "min_probability" not in page.inner_text("#code")
+        page.fill("#threshold", "50")
+        page.locator("#bars").scroll_into_view_if_needed()
+        page.wait_for_timeout(300)  # bars move for 250 ms
+        line = page.locator("#bars .first .line").bounding_box()
+        bar = page.locator("#bars .first .bar").bounding_box()
+        assert line
+        assert bar
+        middle = bar["y"] + bar["height"] / 2
+        page.mouse.move(line["x"] + 1, middle)
+        page.mouse.down()
+        page.mouse.move(bar["x"] + bar["width"] / 3, middle, steps=4)
+        page.mouse.up()
+        assert said(page, "#threshold-text") == "0.01 %"
+        assert page.get_attribute("#threshold", "aria-valuetext") == "0.01\xa0%"
 
 
 def test_a_model_of_which_no_languages_are_stated_is_asked_in_english(url: str, page: Page) -> None:

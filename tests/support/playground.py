@@ -51,7 +51,13 @@ def bars(page: Page) -> dict[str, float]:
         for row in page.query_selector_all("#bars li")
     ]
     return {
-        row[0]: float(row[1].removesuffix(" %").replace("< 0.1", "0").replace("> 99.9", "100"))
+        row[0]: float(
+            row[1]
+            .removesuffix(" %")
+            .replace("< 0.1", "0")
+            .replace("> 99.9", "100")
+            .removeprefix("< ")
+        )
         for row in rows
     }
 
