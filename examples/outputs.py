@@ -26,8 +26,17 @@ def print_table(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str
     label_width = max(map(len, labels))
     for row in rows:
         ranked = sorted(row.result.items(), key=lambda pair: -pair[1])
-        shares = "   ".join(f"{label:<{label_width}} {share:7.2%}" for label, share in ranked)
+        shares = "   ".join(
+            f"{label:<{label_width}} {percent(share, ranked[0][1]):>7}" for label, share in ranked
+        )
         print(f"{row.printable:<{file_width}}  {f'error: {row.error}' if row.error else shares}")
+
+
+def percent(share: float, best: float) -> str:
+    """With two decimals, or two digits beside a best one of less than 1 %: a model trained with
+    SigLIP's loss judges labels alone, and may give a right one 0.003 %.
+    """
+    return f"{share:.2%}" if best >= 0.01 else f"{100 * share:.2g}%"
 
 
 def print_csv(rows: Iterable[Row], files: Sequence[Path], labels: Sequence[str]) -> None:

@@ -9,9 +9,11 @@ import requests
 import classify
 import client
 from classifier.api.handler import Handler
+from classifier.model.encoders import Encoders
 from tests.support.images import png_header
 from tests.support.programs import RecordingHandler, exit_status, response
 from tests.support.requests import ROOT, base64_of
+from tests.support.sigmoid import sigmoid_bundle
 from tools.local.serve import running
 
 SAMPLES = ROOT / "examples" / "images"
@@ -93,6 +95,16 @@ def test_the_table_is_ranked_and_the_csv_keeps_the_order_of_the_labels(
     assert best == [str(good), "", best[2], "", ""]
     assert shares[0] == round(100 * float(best[2]), 2)
     assert failed == [str(missing), "", "", "", "can't be read: No such file or directory"]
+
+
+def test_the_table_shows_tiny_probabilities_of_labels_judged_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoders = Encoders.load(sigmoid_bundle(tmp_path / "sigmoid", -18.0), threads=1)
+    with running(Handler(encoders)) as url:
+        given = [folder / "dog.jpg", "--labels", "a dog,a cat", "--multi-label", "--endpoint", url]
+        assert exit_status(classify.main, *given) == 0
+    assert capsys.readouterr().out.endswith("  a dog 0.0027%   a cat 2.4e-06%\n")
 
 
 def test_options_are_sent_under_the_names_of_the_api_and_only_if_set(

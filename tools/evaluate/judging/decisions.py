@@ -33,11 +33,15 @@ class Decisions:
 
     def text(self, i: int) -> str:
         """The labels that count, or the most likely one if none does."""
-        counted = np.flatnonzero(self.decided[i])
+
+        def entry(j: int) -> str:
+            share = float(self.probabilities[i, j])
+            # A model's own sigmoid may give a right label 0.003 %.
+            return f"{self.names[j]} {f'{share:.1%}' if share >= 0.01 else f'{100 * share:.2g}%'}"
+
+        counted = map(entry, np.flatnonzero(self.decided[i]).tolist())
         best = int(self.probabilities[i].argmax())
-        entries = [f"{self.names[j]} {self.probabilities[i, j]:.1%}" for j in counted.tolist()]
-        most_likely = f"{self.names[best]} {self.probabilities[i, best]:.1%}"
-        return ", ".join(entries) or f"none (most likely {most_likely})"
+        return ", ".join(counted) or f"none (most likely {entry(best)})"
 
 
 def decide(answers: Answers, names: Sequence[str], choices: Sequence[Choice]) -> Decisions:

@@ -56,5 +56,15 @@ def test_with_multi_label_each_label_that_reaches_its_threshold_counts(
     assert ["".join(np.array(NAMES)[row]) for row in found.decided] == decided
 
 
+def test_a_tiny_probability_is_not_written_as_zero() -> None:
+    tiny = np.array([[0.00003, 0.0000021, 0.5]] * 3)
+    question = {"labels": NAMES, "multi_label": True}
+    file = parse_classifier(question)
+    given = Answers(from_options(question), file, np.zeros((3, 1), np.float32), tiny, tiny)
+    found = decide(given, NAMES, chosen(a=0.00001, b=0.00001, c=0.5))
+    assert found.text(0) == "a 0.003%, c 50.0%"
+    assert decide(given, NAMES, chosen(c=0.6)).text(0) == "none (most likely c 50.0%)"
+
+
 def test_thresholds_do_not_change_which_label_is_most_likely() -> None:
     assert predicted(answers()).tolist() == [0, 1, -1]
