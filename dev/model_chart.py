@@ -36,6 +36,8 @@ def model_chart() -> "Figure":
     for axes, (name, title) in zip(figure.subplots(2, sharey=True), AXES.items(), strict=True):
         for business, (colour, legend) in COLOURS.items():
             group = [row for row in every if row.business is business]
+            # Measured ones first: the legend looks as the first point does.
+            group.sort(key=lambda row: name in row.computed)
             axes.scatter(
                 [getattr(row, name) for row in group],
                 [row.imagenet for row in group],

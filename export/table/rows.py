@@ -16,6 +16,8 @@ FACTS = Path(__file__).with_name("model_facts.json")
 MEASURED = Path(__file__).with_name("measured.json")
 PRICES = Path(__file__).parents[2] / "examples" / "prices.json"
 DEFAULT = ("ViT-B-32-quickgelu", "openai")
+# Who measured a recall, unless its entry says otherwise.
+RECALL_SOURCE = "open_clip multilingual"
 # docs/performance.md: a guess at the default in 8 bits, on the default function.
 GUESSED_SECONDS = 0.1
 FUNCTION_MB = 3008
@@ -38,7 +40,8 @@ class Row:
     """A model and a tag; None stands for what nobody has looked up.
 
     `way` is that of the export, or why it is refused. `imagenet`, `average` of 38 sets and
-    `recall` over 36 languages are percentages. `image` and `label` are the times of an image and of
+    `recall` over 36 languages are percentages; `recall_source` says who measured it, since ways
+    differ. `image` and `label` are the times of an image and of
     nine new labels in 8 bits as multiples of the default's, with those in other precisions;
     `dollars`: of a million images. `megabytes` are those of the weights in fp32, `megabytes_int8`
     of both encoders in 8 bits; `start` and `memory`: processor seconds and MB of loading these.
@@ -53,6 +56,7 @@ class Row:
     imagenet: float | None = None
     average: float | None = None
     recall: float | None = None
+    recall_source: str | None = None
     image: float | None = None
     image_fp32: float | None = None
     image_int14: float | None = None
@@ -111,6 +115,9 @@ def rows() -> list[Row]:
                     tag,
                     way,
                     **{name: accuracy.get(name) for name in ("imagenet", "average", "recall")},
+                    recall_source=accuracy.get("recall_source", RECALL_SOURCE)
+                    if "recall" in accuracy
+                    else None,
                     **costs,
                     languages=facts["languages"].get(weights.get("languages")),
                     licence=weights.get("licence"),
