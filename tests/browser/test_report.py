@@ -1,6 +1,7 @@
 """The report of `make evaluate` in a real browser, on images that the demo model judged."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.support.browser import opened
 from tests.support.labelled import LABELS, draw, report_data
 from tests.support.programs import exit_status
 from tests.support.requests import DEMO, ROOT
+from tests.support.sigmoid import sigmoid_bundle
 from tools.evaluate.__main__ import main
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -114,6 +116,35 @@ def test_the_slider_moves_what_it_says(browser: Browser, folder: Path) -> None:
         slider.focus()
         page.keyboard.press("Home")
         assert numbers(page) != before
+
+
+def test_a_model_that_judges_each_label_alone_has_logarithmic_charts(
+    browser: Browser, tmp_path: Path
+) -> None:
+    draw(tmp_path / "pictures", each=20, others=20)
+    bundle = sigmoid_bundle(tmp_path / "low", -13.0)
+    given = ["--labels", ",".join(LABELS), "--multi-label", "--precision", "0.7"]
+    files = ["--cache", tmp_path / "cache.sqlite3", "--report", tmp_path / "report.html"]
+    assert exit_status(main, tmp_path / "pictures", *given, *files, "--bundle", bundle) == 0
+    data = report_data(tmp_path)
+    # One bin would hold nearly all if they were even.
+    assert len(data["reliability"]) >= 4
+    assert all(one["from"] <= one["mean"] <= one["to"] for one in data["reliability"])
+    assert sum(one["count"] for one in data["reliability"]) == 80 * len(LABELS)
+    threshold = data["curves"][0]["points"][data["curves"][0]["chosen"]][0]
+    assert 0.001 < threshold < 0.1
+    with show(browser, tmp_path) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        ticks = page.eval_on_selector_all(
+            "svg:first-of-type text[text-anchor=middle]",
+            "(texts) => texts.map((text) => [+text.textContent, +text.getAttribute('x')])",
+        )[:7]
+        assert [value for value, _ in ticks] == [10.0**power for power in range(-6, 1)]
+        here = float(page.get_attribute("line.here", "x1"))
+        (_, first), *_, (_, last) = ticks
+        assert here == pytest.approx(first + (last - first) * (1 + math.log10(threshold) / 6))
+        # A threshold to type: with three decimals it would be lower or higher by a few percent.
+        assert float(page.inner_text("#chosen")) == pytest.approx(threshold, rel=0.005)
 
 
 def test_the_share_of_images_that_show_it_moves_the_precision_alone(

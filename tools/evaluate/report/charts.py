@@ -21,6 +21,9 @@ CONFUSED = 30
 POINTS = 200
 TOTAL_POINTS = 10_000
 BINS = 10
+# A model's own probabilities spread over powers of ten: its charts have this many, the lowest with
+# all below it.
+DECADES = 6
 
 
 def confusion(
@@ -103,7 +106,9 @@ def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 4)
 
 
-def reliability(answers: Answers, dataset: Dataset) -> tuple[list[JsonObject], str]:
+def reliability(
+    answers: Answers, dataset: Dataset, *, logarithmic: bool
+) -> tuple[list[JsonObject], str]:
     """Bins of the probabilities, and how often the label is really shown."""
     if answers.file.multi_label:
         said = answers.probabilities.ravel()
@@ -121,17 +126,20 @@ def reliability(answers: Answers, dataset: Dataset) -> tuple[list[JsonObject], s
             "images always count as wrong."
         )
     weight = independent_weight(np.ones(len(dataset.groups), np.bool_), dataset.groups)
-    bins = np.minimum((said * BINS).astype(int), BINS - 1)
+    edges = [number / BINS for number in range(BINS + 1)]
+    if logarithmic:
+        edges = [0.0, *(10.0**power for power in range(1 - DECADES, 1))]
+    bins = np.searchsorted(edges[1:-1], said, side="right")
     found = []
-    for number in range(BINS):
+    for number in range(len(edges) - 1):
         inside = bins == number
         if inside.any():
             ends = wilson(true[inside].sum(), inside.sum(), weight)
             share, low, high = (float(value) for value in ends)
             found.append(
                 {
-                    "from": number / BINS,
-                    "to": (number + 1) / BINS,
+                    "from": edges[number],
+                    "to": edges[number + 1],
                     "count": int(inside.sum()),
                     "mean": float(said[inside].mean()),
                     "share": share,

@@ -5,7 +5,14 @@ import time
 from classifier.contract.strict_json import JsonObject
 from tools.evaluate.judging.choices import mildest
 from tools.evaluate.judging.judgement import Judgement
-from tools.evaluate.report.charts import POINTS, TOTAL_POINTS, confusion, curve, reliability
+from tools.evaluate.report.charts import (
+    DECADES,
+    POINTS,
+    TOTAL_POINTS,
+    confusion,
+    curve,
+    reliability,
+)
 from tools.evaluate.report.galleries import galleries
 from tools.evaluate.report.text import ACCURACY, about_thresholds, mix, subject
 
@@ -18,7 +25,8 @@ def report_data(judgement: Judgement) -> JsonObject:
     matrix, confused = None, list[tuple[str, str, int]]()
     if not first.file.multi_label:
         matrix, confused = confusion(judgement.decisions[0], dataset)
-    bins, caption = reliability(first, dataset)
+    logarithmic = first.file.multi_label and judgement.models[0].scoring == "sigmoid"
+    bins, caption = reliability(first, dataset, logarithmic=logarithmic)
     notes = [*dataset.notes, *about_thresholds(judgement)]
     return {
         "title": f"How good is {judgement.names[0]}?",
@@ -36,6 +44,7 @@ def report_data(judgement: Judgement) -> JsonObject:
         "confusion": matrix,
         "confused": confused,
         "curves": _curves(judgement),
+        "decades": DECADES if logarithmic else None,
         "reliability": bins,
         "reliability_caption": caption,
         "galleries": galleries(judgement.decisions, dataset),
