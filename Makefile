@@ -93,9 +93,11 @@ TEST_soak = $(VENV)/bin/python -m tests.robustness.soak --minutes $(or $(MINUTES
 TEST_fuzz = mkdir -p build/fuzz-corpus && $(VENV)/bin/python -m tests.robustness.fuzz build/fuzz-corpus -dict=build/fuzz-corpus.dict \
 	-artifact_prefix=build/fuzz- -max_len=8192 -timeout=10 -rss_limit_mb=2048 -max_total_time=$$((60 * $(or $(MINUTES),60)))
 NEEDS_api := $(EXPORT_READY)
+NEEDS_peers := $(EXPORT_READY)
 NEEDS_start := $(RANDOM)
 NEEDS_ladder := $(CONVERTS)
 BENCHMARK_api = $(EXPORT)/bin/python -m dev.benchmark.api && $(EXPORT)/bin/python -m dev.benchmark.start --bundle build/benchmark/int8
+BENCHMARK_peers = $(EXPORT)/bin/python -m dev.benchmark.peers
 BENCHMARK_promises = $(VENV)/bin/python -m dev.benchmark.thresholds
 BENCHMARK_learn = $(VENV)/bin/python -m dev.benchmark.thresholds --heads --curve 20 --pool 4000 --images 1000
 BENCHMARK_bulk = $(VENV)/bin/python -m dev.benchmark.bulk $(call option,BUNDLE,--bundle)
@@ -279,7 +281,7 @@ format: $(READY) ## format in place
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-benchmark: $(if $(filter endpoint,$(NAME)),$(SERVES),$(READY)) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|start|bulk|ladder|models|regions|colours|copies|promises|learn|endpoint
+benchmark: $(if $(filter endpoint,$(NAME)),$(SERVES),$(READY)) $(NEEDS_$(or $(NAME),api)) ## measure, on a quiet machine: NAME=api|peers|start|bulk|ladder|models|regions|colours|copies|promises|learn|endpoint
 	@$(or $(BENCHMARK_$(or $(NAME),api)),$(VENV)/bin/python -m dev.benchmark.$(NAME))
 
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/

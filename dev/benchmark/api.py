@@ -10,7 +10,7 @@ benchmark-endpoint`.
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +52,9 @@ IMAGE_GFLOP = 2e-9 * (
     + WIDTH * 512
 )
 holding, fastest, fp32 = (functools.partial(ours, bundle) for bundle in (HOLDING, FASTEST, FP32))
-# Figure: who measures it, the operation, its argument, runs a round.
-CASES: dict[str, tuple[Callable[[bytes], Operations], str, object, int]] = {
+# Who measures it, the operation, its argument, runs a round.
+Case = tuple[Callable[[bytes], Operations], str, object, int]
+CASES: dict[str, Case] = {
     **{f"original_{n}_labels_ms": (original, "twice", n, 2) for n in COUNTS},
     **{f"original_without_duplicate_{n}_labels_ms": (original, "once", n, 2) for n in COUNTS},
     "open_clip_fp32_once_9_labels_ms": (open_clip_once, "encode", "both", 2),
@@ -83,15 +84,16 @@ CASES: dict[str, tuple[Callable[[bytes], Operations], str, object, int]] = {
 }
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
+def measure(cases: Mapping[str, Case], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each run, by figure, of sides that take turns."""
     data = thumbnail()
-    spent = {name: list[float]() for name in CASES}
-    sides = {make: Side(make, data) for make in {case[0] for case in CASES.values()}}
-    for make, name, argument, _ in CASES.values():
+    spent = {name: list[float]() for name in cases}
+    sides = {make: Side(make, data) for make in {case[0] for case in cases.values()}}
+    for make, name, argument, _ in cases.values():
         sides[make](name, argument, 1)
     for round_ in range(rounds):
         say(f"round {round_ + 1} of {rounds}")
-        for figure, (make, name, argument, times) in CASES.items():
+        for figure, (make, name, argument, times) in cases.items():
             # The first run after another process' turn finds its caches gone; spinning threads have
             # gone to sleep.
             spent[figure] += sides[make](name, argument, times + (times > 1))[times > 1 :]
@@ -102,7 +104,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
 
 def figures(rounds: int, calls: int) -> dict[str, float | str]:
     """All of them, by name with its unit: medians, and quartiles of those that vary."""
-    spent = measure(rounds)
+    spent = measure(CASES, rounds)
     found = dict[str, float | str]()
     for name, values in spent.items():
         found[name] = round(float(np.median(values)), 2)
