@@ -66,6 +66,12 @@ def test_the_bundle_is_read_by_the_standard_library_and_pydantic_alone() -> None
     assert roots - set(sys.stdlib_module_names) == {"pydantic"}
 
 
+def test_the_export_needs_nothing_of_the_maintainers() -> None:
+    modules = list((PACKAGE.parent.parent / "export").rglob("*.py"))
+    roots = {name.partition(".")[0] for module in modules for name in imported(module)}
+    assert "classifier" in roots and not roots & {"dev", "tests", "tools", "stacks"}
+
+
 def closure(modules: Iterable[Path]) -> set[str]:
     """All that these modules import, through the project's own modules too."""
     root = PACKAGE.parent.parent

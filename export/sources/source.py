@@ -2,7 +2,7 @@
 file. No torch.
 
 `models.json` holds what open_clip knows of its plain vision transformers: `python -m
-export.table.make_table` writes it.
+dev.make.model_table` writes it.
 """
 
 import difflib

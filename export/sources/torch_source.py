@@ -18,7 +18,7 @@ from open_clip.pretrained import (
 
 from classifier.contract.bundle import Weights, sha256
 from export.errors import ExportError
-from export.graphs.make_skeletons import trace
+from export.graphs.trace import trace
 from export.judging.checks import (
     check_activation,
     check_memory,

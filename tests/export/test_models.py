@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from dev.make.work import costs
 from dev.model_choice import best, cheapest, figures
 from export.sources.architecture import Architecture
 from export.table.models import cells
 from export.table.rows import FACTS, TABLE, read, rows
-from export.table.work import costs
 from tests.support.requests import ROOT
 
 LINES = {(row.model, row.tag): "  ".join(cells(row)) for row in rows()}

@@ -10,11 +10,11 @@ from open_clip.tokenizer import HFTokenizer
 
 from classifier.contract.bundle import TextSettings
 from classifier.model.tokenizer import Tokenizer
+from dev.make.characters import make_characters
 from export.errors import ExportError
 from export.judging.reference import check_tokens
 from export.tokenizers import hub_tokenizer
 from export.tokenizers.hub_tokenizer import CONFIG, MODELS
-from export.tokenizers.make_characters import make_characters
 from export.tokenizers.parts import CHARACTERS
 from export.tokenizers.tables import write_tables
 from tests.support import trained_tokenizers as trained

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
+from dev.make.skeletons import skeletons
 from export.graphs import skeleton
-from export.graphs.make_skeletons import skeletons
 from export.graphs.model_file import calibrate
 from export.graphs.towers import write_encoder
 from export.sources.architecture import Architecture, TracedTower

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from classifier.contract.bundle import FILES, TOKENIZER
+from dev.make.model_table import make_table
 from export.errors import ExportError
 from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
@@ -29,7 +30,6 @@ from export.sources.checkpoint import CheckpointError, open_checkpoint
 from export.sources.open_clip_models import describe, model_config
 from export.sources.source import Request, Source, read_checkpoint, read_table
 from export.sources.torch_source import arrays
-from export.table.make_table import make_table
 from export.table.rows import TABLE
 
 FULL_WIDTH = 512

@@ -8,8 +8,9 @@ from typing import Any
 import open_clip
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
+from dev.make.skeletons import skeletons
+from dev.make.work import costs
 from export.errors import ExportError
-from export.graphs.make_skeletons import skeletons
 from export.judging.checks import check_activation, check_settings, with_right_activation
 from export.sources.architecture import TracedTower
 from export.sources.open_clip_models import (
@@ -20,7 +21,6 @@ from export.sources.open_clip_models import (
     tokenizer_of,
 )
 from export.table.rows import TABLE
-from export.table.work import costs
 
 KEPT = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
 

@@ -1,12 +1,8 @@
-"""Traces the image towers that have no graph of our own, through open_clip, into skeletons/.
-
-A tower is traced in fp32 on one image, as it is defined, but for attention,
+"""Traces open_clip's image towers, in fp32 on one image, as they are defined, but for attention,
 which becomes an operator of ONNX Runtime.
 """
 
 import contextlib
-import gzip
-import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,20 +10,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import open_clip
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
-from open_clip.pretrained import list_pretrained
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.graphs.graph import OPSET
-from export.graphs.skeleton import FOLDER, evaluate, value_shapes
-
-LARGE = 100_000
-IN_PLACE = {"normal_", "uniform_", "erfinv_", "mul_", "add_", "div_", "clamp_", "zero_", "fill_"}
+from export.graphs.skeleton import evaluate, value_shapes
 
 
 class ImageTower(nn.Module):
@@ -127,15 +117,6 @@ def without_weights(model: onnx.ModelProto, weight_shapes: dict[str, list[int]])
     return onnx.shape_inference.infer_shapes(skeleton)
 
 
-class WithoutInitialising(TorchDispatchMode):
-    """Leaves large parameters as they are allocated, so that they take no memory."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__.partition(".")[0] in IN_PLACE and args[0].numel() >= LARGE:
-            return args[0]
-        return func(*args, **(kwargs or {}))
-
-
 @contextlib.contextmanager
 def fused_attention() -> Iterator[None]:
     """While a tower is traced, attention is one node."""
@@ -170,35 +151,3 @@ def fused_attention() -> Iterator[None]:
         yield
     finally:
         F.scaled_dot_product_attention = own
-
-
-def skeletons() -> dict[str, str]:
-    """The file of every model that has a tag and no graph of our own; towers that are alike share
-    one.
-    """
-    first: dict[str, str] = {}
-    files = {}
-    for name in dict.fromkeys(name for name, _ in list_pretrained()):
-        config = open_clip.get_model_config(name)
-        vision = config["vision_cfg"]
-        pools = vision.get("attentional_pool") or vision.get("pool_type", "tok") != "tok"
-        if "timm_model_name" in vision or isinstance(vision["layers"], list) or pools:
-            key = json.dumps([vision, config["embed_dim"]], sort_keys=True)
-            files[name] = first.setdefault(key, name)
-    return files
-
-
-def main() -> None:
-    for old in FOLDER.glob("*.onnx.gz"):
-        old.unlink()
-    FOLDER.mkdir(exist_ok=True)
-    for name in dict.fromkeys(skeletons().values()):
-        with WithoutInitialising():
-            visual = open_clip.create_model(name).visual
-        content = gzip.compress(trace(visual).SerializeToString(deterministic=True), mtime=0)
-        (FOLDER / f"{name}.onnx.gz").write_bytes(content)
-        print(f"{name}: {len(content)} bytes", flush=True)
-
-
-if __name__ == "__main__":
-    main()
