@@ -108,6 +108,7 @@ NEEDS_golden := $(EXPORT_READY)
 NEEDS_models := $(if $(filter data,$(MAKECMDGOALS)),$(EXPORT_READY))
 NEEDS_skeletons := $(EXPORT_READY)
 NEEDS_characters := $(EXPORT_READY)
+NEEDS_tokenizer := $(EXPORT_READY)
 NEEDS_demo-model := $(EXPORT_READY)
 NEEDS_demo-figures := $(EXPORT_READY)
 NEEDS_still := $(VENV)/group-browser $(EVALUATES)
@@ -116,6 +117,7 @@ DATA_golden = $(EXPORT)/bin/python -m tests.golden.make_golden
 DATA_models = $(EXPORT)/bin/python -m dev.make.model_table
 DATA_skeletons = $(EXPORT)/bin/python -m dev.make.skeletons
 DATA_characters = $(EXPORT)/bin/python -m dev.make.characters
+DATA_tokenizer = $(EXPORT)/bin/python -m dev.make.tokenizer
 DATA_demo-model = $(EXPORT)/bin/python -m dev.demo_model all --minutes $(or $(MINUTES),82)
 DATA_demo-figures = $(EXPORT)/bin/python -m dev.demo_model measure
 DATA_still = $(VENV)/bin/python -m dev.still
@@ -289,7 +291,7 @@ benchmark: $(if $(filter endpoint,$(NAME)),$(SERVES),$(READY)) $(NEEDS_$(or $(NA
 document: $(READY) ## write openapi.json, and the tables and answers in README.md and docs/
 	@$(VENV)/bin/python -m dev.generate_docs
 
-data: $(READY) $(NEEDS_$(NAME)) ## make data in the repository again: NAME=answers|golden|models|skeletons|characters|demo-model|demo-figures|still
+data: $(READY) $(NEEDS_$(NAME)) ## make data in the repository again: NAME=answers|golden|models|skeletons|characters|tokenizer|demo-model|demo-figures|still
 	@$(or $(DATA_$(NAME)),echo "Say which: make data NAME=answers" && exit 1)
 
 lock: $(SERVES) ## write the hashes of the image's packages, for both architectures: lambdas/classifier/requirements.lock

@@ -167,11 +167,6 @@ def describe(source: Source, name: str | None, folder: Path) -> BundleManifest:
     if source.tokenizer:
         source.tokenizer.write(folder)
         text = source.tokenizer.settings
-    elif source.model is not None:
-        from export.judging.reference import text_settings, write_tokenizer
-
-        write_tokenizer(source.name, folder)
-        text = text_settings(source.name)
     else:
         shutil.copy(DEMO / TOKENIZER, folder)
         text = TextSettings.model_validate(json.loads((DEMO / MANIFEST).read_text())["text"])

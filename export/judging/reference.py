@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from export.judging.material import strings
 from export.judging.verify import Pixels, Reference
 from export.progress import progress, say
 from export.sources.source import Source
-from export.tokenizers.tables import merges, write_tables
 
 STRINGS = 20_000
 
@@ -116,39 +114,3 @@ def _readable(text: str, settings: TextSettings, theirs: Any) -> bool:
         ids = ids[len(settings.start_ids) : len(ids) - len(settings.end_ids)]
         unread = {settings.unknown_id, theirs.tokenizer.convert_tokens_to_ids(MARK)}
     return len(ids) + around <= settings.context_length and not unread.issuperset(ids)
-
-
-def text_settings(name: str) -> TextSettings:
-    tokenizer = open_clip.get_tokenizer(name)
-    return TextSettings(
-        cleaning="lower",
-        special_tokens=["<start_of_text>", "<end_of_text>"],
-        added_tokens={},
-        charsmap=None,
-        replacements=[],
-        normalized_tokens={},
-        pattern=f"(?i){tokenizer.pat.pattern}",
-        kind="byte-bpe",
-        unknown_id=None,
-        start_ids=[tokenizer.sot_token_id],
-        end_ids=[tokenizer.eot_token_id],
-        language=None,
-        context_length=tokenizer.context_length,
-        pad_id=0,
-        dynamic_length=True,
-    )
-
-
-def write_tokenizer(name: str, folder: Path) -> None:
-    """open_clip's BPE as the run time reads it; cleaning and splitting are the run time's own."""
-    tokenizer = open_clip.get_tokenizer(name)
-    ids = tokenizer.encoder
-    ranked = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
-    symbols = [tokenizer.byte_encoder[byte] for byte in range(256)]
-    last = [f"{symbol}</w>" for symbol in symbols]
-    tables = merges(
-        [(ids[left], ids[right]) for left, right in ranked],
-        [ids[left + right] for left, right in ranked],
-    )
-    tables["bytes"] = np.array([ids[symbol] for symbol in [*symbols, *last]], np.uint32)
-    write_tables(tables, folder)

@@ -82,8 +82,8 @@ def legend() -> str:
     return "\n".join(
         (
             "",
-            "ImageNet, 38 sets: zero-shot accuracy in %. recall: how often a caption finds its image"
-            " first, the mean of 36 languages (Crossmodal-3600), in %;",
+            "ImageNet, 38 sets: zero-shot accuracy in %. recall: how often a caption finds its"
+            " image first, the mean of 36 languages (Crossmodal-3600), in %;",
             "*: by its authors, whose way gives more: 22.4 for ViT-B-16-SigLIP, not 16.7.",
             "image, label: the time of an image and of nine new labels, as multiples of"
             f" {default}'s, all in 8 bits; in fp32: an image's, both in fp32.",

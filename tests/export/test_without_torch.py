@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 
 from classifier.contract.bundle import FILES, TOKENIZER
 from dev.make.model_table import make_table
+from dev.make.tokenizer import text_settings, write_tokenizer
 from export.errors import ExportError
 from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
 from export.judging import forward
-from export.judging.reference import text_settings, write_tokenizer
 from export.pipeline import DEMO
 from export.sources import torch_source
 from export.sources.architecture import Architecture, ImageTower
