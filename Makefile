@@ -74,6 +74,8 @@ RANDOM := build/ViT-B-32-random/bundle.json
 STEPS := build/steps/inputs.npz
 # And bundles of other models than CLIP's.
 OTHER_TOWERS := build/other-towers/ready
+# And one as the user makes it, for the container.
+FROM_HUB := build/from-hub/PE-Core-T-16-384/bundle.json
 
 # Suites of tests, benchmarks and data by name: the needs of each, and its command if it differs from the rest.
 NEEDS_browser := $(VENV)/group-browser $(CDK) tests/clients/node_modules
@@ -81,7 +83,7 @@ NEEDS_aws := $(VENV)/group-aws $(CDK)
 NEEDS_sam := $(SAM)/ready
 NEEDS_image := $(RANDOM)
 NEEDS_deploy := $(STAND_INS)/ready
-NEEDS_arm64 := $(STEPS) $(OTHER_TOWERS)
+NEEDS_arm64 := $(STEPS) $(OTHER_TOWERS) $(FROM_HUB)
 NEEDS_export := $(EXPORT_READY)
 NEEDS_clients := tests/clients/node_modules
 NEEDS_fuzz := $(VENV)/group-fuzz
@@ -410,6 +412,9 @@ $(STEPS): $(wildcard export/*.py export/*/*.py) tests/support/steps.py dev/weigh
 $(OTHER_TOWERS): $(wildcard export/*.py export/*/*.py) tests/support/other_towers.py dev/weights.py | $(READY)
 	@$(VENV)/bin/python -m tests.support.other_towers $(@D)
 	@touch $@
+
+$(FROM_HUB): $(wildcard export/*.py export/*/*.py) tests/support/from_hub.py dev/weights.py | $(READY)
+	@$(VENV)/bin/python -m tests.support.from_hub build/from-hub PE-Core-T-16-384
 
 TARGETS := $(shell grep -oE '^[a-z0-9 -]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :)
 .PHONY: $(TARGETS)

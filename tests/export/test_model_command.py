@@ -8,18 +8,13 @@ from safetensors.numpy import save_file
 from dev.weights import plain
 from export.sources.architecture import Architecture
 from export.sources.source import read_table
+from tests.support.from_hub import NO_TORCH
 from tests.support.hub import COMMIT, FILE, REPOSITORY, Hub, run, serving
 
 MODEL = "ViT-B-32-quickgelu"
 
 
 TAG = "openai"
-
-
-NO_TORCH = (
-    "import runpy, sys; sys.modules.update(torch=None, open_clip=None); runpy.run_module('export',"
-    " run_name='__main__')"
-)
 
 
 def test_the_usual_model_needs_no_torch_and_tells_what_comes_next(tmp_path: Path) -> None:

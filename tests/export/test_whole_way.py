@@ -9,16 +9,11 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from dev.weights import plain
-from export.sources.architecture import Architecture
-from export.sources.source import read_table
 from export.table.rows import languages_of
-from tests.export.test_model_command import NO_TORCH
-from tests.support.hub import FILE, ROOT, Hub, run, serving
+from tests.support.from_hub import TAGS, make
+from tests.support.hub import ROOT
 from tests.support.labelled import LABELS, draw
 from tests.support.trained_tokenizers import gemma, xlm_roberta
 
@@ -42,41 +37,22 @@ def evaluated(bundle: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "tag", "scoring"),
+    ("model", "scoring"),
     [
-        ("MobileCLIP2-S0", "dfndr2b", "softmax"),
-        ("PE-Core-T-16-384", "meta", "softmax"),
-        ("ViT-B-32-SigLIP2-256", "webli", "sigmoid"),
-        ("xlm-roberta-base-ViT-B-32", "laion5b_s13b_b90k", "softmax"),
+        ("MobileCLIP2-S0", "softmax"),
+        ("PE-Core-T-16-384", "softmax"),
+        ("ViT-B-32-SigLIP2-256", "sigmoid"),
+        ("xlm-roberta-base-ViT-B-32", "softmax"),
     ],
 )
 def test_a_checkpoint_on_the_hub_becomes_a_bundle_that_answers(
-    model: str, tag: str, scoring: str, tmp_path: Path
+    model: str, scoring: str, tmp_path: Path
 ) -> None:
-    table = read_table()
-    weights = plain(Architecture.model_validate(table["architectures"][model]))
-    if scoring == "sigmoid":
-        weights["logit_bias"] = np.array([-10], np.float32)
-    save_file(weights, tmp_path / FILE)
-    del weights
-    bundle = tmp_path / "bundle"
-    repository = table["pretrained"][model][tag]["repository"]
-    hub = Hub((tmp_path / FILE).read_bytes(), repository=repository)
-    if model in TOKENIZERS:
-        hub.tokenizer = table["tokenizers"][model]["repository"]
-        folder = TOKENIZERS[model](tmp_path)
-        hub.others = {path.name: path.read_bytes() for path in folder.glob("*.json")}
-    for server in serving(hub):
-        arguments = ["--model", model, "--pretrained", tag, "--precision", "fp32", "--crops", "4"]
-        done = run(
-            ["-c", NO_TORCH, *arguments, "--output", str(bundle)],
-            tmp_path,
-            f"http://127.0.0.1:{server.server_address[1]}",
-        )
-        assert done.returncode == 0, done.stderr
+    tokenizer = TOKENIZERS[model](tmp_path / "tokenizer") if model in TOKENIZERS else None
+    bundle, hub = make(model, tmp_path, tokenizer, "--precision", "fp32", "--crops", "4")
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["scoring"] == scoring
-    assert manifest["languages"] == languages_of(repository)
+    assert manifest["languages"] == languages_of(hub.repository)
     assert ("de" in (manifest["languages"] or [])) == (model in TOKENIZERS)
     source = (manifest["tokenizer"] or {}).get("source")
     assert source == (hub.tokenizer if model in TOKENIZERS else None)
@@ -95,10 +71,10 @@ def test_a_checkpoint_on_the_hub_becomes_a_bundle_that_answers(
             )
             with urllib.request.urlopen(request, timeout=60) as response:
                 answer = json.load(response)["result"]
-                assert response.headers["X-Model"] == f"{model}/{tag}"
+                assert response.headers["X-Model"] == f"{model}/{TAGS[model]}"
             with urllib.request.urlopen(address, timeout=60) as response:
                 page = html.unescape(response.read().decode())
-                assert f'"name": "{model}/{tag}", "scoring": "{scoring}"' in page
+                assert f'"name": "{model}/{TAGS[model]}", "scoring": "{scoring}"' in page
             if model in TOKENIZERS:
                 evaluated(bundle, tmp_path)
         finally:

@@ -29,8 +29,8 @@ def needs_podman(**others: str) -> None:
 
 
 @contextmanager
-def running(name: str) -> Iterator[str]:
-    """A container in a sandbox like Lambda's, without a network.
+def running(name: str, *options: str) -> Iterator[str]:
+    """A container in a sandbox like Lambda's, without a network; `options` are podman's.
 
     Read-only but for /tmp; no /dev/shm, no processors in /sys; 1024 file descriptors and processes;
     a user without rights; 2 GB.
@@ -66,6 +66,7 @@ def running(name: str) -> Iterator[str]:
         "--ulimit",
         "nproc=1024:1024",
         *(f"--env={key}={value}" for key, value in LAMBDA.items()),
+        *options,
         name,
     )
     try:
@@ -108,7 +109,7 @@ def composed(name: str, **variables: str) -> Iterator[str]:
 # There is no network to come in by: the caller runs inside.
 CALL = """import sys, urllib.request
 url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
-print(urllib.request.urlopen(url, sys.stdin.buffer.read(), timeout=120).read().decode())"""
+print(urllib.request.urlopen(url, sys.stdin.buffer.read(), timeout=600).read().decode())"""
 
 
 def inside(container: str, script: str, stdin: str = "") -> str:

@@ -1,0 +1,75 @@
+"""Bundles of other models than CLIP's as `make model` makes them, from a hub on this machine and
+without torch: python -m tests.support.from_hub FOLDER MODEL... writes some for ARM64. Weights are
+random and of their true sizes, tokenizers small.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from dev.weights import plain
+from export.sources.architecture import Architecture
+from export.sources.source import read_table
+from tests.support.hub import FILE, Hub, run, serving
+from tests.support.tokenizers import gemma, unigram, written
+
+NO_TORCH = (
+    "import runpy, sys; sys.modules.update(torch=None, open_clip=None); runpy.run_module('export',"
+    " run_name='__main__')"
+)
+TAGS = {
+    "MobileCLIP2-S0": "dfndr2b",
+    "PE-Core-T-16-384": "meta",
+    "ViT-B-32-SigLIP2-256": "webli",
+    "xlm-roberta-base-ViT-B-32": "laion5b_s13b_b90k",
+}
+# Of the kind that each model has.
+TOKENIZERS = {"ViT-B-32-SigLIP2-256": gemma, "xlm-roberta-base-ViT-B-32": unigram}
+
+
+def make(model: str, folder: Path, tokenizer: Path | None, *options: str) -> tuple[Path, Hub]:
+    """The bundle, in a folder of that one, and the hub that it came from; `options` are the
+    export's, `tokenizer` holds files of the model's own.
+    """
+    table = read_table()
+    weights = plain(Architecture.model_validate(table["architectures"][model]))
+    if "SigLIP" in model:
+        weights["logit_bias"] = np.array([-10], np.float32)
+    save_file(weights, folder / FILE)
+    del weights
+    bundle = folder / "bundle"
+    repository = table["pretrained"][model][TAGS[model]]["repository"]
+    hub = Hub((folder / FILE).read_bytes(), repository=repository)
+    (folder / FILE).unlink()
+    if tokenizer:
+        hub.tokenizer = table["tokenizers"][model]["repository"]
+        hub.others = {path.name: path.read_bytes() for path in tokenizer.glob("*.json")}
+    named = ["--model", model, "--pretrained", TAGS[model], "--output", str(bundle)]
+    for server in serving(hub):
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        done = run(["-c", NO_TORCH, *named, *options], folder, endpoint)
+    assert done.returncode == 0, done.stderr
+    return bundle, hub
+
+
+def main(folder: Path, models: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for model in models:
+        with tempfile.TemporaryDirectory() as name:
+            tokenizer = None
+            if model in TOKENIZERS:
+                tokenizer = Path(name) / "tokenizer"
+                tokenizer.mkdir()
+                written(tokenizer, *TOKENIZERS[model]())
+            options = ["--target", "arm64", "--precision", "int8-full", "--quick", "--crops", "4"]
+            bundle, _ = make(model, Path(name), tokenizer, *options)
+            shutil.rmtree(folder / model, ignore_errors=True)
+            shutil.move(bundle, folder / model)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
