@@ -10,6 +10,16 @@ from numpy.typing import NDArray
 from export.sources.architecture import Architecture, ImageTower, TextTower, TracedTower
 
 Arrays = dict[str, NDArray[np.float32]]
+# The norms of a layer before a product, and the products that read them, as open_clip's own towers,
+# timm's and EVA's name them.
+_READERS = {
+    "ln_1": ("attn.in_proj_weight",),
+    "ln_2": ("mlp.c_fc.weight",),
+    "norm1": ("attn.qkv.weight", *(f"attn.{part}_proj.weight" for part in "qkv")),
+    "norm2": ("mlp.fc1.weight", "mlp.fc1_g.weight", "mlp.fc1_x.weight"),
+    "attn.norm": ("attn.proj.weight",),
+    "mlp.norm": ("mlp.fc2.weight",),
+}
 # CLIP's logit scale, trained to the limit that it may reach (arXiv 2103.00020, section 2.5).
 SCALE = np.float32(np.log(100))
 
@@ -85,30 +95,45 @@ def unfriendly(architecture: Architecture, seed: int = 0) -> Arrays:
             arrays[name] = (rng.standard_t(4, values.shape) * (values.std() / np.sqrt(2))).astype(
                 np.float32
             )
-    for prefix, tower in _towers(architecture):
-        for i in range(tower.layers):
-            block = f"{prefix}.resblocks.{i}"
-            for norm, product in (("ln_1", "attn.in_proj_weight"), ("ln_2", "mlp.c_fc.weight")):
-                channels = rng.choice(tower.width, max(2, tower.width // 100), replace=False)
-                arrays[f"{block}.{norm}.weight"][channels] *= 15
-                arrays[f"{block}.{norm}.bias"][channels] *= 15
-                arrays[f"{block}.{product}"][:, channels] /= 15
-    massive = rng.choice(min(tower.width for _, tower in _towers(architecture)), 2, replace=False)
+    for norm, products in _norms(arrays):
+        width = len(arrays[f"{norm}.weight"])
+        channels = rng.choice(width, max(2, width // 100), replace=False)
+        arrays[f"{norm}.weight"][channels] *= 15
+        arrays[f"{norm}.bias"][channels] *= 15
+        for product in products:
+            arrays[product][:, channels] /= 15
+    kernel = arrays[_patches(arrays)]
+    massive = rng.choice(min(len(kernel), architecture.text.width), 2, replace=False)
     arrays["positional_embedding"][0, massive] += (
         np.array([60, -30], np.float32) * arrays["token_embedding.weight"].std() * 10
     )
     # A patch's brightness decides: far above the other channels if all pixels are bright, else like
     # them.
-    kernel = arrays["visual.conv1.weight"]
     kernel[massive] += 40 * kernel.std() / np.sqrt(kernel[0].size)
-    arrays["visual.ln_pre.weight"][massive] *= 8
+    for norm in ("visual.ln_pre.weight", "visual.trunk.norm_pre.weight"):
+        if norm in arrays:
+            arrays[norm][massive] *= 8
     return arrays
 
 
-def _towers(architecture: Architecture) -> Iterator[tuple[str, ImageTower | TextTower]]:
-    assert isinstance(architecture.image, ImageTower)
-    yield "visual.transformer", architecture.image
-    yield "transformer", architecture.text
+def _norms(arrays: Arrays) -> Iterator[tuple[str, list[str]]]:
+    """Each norm before products, without its `.weight`, and those products; images' first."""
+    for name in sorted(arrays, key=lambda name: not name.startswith("visual.")):
+        for norm, readers in _READERS.items():
+            if name.endswith(f".{norm}.weight"):
+                block = name.removesuffix(f"{norm}.weight")
+                products = [block + reader for reader in readers if block + reader in arrays]
+                if products:
+                    yield block + norm, products
+
+
+def _patches(arrays: Arrays) -> str:
+    """The weights that turn pixels, or what other convolutions made of them, into tokens."""
+    return [
+        name
+        for name, values in arrays.items()
+        if values.ndim == 4 and (".patch_embed." in name or name == "visual.conv1.weight")
+    ][-1]
 
 
 def _deviation(

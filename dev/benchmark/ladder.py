@@ -20,6 +20,7 @@ from classifier.contract.bundle import BundleManifest, Weights
 from classifier.model.encoders import Encoders
 from dev.weights import Arrays, plain, small_architecture, unfriendly
 from export import pipeline
+from export.graphs import skeleton
 from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
 from export.graphs.text_inputs import run_inputs
@@ -27,7 +28,7 @@ from export.graphs.towers import write_encoder
 from export.judging import check
 from export.judging.ladder import Ladder
 from export.judging.material import pictures, sentences
-from export.sources.architecture import Architecture
+from export.sources.architecture import Architecture, TracedTower
 from export.sources.source import Source, read_table
 
 MODEL = "ViT-B-32-quickgelu"
@@ -49,6 +50,12 @@ def small_ladder(
 ) -> tuple[Ladder, BundleManifest]:
     """A small CLIP's fp32 encoders in the folder, to be judged on `count` images."""
     source = Source("small", small_architecture(), arrays, SETTINGS, RANDOM, "none")
+    return ladder_of(source, folder, target, count)
+
+
+def ladder_of(
+    source: Source, folder: Path, target: str, count: int
+) -> tuple[Ladder, BundleManifest]:
     inputs = {
         encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")
     }
@@ -88,6 +95,32 @@ def measure_accuracy() -> None:
                 for path in aside.iterdir():
                     path.replace(Path(name) / path.name)
                 aside.rmdir()
+
+
+def measure_images(model: str, count: int) -> None:
+    """The accuracy of a model's image tower, beside a small text tower, on unfriendly weights."""
+    listed = Architecture.model_validate(read_table()["architectures"][model])
+    image = listed.image
+    graph = skeleton.read(image.skeleton) if isinstance(image, TracedTower) else None
+    architecture = small_architecture().model_copy(
+        update={"image": image, "dimension": listed.dimension}
+    )
+    arrays = unfriendly(architecture)
+    source = Source(model, architecture, arrays, SETTINGS, RANDOM, "none", graph=graph)
+    with tempfile.TemporaryDirectory() as name:
+        ladder, _ = ladder_of(source, Path(name), "x86_64", count)
+        calibrated = ladder.calibrate("image", ladder.set_aside("image") / "image.onnx")
+        turned = "rotated" if calibrated.source.rotated else "not rotated"
+        for step in ("int8", "int8-full", "int8-rows", "int8-rows-full", "int14"):
+            verdict = ladder.try_step("image", step, calibrated, ladder.served).verdict
+            print(
+                f"| {model} | {turned} | `{step}` | {verdict.image_cosine:.5f} |"
+                f" {verdict.equal_at_least:.2%} | {verdict.change:.4f} |"
+                f" {'yes' if verdict.holds else 'no'} |",
+                flush=True,
+            )
+            if verdict.holds:
+                break
 
 
 def measure_time(rounds: int, layers: int) -> None:
@@ -177,7 +210,11 @@ def main() -> None:
         help="of each encoder; fewer for a quick look at the ratios",
     )
     parser.add_argument("--only", choices=["accuracy", "time"])
+    parser.add_argument("--image", metavar="MODEL", help="accuracy of this model's images alone")
     arguments = parser.parse_args()
+    if arguments.image:
+        measure_images(arguments.image, 48)
+        return
     if arguments.only != "time":
         measure_accuracy()
     if arguments.only != "accuracy":

@@ -2,10 +2,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dev.benchmark.models import MAX_WORK, Tiled, Tower, fill, precisions, towers
-from dev.weights import small_architecture
+from dev.weights import plain, small_architecture, unfriendly
+from export.sources.architecture import Architecture
 from export.sources.source import read_table
 from export.table.rows import DEFAULT, MEASURED, read
 
@@ -66,3 +68,17 @@ def test_no_two_weights_are_equal_since_onnx_runtime_would_keep_one() -> None:
     assert kernels[0].std() == pytest.approx(128**-0.5, rel=0.02)
     table = weights["token_embedding.weight"]
     assert len({row.tobytes() for row in table}) == len(table)
+
+
+def test_hard_weights_of_a_traced_tower_have_channels_that_the_product_takes_back() -> None:
+    listed = Architecture.model_validate(read_table()["architectures"]["PE-Core-T-16-384"])
+    hard = unfriendly(listed)
+    easy = plain(listed)
+    for norm, reader in (("norm1", "attn.qkv"), ("norm2", "mlp.fc1")):
+        block = "visual.trunk.blocks.0"
+        large = hard[f"{block}.{norm}.weight"] == 15 * easy[f"{block}.{norm}.weight"]
+        assert 0 < large.sum() < 4
+        columns = np.abs(hard[f"{block}.{reader}.weight"]).mean(0)
+        assert columns[large].max() < 0.2 * columns[~large].min()
+    kernel = hard["visual.trunk.patch_embed.proj.weight"].reshape(192, -1).mean(1)
+    assert (np.abs(kernel) > 20 * np.median(np.abs(kernel))).sum() == 2
