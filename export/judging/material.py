@@ -47,6 +47,26 @@ TEMPLATES = (
     "this is a {}.",
     "the {} that we saw on a long walk last summer, somewhere in the hills above the lake",
 )
+# None is judged on: a weight is rounded for what calibration saw, and callers have templates of
+# their own.
+CALIBRATION_TEMPLATES = (
+    "a picture of the {}",
+    "an image of two {}s",
+    "{} in the rain",
+    "my old {}",
+    "close up: {}",
+    "a painting of a {} by a child",
+    "not a {}",
+    "a screenshot of a {}",
+    "a person with a {} outside",
+    "{} at night, seen from far away",
+    "is there a {}?",
+    "the best {} in town",
+    "a {} on a table next to a window",
+    "black and white photograph of some {}",
+    "{} for sale",
+    "we took this picture of a {} two years ago when it was already dark",
+)
 CALIBRATION_NOUNS = (
     "man",
     "bird",
@@ -140,11 +160,11 @@ def sentences() -> list[str]:
 
 
 def calibration_sentences() -> list[str]:
-    """Each template with five nouns, none of which is judged on."""
+    """Each noun in eight templates, none of which is judged on."""
     return [
-        TEMPLATES[(i + shift) % len(TEMPLATES)].format(noun)
+        CALIBRATION_TEMPLATES[(i + 2 * j) % len(CALIBRATION_TEMPLATES)].format(noun)
         for i, noun in enumerate(CALIBRATION_NOUNS)
-        for shift in (0, 3)
+        for j in range(8)
     ]
 
 

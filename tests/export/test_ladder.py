@@ -14,7 +14,16 @@ from dev.benchmark.ladder import small_ladder
 from dev.weights import small_architecture, unfriendly
 from export import pipeline
 from export.errors import ExportError
-from export.judging.material import pictures, read_images, sentences
+from export.judging.material import (
+    CALIBRATION_NOUNS,
+    CALIBRATION_TEMPLATES,
+    NOUNS,
+    TEMPLATES,
+    calibration_sentences,
+    pictures,
+    read_images,
+    sentences,
+)
 from export.judging.verify import Reference, Served, judge
 
 DIMENSION = 512
@@ -119,6 +128,15 @@ def test_images_to_calibrate_on_are_none_to_judge_on() -> None:
         picture.tobytes() for picture in calibration
     }
     assert len({picture.tobytes() for picture in judging}) == 60
+
+
+def test_sentences_to_calibrate_on_share_no_template_and_no_noun_with_those_to_judge_on() -> None:
+    assert not {*TEMPLATES, *NOUNS} & {*CALIBRATION_TEMPLATES, *CALIBRATION_NOUNS}
+    texts = calibration_sentences()
+    assert len(set(texts)) == len(texts) == 160
+    for template in CALIBRATION_TEMPLATES:
+        begins, ends = template.split("{}")
+        assert any(text.startswith(begins) and text.endswith(ends) for text in texts)
 
 
 def test_every_tenth_picture_to_judge_on_is_far_from_a_photograph() -> None:
