@@ -231,6 +231,7 @@ def test_every_state_fits_and_axe_finds_nothing(
         page.wait_for_selector("body.working")
         page.wait_for_timeout(1500)
         inspect(page, "working", working=True)
+        list(map(Route.abort, held))  # or they fail whichever test they are collected in
 
 
 def test_the_page_is_small_and_its_policy_allows_its_own_script_alone(
