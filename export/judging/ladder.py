@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import TextSettings
 from classifier.model.encoders import Encoders
 from classifier.model.tokenizer import Tokenizer
+from export.graphs.model_file import MOMENT_ROWS
 from export.graphs.model_file import calibrate as statistics_of
 from export.graphs.precisions import LADDERS, STEPS, Floats
 from export.graphs.rotation import NotRotatableError
@@ -221,8 +223,12 @@ class Ladder:
                 yield {"pixels": np.asarray(picture.resize(size))[None]}
         else:
             tokenizer = Tokenizer(self.folder, self.text)
-            for sentence in calibration_sentences():
-                yield run_inputs(self.source, [self.text.padded(tokenizer.encode(sentence))])
+            texts = [self.text.padded(tokenizer.encode(text)) for text in calibration_sentences()]
+            for length, group in groupby(sorted(texts, key=len), len):
+                alike = list(group)
+                some = max(1, MOMENT_ROWS // length)
+                for i in range(0, len(alike), some):
+                    yield run_inputs(self.source, alike[i : i + some])
 
 
 def in_fp32(path: Path, step: str, asked: str) -> str:
