@@ -1,7 +1,7 @@
 """The ARM64 image as it is deployed, started by its own entry in a sandbox like Lambda's, on an
 emulated Graviton2, with each bundle of build/from-hub. make test-arm64 writes the quickest; others,
-before it, for minutes: .venv/bin/python -m tests.support.from_hub build/from-hub MobileCLIP2-S0
-ViT-B-32-SigLIP2-256 xlm-roberta-base-ViT-B-32
+before it, for minutes: .venv-export/bin/python -m tests.support.from_hub build/from-hub
+MobileCLIP2-S0 ViT-B-32-SigLIP2-256 xlm-roberta-base-ViT-B-32
 """
 
 import base64

@@ -15,15 +15,11 @@ from export.table.rows import languages_of
 from tests.support.from_hub import TAGS, make
 from tests.support.hub import ROOT
 from tests.support.labelled import LABELS, draw
-from tests.support.trained_tokenizers import gemma, xlm_roberta
+from tests.support.trained_tokenizers import OF_MODELS
 
 # Torch's environment has no server.
 SERVER = ROOT / ".venv" / "bin" / "python"
 PHOTOGRAPHS = ROOT / "examples" / "images"
-
-
-# Of the kind that each model has.
-TOKENIZERS = {"ViT-B-32-SigLIP2-256": gemma, "xlm-roberta-base-ViT-B-32": xlm_roberta}
 
 
 def evaluated(bundle: Path, folder: Path) -> None:
@@ -48,14 +44,13 @@ def evaluated(bundle: Path, folder: Path) -> None:
 def test_a_checkpoint_on_the_hub_becomes_a_bundle_that_answers(
     model: str, scoring: str, tmp_path: Path
 ) -> None:
-    tokenizer = TOKENIZERS[model](tmp_path / "tokenizer") if model in TOKENIZERS else None
-    bundle, hub = make(model, tmp_path, tokenizer, "--precision", "fp32", "--crops", "4")
+    bundle, hub = make(model, tmp_path, "--precision", "fp32", "--crops", "4")
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["scoring"] == scoring
     assert manifest["languages"] == languages_of(hub.repository)
-    assert ("de" in (manifest["languages"] or [])) == (model in TOKENIZERS)
+    assert ("de" in (manifest["languages"] or [])) == (model in OF_MODELS)
     source = (manifest["tokenizer"] or {}).get("source")
-    assert source == (hub.tokenizer if model in TOKENIZERS else None)
+    assert source == (hub.tokenizer if model in OF_MODELS else None)
     command = [str(SERVER), "-m", "tools.local.serve", "--bundle", str(bundle), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -75,7 +70,7 @@ def test_a_checkpoint_on_the_hub_becomes_a_bundle_that_answers(
             with urllib.request.urlopen(address, timeout=60) as response:
                 page = html.unescape(response.read().decode())
                 assert f'"name": "{model}/{TAGS[model]}", "scoring": "{scoring}"' in page
-            if model in TOKENIZERS:
+            if model in OF_MODELS:
                 evaluated(bundle, tmp_path)
         finally:
             process.terminate()

@@ -1,6 +1,7 @@
 """Bundles of other models than CLIP's as `make model` makes them, from a hub on this machine and
 without torch: python -m tests.support.from_hub FOLDER MODEL... writes some in fp32. Weights are
-random and of their true sizes, tokenizers small.
+random and of their true sizes. Tokenizers that aren't CLIP's are small and need the export's
+environment, which has the libraries that train them.
 """
 
 import shutil
@@ -15,7 +16,6 @@ from dev.weights import plain
 from export.sources.architecture import Architecture
 from export.sources.source import read_table
 from tests.support.hub import FILE, Hub, run, serving
-from tests.support.tokenizers import gemma, unigram, written
 
 NO_TORCH = (
     "import runpy, sys; sys.modules.update(torch=None, open_clip=None); runpy.run_module('export',"
@@ -27,13 +27,11 @@ TAGS = {
     "ViT-B-32-SigLIP2-256": "webli",
     "xlm-roberta-base-ViT-B-32": "laion5b_s13b_b90k",
 }
-# Of the kind that each model has.
-TOKENIZERS = {"ViT-B-32-SigLIP2-256": gemma, "xlm-roberta-base-ViT-B-32": unigram}
 
 
-def make(model: str, folder: Path, tokenizer: Path | None, *options: str) -> tuple[Path, Hub]:
+def make(model: str, folder: Path, *options: str) -> tuple[Path, Hub]:
     """The bundle, in a folder of that one, and the hub that it came from; `options` are the
-    export's, `tokenizer` holds files of the model's own.
+    export's.
     """
     table = read_table()
     weights = plain(Architecture.model_validate(table["architectures"][model]))
@@ -45,9 +43,12 @@ def make(model: str, folder: Path, tokenizer: Path | None, *options: str) -> tup
     repository = table["pretrained"][model][TAGS[model]]["repository"]
     hub = Hub((folder / FILE).read_bytes(), repository=repository)
     (folder / FILE).unlink()
-    if tokenizer:
+    if model in table["tokenizers"]:
+        from tests.support.trained_tokenizers import OF_MODELS
+
         hub.tokenizer = table["tokenizers"][model]["repository"]
-        hub.others = {path.name: path.read_bytes() for path in tokenizer.glob("*.json")}
+        files = OF_MODELS[model](folder / "tokenizer").glob("*.json")
+        hub.others = {path.name: path.read_bytes() for path in files}
     named = ["--model", model, "--pretrained", TAGS[model], "--output", str(bundle)]
     for server in serving(hub):
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
@@ -60,14 +61,9 @@ def main(folder: Path, models: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for model in models:
         with tempfile.TemporaryDirectory() as name:
-            tokenizer = None
-            if model in TOKENIZERS:
-                tokenizer = Path(name) / "tokenizer"
-                tokenizer.mkdir()
-                written(tokenizer, *TOKENIZERS[model]())
             # In 8 bits one rounding turned the other way becomes 0.05 of a probability on random
             # weights, on one processor too.
-            bundle, _ = make(model, Path(name), tokenizer, "--precision", "fp32", "--crops", "4")
+            bundle, _ = make(model, Path(name), "--precision", "fp32", "--crops", "4")
             shutil.rmtree(folder / model, ignore_errors=True)
             shutil.move(bundle, folder / model)
 

@@ -243,3 +243,7 @@ def written(folder: Path, spec: dict[str, Any], config: dict[str, Any]) -> Path:
     (folder / "tokenizer.json").write_text(json.dumps(spec, ensure_ascii=False), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
+
+
+# Of the kind that each model has.
+OF_MODELS = {"ViT-B-32-SigLIP2-256": gemma, "xlm-roberta-base-ViT-B-32": xlm_roberta}
