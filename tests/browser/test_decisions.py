@@ -7,7 +7,17 @@ from playwright.sync_api import Page
 from classifier.api.handler import Handler
 from classifier.contract.classifiers.file import parse_classifier
 from classifier.model.encoders import Encoders
-from tests.support.playground import FILES, bars, error, export_set, posts, said, settle, until
+from tests.support.playground import (
+    FILES,
+    bars,
+    error,
+    export_set,
+    hold_line,
+    posts,
+    said,
+    settle,
+    until,
+)
 from tools.local.gateway import Limits
 from tools.local.serve import running
 
@@ -21,20 +31,12 @@ def test_the_threshold_line_is_moved_by_pointer_and_by_keyboard(url: str, page: 
         page.keyboard.press("ArrowRight")
     assert said(page, "#threshold-text") == "3 %"
     assert '"min_probability": 0.03' in page.inner_text("#code")
-    page.locator("#bars").scroll_into_view_if_needed()
-    page.wait_for_timeout(300)  # bars move for 250 ms
-    handle = page.locator("#bars .first .line").bounding_box()
-    bar = page.locator("#bars .first .bar").bounding_box()
-    assert handle
-    assert bar
-    middle = bar["y"] + bar["height"] / 2
-    page.mouse.move(handle["x"] + 1, middle)
-    page.mouse.down()
-    page.mouse.move(bar["x"] + 0.6 * bar["width"], middle, steps=4)
+    move = hold_line(page)
+    move(0.6)
     assert said(page, "#threshold-text") == "60 %"
-    page.mouse.move(bar["x"] + 2 * bar["width"], middle)
+    move(2)
     page.mouse.up()
-    page.mouse.move(bar["x"], middle)
+    move(0)
     assert said(page, "#threshold-text") == "100 %"
     assert '"min_probability": 1' in page.inner_text("#code")
     assert said(page, "#verdict") == "0 of 5 reached 100 %."

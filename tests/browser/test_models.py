@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from classifier.api.handler import Handler
 from classifier.contract.classifiers.file import parse_classifier
 from classifier.model.encoders import Encoders
-from tests.support.playground import DOG, bars, choose, import_set, posts, said
+from tests.support.playground import DOG, bars, choose, hold_line, import_set, posts, said
 from tests.support.sigmoid import sigmoid_bundle
 from tools.local.serve import running
 
@@ -88,16 +88,7 @@ def test_thresholds_of_tiny_probabilities_are_set_on_logarithmic_bars(
         assert said(page, "#threshold-text") == "none"
         assert "min_probability" not in page.inner_text("#code")
         page.fill("#threshold", "50")
-        page.locator("#bars").scroll_into_view_if_needed()
-        page.wait_for_timeout(300)  # bars move for 250 ms
-        line = page.locator("#bars .first .line").bounding_box()
-        bar = page.locator("#bars .first .bar").bounding_box()
-        assert line
-        assert bar
-        middle = bar["y"] + bar["height"] / 2
-        page.mouse.move(line["x"] + 1, middle)
-        page.mouse.down()
-        page.mouse.move(bar["x"] + bar["width"] / 3, middle, steps=4)
+        hold_line(page)(1 / 3)
         page.mouse.up()
         assert said(page, "#threshold-text") == "0.01 %"
         assert page.get_attribute("#threshold", "aria-valuetext") == "0.01\xa0%"

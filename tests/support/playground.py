@@ -1,5 +1,6 @@
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,22 @@ def error(page: Page) -> str:
     assert found
     text: str = found.inner_text()
     return text
+
+
+def hold_line(page: Page) -> Callable[[float], None]:
+    """Presses the pointer on the threshold's line on the first bar. Returns what moves it to a
+    place on the bar, from 0 to 1.
+    """
+    page.locator("#bars").scroll_into_view_if_needed()
+    page.wait_for_timeout(300)  # bars move for 250 ms
+    line = page.locator("#bars .first .line").bounding_box()
+    bar = page.locator("#bars .first .bar").bounding_box()
+    assert line
+    assert bar
+    left, width, middle = bar["x"], bar["width"], bar["y"] + bar["height"] / 2
+    page.mouse.move(line["x"] + 1, middle)
+    page.mouse.down()
+    return lambda place: page.mouse.move(left + place * width, middle, steps=4)
 
 
 def posts(page: Page) -> list[Any]:
