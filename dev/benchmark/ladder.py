@@ -20,7 +20,6 @@ from classifier.contract.bundle import BundleManifest, Weights
 from classifier.model.encoders import Encoders
 from dev.weights import Arrays, plain, small_architecture, unfriendly
 from export import pipeline
-from export.graphs import skeleton
 from export.graphs.model_file import calibrate
 from export.graphs.precisions import STEPS
 from export.graphs.text_inputs import run_inputs
@@ -28,7 +27,7 @@ from export.graphs.towers import write_encoder
 from export.judging import check
 from export.judging.ladder import Ladder
 from export.judging.material import pictures, sentences
-from export.sources.architecture import Architecture, TracedTower
+from export.sources.architecture import Architecture
 from export.sources.source import Source, read_table
 
 MODEL = "ViT-B-32-quickgelu"
@@ -48,7 +47,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 def small_ladder(
     folder: Path, arrays: Arrays, target: str, count: int
 ) -> tuple[Ladder, BundleManifest]:
-    """A small CLIP's fp32 encoders in the folder, to be judged on `count` images."""
+    """A small CLIP's, as `ladder_of` makes it."""
     source = Source("small", small_architecture(), arrays, SETTINGS, RANDOM, "none")
     return ladder_of(source, folder, target, count)
 
@@ -56,6 +55,7 @@ def small_ladder(
 def ladder_of(
     source: Source, folder: Path, target: str, count: int
 ) -> tuple[Ladder, BundleManifest]:
+    """The fp32 encoders in the folder, to be judged on `count` images."""
     inputs = {
         encoder: write_encoder(source, encoder, "fp32", folder) for encoder in ("image", "text")
     }
@@ -100,18 +100,15 @@ def measure_accuracy() -> None:
 def measure_images(model: str, count: int) -> None:
     """The accuracy of a model's image tower, beside a small text tower, on unfriendly weights."""
     listed = Architecture.model_validate(read_table()["architectures"][model])
-    image = listed.image
-    graph = skeleton.read(image.skeleton) if isinstance(image, TracedTower) else None
     architecture = small_architecture().model_copy(
-        update={"image": image, "dimension": listed.dimension}
+        update={"image": listed.image, "dimension": listed.dimension}
     )
-    arrays = unfriendly(architecture)
-    source = Source(model, architecture, arrays, SETTINGS, RANDOM, "none", graph=graph)
+    source = Source(model, architecture, unfriendly(architecture), SETTINGS, RANDOM, "none")
     with tempfile.TemporaryDirectory() as name:
         ladder, _ = ladder_of(source, Path(name), "x86_64", count)
         calibrated = ladder.calibrate("image", ladder.set_aside("image") / "image.onnx")
         turned = "rotated" if calibrated.source.rotated else "not rotated"
-        for step in ("int8", "int8-full", "int8-rows", "int8-rows-full", "int14"):
+        for step in [step for step in STEPS if step != "fp32"]:
             verdict = ladder.try_step("image", step, calibrated, ladder.served).verdict
             print(
                 f"| {model} | {turned} | `{step}` | {verdict.image_cosine:.5f} |"

@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from classifier.contract.bundle import Weights
 from dev.benchmark.machine import machine, say
 from dev.benchmark.tower_probe import probe
-from export.graphs import skeleton
 from export.graphs.precisions import LADDERS, Floats
 from export.graphs.rounding import InputStatistics
 from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
-from export.sources.architecture import Architecture, TracedTower
+from export.sources.architecture import Architecture
 from export.sources.source import Source, read_table
 from export.table.rows import DEFAULT, MEASURED, VOCABULARY
 from tools.bundles import VNNI, target
@@ -83,8 +82,6 @@ class Tower:
 
     def source(self) -> Source:
         architecture = self.architecture
-        image = architecture.image
-        graph = skeleton.read(image.skeleton) if isinstance(image, TracedTower) else None
         return Source(
             self.name,
             architecture,
@@ -92,7 +89,6 @@ class Tower:
             SETTINGS,
             Weights(source="random", revision=None, sha256=""),
             "none",
-            graph=graph,
         )
 
     def feed(self) -> dict[str, NDArray[Any]]:

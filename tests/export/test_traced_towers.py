@@ -13,7 +13,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from dev.make.skeletons import skeletons
-from export.graphs import skeleton
 from export.graphs.model_file import calibrate
 from export.graphs.towers import write_encoder
 from export.sources.architecture import Architecture, TracedTower
@@ -102,9 +101,7 @@ def test_a_traced_tower_equals_open_clips_in_fp32_and_is_near_it_in_fewer_bits(
     architecture = TRACED[name]
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     checkpoint = read_checkpoint(tmp_path / "weights.safetensors", name, architecture)
-    assert isinstance(architecture.image, TracedTower)
-    graph = skeleton.read(architecture.image.skeleton)
-    source = Source(name, architecture, checkpoint, SETTINGS, None, "none", graph=graph)  # type: ignore[arg-type]
+    source = Source(name, architecture, checkpoint, SETTINGS, None, "none")  # type: ignore[arg-type]
     pixels = squares(source.image_size, 5)
     mean, std = (torch.tensor(SETTINGS[key]).view(3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():

@@ -11,11 +11,10 @@ from classifier.contract.bundle import TokenizerFiles
 from dev.benchmark.ladder import RANDOM, SETTINGS
 from dev.weights import plain
 from export import pipeline
-from export.graphs import skeleton
 from export.graphs.model_file import calibrate
 from export.graphs.text_inputs import run_inputs
 from export.graphs.towers import write_encoder
-from export.sources.architecture import Architecture, TracedTower
+from export.sources.architecture import Architecture
 from export.sources.source import Source, read_table
 from export.tokenizers import hub_tokenizer
 from export.tokenizers.hub_tokenizer import HubTokenizer
@@ -49,15 +48,11 @@ def write(model: str, precision: str, folder: Path) -> None:
     known = table["tokenizers"].get(model)
     own, vocabulary = tokenizer(folder, known["text"]) if known else (None, listed.text.vocabulary)
     text = listed.text.model_copy(update={**SMALL, "vocabulary": vocabulary})
-    assert isinstance(listed.image, TracedTower)
     architecture = listed.model_copy(update={"text": text})
     weights = plain(architecture)
     if own:
         weights["logit_bias"] = np.array([-3], np.float32)
-    graph = skeleton.read(listed.image.skeleton)
-    source = Source(
-        *(model, architecture, weights, SETTINGS, RANDOM, "none"), tokenizer=own, graph=graph
-    )
+    source = Source(model, architecture, weights, SETTINGS, RANDOM, "none", tokenizer=own)
     rng = np.random.default_rng(1)
     side = source.image_size
     ids = rng.integers(300, vocabulary - 2, (4, text.context_length if own else 9))
