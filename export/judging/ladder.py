@@ -226,6 +226,7 @@ class Ladder:
             texts = [self.text.padded(tokenizer.encode(text)) for text in calibration_sentences()]
             for length, group in groupby(sorted(texts, key=len), len):
                 alike = list(group)
+                # A run's rows past these don't count.
                 some = max(1, MOMENT_ROWS // length)
                 for i in range(0, len(alike), some):
                     yield run_inputs(self.source, alike[i : i + some])
